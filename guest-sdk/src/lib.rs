@@ -1,0 +1,92 @@
+//! Write [Jackfield](https://crates.io/crates/jackfield) plugins in Rust.
+//!
+//! A plugin is a type that implements [`Plugin`], handed to [`export!`]:
+//!
+//! ```
+//! use jackfield_sdk::{ClientId, Message, Plugin, send_to_client};
+//!
+//! struct Echo;
+//!
+//! impl Plugin for Echo {
+//!     fn on_message(client: ClientId, message: Message) {
+//!         let _ = send_to_client(&client, message); // it may have left by now
+//!     }
+//! }
+//!
+//! jackfield_sdk::export!(Echo);
+//! ```
+//!
+//! Built as a `cdylib` with `cargo build --release --target wasm32-wasip2` it is a component
+//! that a node loads from its plugins folder. Built natively, by plain `cargo test`, the same
+//! functions work against [`testing::Host`], an in-memory stand-in for the node.
+//!
+//! **What an instance keeps in its memory is a cache.** A node runs several instances of a
+//! plugin and may end any of them after an event: keep what must outlive an event in uids,
+//! groups and info.
+
+mod api;
+mod plugin;
+mod types;
+
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
+
+// The bridge between the component's interface and this crate's words. Public only because
+// `export!` expands in the plugin's crate.
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub mod component;
+
+#[cfg(target_family = "wasm")]
+use component as host;
+#[cfg(not(target_family = "wasm"))]
+use testing as host;
+
+pub use api::*;
+pub use plugin::{Lifecycle, Plugin};
+pub use types::*;
+
+/// Makes a type that implements [`Plugin`] this component's plugin; with `, lifecycle` the
+/// component exports [`Lifecycle`] too.
+///
+/// ```
+/// use jackfield_sdk::{Lifecycle, Plugin};
+///
+/// struct Chat;
+/// impl Plugin for Chat {}
+/// impl Lifecycle for Chat {}
+///
+/// jackfield_sdk::export!(Chat, lifecycle);
+/// ```
+#[macro_export]
+#[cfg(target_family = "wasm")]
+macro_rules! export {
+    ($plugin:ident) => {
+        const _: () = {
+            use $crate::component::plugin;
+            type Exported = $crate::component::Exported<$plugin>;
+            plugin::export_plugin!(Exported with_types_in plugin);
+        };
+    };
+    ($plugin:ident, lifecycle) => {
+        $crate::export!($plugin);
+        const _: () = {
+            use $crate::component::lifecycle;
+            type Exported = $crate::component::Exported<$plugin>;
+            lifecycle::export_lifecycle!(Exported with_types_in lifecycle);
+        };
+    };
+}
+
+/// Natively there is nothing to export; the macro still checks that the traits are there.
+#[macro_export]
+#[cfg(not(target_family = "wasm"))]
+macro_rules! export {
+    ($plugin:ident) => {
+        const _: fn() = $crate::testing::is_plugin::<$plugin>;
+    };
+    ($plugin:ident, lifecycle) => {
+        $crate::export!($plugin);
+        const _: fn() = $crate::testing::has_lifecycle::<$plugin>;
+    };
+}

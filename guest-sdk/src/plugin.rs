@@ -1,0 +1,59 @@
+//! What a plugin's author implements.
+
+use crate::types::{Accept, ClientId, Departure, Handshake, Message, Refuse};
+
+/// The logic of a plugin: what happens when a client comes, speaks and leaves.
+///
+/// The functions take no `self`: a node runs several instances of a plugin at once and may
+/// end any of them, so what an event must leave behind goes into uids, groups and info.
+///
+/// ```
+/// use jackfield_sdk::{Accept, ClientId, Handshake, Message, Plugin, Refuse, send_to_group};
+///
+/// struct Lobby;
+///
+/// impl Plugin for Lobby {
+///     fn on_connect(_: ClientId, handshake: Handshake) -> Result<Accept, Refuse> {
+///         let name = handshake.query("name").ok_or(Refuse::new(400, "say ?name="))?;
+///         Ok(Accept::new().uid(name).group("lobby"))
+///     }
+///
+///     fn on_message(_: ClientId, message: Message) {
+///         let _ = send_to_group(&["lobby"], message, &[]);
+///     }
+/// }
+/// ```
+pub trait Plugin {
+    /// A client asks to come in; nothing has been answered yet. The default lets it in.
+    ///
+    /// The client exists from here on; what is sent to it is delivered right after the
+    /// upgrade. A refused client leaves without an [`on_close`](Plugin::on_close).
+    fn on_connect(client: ClientId, handshake: Handshake) -> Result<Accept, Refuse> {
+        let _ = (client, handshake);
+        Ok(Accept::new())
+    }
+
+    /// A whole message of the client; its next one waits for this call. The default drops it.
+    fn on_message(client: ClientId, message: Message) {
+        let _ = (client, message);
+    }
+
+    /// The client has left; called exactly once for each accepted client while its node
+    /// lives. Calls on `client` itself answer [`ErrorCode::Closed`](crate::ErrorCode::Closed).
+    fn on_close(client: ClientId, departure: Departure) {
+        let _ = (client, departure);
+    }
+}
+
+/// Called when a generation of the plugin comes to a node and leaves it; exported by
+/// `export!(Name, lifecycle)`.
+pub trait Lifecycle {
+    /// This generation is about to take over. An error refuses it: the running one goes on,
+    /// and the text stands in the node's log.
+    fn on_start() -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The generation's last event on this node has ended.
+    fn on_stop() {}
+}
