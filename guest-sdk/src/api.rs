@@ -24,10 +24,7 @@ pub fn send_to_client(client: &ClientId, message: impl Into<Message>) -> Result<
 }
 
 /// Sends to every client of each of these uids, once each.
-pub fn send_to_uid<S: AsRef<str>>(
-    uids: &[S],
-    message: impl Into<Message>,
-) -> Result<Reach, Error> {
+pub fn send_to_uid<S: AsRef<str>>(uids: &[S], message: impl Into<Message>) -> Result<Reach, Error> {
     host::send_to_uid(&owned(uids), message.into())
 }
 

@@ -8,7 +8,13 @@ use crate::types::{
     Message, Page, Reach, Refuse,
 };
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic
+)]
 pub mod plugin {
     wit_bindgen::generate!({
         path: "../wit/0.1",
@@ -19,7 +25,13 @@ pub mod plugin {
     });
 }
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic
+)]
 pub mod lifecycle {
     wit_bindgen::generate!({
         path: "../wit/0.1",
@@ -36,7 +48,10 @@ use plugin::jackfield::plugin::{clients, close, groups, infos, runtime, send, ty
 pub struct Exported<P>(PhantomData<P>);
 
 impl<P: Plugin> plugin::exports::jackfield::plugin::handler::Guest for Exported<P> {
-    fn on_connect(client: String, handshake: wit::Handshake) -> Result<wit::Acceptance, wit::Refusal> {
+    fn on_connect(
+        client: String,
+        handshake: wit::Handshake,
+    ) -> Result<wit::Acceptance, wit::Refusal> {
         match P::on_connect(client.into(), handshake.into()) {
             Ok(accept) => Ok(accept.into()),
             Err(Refuse { status, reason }) => Err(wit::Refusal { status, reason }),
@@ -165,7 +180,12 @@ pub(crate) fn close_client(
     last_message: Option<Message>,
 ) -> Result<(), Error> {
     let last_message = last_message.map(wit::Message::from);
-    Ok(close::close_client(client.as_str(), code, reason, last_message.as_ref())?)
+    Ok(close::close_client(
+        client.as_str(),
+        code,
+        reason,
+        last_message.as_ref(),
+    )?)
 }
 
 pub(crate) fn close_uid(
@@ -193,7 +213,10 @@ pub(crate) fn get_info(client: &ClientId) -> Result<Info, Error> {
 }
 
 pub(crate) fn set_info(client: &ClientId, info: &Info) -> Result<(), Error> {
-    let info: Vec<_> = info.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let info: Vec<_> = info
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     Ok(infos::set_info(client.as_str(), &info)?)
 }
 
@@ -205,12 +228,22 @@ pub(crate) fn update_info(
         .iter()
         .map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned)))
         .collect();
-    Ok(infos::update_info(client.as_str(), &changes)?.into_iter().collect())
+    Ok(infos::update_info(client.as_str(), &changes)?
+        .into_iter()
+        .collect())
 }
 
 pub(crate) fn identify() -> Identity {
-    let runtime::Identity { plugin, generation, node } = runtime::identify();
-    Identity { plugin, generation, node }
+    let runtime::Identity {
+        plugin,
+        generation,
+        node,
+    } = runtime::identify();
+    Identity {
+        plugin,
+        generation,
+        node,
+    }
 }
 
 pub(crate) fn log(level: Level, message: &str) {
@@ -248,28 +281,66 @@ impl From<Message> for wit::Message {
 
 impl From<wit::Handshake> for Handshake {
     fn from(handshake: wit::Handshake) -> Handshake {
-        let wit::Handshake { path, query, headers, remote_address, subprotocols, uid } = handshake;
-        Handshake { path, query, headers, remote_address, subprotocols, uid }
+        let wit::Handshake {
+            path,
+            query,
+            headers,
+            remote_address,
+            subprotocols,
+            uid,
+        } = handshake;
+        Handshake {
+            path,
+            query,
+            headers,
+            remote_address,
+            subprotocols,
+            uid,
+        }
     }
 }
 
 impl From<Accept> for wit::Acceptance {
     fn from(accept: Accept) -> wit::Acceptance {
-        let Accept { subprotocol, uid, groups, info } = accept;
-        wit::Acceptance { subprotocol, uid, groups, info: info.into_iter().collect() }
+        let Accept {
+            subprotocol,
+            uid,
+            groups,
+            info,
+        } = accept;
+        wit::Acceptance {
+            subprotocol,
+            uid,
+            groups,
+            info: info.into_iter().collect(),
+        }
     }
 }
 
 impl From<wit::Departure> for Departure {
     fn from(departure: wit::Departure) -> Departure {
-        let wit::Departure { code, reason, by, uid, groups, info } = departure;
+        let wit::Departure {
+            code,
+            reason,
+            by,
+            uid,
+            groups,
+            info,
+        } = departure;
         let by = match by {
             wit::Closer::Client => Closer::Client,
             wit::Closer::Plugin => Closer::Plugin,
             wit::Closer::Node => Closer::Node,
             wit::Closer::Network => Closer::Network,
         };
-        Departure { code, reason, by, uid, groups, info: info.into_iter().collect() }
+        Departure {
+            code,
+            reason,
+            by,
+            uid,
+            groups,
+            info: info.into_iter().collect(),
+        }
     }
 }
 
@@ -287,14 +358,25 @@ impl From<wit::Error> for Error {
             wit::ErrorCode::Denied => ErrorCode::Denied,
             wit::ErrorCode::Internal => ErrorCode::Internal,
         };
-        Error { code, message: error.message }
+        Error {
+            code,
+            message: error.message,
+        }
     }
 }
 
 impl From<wit::Reach> for Reach {
     fn from(reach: wit::Reach) -> Reach {
-        let wit::Reach { clients, dropped, missing } = reach;
-        Reach { clients, dropped, missing }
+        let wit::Reach {
+            clients,
+            dropped,
+            missing,
+        } = reach;
+        Reach {
+            clients,
+            dropped,
+            missing,
+        }
     }
 }
 
@@ -307,7 +389,15 @@ impl From<wit::Count> for Count {
 
 impl From<wit::Page> for Page<String> {
     fn from(page: wit::Page) -> Page<String> {
-        let wit::Page { items, next, missing } = page;
-        Page { items, next, missing }
+        let wit::Page {
+            items,
+            next,
+            missing,
+        } = page;
+        Page {
+            items,
+            next,
+            missing,
+        }
     }
 }

@@ -65,7 +65,7 @@ macro_rules! export {
         const _: () = {
             use $crate::component::plugin;
             type Exported = $crate::component::Exported<$plugin>;
-            plugin::export_plugin!(Exported with_types_in plugin);
+    plugin::export_plugin!(Exported with_types_in plugin);
         };
     };
     ($plugin:ident, lifecycle) => {
@@ -73,7 +73,7 @@ macro_rules! export {
         const _: () = {
             use $crate::component::lifecycle;
             type Exported = $crate::component::Exported<$plugin>;
-            lifecycle::export_lifecycle!(Exported with_types_in lifecycle);
+    lifecycle::export_lifecycle!(Exported with_types_in lifecycle);
         };
     };
 }

@@ -230,7 +230,10 @@ impl Handshake {
     /// assert_eq!(handshake.query("room"), Some("tea"));
     /// ```
     pub fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.query
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The first value of a header; the name's case does not matter.
@@ -311,7 +314,10 @@ pub struct Refuse {
 impl Refuse {
     /// An HTTP status, 400 to 599, and a sentence for whoever reads the answer.
     pub fn new(status: u16, reason: impl Into<String>) -> Refuse {
-        Refuse { status, reason: reason.into() }
+        Refuse {
+            status,
+            reason: reason.into(),
+        }
     }
 }
 
