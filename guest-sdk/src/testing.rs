@@ -1,1 +1,313 @@
-//! stand-in
+//! An in-memory stand-in for the node: business logic under plain `cargo test`, no wasm.
+//!
+//! ```
+//! use jackfield_sdk::testing::Host;
+//! use jackfield_sdk::{Accept, ClientId, Handshake, Message, Plugin, Refuse, send_to_group};
+//!
+//! struct Lobby;
+//!
+//! impl Plugin for Lobby {
+//!     fn on_connect(_: ClientId, _: Handshake) -> Result<Accept, Refuse> {
+//!         Ok(Accept::new().group("lobby"))
+//!     }
+//!
+//!     fn on_message(client: ClientId, message: Message) {
+//!         let _ = send_to_group(&["lobby"], message, &[client]);
+//!     }
+//! }
+//!
+//! let host = Host::new();
+//! let ada = host.connect::<Lobby>()?;
+//! let bob = host.connect::<Lobby>()?;
+//!
+//! ada.say("hello");
+//!
+//! assert_eq!(bob.received(), ["hello".into()]);
+//! assert!(ada.received().is_empty());
+//! # Ok::<(), Refuse>(())
+//! ```
+//!
+//! What the contract says of ids, uids, groups, info, closing and errors holds here too, with
+//! a node's default [`Limits`]. What it leaves out: other nodes (nothing is ever missing or
+//! unreachable), full outboxes, and limits of time and memory. A plugin that panics panics
+//! through to the test.
+
+mod calls;
+mod checks;
+mod client;
+mod node;
+mod pages;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use crate::plugin::{Lifecycle, Plugin};
+use crate::types::{Handshake, Level, Refuse};
+
+pub(crate) use calls::*;
+pub use client::Client;
+use node::{Node, Turn};
+
+/// One node with one plugin's clients. A clone is the same host.
+#[derive(Clone)]
+pub struct Host {
+    node: Rc<RefCell<Node>>,
+}
+
+impl Default for Host {
+    fn default() -> Host {
+        Host::new()
+    }
+}
+
+impl Host {
+    /// A host without clients.
+    pub fn new() -> Host {
+        Host {
+            node: Rc::new(RefCell::new(Node::new())),
+        }
+    }
+
+    /// What happens when a uid is bound that another client has.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::{Host, UidPolicy};
+    /// use jackfield_sdk::{Plugin, Refuse, bind_uid};
+    ///
+    /// struct Quiet;
+    /// impl Plugin for Quiet {}
+    ///
+    /// let host = Host::new().uid_policy(UidPolicy::KickOld);
+    /// let old = host.connect::<Quiet>()?;
+    /// let new = host.connect::<Quiet>()?;
+    ///
+    /// host.run(|| bind_uid(old.id(), "ada")).expect("nobody has it");
+    /// host.run(|| bind_uid(new.id(), "ada")).expect("the old one goes");
+    ///
+    /// assert_eq!(old.closed(), Some((4001, "uid taken over".to_owned())));
+    /// # Ok::<(), Refuse>(())
+    /// ```
+    pub fn uid_policy(self, policy: UidPolicy) -> Host {
+        self.node.borrow_mut().uid_policy = policy;
+        self
+    }
+
+    /// Other limits than a node's defaults.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::{Host, Limits};
+    ///
+    /// let host = Host::new().limits(Limits { groups_per_client: 2, ..Limits::default() });
+    /// ```
+    pub fn limits(self, limits: Limits) -> Host {
+        self.node.borrow_mut().limits = limits;
+        self
+    }
+
+    /// The plugin's name, as [`identify`](crate::identify) answers it; `plugin` unless set.
+    pub fn plugin_name(self, name: impl Into<String>) -> Host {
+        self.node.borrow_mut().plugin = name.into();
+        self
+    }
+
+    /// Calls the contract's functions from a test, as one event of the plugin would: what it
+    /// closes has its [`on_close`](Plugin::on_close) when `work` has ended.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{Plugin, Refuse, get_all_client_count};
+    ///
+    /// struct Quiet;
+    /// impl Plugin for Quiet {}
+    ///
+    /// let host = Host::new();
+    /// host.connect::<Quiet>()?;
+    /// assert_eq!(host.run(get_all_client_count).expect("a number").value, 1);
+    /// # Ok::<(), Refuse>(())
+    /// ```
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        let value = self.turn(Turn::default(), work);
+        self.run_close_events();
+        value
+    }
+
+    /// A client comes, with the handshake of a browser that asks for `/`.
+    pub fn connect<P: Plugin>(&self) -> Result<Client<P>, Refuse> {
+        self.connect_with(Handshake {
+            path: "/".to_owned(),
+            remote_address: "127.0.0.1:51234".to_owned(),
+            ..Handshake::default()
+        })
+    }
+
+    /// A client comes with this handshake. The error is what its HTTP request would be
+    /// answered, by the plugin or by the node: 409 for a uid that is taken, 500 for a
+    /// subprotocol that was not offered and anything else that can't be had.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{Accept, ClientId, Handshake, Plugin, Refuse};
+    ///
+    /// struct Private;
+    ///
+    /// impl Plugin for Private {
+    ///     fn on_connect(_: ClientId, handshake: Handshake) -> Result<Accept, Refuse> {
+    ///         match handshake.query("key") {
+    ///             Some("sesame") => Ok(Accept::new()),
+    ///             _ => Err(Refuse::new(401, "say ?key=")),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let host = Host::new();
+    /// assert_eq!(host.connect::<Private>().unwrap_err().status, 401);
+    ///
+    /// let query = vec![("key".to_owned(), "sesame".to_owned())];
+    /// let handshake = Handshake { query, ..Handshake::default() };
+    /// assert!(host.connect_with::<Private>(handshake).is_ok());
+    /// ```
+    pub fn connect_with<P: Plugin>(&self, handshake: Handshake) -> Result<Client<P>, Refuse> {
+        let (id, mailbox) = self.node.borrow_mut().register(P::on_close);
+        let offered = handshake.subprotocols.clone();
+        let answer = self.event(|| P::on_connect(id.clone(), handshake));
+        let admitted = self.node.borrow_mut().admit(&id, answer, &offered);
+        self.run_close_events();
+        Ok(Client::new(self.clone(), id, admitted?, mailbox))
+    }
+
+    /// A generation of the plugin is about to take over.
+    pub fn start<P: Lifecycle>(&self) -> Result<(), String> {
+        let started = self.event(P::on_start);
+        self.run_close_events();
+        started
+    }
+
+    /// The generation's last event has ended.
+    pub fn stop<P: Lifecycle>(&self) {
+        self.event(P::on_stop);
+        self.run_close_events();
+    }
+
+    /// What was logged since the last call.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{Level, log};
+    ///
+    /// let host = Host::new();
+    /// host.run(|| log(Level::Warn, "the database is slow"));
+    /// assert_eq!(host.logs(), [(Level::Warn, "the database is slow".to_owned())]);
+    /// assert!(host.logs().is_empty());
+    /// ```
+    pub fn logs(&self) -> Vec<(Level, String)> {
+        std::mem::take(&mut self.node.borrow_mut().logs)
+    }
+
+    fn event<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.turn(Turn::event(), work)
+    }
+
+    /// Runs with this host current, and puts things back even when the plugin panics.
+    fn turn<T>(&self, turn: Turn, work: impl FnOnce() -> T) -> T {
+        struct Current<'a>(&'a Host, Option<Turn>);
+
+        impl Drop for Current<'_> {
+            fn drop(&mut self) {
+                self.0.node.borrow_mut().turn = self.1.take();
+                CURRENT.with_borrow_mut(Vec::pop);
+            }
+        }
+
+        let outer = self.node.borrow_mut().begin(turn);
+        CURRENT.with_borrow_mut(|hosts| hosts.push(self.clone()));
+        let _current = Current(self, outer);
+        work()
+    }
+
+    /// Clients that have left get their `on_close`, those that it closes too. Not while an
+    /// event runs: a client's events never overlap.
+    fn run_close_events(&self) {
+        loop {
+            let next = self.node.borrow_mut().next_departed();
+            let Some(departed) = next else { return };
+            let turn = Turn::close_of(departed.client.clone());
+            self.turn(turn, || {
+                (departed.on_close)(departed.client, departed.departure);
+            });
+        }
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").finish_non_exhaustive()
+    }
+}
+
+/// When a uid is bound that another client has: `uid` under `[policies]` in a plugin's
+/// manifest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UidPolicy {
+    /// Both have it.
+    #[default]
+    Many,
+    /// The one that had it is closed with 4001.
+    KickOld,
+    /// The new one does not get it.
+    RejectNew,
+}
+
+/// A node's limits on what a plugin keeps and does, with a node's defaults. 0 means: no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a uid or of a group's name. Beyond: `invalid-argument`.
+    pub name_bytes: usize,
+    /// Clients of one uid. Beyond: `bind_uid` answers `limit-exceeded`.
+    pub clients_per_uid: usize,
+    /// Groups of one client. Beyond: `join_group` answers `limit-exceeded`.
+    pub groups_per_client: usize,
+    /// Bytes of one client's info, keys and values. Beyond: `limit-exceeded`.
+    pub info_bytes: usize,
+    /// Calls that send, in one event. Beyond: `limit-exceeded`.
+    pub sends_per_event: usize,
+    /// Lines of `log` in one event. Beyond: dropped.
+    pub log_lines_per_event: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            name_bytes: 256,
+            clients_per_uid: 1_000,
+            groups_per_client: 1_000,
+            info_bytes: 4_096,
+            sends_per_event: 10_000,
+            log_lines_per_event: 100,
+        }
+    }
+}
+
+/// What `export!` checks natively.
+#[doc(hidden)]
+pub fn is_plugin<P: Plugin>() {}
+
+/// What `export!` checks natively for a plugin with a lifecycle.
+#[doc(hidden)]
+pub fn has_lifecycle<P: Lifecycle>() {}
+
+thread_local! {
+    /// The hosts that run on this thread, the innermost last.
+    static CURRENT: RefCell<Vec<Host>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The node that a call of the contract reaches.
+fn current<T>(call: impl FnOnce(&mut Node) -> T) -> T {
+    let host = CURRENT.with_borrow(|hosts| hosts.last().cloned());
+    let host = host.expect(
+        "no host is running: call this inside `testing::Host::run` or from a plugin's event",
+    );
+    call(&mut host.node.borrow_mut())
+}
