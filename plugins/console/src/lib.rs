@@ -2,13 +2,15 @@
 //!
 //! `{"id":7,"do":"join-group","group":"g"}` is answered by `{"id":7,"ok":null}` or by
 //! `{"id":7,"error":{"code":"invalid-argument","message":"…"}}`. The README beside this crate
-//! lists all requests; what they do is [`operations`]' table.
+//! lists all requests; `operations.rs` has them as a table.
 
 mod answer;
 mod arguments;
 mod misbehave;
 mod operations;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use jackfield_sdk::{
     Accept, ClientId, Departure, ErrorCode, Handshake, Level, Message, Plugin, Refuse, identify,
