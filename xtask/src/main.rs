@@ -1,0 +1,70 @@
+//! The project's own commands: `cargo xtask demo`, `build-plugins`, `test` and `ci`.
+//!
+//! Each makes sure of everything it needs, the wasm target included, so that a fresh
+//! machine with a Rust toolchain runs any of them first. What is up to date is not built
+//! again. Progress goes to stderr, results to stdout.
+
+mod ci;
+mod component;
+mod demo;
+mod file;
+mod guests;
+mod plugins;
+mod process;
+mod progress;
+mod test;
+mod wasm_target;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(
+    name = "xtask",
+    bin_name = "cargo xtask",
+    about = "Jackfield's own commands"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build everything, start a node with the shipped plugins and say what to open
+    Demo(demo::Options),
+    /// Build plugins into target/plugins, where a running node picks them up
+    BuildPlugins {
+        /// Folders in plugins/; all of them if none is named
+        names: Vec<String>,
+    },
+    /// Build what the tests need and run them
+    Test(test::Options),
+    /// Everything a change must pass: formatting, lints, tests, documentation
+    Ci,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<ExitCode> {
+    let workspace = Workspace::load()?;
+    match task {
+        Task::Demo(options) => return demo::demo(&workspace, &options),
+        Task::BuildPlugins { names } => plugins::build(&workspace, &names)?,
+        Task::Test(options) => test::test(&workspace, &options)?,
+        Task::Ci => ci::ci(&workspace)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,117 @@
+//! `cargo xtask test`: everything the tests need, then the tests.
+//!
+//! The tests find the node and the components through the environment, so they never build
+//! anything themselves: `JACKFIELD_BIN` (the node's binary), `JACKFIELD_PLUGINS` and
+//! `JACKFIELD_GUESTS` (folders of components).
+
+use anyhow::{Result, ensure};
+
+use crate::process::{self, cargo};
+use crate::workspace::Workspace;
+use crate::{guests, plugins};
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// For `cargo test`: part of a test's name, `--test NAME`, `-p PACKAGE` …
+    #[arg(allow_hyphen_values = true, value_terminator = "--")]
+    cargo_args: Vec<String>,
+    /// For the tests themselves: `--nocapture` …
+    #[arg(allow_hyphen_values = true)]
+    test_args: Vec<String>,
+}
+
+pub(crate) fn test(workspace: &Workspace, options: &Options) -> Result<()> {
+    // A chosen test may well do without a browser; the browser's own test says if it is missing.
+    if options.cargo_args.is_empty() && options.test_args.is_empty() {
+        require_browser()?;
+    }
+    plugins::build(workspace, &[])?;
+    guests::build(workspace)?;
+    build_node_and_run(workspace, options)
+}
+
+/// Fails now rather than at the end of a long build.
+pub(crate) fn require_browser() -> Result<()> {
+    let missing: Vec<_> = ["chromium", "chromedriver"]
+        .into_iter()
+        .filter(|program| process::find_program(program).is_none())
+        .collect();
+    ensure!(
+        missing.is_empty(),
+        "the browser test needs {}, not found on PATH; install them: apt-get install chromium chromium-driver",
+        missing.join(" and ")
+    );
+    Ok(())
+}
+
+/// The part after the components: the node, then `cargo test`.
+pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Result<()> {
+    // --workspace, as below: cargo unifies features over what it builds, and a node built
+    // by itself would compile its dependencies a second time.
+    process::run(
+        cargo()
+            .args(["build", "--workspace", "--bin", "jackfield"])
+            .current_dir(&workspace.root),
+    )?;
+    let mut tests = cargo();
+    tests.arg("test");
+    if !names_packages(&options.cargo_args) {
+        tests.arg("--workspace");
+    }
+    process::run(
+        tests
+            .args(&options.cargo_args)
+            .arg("--")
+            .args(&options.test_args)
+            .current_dir(&workspace.root)
+            .env("JACKFIELD_BIN", workspace.target.join("debug/jackfield"))
+            .env("JACKFIELD_PLUGINS", workspace.plugin_folder())
+            .env("JACKFIELD_GUESTS", workspace.guest_folder()),
+    )
+}
+
+/// Whether `args` say which packages to test, which `--workspace` would override.
+fn names_packages(args: &[String]) -> bool {
+    args.iter()
+        .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, FromArgMatches};
+
+    use super::*;
+
+    fn parse(line: &str) -> Options {
+        let words = std::iter::once("test").chain(line.split_whitespace());
+        let matches = Options::augment_args(clap::Command::new("test")).get_matches_from(words);
+        Options::from_arg_matches(&matches).expect("any arguments will do")
+    }
+
+    #[test]
+    fn arguments_are_for_cargo_until_two_dashes_and_then_for_the_tests() {
+        let cases: [(&str, &[&str], &[&str]); 5] = [
+            ("", &[], &[]),
+            ("-- --nocapture", &[], &["--nocapture"]),
+            ("--test reload", &["--test", "reload"], &[]),
+            ("reload -- --nocapture", &["reload"], &["--nocapture"]),
+            (
+                "-p xtask demo -- --exact -p",
+                &["-p", "xtask", "demo"],
+                &["--exact", "-p"],
+            ),
+        ];
+        for (line, for_cargo, for_tests) in cases {
+            let options = parse(line);
+            assert_eq!(options.cargo_args, for_cargo, "{line}");
+            assert_eq!(options.test_args, for_tests, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_chosen_package_replaces_the_whole_workspace() {
+        assert!(names_packages(&parse("-p xtask").cargo_args));
+        assert!(names_packages(&parse("--package=xtask reload").cargo_args));
+        assert!(!names_packages(&parse("reload -- -p").cargo_args));
+    }
+}
