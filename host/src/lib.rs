@@ -1,1 +1,23 @@
-//! Jackfield.
+//! Jackfield: a WebSocket node host whose business logic is a hot-swappable WebAssembly
+//! component.
+//!
+//! Rooms, in the direction a message travels; a file uses only rooms to its right
+//! (`tests/layers.rs` keeps that true):
+//!
+//! node → client → plugin → registry → outbox → config · limits · policy · delivery · message · id · counters
+
+pub mod node;
+
+pub mod client;
+pub mod plugin;
+pub mod registry;
+
+pub mod outbox;
+
+pub mod config;
+pub mod counters;
+pub mod delivery;
+pub mod id;
+pub mod limits;
+pub mod message;
+pub mod policy;

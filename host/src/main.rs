@@ -1,2 +1,217 @@
-//! x
-fn main() {}
+//! The `jackfield` command: configure, build, say what listens, wait, drain with a deadline.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use jackfield::config::{Config, Layers, LogFormat};
+use jackfield::counters::Counters;
+use jackfield::node::Node;
+use jackfield::plugin;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_appender::non_blocking::WorkerGuard;
+
+/// A WebSocket node host whose business logic is a hot-swappable WebAssembly component.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve clients with the plugins of a folder.
+    Node(NodeFlags),
+    /// Say what plugins import and export, and why one would not load (then exit with 1).
+    Check {
+        /// Components; a NAME.toml beside NAME.wasm is checked with it.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Flags override the file (--config), the file overrides the environment (`JACKFIELD_LISTEN`,
+/// `JACKFIELD_LIMITS__MESSAGE_BYTES` …).
+#[derive(Args)]
+struct NodeFlags {
+    /// A TOML file; `--print-config` shows what may stand in it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where clients connect; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// The folder of the plugins.
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<String>,
+    /// The folder for compiled components.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<String>,
+    /// Threads that serve; 0: one for each processor.
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
+    /// What is logged: error, warn, info, debug, trace, or directives.
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
+    /// text or json.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Any other value: `--set limits.message_bytes=131072`; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Show the configuration and where each value came from, and exit.
+    #[arg(long)]
+    print_config: bool,
+}
+
+fn main() -> ExitCode {
+    let run = match Cli::parse().command {
+        Command::Node(flags) => node(flags),
+        Command::Check { files } => check(&files),
+    };
+    run.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "jackfield: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn node(flags: NodeFlags) -> anyhow::Result<ExitCode> {
+    let layers = flags.layers()?;
+    let config = layers.read()?;
+    if flags.print_config {
+        print(&layers.describe()?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let _flush_at_the_end = start_log(&config)?;
+    raise_file_limit();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if config.workers > 0 {
+        runtime.worker_threads(config.workers);
+    }
+    runtime.enable_all().build()?.block_on(serve(&config))
+}
+
+async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let node = Node::start(config).await?;
+    let clients = node.address();
+    print(&format!("{}\n", serde_json::json!({ "listening": { "clients": clients } })))?;
+    tracing::info!(%clients, "serving");
+    let counters = node.counters().clone();
+    signals.wait_for_end(&counters).await;
+    tracing::info!("draining; a second signal ends at once");
+    let drained = tokio::select! {
+        () = node.drain() => ExitCode::SUCCESS,
+        () = signals.wait_for_end(&counters) => ExitCode::FAILURE,
+    };
+    counters.log();
+    Ok(drained)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn check(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let config = Layers::new(Vec::new(), None)?.read()?;
+    let cache = Some(&*config.cache).filter(|path| !path.as_os_str().is_empty());
+    let mut code = ExitCode::SUCCESS;
+    for file in files {
+        let checked = plugin::check(file, cache, config.plugin.clone()).await?;
+        let mut report = format!("{}\n", file.display());
+        for import in &checked.interfaces.imports {
+            report += &format!("  imports {import}\n");
+        }
+        for export in &checked.interfaces.exports {
+            report += &format!("  exports {export}\n");
+        }
+        report += &match &checked.error {
+            None => "  ok: a node would load it\n".to_owned(),
+            Some(error) => {
+                code = ExitCode::FAILURE;
+                format!("  error: {error}\n")
+            }
+        };
+        print(&report)?;
+    }
+    Ok(code)
+}
+
+impl NodeFlags {
+    fn layers(&self) -> anyhow::Result<Layers> {
+        let named = [
+            ("listen", &self.listen),
+            ("plugins", &self.plugins),
+            ("cache", &self.cache),
+            ("workers", &self.workers),
+            ("log", &self.log),
+            ("log_format", &self.log_format),
+        ];
+        let mut flags = Vec::new();
+        for pair in &self.set {
+            let (key, value) = pair
+                .split_once('=')
+                .with_context(|| format!("--set {pair}: write it as KEY=VALUE"))?;
+            flags.push((key.to_owned(), value.to_owned()));
+        }
+        for (key, value) in named {
+            flags.extend(value.clone().map(|value| (key.to_owned(), value)));
+        }
+        Ok(Layers::new(flags, self.config.as_deref())?)
+    }
+}
+
+/// SIGTERM and ctrl-c end the node; SIGUSR1 logs the counters.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    report: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            report: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn wait_for_end(&mut self, counters: &Counters) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.report.recv() => counters.log(),
+            }
+        }
+    }
+}
+
+fn start_log(config: &Config) -> anyhow::Result<WorkerGuard> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
+        .with_context(|| format!("log = {:?} is no log filter", config.log))?;
+    // A log that nobody reads must not stop the node: lines beyond its buffer are dropped.
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    match config.log_format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(guard)
+}
+
+/// A client needs an open file: takes as many as the system lets this process have.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+fn print(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}

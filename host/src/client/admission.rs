@@ -1,0 +1,106 @@
+//! Admission: how many clients there may be, of one address, and how fast they may come.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::pace::Pace;
+use crate::limits::Limits;
+
+/// Counts clients; what it admits gives its place back when dropped.
+#[derive(Debug)]
+pub(super) struct Admission {
+    clients: usize,
+    clients_per_address: usize,
+    admitted: Mutex<Admitted>,
+}
+
+#[derive(Debug)]
+struct Admitted {
+    clients: usize,
+    by_address: HashMap<IpAddr, usize>,
+    pace: Option<Pace>,
+}
+
+/// A client's place.
+#[derive(Debug)]
+pub(super) struct Place {
+    admission: Arc<Admission>,
+    address: IpAddr,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// `clients`, or `connects_per_second`.
+    Node,
+    /// `clients_per_address`.
+    Address,
+}
+
+impl Admission {
+    pub(super) fn new(limits: &Limits) -> Admission {
+        Admission {
+            clients: limits.clients,
+            clients_per_address: limits.clients_per_address,
+            admitted: Mutex::new(Admitted {
+                clients: 0,
+                by_address: HashMap::new(),
+                pace: Pace::new(limits.connects_per_second, Instant::now()),
+            }),
+        }
+    }
+
+    /// A place for one more client of this address.
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+        let mut admitted = self.admitted.lock();
+        let in_pace = admitted.pace.as_mut().is_none_or(|pace| pace.take(Instant::now()));
+        if !in_pace || admitted.clients >= self.clients {
+            return Err(Full::Node);
+        }
+        if self.clients_per_address > 0 {
+            let of_address = admitted.by_address.entry(address).or_default();
+            if *of_address >= self.clients_per_address {
+                return Err(Full::Address);
+            }
+            *of_address += 1;
+        }
+        admitted.clients += 1;
+        Ok(Place { admission: self.clone(), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut admitted = self.admission.admitted.lock();
+        admitted.clients -= 1;
+        if let Some(of_address) = admitted.by_address.get_mut(&self.address) {
+            *of_address -= 1;
+            if *of_address == 0 {
+                admitted.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_given_back_when_dropped() {
+        let limits = Limits { clients: 2, clients_per_address: 1, ..Limits::default() };
+        let admission = Arc::new(Admission::new(&limits));
+        let address = |last| IpAddr::from([127, 0, 0, last]);
+        let first = admission.admit(address(1)).expect("a place");
+        assert_eq!(admission.admit(address(1)).err(), Some(Full::Address));
+        let _second = admission.admit(address(2)).expect("a place");
+        assert_eq!(admission.admit(address(3)).err(), Some(Full::Node));
+        drop(first);
+        assert!(admission.admit(address(1)).is_ok());
+        assert_eq!(admission.admitted.lock().by_address.len(), 1);
+    }
+}

@@ -1,0 +1,302 @@
+//! The handshake: one HTTP request, which becomes a client, a page or a refusal.
+//!
+//! hyper reads it. All of it, `on-connect` included, has `handshake_timeout`; a connection
+//! serves one request, so that nothing idles here. A client exists in the registry from
+//! before `on-connect` on; if it is refused, or gives up, it vanishes without a trace.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::body::Incoming;
+use hyper::header::{HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::http::request::Parts;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tungstenite::error::{Error, ProtocolError};
+use tungstenite::handshake::server::create_response;
+
+use super::Door;
+use super::admission::{Full, Place};
+use super::pages::{self, Body, text};
+use super::reader::Reader;
+use super::session::Session;
+use crate::plugin::{Answer, Failure, Handshake, Plugin};
+use crate::registry::{Client, Close, Closer};
+
+/// Bytes of a request's head. Beyond: 431. Cookies and tokens are large at times.
+const HEAD_BYTES: usize = 16 << 10;
+
+const TIMED_OUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Serves one connection up to its upgrade.
+pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream) {
+    let Ok(address) = socket.peer_addr() else { return };
+    // Batching is done by the outbox, and never by waiting.
+    let _ = socket.set_nodelay(true);
+    let (read, write) = socket.into_split();
+    let write = Arc::new(write);
+    let io = TokioIo::new(Stream { read, write: write.clone() });
+    let timeout = door.registry.limits().handshake_timeout;
+    let counters = door.registry.counters().clone();
+    let service = service_fn(move |request| {
+        let door = door.clone();
+        async move { Ok::<_, Infallible>(door.answer(request, address).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(HEAD_BYTES)
+        .header_read_timeout(None)
+        .serve_connection(io, service)
+        .with_upgrades();
+    match tokio::time::timeout(timeout, Box::pin(connection)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%address, %error, "a handshake broke off"),
+        Err(_) => {
+            counters.handshakes_timed_out.add_one();
+            let _ = write.try_write(TIMED_OUT);
+        }
+    }
+}
+
+impl Door {
+    async fn answer(&self, mut request: Request<Incoming>, address: SocketAddr) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        let path = path.strip_prefix('/').unwrap_or_default();
+        let (name, rest) = match path.split_once('/') {
+            Some((name, rest)) => (name, Some(rest)),
+            None => (path, None),
+        };
+        if !asks_for_websocket(&request) {
+            let plugin = self.plugin(name);
+            if plugin.is_some() && !self.plugins.folder().join(name).is_dir() {
+                return upgrade_required("connect with a WebSocket\n");
+            }
+            return pages::serve(self.plugins.folder(), name, rest, &request).await;
+        }
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (parts, _) = request.into_parts();
+        match self.plugin(name).filter(|_| rest.is_none_or(str::is_empty)) {
+            None => text(StatusCode::NOT_FOUND, "no such plugin\n"),
+            Some(plugin) if !plugin.is_open() => {
+                busy(StatusCode::SERVICE_UNAVAILABLE, "the plugin does not run\n")
+            }
+            Some(plugin) => self.open(plugin, &parts, upgrade, address).await,
+        }
+    }
+
+    fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
+        if name.is_empty() { self.plugins.default_plugin() } else { self.plugins.get(name) }
+    }
+
+    /// Lets the plugin decide, and answers.
+    async fn open(
+        &self,
+        plugin: Arc<Plugin>,
+        parts: &Parts,
+        upgrade: OnUpgrade,
+        address: SocketAddr,
+    ) -> Response<Body> {
+        let response = match accept_response(parts) {
+            Ok(response) => response,
+            Err(refusal) => return *refusal,
+        };
+        let place = match self.admission.admit(address.ip()) {
+            Ok(place) => place,
+            Err(full) => {
+                self.registry.counters().handshakes_limited.add_one();
+                return match full {
+                    Full::Node => busy(StatusCode::SERVICE_UNAVAILABLE, "the node is full\n"),
+                    Full::Address => {
+                        busy(StatusCode::TOO_MANY_REQUESTS, "too many clients of this address\n")
+                    }
+                };
+            }
+        };
+        let arriving = Arriving::new(plugin);
+        let handshake = read_handshake(parts, address);
+        match arriving.plugin.on_connect(arriving.client.id(), &handshake).await {
+            Ok(Answer::Accepted { subprotocol }) => {
+                self.registry.counters().clients_accepted.add_one();
+                self.let_in(arriving, place, upgrade);
+                with_subprotocol(response, subprotocol.as_deref())
+            }
+            Ok(Answer::Refused { status, reason }) => {
+                self.registry.counters().handshakes_refused.add_one();
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+                text(status, reason)
+            }
+            Err(Failure::Trapped(_)) => text(StatusCode::INTERNAL_SERVER_ERROR, "the server failed\n"),
+            Err(Failure::Overloaded) => busy(StatusCode::SERVICE_UNAVAILABLE, "too busy\n"),
+            Err(Failure::Absent) => {
+                busy(StatusCode::SERVICE_UNAVAILABLE, "the plugin does not run\n")
+            }
+        }
+    }
+
+    /// The client has been accepted: from here on it is owed an `on-close`.
+    fn let_in(&self, arriving: Arriving, place: Place, upgrade: OnUpgrade) {
+        let (plugin, client) = arriving.arrived();
+        let stay = plugin.session();
+        let session = Session { plugin, client, stay, place };
+        let message_bytes = self.registry.limits().message_bytes;
+        tokio::spawn(async move {
+            match upgraded(upgrade).await {
+                Some((stream, read_already)) => {
+                    session.client.outbox().attach(stream.write);
+                    let reader = Reader::new(stream.read, &read_already, message_bytes);
+                    // A task of its own: this one's memory holds what an upgrade needs.
+                    tokio::spawn(session.run(reader));
+                }
+                None => session.vanished().await,
+            }
+        });
+    }
+}
+
+async fn upgraded(upgrade: OnUpgrade) -> Option<(Stream, bytes::Bytes)> {
+    let parts = upgrade.await.ok()?.downcast::<TokioIo<Stream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf))
+}
+
+/// A client in the registry that has not been accepted: dropped, it is gone.
+struct Arriving {
+    plugin: Arc<Plugin>,
+    client: Arc<Client>,
+    is_accepted: bool,
+}
+
+impl Arriving {
+    fn new(plugin: Arc<Plugin>) -> Arriving {
+        let client = plugin.namespace().arrive();
+        Arriving { plugin, client, is_accepted: false }
+    }
+
+    fn arrived(mut self) -> (Arc<Plugin>, Arc<Client>) {
+        self.is_accepted = true;
+        (self.plugin.clone(), self.client.clone())
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if !self.is_accepted {
+            let close = Close { code: 1006, reason: String::new(), by: Closer::Node };
+            self.plugin.namespace().leave(&self.client, &close);
+        }
+    }
+}
+
+fn asks_for_websocket<B>(request: &Request<B>) -> bool {
+    let values = request.headers().get_all(UPGRADE).into_iter();
+    values.filter_map(|value| value.to_str().ok()).any(|value| value.eq_ignore_ascii_case("websocket"))
+}
+
+/// The answer that accepts, as RFC 6455, section 4.2.2, has it; or what is wrong.
+fn accept_response(parts: &Parts) -> Result<Response<Body>, Box<Response<Body>>> {
+    let mut request = Request::new(());
+    *request.method_mut() = parts.method.clone();
+    *request.version_mut() = parts.version;
+    *request.headers_mut() = parts.headers.clone();
+    match create_response(&request) {
+        Ok(response) => Ok(response.map(|()| text(StatusCode::OK, "").into_body())),
+        Err(Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader)) => {
+            Err(Box::new(upgrade_required("the WebSocket version must be 13\n")))
+        }
+        Err(error) => Err(Box::new(text(StatusCode::BAD_REQUEST, format!("{error}\n")))),
+    }
+}
+
+fn upgrade_required(reason: &str) -> Response<Body> {
+    let mut response = text(StatusCode::UPGRADE_REQUIRED, reason);
+    let headers = response.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    response
+}
+
+fn busy(status: StatusCode, reason: &str) -> Response<Body> {
+    let mut response = text(status, reason);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn with_subprotocol(mut response: Response<Body>, subprotocol: Option<&str>) -> Response<Body> {
+    // It was offered in a header, so it fits one.
+    if let Some(value) = subprotocol.and_then(|name| HeaderValue::from_str(name).ok()) {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, value);
+    }
+    response
+}
+
+fn read_handshake(parts: &Parts, address: SocketAddr) -> Handshake {
+    let query = parts.uri.query().unwrap_or_default();
+    let headers = parts.headers.iter().map(|(name, value)| {
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
+    let subprotocols = parts.headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
+    let subprotocols = subprotocols.filter_map(|value| value.to_str().ok());
+    Handshake {
+        path: parts.uri.path().to_owned(),
+        query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+        headers: headers.collect(),
+        remote_address: address.to_string(),
+        subprotocols: subprotocols
+            .flat_map(|value| value.split(','))
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+            .collect(),
+    }
+}
+
+/// A socket in two halves: the write half is shared, to answer 408 after hyper has given up
+/// and to become the outbox's.
+struct Stream {
+    read: OwnedReadHalf,
+    write: Arc<OwnedWriteHalf>,
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.read).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match self.write.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::task::ready!((*self.write).as_ref().poll_write_ready(context))?;
+                }
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Dropping the last half shuts down.
+        Poll::Ready(Ok(()))
+    }
+}

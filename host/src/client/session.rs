@@ -1,0 +1,371 @@
+//! One client's life after the upgrade: its messages in order, and its end.
+//!
+//! What bounds it: a message by `message_bytes`; a turn by `MESSAGES_PER_TURN`; silence by
+//! `ping_every` and `ping_timeout`; the end by `close_timeout`. While more than half its
+//! outbox waits for the socket, a client is not read: whoever floods a plugin with requests
+//! has to take the answers.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::time::Sleep;
+use tungstenite::Message as Received;
+
+use super::admission::Place;
+use super::pace::Pace;
+use super::reader::Reader;
+use crate::limits::{Limits, MESSAGES_PER_TURN};
+use crate::message::{Frame, Message};
+use crate::outbox::Condition;
+use crate::plugin::{self, Failure, Plugin, Turn};
+use crate::registry::{Client, Close, Closer, Registry};
+
+/// A client that has been let in.
+pub(super) struct Session {
+    pub(super) plugin: Arc<Plugin>,
+    pub(super) client: Arc<Client>,
+    pub(super) stay: plugin::Session,
+    pub(super) place: Place,
+}
+
+impl Session {
+    /// Serves the client until it has left and its plugin knows.
+    pub(super) async fn run(self, reader: Reader) {
+        let registry = self.plugin.namespace().registry().clone();
+        let limits = registry.limits();
+        let mut conversation = Conversation {
+            plugin: &self.plugin,
+            client: &self.client,
+            registry: &registry,
+            reader,
+            pulse: Pulse::new(limits),
+            pace: Pace::new(limits.messages_per_second, Instant::now()),
+        };
+        let ended = conversation.run().await;
+        let reader = conversation.reader;
+        self.part(ended, reader).await;
+    }
+
+    /// The client was let in and never got there.
+    pub(super) async fn vanished(self) {
+        self.leave(&broken()).await;
+    }
+
+    async fn part(self, ended: Ended, mut reader: Reader) {
+        if let Ended::Now(close) | Ended::Unreadable(close) = &ended
+            && self.plugin.namespace().leave(&self.client, close)
+        {
+            self.client.end(close, None);
+        }
+        self.client.outbox().flush();
+        // The plugin hears of it before the slowest part, the client's own goodbye.
+        let close = self.on_close().await;
+        let registry = self.plugin.namespace().registry();
+        if close.code != 1006 {
+            let goodbye = goodbye(&self.client, registry, &mut reader, &ended, &close);
+            if tokio::time::timeout(registry.limits().close_timeout, goodbye).await.is_err() {
+                registry.counters().close_timed_out.add_one();
+            }
+        }
+        self.client.outbox().detach();
+        drop(self.place);
+    }
+
+    async fn leave(self, close: &Close) {
+        self.plugin.namespace().leave(&self.client, close);
+        self.client.outbox().detach();
+        self.on_close().await;
+        drop(self.stay);
+    }
+
+    async fn on_close(&self) -> Close {
+        let Some(departure) = self.client.departure() else { return broken() };
+        self.plugin.on_close(self.client.id(), &departure).await;
+        self.plugin.namespace().registry().counters().clients_left.add_one();
+        departure.close
+    }
+}
+
+/// Why a conversation is over.
+#[derive(Debug)]
+enum Ended {
+    /// Somebody made the client leave; its last frames are queued.
+    Already,
+    /// This makes it leave.
+    Now(Close),
+    /// This does, and what it sends can't be made sense of any more.
+    Unreadable(Close),
+}
+
+/// A client and its plugin, talking.
+struct Conversation<'a> {
+    plugin: &'a Plugin,
+    client: &'a Arc<Client>,
+    registry: &'a Registry,
+    reader: Reader,
+    pulse: Pulse,
+    pace: Option<Pace>,
+}
+
+/// What the client's task is woken by.
+enum Next {
+    Received(tungstenite::Result<Received>),
+    Woken,
+    Writable,
+    Pulse,
+}
+
+impl Conversation<'_> {
+    async fn run(&mut self) -> Ended {
+        let mut condition = self.client.outbox().flush();
+        loop {
+            if let Some(ended) = self.look(condition) {
+                return ended;
+            }
+            match self.next(condition).await {
+                Next::Received(received) => {
+                    // Boxed, so that what a turn needs is not set aside for each idle client.
+                    if let Err(ended) = Box::pin(self.turn(received)).await {
+                        return ended;
+                    }
+                    condition = self.client.outbox().flush();
+                }
+                Next::Woken => {
+                    let bound = self.registry.limits().outbox_bytes;
+                    condition = self.client.outbox().condition(bound);
+                }
+                Next::Writable => condition = self.client.outbox().resume(),
+                Next::Pulse => match self.pulse.beat(self.registry.limits()) {
+                    Beat::Fine => {}
+                    Beat::Ping => {
+                        self.client.outbox().push_control(Frame::ping());
+                        condition = self.client.outbox().flush();
+                    }
+                    Beat::Dead => {
+                        self.registry.counters().clients_silent.add_one();
+                        return Ended::Now(Close { by: Closer::Node, ..broken() });
+                    }
+                },
+            }
+        }
+    }
+
+    /// Whether there is a reason to end.
+    fn look(&self, condition: Condition) -> Option<Ended> {
+        if self.client.has_left() {
+            return Some(Ended::Already);
+        }
+        match condition {
+            Condition::Broken => Some(Ended::Now(broken())),
+            Condition::Overflowed => Some(Ended::Now(Close {
+                code: 1013,
+                reason: "too slow: messages wait and are not read".to_owned(),
+                by: Closer::Plugin,
+            })),
+            Condition::Clear | Condition::Blocked { .. } => None,
+        }
+    }
+
+    async fn next(&mut self, condition: Condition) -> Next {
+        let mut woken = pin!(self.client.woken());
+        let blocked = matches!(condition, Condition::Blocked { .. });
+        let may_read = condition != Condition::Blocked { above_half: true };
+        let Conversation { reader, client, registry, pulse, .. } = self;
+        poll_fn(|context| {
+            if may_read
+                && let Poll::Ready(received) = reader.poll_message(context, client, registry)
+            {
+                return Poll::Ready(Next::Received(received));
+            }
+            if woken.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Next::Woken);
+            }
+            if blocked && reader.poll_writable(context).is_ready() {
+                return Poll::Ready(Next::Writable);
+            }
+            pulse.poll(context).map(|()| Next::Pulse)
+        })
+        .await
+    }
+
+    /// Handles what has arrived, one message after another through one instance.
+    async fn turn(&mut self, first: tungstenite::Result<Received>) -> Result<(), Ended> {
+        self.client.outbox().take_in_hand();
+        self.pulse.heard = true;
+        let mut turn = self.plugin.turn();
+        let mut received = Some(first);
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(message) = received else { return Ok(()) };
+            let message = message.map_err(|error| self.unreadable(&error))?;
+            self.handle(&mut turn, message).await?;
+            if self.client.has_left() {
+                return Err(Ended::Already);
+            }
+            received = self.received_already().await;
+        }
+        // The last one read has not been handled yet.
+        if let Some(message) = received {
+            let message = message.map_err(|error| self.unreadable(&error))?;
+            self.handle(&mut turn, message).await?;
+        }
+        drop(turn);
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    async fn handle(&mut self, turn: &mut Turn<'_>, received: Received) -> Result<(), Ended> {
+        let message = match &received {
+            Received::Text(text) => Message::Text(text),
+            Received::Binary(bytes) => Message::Binary(bytes),
+            Received::Ping(_) | Received::Pong(_) | Received::Frame(_) => return Ok(()),
+            Received::Close(frame) => return Err(Ended::Now(closed_by_client(frame.as_ref()))),
+        };
+        if self.pace.as_mut().is_some_and(|pace| !pace.take(Instant::now())) {
+            self.registry.counters().clients_too_fast.add_one();
+            let reason = "too many messages a second".to_owned();
+            return Err(Ended::Now(Close { code: 1008, reason, by: Closer::Node }));
+        }
+        self.registry.counters().messages_in.add_one();
+        let handled = until_slow(turn.on_message(self.client.id(), message), || {
+            // An event that waits must not hold back what others send to this client.
+            self.client.outbox().flush();
+        });
+        match handled.await.err().and_then(Failure::close) {
+            Some(close) => Err(Ended::Now(close)),
+            None => Ok(()),
+        }
+    }
+
+    async fn received_already(&mut self) -> Option<tungstenite::Result<Received>> {
+        poll_fn(|context| {
+            Poll::Ready(match self.reader.poll_message(context, self.client, self.registry) {
+                Poll::Ready(received) => Some(received),
+                Poll::Pending => None,
+            })
+        })
+        .await
+    }
+
+    /// What a client that can't be read any more is told.
+    fn unreadable(&self, error: &tungstenite::Error) -> Ended {
+        use tungstenite::error::{Error, ProtocolError};
+        let counters = self.registry.counters();
+        let (code, reason) = match error {
+            Error::Capacity(_) => {
+                counters.messages_too_big.add_one();
+                let limit = self.registry.limits().message_bytes;
+                (1009, format!("a message may have {limit} bytes"))
+            }
+            Error::Utf8(_) => {
+                counters.clients_broke_protocol.add_one();
+                (1007, "a text message must be UTF-8".to_owned())
+            }
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+            | Error::Io(_)
+            | Error::ConnectionClosed
+            | Error::AlreadyClosed => return Ended::Now(broken()),
+            broken_rule => {
+                counters.clients_broke_protocol.add_one();
+                let mut reason = broken_rule.to_string();
+                reason.truncate(reason.floor_char_boundary(crate::message::CLOSE_REASON_BYTES));
+                (1002, reason)
+            }
+        };
+        Ended::Unreadable(Close { code, reason, by: Closer::Node })
+    }
+}
+
+/// Lets a client that has left take what is queued, and say goodbye.
+async fn goodbye(
+    client: &Arc<Client>,
+    registry: &Registry,
+    reader: &mut Reader,
+    ended: &Ended,
+    close: &Close,
+) {
+    let mut condition = client.outbox().flush();
+    while let Condition::Blocked { .. } = condition {
+        let writable = poll_fn(|context| reader.poll_writable(context)).await;
+        condition = if writable.is_ok() { client.outbox().resume() } else { Condition::Broken };
+    }
+    if condition == Condition::Broken || close.by == Closer::Client {
+        return;
+    }
+    if let Ended::Unreadable(_) = ended {
+        // Its answer can't be told from the rest; the end of the stream tells it to go.
+        client.outbox().detach();
+        poll_fn(|context| reader.poll_discard(context)).await;
+    } else {
+        poll_fn(|context| reader.poll_goodbye(context, client, registry)).await;
+    }
+}
+
+/// Runs an event; calls `slow` once, if it does not end at its first poll.
+async fn until_slow<T>(event: impl Future<Output = T>, slow: impl FnOnce()) -> T {
+    let mut event = pin!(event);
+    let mut slow = Some(slow);
+    poll_fn(|context| {
+        let polled = event.as_mut().poll(context);
+        if polled.is_pending()
+            && let Some(slow) = slow.take()
+        {
+            slow();
+        }
+        polled
+    })
+    .await
+}
+
+fn closed_by_client(frame: Option<&tungstenite::protocol::CloseFrame>) -> Close {
+    match frame {
+        Some(frame) => Close {
+            code: frame.code.into(),
+            reason: frame.reason.to_string(),
+            by: Closer::Client,
+        },
+        None => Close { code: 1005, reason: String::new(), by: Closer::Client },
+    }
+}
+
+fn broken() -> Close {
+    Close { code: 1006, reason: String::new(), by: Closer::Network }
+}
+
+/// A sign of life now and then: any frame is one, and a silent client is asked for a pong.
+struct Pulse {
+    sleep: Pin<Box<Sleep>>,
+    heard: bool,
+    pinged: bool,
+}
+
+enum Beat {
+    Fine,
+    Ping,
+    Dead,
+}
+
+impl Pulse {
+    fn new(limits: &Limits) -> Pulse {
+        let sleep = Box::pin(tokio::time::sleep(limits.ping_every));
+        Pulse { sleep, heard: false, pinged: false }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.sleep.as_mut().poll(context)
+    }
+
+    fn beat(&mut self, limits: &Limits) -> Beat {
+        let (beat, next) = match (self.heard, self.pinged) {
+            (true, _) => (Beat::Fine, limits.ping_every),
+            (false, false) => (Beat::Ping, limits.ping_timeout),
+            (false, true) => (Beat::Dead, limits.ping_timeout),
+        };
+        self.pinged = matches!(beat, Beat::Ping);
+        self.heard = false;
+        self.sleep.as_mut().reset(tokio::time::Instant::now() + next);
+        beat
+    }
+}

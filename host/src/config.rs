@@ -1,0 +1,232 @@
+//! The configuration: plain data, from four places, and where each value came from.
+//!
+//! Flags override the file, the file overrides the environment, the environment overrides
+//! the defaults. In the file unknown keys are errors. In the environment they are not:
+//! other programs set variables with our prefix too (Kubernetes does, for a service of our
+//! name).
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::{Dict, Value};
+use figment::{Figment, Profile, Source};
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{Limits, PluginLimits};
+
+const ENVIRONMENT_PREFIX: &str = "JACKFIELD_";
+
+/// What a node is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where clients connect; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The folder of the plugins.
+    pub plugins: PathBuf,
+    /// The folder for compiled components; only the node may write there. Empty: none.
+    pub cache: PathBuf,
+    /// Threads that serve; 0: one for each processor.
+    pub workers: usize,
+    /// What is logged: a level, or directives of `tracing_subscriber::EnvFilter`.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+    /// The node's limits.
+    pub limits: Limits,
+    /// Each plugin's limits, where its manifest does not set them.
+    pub plugin: PluginLimits,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            plugins: "plugins".into(),
+            cache: default_cache(),
+            workers: 0,
+            log: "info".to_owned(),
+            log_format: LogFormat::default(),
+            limits: Limits::default(),
+            plugin: PluginLimits::default(),
+        }
+    }
+}
+
+/// A configuration that has not been read yet: its layers.
+#[derive(Debug)]
+pub struct Layers(Figment);
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("the configuration file {} cannot be read: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A value is not what it must be, or is unknown.
+    #[error("the configuration is wrong: {0}")]
+    Value(Box<figment::Error>),
+    /// A limit can't be kept.
+    #[error("the configuration is wrong: [plugin]: {0}")]
+    Limit(String),
+}
+
+impl Layers {
+    /// From flags (names and values, as in the file), a file and the environment.
+    pub fn new(flags: Vec<(String, String)>, file: Option<&Path>) -> Result<Layers, ConfigError> {
+        let known: BTreeSet<String> = entries(&Config::default()).into_iter().map(|e| e.0).collect();
+        let environment = Env::prefixed(ENVIRONMENT_PREFIX)
+            .split("__")
+            .filter(move |key| known.contains(&key.as_str().to_ascii_lowercase()));
+        let mut layers = Figment::from(Serialized::defaults(Config::default())).merge(environment);
+        if let Some(path) = file {
+            let unreadable = |error| ConfigError::File { path: path.to_owned(), error };
+            std::fs::File::open(path).map_err(unreadable)?;
+            layers = layers.merge(Toml::file_exact(path));
+        }
+        for (key, value) in flags {
+            layers = layers.merge(Flag { key, value });
+        }
+        Ok(Layers(layers))
+    }
+
+    /// The configuration.
+    pub fn read(&self) -> Result<Config, ConfigError> {
+        let config: Config = self.0.extract().map_err(|e| ConfigError::Value(Box::new(e)))?;
+        config.plugin.check().map_err(ConfigError::Limit)?;
+        Ok(config)
+    }
+
+    /// Each value and where it came from, as TOML.
+    pub fn describe(&self) -> Result<String, ConfigError> {
+        let lines = entries(&self.read()?).into_iter().map(|(key, value)| {
+            let origin = self.origin(&key);
+            format!("{key} = {value}  # {origin}\n")
+        });
+        Ok(lines.collect())
+    }
+
+    fn origin(&self, key: &str) -> String {
+        let Some(metadata) = self.0.find_metadata(key) else { return "default".to_owned() };
+        match &metadata.source {
+            Some(Source::File(path)) => format!("file {}", path.display()),
+            Some(Source::Custom(flag)) => flag.clone(),
+            _ if metadata.name.contains("environment") => {
+                let name = key.to_uppercase().replace('.', "__");
+                format!("environment {ENVIRONMENT_PREFIX}{name}")
+            }
+            _ => "default".to_owned(),
+        }
+    }
+}
+
+/// One flag as a layer of its own, so that it can be named as a value's origin.
+struct Flag {
+    key: String,
+    value: String,
+}
+
+impl figment::Provider for Flag {
+    fn metadata(&self) -> figment::Metadata {
+        let flag = match self.key.contains('.') {
+            true => format!("flag --set {}", self.key),
+            false => format!("flag --{}", self.key.replace('_', "-")),
+        };
+        figment::Metadata::named("command line").source(Source::Custom(flag))
+    }
+
+    fn data(&self) -> Result<figment::value::Map<Profile, Dict>, figment::Error> {
+        // As in the environment: 7 is a number, "10s" and /a/path are strings.
+        let value: Value = self.value.parse().unwrap_or_else(|e: std::convert::Infallible| match e {});
+        let nested = figment::util::nest(&self.key, value);
+        let dict = nested.into_dict().unwrap_or_default();
+        Ok(Profile::Default.collect(dict))
+    }
+}
+
+/// A configuration's keys, dotted, and values, as TOML writes them.
+fn entries(config: &Config) -> Vec<(String, String)> {
+    fn flatten(prefix: &str, table: &toml::Table, entries: &mut Vec<(String, String)>) {
+        for (key, value) in table {
+            let key = format!("{prefix}{key}");
+            match value {
+                toml::Value::Table(table) => flatten(&format!("{key}."), table, entries),
+                value => entries.push((key, value.to_string())),
+            }
+        }
+    }
+    let mut flat = Vec::new();
+    // Serialising plain data into a table fails for no value that it can have.
+    flatten("", &toml::Table::try_from(config).unwrap_or_default(), &mut flat);
+    flat
+}
+
+/// `$XDG_CACHE_HOME/jackfield`, or `~/.cache/jackfield`; none without a home.
+fn default_cache() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    cache.or_else(home).map(|cache| cache.join("jackfield")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_override_the_file_and_each_value_has_its_origin() {
+        let folder = std::env::temp_dir().join(format!("jackfield-config-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let file = folder.join("node.toml");
+        std::fs::write(&file, "listen = '127.0.0.1:1'\n[limits]\nping_every = '1m'\n").expect("a file");
+        let flags = vec![
+            ("listen".to_owned(), "127.0.0.1:2".to_owned()),
+            ("limits.message_bytes".to_owned(), "7".to_owned()),
+        ];
+        let layers = Layers::new(flags, Some(&file)).expect("layers");
+        let config = layers.read().expect("a configuration");
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.limits.message_bytes, 7);
+        assert_eq!(config.limits.ping_every.as_secs(), 60);
+        let described = layers.describe().expect("a description");
+        for line in [
+            "listen = \"127.0.0.1:2\"  # flag --listen".to_owned(),
+            "limits.message_bytes = 7  # flag --set limits.message_bytes".to_owned(),
+            format!("limits.ping_every = \"1m\"  # file {}", file.display()),
+            "limits.clients = 100000  # default".to_owned(),
+        ] {
+            assert!(described.contains(&line), "{line} in\n{described}");
+        }
+        std::fs::remove_dir_all(&folder).expect("its end");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (key, value, named) in [
+            ("listen", "nowhere", "listen"),
+            ("limits.message_bytes", "many", "message_bytes"),
+            ("limits.message", "7", "message"),
+        ] {
+            let layers = Layers::new(vec![(key.to_owned(), value.to_owned())], None).expect("layers");
+            let error = layers.read().expect_err(key).to_string();
+            assert!(error.contains(named) && error.contains("flag"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What happened, in numbers that only grow: one for each outcome that a limit or a failure
+//! has. They are the node's; an endpoint for them comes with the API.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The node's counters.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: Counter,)*
+        }
+
+        impl Counters {
+            /// Each counter's name and value.
+            pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.get()),)*]
+            }
+
+            /// Logs all of them, in one line.
+            pub fn log(&self) {
+                tracing::info!($($name = self.$name.get(),)* "counters");
+            }
+        }
+    };
+}
+
+counters! {
+    /// Clients let in.
+    clients_accepted,
+    /// Clients that have left, their `on-close` done.
+    clients_left,
+    /// Handshakes that a plugin refused.
+    handshakes_refused,
+    /// Handshakes beyond `handshake_timeout`.
+    handshakes_timed_out,
+    /// Connections and handshakes beyond a limit of the node.
+    handshakes_limited,
+    /// Messages handed to a plugin.
+    messages_in,
+    /// Messages beyond `message_bytes`.
+    messages_too_big,
+    /// Clients beyond `messages_per_second`.
+    clients_too_fast,
+    /// Clients that broke the protocol or sent text that is not UTF-8.
+    clients_broke_protocol,
+    /// Clients that did not answer a ping.
+    clients_silent,
+    /// Messages that a full outbox dropped.
+    outbox_dropped,
+    /// Clients closed because of a full outbox.
+    outbox_closed,
+    /// Clients cut because they did not take their last messages in time.
+    close_timed_out,
+    /// Events lost to a trap: the guest panicked.
+    traps_panic,
+    /// The guest executed `unreachable` without a panic.
+    traps_unreachable,
+    /// The guest ran longer than `event_timeout`.
+    traps_deadline,
+    /// The guest waited longer than `wait_timeout`.
+    traps_wait,
+    /// The guest was refused memory beyond `memory_bytes`.
+    traps_memory,
+    /// The guest used up its stack.
+    traps_stack,
+    /// The guest accessed memory that it has not.
+    traps_out_of_bounds,
+    /// The guest called `exit`.
+    traps_exit,
+    /// The guest was cut because its generation was retired.
+    traps_retired,
+    /// Any other trap.
+    traps_other,
+    /// Events that found no instance within `call_wait`.
+    events_overloaded,
+    /// Clients whose `on-close` could not be run.
+    on_close_lost,
+    /// Instances made.
+    instances_made,
+    /// Instances replaced after `recycle_after_events` or above `recycle_above_bytes`.
+    instances_recycled,
+    /// Log lines of guests beyond `log_lines_per_event`.
+    log_lines_dropped,
+    /// Generations that took over.
+    generations_loaded,
+    /// Plugin files that could not be loaded.
+    loads_failed,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn add_one(&self) {
+        self.add(1);
+    }
+
+    /// `n` more.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The number.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,179 @@
+//! Client ids: one short printable token that names a client in the whole cluster.
+//!
+//! An id carries its node's incarnation, a counter that never goes back, and random bits, so
+//! it is never used twice, not even after a restart; any node finds the owner without asking;
+//! and knowing one id does not let anybody guess the next.
+//!
+//! Written, it is 26 characters of Crockford's base 32
+//! (<https://www.crockford.com/base32.html>) in lower case: 64 bits of incarnation, 40 of
+//! counter, 24 random.
+
+use std::fmt;
+use std::str::FromStr;
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const ID_CHARS: usize = 26;
+const INCARNATION_CHARS: usize = 13;
+const COUNTER_BITS: u32 = 40;
+const RANDOM_BITS: u32 = 24;
+
+/// One run of a node: drawn at its start, so a restarted node is a new one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Incarnation(u64);
+
+impl Incarnation {
+    /// A new one, from the system's randomness.
+    pub fn draw() -> Result<Incarnation, getrandom::Error> {
+        Ok(Incarnation(getrandom::u64()?))
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(as_str(&encode::<INCARNATION_CHARS>(u128::from(self.0))))
+    }
+}
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Names one client in the whole cluster.
+///
+/// ```
+/// use jackfield::id::{ClientId, Incarnation};
+///
+/// let id = ClientId::new(Incarnation::draw()?, 1, 0x5eed);
+/// assert_eq!(id.to_string().parse::<ClientId>()?, id);
+/// assert!("nobody".parse::<ClientId>().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(u128);
+
+impl ClientId {
+    /// The `counter`th client (below 2^40) of a node, with 24 bits of `random`.
+    pub fn new(incarnation: Incarnation, counter: u64, random: u32) -> ClientId {
+        debug_assert!(counter < 1 << COUNTER_BITS);
+        let random = u128::from(random) & ((1 << RANDOM_BITS) - 1);
+        ClientId(
+            u128::from(incarnation.0) << (COUNTER_BITS + RANDOM_BITS)
+                | u128::from(counter) << RANDOM_BITS
+                | random,
+        )
+    }
+
+    /// The run of the node that holds the client.
+    #[expect(clippy::cast_possible_truncation, reason = "the upper 64 of 128 bits")]
+    pub fn incarnation(self) -> Incarnation {
+        Incarnation((self.0 >> (COUNTER_BITS + RANDOM_BITS)) as u64)
+    }
+
+    /// Which client of its node it is: unique there, and growing.
+    #[expect(clippy::cast_possible_truncation, reason = "40 bits")]
+    pub fn counter(self) -> u64 {
+        (self.0 >> RANDOM_BITS) as u64 & ((1 << COUNTER_BITS) - 1)
+    }
+
+    /// The id as text, without an allocation: events carry it into the guest.
+    pub fn text(self) -> ClientIdText {
+        ClientIdText(encode(self.0))
+    }
+}
+
+/// A client id, written out.
+#[derive(Clone, Copy)]
+pub struct ClientIdText([u8; ID_CHARS]);
+
+impl std::ops::Deref for ClientIdText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        as_str(&self.0)
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl fmt::Debug for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What is not a client id: no node can have given it out.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a client id: expected 26 characters of 0-9 and a-z as a node gave them out")]
+pub struct MalformedId;
+
+impl FromStr for ClientId {
+    type Err = MalformedId;
+
+    fn from_str(text: &str) -> Result<ClientId, MalformedId> {
+        // 26 characters hold 130 bits; the first one carries three.
+        if text.len() != ID_CHARS || text.as_bytes()[0] > b'7' {
+            return Err(MalformedId);
+        }
+        let mut value = 0;
+        for byte in text.bytes() {
+            let digit = ALPHABET.binary_search(&byte).map_err(|_| MalformedId)?;
+            value = value << 5 | digit as u128;
+        }
+        Ok(ClientId(value))
+    }
+}
+
+fn encode<const CHARS: usize>(mut value: u128) -> [u8; CHARS] {
+    let mut text = [0; CHARS];
+    for place in text.iter_mut().rev() {
+        *place = ALPHABET[(value & 31) as usize];
+        value >>= 5;
+    }
+    text
+}
+
+fn as_str(text: &[u8]) -> &str {
+    // The alphabet is ASCII; a client id is formatted at every event, and checking 26 bytes
+    // costs a nanosecond.
+    std::str::from_utf8(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_keeps_its_parts_through_text() {
+        for (incarnation, counter, random) in
+            [(0, 0, 0), (u64::MAX, (1 << 40) - 1, (1 << 24) - 1), (0x0123_4567_89ab_cdef, 42, 7)]
+        {
+            let id = ClientId::new(Incarnation(incarnation), counter, random);
+            assert_eq!(id.to_string().len(), ID_CHARS);
+            assert_eq!(id.to_string().parse(), Ok(id));
+            assert_eq!(id.incarnation(), Incarnation(incarnation));
+            assert_eq!(id.counter(), counter);
+        }
+    }
+
+    #[test]
+    fn what_no_node_gave_out_is_malformed() {
+        for text in [
+            "",
+            "0",
+            "0000000000000000000000000",
+            "000000000000000000000000000",
+            "0000000000000000000000000A",
+            "0000000000000000000000000u",
+            "80000000000000000000000000",
+            "00000000000000000000000é0",
+        ] {
+            assert_eq!(text.parse::<ClientId>(), Err(MalformedId), "{text}");
+        }
+    }
+}

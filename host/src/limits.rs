@@ -1,0 +1,171 @@
+//! Every limit, on one screen: default, unit, reason, door and outcome.
+//!
+//! `Limits` are the node's, `PluginLimits` each plugin's: the node's configuration gives the
+//! latter's defaults (`[plugin]`), and a plugin's manifest may set its own (`[limits]`).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The node's limits: section `[limits]` of its configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of one message from a client, fragments together. Beyond: close 1009.
+    pub message_bytes: usize,
+    /// Messages a second from one client, a second's worth at once; 0: off. Beyond: close 1008.
+    pub messages_per_second: u32,
+    /// Bytes waiting for one client. Beyond: the plugin's `overflow` policy.
+    pub outbox_bytes: usize,
+    /// Messages waiting for one client. Beyond: the plugin's `overflow` policy.
+    pub outbox_messages: usize,
+    /// From accept to upgrade, `on-connect` and all. Beyond: 408, cut.
+    #[serde(with = "humantime_serde")]
+    pub handshake_timeout: Duration,
+    /// Handshakes under way; a flood of them must not take all memory. Beyond: cut at accept.
+    pub handshakes: usize,
+    /// How long a client may be silent before it is pinged.
+    #[serde(with = "humantime_serde")]
+    pub ping_every: Duration,
+    /// How long it then has for a sign of life. Beyond: cut, 1006.
+    #[serde(with = "humantime_serde")]
+    pub ping_timeout: Duration,
+    /// What a closed client gets to take what is queued and to answer. Beyond: cut.
+    #[serde(with = "humantime_serde")]
+    pub close_timeout: Duration,
+    /// Clients of the node. Beyond: 503. (Each needs an open file: `ulimit -n`.)
+    pub clients: usize,
+    /// Clients of one IP address; 0: off, since behind a proxy all have the same. Beyond: 429.
+    pub clients_per_address: usize,
+    /// Handshakes a second, a second's worth at once; 0: off. Beyond: 503.
+    pub connects_per_second: u32,
+    /// Clients of one uid; 0: off. Beyond: `bind-uid` answers `limit-exceeded`.
+    pub clients_per_uid: usize,
+    /// Groups of one client. Beyond: `join-group` answers `limit-exceeded`.
+    pub groups_per_client: usize,
+    /// Bytes of a uid or of a group's name. Beyond: `invalid-argument`.
+    pub name_bytes: usize,
+    /// Bytes of one client's info, keys and values. Beyond: `limit-exceeded`.
+    pub info_bytes: usize,
+    /// How long a node that ends, or a plugin that was removed, has for its clients.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            message_bytes: 64 << 10,
+            messages_per_second: 0,
+            outbox_bytes: 1 << 20,
+            outbox_messages: 1024,
+            handshake_timeout: Duration::from_secs(10),
+            handshakes: 4096,
+            ping_every: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(8),
+            close_timeout: Duration::from_secs(5),
+            clients: 100_000,
+            clients_per_address: 0,
+            connects_per_second: 10_000,
+            clients_per_uid: 1_000,
+            groups_per_client: 1_000,
+            name_bytes: 256,
+            info_bytes: 4096,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One plugin's limits: `[plugin]` of the node's configuration, `[limits]` of the manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginLimits {
+    /// Memory of one instance. Beyond: growing fails, and most guests then trap.
+    pub memory_bytes: usize,
+    /// How long one event may run, waiting not counted. Beyond: trap `deadline`.
+    #[serde(with = "humantime_serde")]
+    pub event_timeout: Duration,
+    /// How long one event may take, waiting and all. Beyond: trap `wait`.
+    #[serde(with = "humantime_serde")]
+    pub wait_timeout: Duration,
+    /// Instances of one generation, thus events under way at once. Beyond: events queue.
+    pub instances: usize,
+    /// How long an event may queue for an instance. Beyond: 503, or close 1013.
+    #[serde(with = "humantime_serde")]
+    pub call_wait: Duration,
+    /// Events after which an instance is replaced: some languages' runtimes leak.
+    pub recycle_after_events: u32,
+    /// Memory beyond which an instance is replaced after its event: what one large message
+    /// took would otherwise stay taken.
+    pub recycle_above_bytes: usize,
+    /// Calls that send, in one event. Beyond: `limit-exceeded`.
+    pub sends_per_event: u32,
+    /// Lines on stdout, stderr and `log`, in one event. Beyond: cut, counted.
+    pub log_lines_per_event: u32,
+    /// How long a replaced generation's events may go on. Beyond: cut.
+    #[serde(with = "humantime_serde")]
+    pub retire_timeout: Duration,
+}
+
+impl Default for PluginLimits {
+    fn default() -> PluginLimits {
+        PluginLimits {
+            memory_bytes: 64 << 20,
+            event_timeout: Duration::from_secs(1),
+            wait_timeout: Duration::from_secs(5),
+            instances: 256,
+            call_wait: Duration::from_secs(2),
+            recycle_after_events: 100_000,
+            recycle_above_bytes: 16 << 20,
+            sends_per_event: 10_000,
+            log_lines_per_event: 100,
+            retire_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl PluginLimits {
+    /// Says what of these can't be kept.
+    pub fn check(&self) -> Result<(), String> {
+        let instances = self.instances;
+        if instances == 0 || instances > TOTAL_INSTANCES as usize {
+            return Err(format!("instances is {instances}, but must be 1 to {TOTAL_INSTANCES}"));
+        }
+        if self.memory_bytes > MEMORY_BYTES_MAX {
+            let bytes = self.memory_bytes;
+            return Err(format!("memory_bytes is {bytes}, more than the {MEMORY_BYTES_MAX} possible"));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that tungstenite reads at once from a socket. It zero-fills them at each attempt and
+/// keeps them for each client: its own default, 128 KiB, costs 5 µs a message and 138 KB a
+/// client.
+pub const READ_BUFFER_BYTES: usize = 2 << 10;
+
+/// Messages of one client that are handled before others get their turn.
+pub const MESSAGES_PER_TURN: usize = 64;
+
+/// Items of a page, at most. Beyond: `invalid-argument`.
+pub const PAGE_ITEMS: usize = 1_000;
+
+/// Bytes of one line of a plugin's log. Beyond: cut.
+pub const LOG_LINE_BYTES: usize = 8 << 10;
+
+/// What the pooling allocator sets aside, for all plugins and their generations together.
+/// Address space only; beyond it an event waits for an instance as beyond `instances`.
+pub const TOTAL_INSTANCES: u32 = 2048;
+
+/// The most `memory_bytes` that a plugin can be given: the pool's slots have one size.
+pub const MEMORY_BYTES_MAX: usize = 256 << 20;
+
+/// How long a file of the plugins folder must keep its size and time to count as whole.
+pub const SETTLE: Duration = Duration::from_millis(200);
+
+/// How long a component must be missing to count as removed: some tools delete first and
+/// write then, and removal closes clients.
+pub const REMOVAL_SETTLE: Duration = Duration::from_secs(1);
+
+/// What a component file may weigh. Beyond: not loaded. Python's are 18 MB.
+pub const COMPONENT_BYTES: u64 = 256 << 20;

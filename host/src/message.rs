@@ -1,0 +1,113 @@
+//! A WebSocket message, and the frame it becomes on its way out.
+//!
+//! A message is encoded once, however many clients it is for; its frame is shared by all of
+//! their outboxes. Frames of RFC 6455, section 5.2, unmasked as a server's are.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// One message; it stays text or binary from end to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// Text: always UTF-8.
+    Text(&'a str),
+    /// Bytes of any kind.
+    Binary(&'a [u8]),
+}
+
+/// An encoded frame; a clone shares its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame(Bytes);
+
+const FINAL: u8 = 0x80;
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+
+impl Frame {
+    /// A whole message.
+    pub fn message(message: Message<'_>) -> Frame {
+        match message {
+            Message::Text(text) => Frame::encode(TEXT, text.as_bytes()),
+            Message::Binary(bytes) => Frame::encode(BINARY, bytes),
+        }
+    }
+
+    /// A ping without payload.
+    pub fn ping() -> Frame {
+        Frame(Bytes::from_static(&[FINAL | PING, 0]))
+    }
+
+    /// A close frame; `reason` has at most 123 bytes.
+    pub fn close(code: u16, reason: &str) -> Frame {
+        debug_assert!(reason.len() <= CLOSE_REASON_BYTES);
+        let mut payload = Vec::with_capacity(2 + reason.len());
+        payload.put_u16(code);
+        payload.extend_from_slice(reason.as_bytes());
+        Frame::encode(CLOSE, &payload)
+    }
+
+    /// The answer to a close frame that had no code.
+    pub fn close_without_code() -> Frame {
+        Frame(Bytes::from_static(&[FINAL | CLOSE, 0]))
+    }
+
+    /// Bytes that are whole frames already (the pongs that tungstenite writes).
+    pub fn encoded(bytes: &[u8]) -> Frame {
+        Frame(Bytes::copy_from_slice(bytes))
+    }
+
+    /// What goes to the socket.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "each cast stands behind its bound")]
+    fn encode(opcode: u8, payload: &[u8]) -> Frame {
+        let mut frame = BytesMut::with_capacity(10 + payload.len());
+        frame.put_u8(FINAL | opcode);
+        match payload.len() {
+            len @ 0..=125 => frame.put_u8(len as u8),
+            len @ 126..=0xffff => {
+                frame.put_u8(126);
+                frame.put_u16(len as u16);
+            }
+            len => {
+                frame.put_u8(127);
+                frame.put_u64(len as u64);
+            }
+        }
+        frame.extend_from_slice(payload);
+        Frame(frame.freeze())
+    }
+}
+
+/// The longest reason that fits a close frame: 125 bytes of payload less the code's two.
+pub const CLOSE_REASON_BYTES: usize = 123;
+
+/// Whether RFC 6455, section 7.4, lets an endpoint send this code in a close frame.
+pub fn may_be_sent(close_code: u16) -> bool {
+    matches!(close_code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_have_the_shortest_length_field() {
+        for (length, header) in [
+            (0, vec![0x82, 0]),
+            (125, vec![0x82, 125]),
+            (126, vec![0x82, 126, 0, 126]),
+            (0xffff, vec![0x82, 126, 0xff, 0xff]),
+            (0x10000, vec![0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let frame = Frame::message(Message::Binary(&vec![7; length]));
+            assert_eq!(frame.as_bytes()[..header.len()], header, "{length}");
+            assert_eq!(frame.as_bytes().len(), header.len() + length);
+        }
+        assert_eq!(Frame::message(Message::Text("é")).as_bytes(), [0x81, 2, 0xc3, 0xa9]);
+        assert_eq!(Frame::close(1000, "ok").as_bytes(), [0x88, 4, 3, 0xe8, b'o', b'k']);
+    }
+}

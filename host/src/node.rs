@@ -1,0 +1,84 @@
+//! The node: builds the rooms bottom-up from the configuration, and drains them top-down.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::client;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::id::Incarnation;
+use crate::plugin::Plugins;
+use crate::registry::Registry;
+
+/// A running node.
+///
+/// ```no_run
+/// # async fn run() -> anyhow::Result<()> {
+/// use jackfield::config::Config;
+/// use jackfield::node::Node;
+///
+/// let config = Config { listen: "127.0.0.1:0".parse()?, ..Config::default() };
+/// let node = Node::start(&config).await?;
+/// println!("{}", node.address());
+/// node.drain().await;
+/// # Ok(()) }
+/// ```
+pub struct Node {
+    address: SocketAddr,
+    plugins: Arc<Plugins>,
+    counters: Arc<Counters>,
+    close: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+}
+
+impl Node {
+    /// Binds, loads the plugins, and serves.
+    pub async fn start(config: &Config) -> anyhow::Result<Node> {
+        let listen = config.listen;
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("cannot listen on {listen}: name a free address with --listen (port 0 takes one)")
+        })?;
+        let address = listener.local_addr()?;
+        let counters = Arc::<Counters>::default();
+        let registry = Registry::new(
+            Incarnation::draw()?,
+            config.limits.clone(),
+            counters.clone(),
+            tokio::runtime::Handle::current().metrics().num_workers(),
+        );
+        let cache = Some(&*config.cache).filter(|path| !path.as_os_str().is_empty());
+        let defaults = config.plugin.clone();
+        let plugins = Plugins::open(&config.plugins, cache, defaults, registry.clone()).await?;
+        let (close, closed) = watch::channel(false);
+        let serving = tokio::spawn(client::serve(listener, plugins.clone(), registry, closed));
+        Ok(Node { address, plugins, counters, close, serving })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Its plugins.
+    pub fn plugins(&self) -> &Plugins {
+        &self.plugins
+    }
+
+    /// Accepts no more, closes every client with 1012, tells the plugins, and ends, within
+    /// `drain_timeout`.
+    pub async fn drain(self) {
+        let _ = self.close.send(true);
+        let _ = self.serving.await;
+        self.plugins.drain().await;
+    }
+}

@@ -1,0 +1,322 @@
+//! The outbox: the bounded queue to one client's socket.
+//!
+//! Whoever sends pushes an encoded frame and never waits; a frame's bytes are shared by all
+//! outboxes it is in. What is queued is written with as few writes as it takes, once a turn
+//! of the runtime's loop: a push that finds the outbox clean puts the client on a dirty list
+//! (`DirtyList`), and a sweep writes each dirty client once. Waking a task for each delivery
+//! instead costs half as much again, and a write for each message ten times as much.
+//!
+//! Bounded in messages and bytes (`OutboxRules`). A full outbox whose socket has room is
+//! written first; what then does not fit meets the plugin's overflow policy.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use crate::message::Frame;
+use crate::policy::OverflowPolicy;
+
+/// When an outbox is full, and what then.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxRules {
+    /// The most that waits, in messages.
+    pub messages: usize,
+    /// The most that waits, in bytes.
+    pub bytes: usize,
+    /// What happens to what does not fit.
+    pub overflow: OverflowPolicy,
+}
+
+/// What became of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is queued, and whoever has the outbox in hand will write it.
+    Queued,
+    /// It is queued, and the outbox was clean: put it on a dirty list.
+    Dirtied,
+    /// It is queued, and this many older messages were dropped for it.
+    Displaced(usize),
+    /// It was dropped.
+    Dropped,
+    /// It was dropped, and the client has to be closed: the policy says so.
+    Overflowed,
+    /// The client is being closed.
+    Closing,
+}
+
+/// What a look at the outbox shows to its client's task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing waits.
+    Clear,
+    /// The socket takes no more for now; bytes wait, more of them than half the bound or not.
+    Blocked {
+        /// The client should not be read before it has read.
+        above_half: bool,
+    },
+    /// The overflow policy wants the client closed.
+    Overflowed,
+    /// Writing failed: the connection is gone.
+    Broken,
+}
+
+/// The bounded queue to one client's socket.
+#[derive(Debug, Default)]
+pub struct Outbox(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Entry>,
+    bytes: usize,
+    /// How much of the front entry the socket has.
+    front_written: usize,
+    socket: Option<Arc<OwnedWriteHalf>>,
+    /// Somebody will write it: it is on a dirty list, or its client's task has it in hand.
+    in_hand: bool,
+    /// The socket takes no more; its client's task waits until it does.
+    blocked: bool,
+    /// No more messages are taken.
+    closing: bool,
+    overflowed: bool,
+    broken: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    frame: Frame,
+    /// What it may be conflated with; none: nothing.
+    key: Option<Arc<str>>,
+}
+
+/// Larger frames are written from where they are; smaller ones are gathered first, since one
+/// write of 16 messages costs little more than one write of one.
+const GATHER_BELOW_BYTES: usize = 16 << 10;
+const GATHER_BYTES: usize = 64 << 10;
+
+/// An emptied queue that has grown beyond this gives its memory back.
+const KEPT_ENTRIES: usize = 64;
+
+thread_local! {
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Outbox {
+    /// Queues a message. `key` names what the policy `conflate` keeps only the newest of.
+    pub fn push(&self, frame: Frame, key: Option<Arc<str>>, rules: &OutboxRules) -> Pushed {
+        let mut state = self.0.lock();
+        if state.closing {
+            return Pushed::Closing;
+        }
+        if state.is_full(&frame, rules) && !state.blocked {
+            state.write();
+        }
+        let mut displaced = 0;
+        while state.is_full(&frame, rules) {
+            let fits = match rules.overflow {
+                OverflowPolicy::Close => {
+                    state.overflowed = true;
+                    state.closing = true;
+                    state.clear();
+                    return Pushed::Overflowed;
+                }
+                OverflowPolicy::DropNewest => false,
+                OverflowPolicy::DropOldest => state.drop_oldest(None),
+                OverflowPolicy::Conflate => {
+                    state.drop_oldest(key.as_ref()) || state.drop_oldest(None)
+                }
+            };
+            if !fits {
+                return Pushed::Dropped;
+            }
+            displaced += 1;
+        }
+        state.append(Entry { frame, key });
+        if displaced > 0 {
+            return Pushed::Displaced(displaced);
+        }
+        state.pushed()
+    }
+
+    /// Queues a ping or a pong, which the rules count and do not refuse.
+    pub fn push_control(&self, frame: Frame) -> Pushed {
+        let mut state = self.0.lock();
+        if state.closing {
+            return Pushed::Closing;
+        }
+        state.append(Entry { frame, key: None });
+        state.pushed()
+    }
+
+    /// Queues the last frames and takes no more; true the first time.
+    pub fn close(&self, last_message: Option<Frame>, close: Option<Frame>) -> bool {
+        let mut state = self.0.lock();
+        if state.closing && !state.overflowed {
+            return false;
+        }
+        state.closing = true;
+        state.overflowed = false;
+        for frame in last_message.into_iter().chain(close) {
+            state.append(Entry { frame, key: None });
+        }
+        true
+    }
+
+    /// Gives the outbox its socket: what was queued during the handshake can go out.
+    pub fn attach(&self, socket: Arc<OwnedWriteHalf>) {
+        self.0.lock().socket = Some(socket);
+    }
+
+    /// Drops the socket and what is queued.
+    pub fn detach(&self) {
+        let mut state = self.0.lock();
+        state.closing = true;
+        state.clear();
+        state.socket = None;
+    }
+
+    /// Its client's task takes the outbox in hand: pushes need no dirty list until `flush`.
+    pub fn take_in_hand(&self) {
+        self.0.lock().in_hand = true;
+    }
+
+    /// Writes what the socket takes, now.
+    pub fn flush(&self) -> Condition {
+        let mut state = self.0.lock();
+        state.in_hand = false;
+        state.write();
+        state.condition(usize::MAX)
+    }
+
+    /// The socket may take more again: writes, now.
+    pub fn resume(&self) -> Condition {
+        self.0.lock().blocked = false;
+        self.flush()
+    }
+
+    /// How it stands, under a bound of `bytes`.
+    pub fn condition(&self, bytes: usize) -> Condition {
+        self.0.lock().condition(bytes)
+    }
+}
+
+impl State {
+    fn is_full(&self, frame: &Frame, rules: &OutboxRules) -> bool {
+        // An empty outbox takes any message: a bound below one message must not mute a client.
+        !self.queue.is_empty()
+            && (self.queue.len() >= rules.messages
+                || self.bytes + frame.as_bytes().len() > rules.bytes)
+    }
+
+    fn append(&mut self, entry: Entry) {
+        if !self.broken {
+            self.bytes += entry.frame.as_bytes().len();
+            self.queue.push_back(entry);
+        }
+    }
+
+    fn pushed(&mut self) -> Pushed {
+        if self.in_hand || self.blocked || self.socket.is_none() {
+            return Pushed::Queued;
+        }
+        self.in_hand = true;
+        Pushed::Dirtied
+    }
+
+    /// Drops the oldest message (with this key) that the socket has nothing of.
+    fn drop_oldest(&mut self, key: Option<&Arc<str>>) -> bool {
+        let untouched = usize::from(self.front_written > 0);
+        let oldest = match key {
+            None => (self.queue.len() > untouched).then_some(untouched),
+            Some(_) => (untouched..self.queue.len()).find(|i| self.queue[*i].key.as_ref() == key),
+        };
+        let dropped = oldest.and_then(|index| self.queue.remove(index));
+        if let Some(entry) = &dropped {
+            self.bytes -= entry.frame.as_bytes().len();
+        }
+        dropped.is_some()
+    }
+
+    /// Empties the queue, but for a frame that the socket has begun to take: a client must
+    /// not see half a frame followed by another.
+    fn clear(&mut self) {
+        self.queue.truncate(usize::from(self.front_written > 0));
+        self.bytes = self.queue.front().map_or(0, |entry| entry.frame.as_bytes().len());
+    }
+
+    fn write(&mut self) {
+        while !self.queue.is_empty() {
+            match self.try_write() {
+                Ok(bytes) => self.written(bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.broken = true;
+                    self.closing = true;
+                    self.front_written = 0;
+                    self.clear();
+                }
+            }
+        }
+        self.blocked = false;
+        if self.queue.capacity() > KEPT_ENTRIES {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// One write of as much as is sensible. Without a socket (the handshake is not over) it
+    /// would block.
+    fn try_write(&self) -> io::Result<usize> {
+        let (Some(socket), Some(front)) = (&self.socket, self.queue.front()) else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let unwritten = &front.frame.as_bytes()[self.front_written..];
+        if self.queue.len() == 1 || unwritten.len() >= GATHER_BELOW_BYTES {
+            return socket.try_write(unwritten);
+        }
+        GATHERED.with_borrow_mut(|gathered| {
+            gathered.clear();
+            let mut skip = self.front_written;
+            for entry in &self.queue {
+                let bytes = &entry.frame.as_bytes()[skip..];
+                if gathered.len() + bytes.len() > GATHER_BYTES {
+                    break;
+                }
+                gathered.extend_from_slice(bytes);
+                skip = 0;
+            }
+            socket.try_write(gathered)
+        })
+    }
+
+    fn written(&mut self, bytes: usize) {
+        self.front_written += bytes;
+        while let Some(front) = self.queue.front() {
+            let length = front.frame.as_bytes().len();
+            if self.front_written < length {
+                return;
+            }
+            self.front_written -= length;
+            self.bytes -= length;
+            self.queue.pop_front();
+        }
+    }
+
+    fn condition(&self, bytes: usize) -> Condition {
+        if self.broken {
+            Condition::Broken
+        } else if self.overflowed {
+            Condition::Overflowed
+        } else if self.blocked {
+            Condition::Blocked { above_half: self.bytes > bytes / 2 }
+        } else {
+            Condition::Clear
+        }
+    }
+}

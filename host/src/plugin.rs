@@ -1,0 +1,374 @@
+//! Plugins: business logic as components, replaced while the sockets stay open.
+//!
+//! A plugin is a slot that holds its running generation. An event loads the slot, checks one
+//! of the generation's instances out and runs on the task of the client whose event it is. A
+//! reload swaps the slot: events under way finish on the old generation, every client's next
+//! event goes to the new one, and no client ever goes back.
+
+mod contract;
+mod engine;
+mod folder;
+mod generation;
+mod instance;
+mod load;
+mod log;
+mod manifest;
+mod trap;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
+
+use self::contract::types;
+use self::generation::{Generation, Lease, NoInstance};
+use self::trap::Trapped;
+use crate::id::ClientId;
+use crate::message::Message;
+use crate::policy::{Policies, TrapPolicy};
+use crate::registry::{Close, Closer, Departure, Ending, Namespace, Registry};
+
+pub use self::folder::{Checked, Plugins, check};
+pub use self::load::{Interfaces, LoadError};
+
+/// Business logic as a component, named by its file.
+pub struct Plugin {
+    name: Arc<str>,
+    namespace: Arc<Namespace>,
+    slot: ArcSwapOption<Generation>,
+    loads: AtomicU64,
+    draining: AtomicBool,
+    sessions: AtomicUsize,
+    session_ended: Notify,
+}
+
+/// A client that asks to come in, as its HTTP request said it.
+#[derive(Debug, Default)]
+pub struct Handshake {
+    /// The request's path.
+    pub path: String,
+    /// The query's names and values.
+    pub query: Vec<(String, String)>,
+    /// Header names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The peer's address and port.
+    pub remote_address: String,
+    /// The offered subprotocols.
+    pub subprotocols: Vec<String>,
+}
+
+/// What `on-connect` answered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The client comes in.
+    Accepted {
+        /// One of the subprotocols it offered.
+        subprotocol: Option<String>,
+    },
+    /// It is turned away, with an HTTP status and a sentence.
+    Refused {
+        /// 400 to 599.
+        status: u16,
+        /// The answer's body.
+        reason: String,
+    },
+}
+
+/// Why an event was not handled. It has been logged and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The guest trapped; this is what its plugin wants done with the client.
+    Trapped(TrapPolicy),
+    /// No instance was to be had within `call_wait`.
+    Overloaded,
+    /// The plugin has no generation: its file is gone, or never loaded.
+    Absent,
+}
+
+impl Failure {
+    /// How a client is closed for it; none: it stays.
+    pub fn close(self) -> Option<Close> {
+        let (code, reason) = match self {
+            Failure::Trapped(TrapPolicy::Keep) => return None,
+            Failure::Trapped(TrapPolicy::Close) => (1011, "the server failed at this message"),
+            Failure::Overloaded => (1013, "too busy, try again later"),
+            Failure::Absent => (1001, "the service has ended"),
+        };
+        Some(Close { code, reason: reason.to_owned(), by: Closer::Plugin })
+    }
+}
+
+/// A client's stay with its plugin, up to the end of its `on-close`.
+pub struct Session(Arc<Plugin>);
+
+/// A client's turn: its waiting messages go through one instance, one after another.
+pub struct Turn<'a> {
+    plugin: &'a Plugin,
+    lease: Option<Lease>,
+}
+
+impl Plugin {
+    fn new(name: &str, registry: &Arc<Registry>) -> Plugin {
+        Plugin {
+            name: name.into(),
+            namespace: Arc::new(Namespace::new(registry.clone())),
+            slot: ArcSwapOption::empty(),
+            loads: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            sessions: AtomicUsize::new(0),
+            session_ended: Notify::new(),
+        }
+    }
+
+    /// Its name: the component's file name without `.wasm`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its clients.
+    pub fn namespace(&self) -> &Arc<Namespace> {
+        &self.namespace
+    }
+
+    /// Which generation runs, if one does.
+    pub fn generation(&self) -> Option<u64> {
+        self.slot.load().as_ref().map(|generation| generation.host.generation)
+    }
+
+    /// Whether clients may come in.
+    pub fn is_open(&self) -> bool {
+        self.slot.load().is_some() && !self.draining.load(Ordering::Relaxed)
+    }
+
+    /// A client begins its stay.
+    pub fn session(self: &Arc<Self>) -> Session {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        Session(self.clone())
+    }
+
+    /// Asks the plugin whether a client may come in, and applies what it accepts with.
+    pub async fn on_connect(
+        &self,
+        client: ClientId,
+        handshake: &Handshake,
+    ) -> Result<Answer, Failure> {
+        let mut lease = self.lease().await?;
+        let (query, headers) = (pairs(&handshake.query), pairs(&handshake.headers));
+        let subprotocols: Vec<_> = handshake.subprotocols.iter().map(String::as_str).collect();
+        let asked = types::Handshake {
+            path: &handshake.path,
+            query: &query,
+            headers: &headers,
+            remote_address: &handshake.remote_address,
+            subprotocols: &subprotocols,
+            uid: None,
+        };
+        match lease.on_connect(client, asked).await {
+            Ok(Ok(acceptance)) => Ok(self.admit(client, acceptance, handshake)),
+            Ok(Err(types::Refusal { status, reason })) => {
+                let status = if (400..=599).contains(&status) { status } else { 403 };
+                Ok(Answer::Refused { status, reason })
+            }
+            Err(trapped) => Err(failed(&lease, "on-connect", client, &trapped)),
+        }
+    }
+
+    /// Tells the plugin that a client has left. Waits for an instance longer than other
+    /// events do: this one is owed.
+    pub async fn on_close(&self, client: ClientId, departure: &Departure) {
+        let registry = self.namespace.registry();
+        let patience = registry.limits().drain_timeout;
+        let told = async {
+            loop {
+                match self.lease().await {
+                    Ok(lease) => return tell_on_close(lease, client, departure).await,
+                    Err(Failure::Absent) => return Err(Failure::Absent),
+                    Err(_) => {}
+                }
+            }
+        };
+        if let Ok(Ok(()) | Err(Failure::Trapped(_))) = tokio::time::timeout(patience, told).await {
+            return;
+        }
+        registry.counters().on_close_lost.add_one();
+        let plugin = &*self.name;
+        tracing::error!(plugin, %client, "on-close is lost: no instance within drain_timeout");
+    }
+
+    /// Begins a client's turn.
+    pub fn turn(&self) -> Turn<'_> {
+        Turn { plugin: self, lease: None }
+    }
+
+    /// Lets `generation` take over.
+    fn swap(&self, generation: Arc<Generation>) {
+        self.namespace.set_policies(generation.policies);
+        self.draining.store(false, Ordering::Relaxed);
+        if let Some(former) = self.slot.swap(Some(generation)) {
+            tokio::spawn(former.retire());
+        }
+    }
+
+    /// Closes all clients, waits until they have gone, and frees the generation; unless
+    /// another one takes over meanwhile.
+    async fn drain(&self, code: u16, reason: &str, timeout: Duration) {
+        let Some(generation) = self.slot.load_full() else { return };
+        self.draining.store(true, Ordering::Relaxed);
+        let close = Close { code, reason: reason.to_owned(), by: Closer::Node };
+        let ending = Ending { close, last_message: None };
+        let gone = async {
+            loop {
+                for clients in self.namespace.clients().chunks(DRAIN_BATCH) {
+                    for client in clients {
+                        self.namespace.end(client, &ending);
+                    }
+                    tokio::task::yield_now().await;
+                }
+                // Ended sessions wake the wait; a client that came in through the closing
+                // door is found by the next round.
+                if self.sessions.load(Ordering::Relaxed) == 0 {
+                    return;
+                }
+                let _ = tokio::time::timeout(DRAIN_ROUND, self.session_ended.notified()).await;
+            }
+        };
+        if tokio::time::timeout(timeout, gone).await.is_err() {
+            let (plugin, left) = (&*self.name, self.sessions.load(Ordering::Relaxed));
+            tracing::warn!(plugin, left, "clients did not leave within drain_timeout");
+        }
+        let current = Some(generation.clone());
+        let held = self.slot.compare_and_swap(&current, None);
+        if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, &generation)) {
+            generation.retire().await;
+        }
+    }
+
+    async fn lease(&self) -> Result<Lease, Failure> {
+        loop {
+            let generation = self.slot.load_full().ok_or(Failure::Absent)?;
+            match generation.lease().await {
+                Ok(lease) => return Ok(lease),
+                // Replaced between the look at the slot and now: look again.
+                Err(NoInstance::Retired) => tokio::task::yield_now().await,
+                Err(NoInstance::Overloaded) => return Err(Failure::Overloaded),
+            }
+        }
+    }
+
+    fn admit(
+        &self,
+        client: ClientId,
+        mut acceptance: types::Acceptance,
+        handshake: &Handshake,
+    ) -> Answer {
+        let subprotocol = acceptance.subprotocol.take();
+        let admitted = match &subprotocol {
+            Some(chosen) if !handshake.subprotocols.contains(chosen) => {
+                Err((500, format!("on-connect chose the subprotocol {chosen:?}, not one offered")))
+            }
+            _ => contract::admit(&self.namespace, client, acceptance).map_err(|error| {
+                let taken = error.code == types::ErrorCode::Taken;
+                (if taken { 409 } else { 500 }, error.message)
+            }),
+        };
+        match admitted {
+            Ok(()) => Answer::Accepted { subprotocol },
+            Err((409, reason)) => Answer::Refused { status: 409, reason },
+            Err((status, error)) => {
+                tracing::error!(plugin = &*self.name, %client, error, "on-connect's answer is wrong");
+                Answer::Refused { status, reason: "the server failed".to_owned() }
+            }
+        }
+    }
+}
+
+/// Clients closed before others get their turn.
+const DRAIN_BATCH: usize = 256;
+
+/// How often a drain looks for clients that came in through the closing door.
+const DRAIN_ROUND: Duration = Duration::from_millis(50);
+
+impl Turn<'_> {
+    /// Handles one message, on the generation that runs now.
+    pub async fn on_message(
+        &mut self,
+        client: ClientId,
+        message: Message<'_>,
+    ) -> Result<(), Failure> {
+        #[cfg(feature = "bench-native")]
+        if &*self.plugin.name == "native" {
+            let frame = crate::message::Frame::message(message);
+            let _ = self.plugin.namespace.send_to_client(client, frame);
+            return Ok(());
+        }
+        let current = self.plugin.slot.load();
+        let is_current = |lease: &Lease| {
+            current.as_ref().is_some_and(|now| Arc::ptr_eq(now, lease.generation()))
+                && lease.is_usable()
+        };
+        if !self.lease.as_ref().is_some_and(is_current) {
+            drop(current);
+            self.lease = None;
+            self.lease = Some(self.plugin.lease().await?);
+        }
+        let Some(lease) = &mut self.lease else { return Err(Failure::Absent) };
+        match lease.on_message(client, message.into()).await {
+            Ok(()) => Ok(()),
+            Err(trapped) => Err(failed(lease, "on-message", client, &trapped)),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.0.session_ended.notify_one();
+    }
+}
+
+fn pairs(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+async fn tell_on_close(
+    mut lease: Lease,
+    client: ClientId,
+    departure: &Departure,
+) -> Result<(), Failure> {
+    let groups: Vec<_> = departure.groups.iter().map(|group| &**group).collect();
+    let info: Vec<_> =
+        departure.info.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let told = types::Departure {
+        code: departure.close.code,
+        reason: &departure.close.reason,
+        by: departure.close.by.into(),
+        uid: departure.uid.as_deref(),
+        groups: &groups,
+        info: &info,
+    };
+    match lease.on_close(client, told).await {
+        Ok(()) => Ok(()),
+        Err(trapped) => Err(failed(&lease, "on-close", client, &trapped)),
+    }
+}
+
+/// Logs and counts a trap, once.
+fn failed(lease: &Lease, function: &str, client: ClientId, trapped: &Trapped) -> Failure {
+    let generation = lease.generation();
+    let Policies { on_trap, .. } = generation.policies;
+    trapped.kind.counter(generation.host.namespace.registry().counters()).add_one();
+    tracing::error!(
+        plugin = &*generation.host.name,
+        generation = generation.host.generation,
+        function,
+        %client,
+        kind = trapped.kind.as_str(),
+        said = trapped.said,
+        backtrace = trapped.backtrace,
+        "an event trapped: {}",
+        trapped.cause,
+    );
+    Failure::Trapped(on_trap)
+}

@@ -1,0 +1,487 @@
+//! The host's side of `wit/0.1`: decodes what a guest passes, once, and asks the registry.
+//!
+//! Nothing here traps: what a guest gets wrong is an error value that names it. Nothing waits
+//! either, so no call needs more than the instance it came from.
+
+use std::sync::Arc;
+
+use wasmtime::component::{HasSelf, Linker};
+
+use self::generated::plugin::jackfield::plugin as wit;
+use super::instance::Guest;
+use crate::delivery::{Delivery, Target};
+use crate::id::ClientId;
+use crate::limits::PAGE_ITEMS;
+use crate::message::{CLOSE_REASON_BYTES, Frame, Message, may_be_sent};
+use crate::registry::{Close, Closer, Ending, Info, Namespace, Page, Refused};
+
+pub(super) use self::generated::lifecycle::WithLifecycle;
+pub(super) use self::generated::plugin::{Plugin, PluginPre};
+pub(super) use self::wit::types;
+
+/// What a component must export, and what it may.
+pub(super) const HANDLER: &str = "jackfield:plugin/handler@0.1.0";
+pub(super) const LIFECYCLE: &str = "jackfield:plugin/lifecycle@0.1.0";
+
+/// Interfaces of ours that a component may import.
+pub(super) const SERVED: [&str; 8] =
+    ["types", "send", "uids", "groups", "clients", "close", "infos", "runtime"];
+
+/// Generated from `wit/0.1`.
+#[allow(missing_docs, unreachable_pub, unused, unused_qualifications, clippy::all)]
+mod generated {
+    pub mod plugin {
+        wasmtime::component::bindgen!({
+            path: "../wit/0.1",
+            world: "plugin",
+            ownership: Borrowing { duplicate_if_necessary: true },
+            exports: { default: async },
+        });
+    }
+    pub mod lifecycle {
+        wasmtime::component::bindgen!({
+            path: "../wit/0.1",
+            world: "with-lifecycle",
+            exports: { default: async },
+        });
+    }
+}
+
+/// Serves the contract's imports.
+pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    Plugin::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)
+}
+
+impl types::Host for Guest {}
+
+impl wit::send::Host for Guest {
+    fn send_to_all(
+        &mut self,
+        message: types::MessageResult,
+        exclude: Vec<String>,
+    ) -> Result<types::Reach, types::Error> {
+        self.deliver(Target::All, &message, &exclude)
+    }
+
+    fn send_to_client(
+        &mut self,
+        client: String,
+        message: types::MessageResult,
+    ) -> Result<(), types::Error> {
+        let id = self.client(&client)?;
+        self.count_send()?;
+        Ok(self.namespace().send_to_client(id, message.frame())?)
+    }
+
+    fn send_to_uid(
+        &mut self,
+        uids: Vec<String>,
+        message: types::MessageResult,
+    ) -> Result<types::Reach, types::Error> {
+        self.check_names("uid", &uids)?;
+        self.deliver(Target::Uids(&uids), &message, &[])
+    }
+
+    fn send_to_group(
+        &mut self,
+        groups: Vec<String>,
+        message: types::MessageResult,
+        exclude: Vec<String>,
+    ) -> Result<types::Reach, types::Error> {
+        self.check_names("group", &groups)?;
+        self.deliver(Target::Groups(&groups), &message, &exclude)
+    }
+}
+
+impl wit::uids::Host for Guest {
+    fn bind_uid(&mut self, client: String, uid: String) -> Result<(), types::Error> {
+        let id = self.client(&client)?;
+        self.check_name("uid", &uid)?;
+        Ok(self.namespace().bind_uid(id, &uid)?)
+    }
+
+    fn unbind_uid(&mut self, client: String, uid: Option<String>) -> Result<bool, types::Error> {
+        let id = self.client(&client)?;
+        if let Some(uid) = &uid {
+            self.check_name("uid", uid)?;
+        }
+        Ok(self.namespace().unbind_uid(id, uid.as_deref())?)
+    }
+
+    fn is_uid_online(&mut self, uid: String) -> Result<bool, types::Error> {
+        self.check_name("uid", &uid)?;
+        Ok(self.namespace().is_uid_online(&uid))
+    }
+
+    fn get_uid_by_client_id(&mut self, client: String) -> Result<Option<String>, types::Error> {
+        let id = self.client(&client)?;
+        Ok(self.namespace().uid(id)?)
+    }
+
+    fn get_client_ids_by_uid(
+        &mut self,
+        uid: String,
+        cursor: Option<String>,
+        limit: u32,
+    ) -> Result<types::Page, types::Error> {
+        self.check_name("uid", &uid)?;
+        let limit = page_limit(limit)?;
+        Ok(self.namespace().uid_clients(&uid, cursor.as_deref(), limit)?.into())
+    }
+
+    fn get_all_uids(
+        &mut self,
+        cursor: Option<String>,
+        limit: u32,
+    ) -> Result<types::Page, types::Error> {
+        let limit = page_limit(limit)?;
+        Ok(self.namespace().all_uids(cursor.as_deref(), limit)?.into())
+    }
+}
+
+impl wit::groups::Host for Guest {
+    fn join_group(&mut self, client: String, group: String) -> Result<(), types::Error> {
+        let id = self.client(&client)?;
+        self.check_name("group", &group)?;
+        Ok(self.namespace().join_group(id, &group)?)
+    }
+
+    fn leave_group(&mut self, client: String, group: String) -> Result<(), types::Error> {
+        let id = self.client(&client)?;
+        self.check_name("group", &group)?;
+        Ok(self.namespace().leave_group(id, &group)?)
+    }
+
+    fn ungroup(&mut self, group: String) -> Result<types::Count, types::Error> {
+        self.check_name("group", &group)?;
+        Ok(count(self.namespace().ungroup(&group)))
+    }
+
+    fn get_client_count_by_group(&mut self, group: String) -> Result<types::Count, types::Error> {
+        self.check_name("group", &group)?;
+        Ok(count(self.namespace().group_count(&group)))
+    }
+
+    fn get_client_ids_by_group(
+        &mut self,
+        group: String,
+        cursor: Option<String>,
+        limit: u32,
+    ) -> Result<types::Page, types::Error> {
+        self.check_name("group", &group)?;
+        let limit = page_limit(limit)?;
+        Ok(self.namespace().group_clients(&group, cursor.as_deref(), limit)?.into())
+    }
+
+    fn get_uids_by_group(
+        &mut self,
+        group: String,
+        cursor: Option<String>,
+        limit: u32,
+    ) -> Result<types::Page, types::Error> {
+        self.check_name("group", &group)?;
+        let limit = page_limit(limit)?;
+        Ok(self.namespace().group_uids_page(&group, cursor.as_deref(), limit)?.into())
+    }
+
+    fn get_uid_count_by_group(&mut self, group: String) -> Result<types::Count, types::Error> {
+        self.check_name("group", &group)?;
+        Ok(count(self.namespace().group_uids(&group).len() as u64))
+    }
+
+    fn get_all_groups(
+        &mut self,
+        cursor: Option<String>,
+        limit: u32,
+    ) -> Result<types::Page, types::Error> {
+        let limit = page_limit(limit)?;
+        Ok(self.namespace().all_groups(cursor.as_deref(), limit)?.into())
+    }
+}
+
+impl wit::clients::Host for Guest {
+    fn is_online(&mut self, client: String) -> Result<bool, types::Error> {
+        let id = parse_id(&client)?;
+        Ok(self.namespace().is_online(id))
+    }
+
+    fn get_all_client_count(&mut self) -> Result<types::Count, types::Error> {
+        Ok(count(self.namespace().client_count()))
+    }
+}
+
+impl wit::close::Host for Guest {
+    fn close_client(
+        &mut self,
+        client: String,
+        code: u16,
+        reason: String,
+        last_message: Option<types::MessageResult>,
+    ) -> Result<(), types::Error> {
+        let id = self.client(&client)?;
+        let ending = ending(code, reason, last_message.as_ref())?;
+        Ok(self.namespace().close_client(id, &ending)?)
+    }
+
+    fn close_uid(
+        &mut self,
+        uid: String,
+        code: u16,
+        reason: String,
+        last_message: Option<types::MessageResult>,
+    ) -> Result<types::Count, types::Error> {
+        self.check_name("uid", &uid)?;
+        let ending = ending(code, reason, last_message.as_ref())?;
+        Ok(count(self.namespace().close_uid(&uid, &ending)))
+    }
+
+    fn close_group(
+        &mut self,
+        group: String,
+        code: u16,
+        reason: String,
+        last_message: Option<types::MessageResult>,
+    ) -> Result<types::Count, types::Error> {
+        self.check_name("group", &group)?;
+        let ending = ending(code, reason, last_message.as_ref())?;
+        Ok(count(self.namespace().close_group(&group, &ending)))
+    }
+}
+
+impl wit::infos::Host for Guest {
+    fn get_info(&mut self, client: String) -> Result<types::InfoResult, types::Error> {
+        let id = self.client(&client)?;
+        Ok(self.namespace().info(id)?.into_iter().collect())
+    }
+
+    fn set_info(&mut self, client: String, info: types::InfoResult) -> Result<(), types::Error> {
+        let id = self.client(&client)?;
+        Ok(self.namespace().set_info(id, info.into_iter().collect())?)
+    }
+
+    fn update_info(
+        &mut self,
+        client: String,
+        changes: Vec<(String, Option<String>)>,
+    ) -> Result<types::InfoResult, types::Error> {
+        let id = self.client(&client)?;
+        Ok(self.namespace().update_info(id, changes)?.into_iter().collect())
+    }
+}
+
+impl wit::runtime::Host for Guest {
+    fn identify(&mut self) -> wit::runtime::Identity {
+        wit::runtime::Identity {
+            plugin: self.host().name.to_string(),
+            generation: self.host().generation,
+            node: self.namespace().registry().incarnation().to_string(),
+        }
+    }
+
+    fn log(&mut self, level: wit::runtime::Level, message: String) {
+        self.log_line(level.into(), &message);
+    }
+}
+
+impl Guest {
+    fn namespace(&self) -> &Namespace {
+        &self.host().namespace
+    }
+
+    fn deliver(
+        &mut self,
+        to: Target<'_>,
+        message: &types::MessageResult,
+        exclude: &[String],
+    ) -> Result<types::Reach, types::Error> {
+        let exclude = exclude.iter().map(|id| parse_id(id)).collect::<Result<Vec<_>, _>>()?;
+        self.count_send()?;
+        let delivery = Delivery { to, exclude: &exclude, frame: message.frame() };
+        let reach = self.namespace().deliver(&delivery);
+        Ok(types::Reach { clients: reach.clients, dropped: reach.dropped, missing: Vec::new() })
+    }
+
+    fn count_send(&mut self) -> Result<(), types::Error> {
+        let limit = self.host().limits.sends_per_event;
+        if self.event().sends >= limit {
+            let message = format!("this event has sent {limit} times already (sends_per_event)");
+            return Err(error(types::ErrorCode::LimitExceeded, message));
+        }
+        self.event().sends += 1;
+        Ok(())
+    }
+
+    /// A client that a call is about; the one whose `on-close` this is has left.
+    fn client(&mut self, id: &str) -> Result<ClientId, types::Error> {
+        let id = parse_id(id)?;
+        if self.event().departed == Some(id) {
+            let message = format!("client {id} has left: this is its on-close");
+            return Err(error(types::ErrorCode::Closed, message));
+        }
+        Ok(id)
+    }
+
+    fn check_name(&self, what: &str, name: &str) -> Result<(), types::Error> {
+        let limit = self.namespace().registry().limits().name_bytes;
+        check_name(what, name, limit)
+    }
+
+    fn check_names(&self, what: &str, names: &[String]) -> Result<(), types::Error> {
+        names.iter().try_for_each(|name| self.check_name(what, name))
+    }
+}
+
+/// Applies what `on-connect` accepted with, by the rules of the calls it stands for.
+pub(super) fn admit(
+    namespace: &Namespace,
+    id: ClientId,
+    acceptance: types::Acceptance,
+) -> Result<(), types::Error> {
+    let limit = namespace.registry().limits().name_bytes;
+    if let Some(uid) = &acceptance.uid {
+        check_name("uid", uid, limit)?;
+        namespace.bind_uid(id, uid)?;
+    }
+    for group in &acceptance.groups {
+        check_name("group", group, limit)?;
+        namespace.join_group(id, group)?;
+    }
+    if !acceptance.info.is_empty() {
+        namespace.set_info(id, acceptance.info.into_iter().collect::<Info>())?;
+    }
+    Ok(())
+}
+
+impl types::MessageResult {
+    fn frame(&self) -> Frame {
+        Frame::message(match self {
+            types::MessageResult::Text(text) => Message::Text(text),
+            types::MessageResult::Binary(bytes) => Message::Binary(bytes),
+        })
+    }
+}
+
+impl<'a> From<Message<'a>> for types::MessageParam<'a> {
+    fn from(message: Message<'a>) -> types::MessageParam<'a> {
+        match message {
+            Message::Text(text) => types::MessageParam::Text(text),
+            Message::Binary(bytes) => types::MessageParam::Binary(bytes),
+        }
+    }
+}
+
+impl From<Closer> for types::Closer {
+    fn from(closer: Closer) -> types::Closer {
+        match closer {
+            Closer::Client => types::Closer::Client,
+            Closer::Plugin => types::Closer::Plugin,
+            Closer::Node => types::Closer::Node,
+            Closer::Network => types::Closer::Network,
+        }
+    }
+}
+
+impl From<wit::runtime::Level> for tracing::Level {
+    fn from(level: wit::runtime::Level) -> tracing::Level {
+        match level {
+            wit::runtime::Level::Trace => tracing::Level::TRACE,
+            wit::runtime::Level::Debug => tracing::Level::DEBUG,
+            wit::runtime::Level::Info => tracing::Level::INFO,
+            wit::runtime::Level::Warn => tracing::Level::WARN,
+            wit::runtime::Level::Error => tracing::Level::ERROR,
+        }
+    }
+}
+
+impl From<Page> for types::Page {
+    fn from(page: Page) -> types::Page {
+        types::Page { items: page.items, next: page.next, missing: Vec::new() }
+    }
+}
+
+impl From<Refused> for types::Error {
+    fn from(refused: Refused) -> types::Error {
+        let code = match refused {
+            Refused::NotFound(_) => types::ErrorCode::NotFound,
+            Refused::Taken(_) => types::ErrorCode::Taken,
+            Refused::Overloaded(_) => types::ErrorCode::Overloaded,
+            Refused::LimitExceeded { .. } => types::ErrorCode::LimitExceeded,
+            Refused::MalformedCursor => types::ErrorCode::InvalidArgument,
+        };
+        error(code, refused.to_string())
+    }
+}
+
+fn count(value: u64) -> types::Count {
+    types::Count { value, missing: Vec::new() }
+}
+
+fn error(code: types::ErrorCode, message: String) -> types::Error {
+    types::Error { code, message }
+}
+
+fn invalid(message: String) -> types::Error {
+    error(types::ErrorCode::InvalidArgument, message)
+}
+
+fn parse_id(text: &str) -> Result<ClientId, types::Error> {
+    text.parse().map_err(|malformed| {
+        let shown: String = text.chars().take(64).collect();
+        invalid(format!("{shown:?} is {malformed}"))
+    })
+}
+
+fn check_name(what: &str, name: &str, limit: usize) -> Result<(), types::Error> {
+    match name.len() {
+        0 => Err(invalid(format!("the {what} is empty"))),
+        bytes if bytes > limit => {
+            Err(invalid(format!("the {what} has {bytes} bytes, more than {limit} (name_bytes)")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn page_limit(limit: u32) -> Result<usize, types::Error> {
+    match limit as usize {
+        limit @ 1..=PAGE_ITEMS => Ok(limit),
+        limit => Err(invalid(format!("limit is {limit}, but a page has 1 to {PAGE_ITEMS} items"))),
+    }
+}
+
+fn ending(
+    code: u16,
+    reason: String,
+    last_message: Option<&types::MessageResult>,
+) -> Result<Ending, types::Error> {
+    if !may_be_sent(code) {
+        let allowed = "1000 to 1003, 1007 to 1014 and 3000 to 4999";
+        return Err(invalid(format!("{code} is no close code that may be sent: {allowed} are")));
+    }
+    if reason.len() > CLOSE_REASON_BYTES {
+        let bytes = reason.len();
+        return Err(invalid(format!(
+            "the reason has {bytes} bytes, more than the {CLOSE_REASON_BYTES} of a close frame"
+        )));
+    }
+    let close = Close { code, reason, by: Closer::Plugin };
+    Ok(Ending { close, last_message: last_message.map(types::MessageResult::frame) })
+}
+
+/// What of a guest's host the contract needs.
+pub(super) struct Host {
+    /// The plugin's name.
+    pub(super) name: Arc<str>,
+    /// Which load of it this is.
+    pub(super) generation: u64,
+    /// Its clients.
+    pub(super) namespace: Arc<Namespace>,
+    /// Its limits.
+    pub(super) limits: crate::limits::PluginLimits,
+}
+
+/// Whether an exported lifecycle has the contract's type.
+pub(super) fn check_lifecycle(
+    pre: &wasmtime::component::InstancePre<Guest>,
+) -> wasmtime::Result<()> {
+    generated::lifecycle::WithLifecyclePre::new(pre.clone()).map(drop)
+}

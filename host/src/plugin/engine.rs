@@ -1,0 +1,138 @@
+//! The engine: one for the process, and the two threads that go with it.
+//!
+//! The ticker advances the engine's epoch once a millisecond, which is how often a running
+//! guest steps aside. The compiler runs at the lowest priority, one component at a time, so
+//! that a reload does not take the processors from the clients that are being served.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use wasmtime::component::Component;
+use wasmtime::{
+    Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy,
+    PoolingAllocationConfig,
+};
+
+use crate::limits::{MEMORY_BYTES_MAX, TOTAL_INSTANCES};
+
+/// How often a running guest steps aside.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+
+/// Rust components have 4 core instances at most, Python's 14.
+const CORE_INSTANCES_EACH: u32 = 4;
+
+/// Compilations that may wait for the one under way. The folder asks for one at a time.
+const COMPILATIONS: usize = 4;
+
+/// A backtrace longer than this tells nobody more.
+const BACKTRACE_FRAMES: std::num::NonZeroUsize = std::num::NonZeroUsize::new(16).unwrap();
+
+/// Compiles components, away from the runtime's workers.
+#[derive(Clone)]
+pub(super) struct Compiler {
+    engine: Engine,
+    jobs: mpsc::Sender<Job>,
+}
+
+struct Job {
+    bytes: Vec<u8>,
+    done: oneshot::Sender<wasmtime::Result<Component>>,
+}
+
+impl Compiler {
+    /// The engine, its ticker and its compiler; `cache`: where compiled components are kept.
+    pub(super) fn start(cache: Option<&Path>) -> wasmtime::Result<Compiler> {
+        let engine = engine(cache)?;
+        start_ticker(&engine)?;
+        let (jobs, queue) = mpsc::channel(COMPILATIONS);
+        start_compiler(engine.clone(), queue)?;
+        Ok(Compiler { engine, jobs })
+    }
+
+    /// The process's engine.
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Compiles a component, or fetches it from the cache.
+    pub(super) async fn compile(&self, bytes: Vec<u8>) -> wasmtime::Result<Component> {
+        let (done, compiled) = oneshot::channel();
+        let gone = || wasmtime::Error::msg("the compiler's thread has ended");
+        self.jobs.send(Job { bytes, done }).await.map_err(|_| gone())?;
+        compiled.await.map_err(|_| gone())?
+    }
+}
+
+fn engine(cache: Option<&Path>) -> wasmtime::Result<Engine> {
+    let cache = cache.map(open_cache).transpose()?;
+    let pooled = InstanceAllocationStrategy::Pooling(pool());
+    Engine::new(&config(pooled, cache.clone())).or_else(|error| {
+        tracing::warn!(
+            %error,
+            "no address space for the instance pool: instances are made one by one, \
+             which is slower; see `ulimit -v` and vm.overcommit_memory"
+        );
+        Engine::new(&config(InstanceAllocationStrategy::OnDemand, cache))
+    })
+}
+
+fn config(strategy: InstanceAllocationStrategy, cache: Option<Cache>) -> Config {
+    let mut config = Config::new();
+    config
+        .allocation_strategy(strategy)
+        // On, it costs 0.9 µs a call; components of the async ABI are refused at load.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES))
+        .cache(cache);
+    config
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(TOTAL_INSTANCES)
+        .total_core_instances(TOTAL_INSTANCES * CORE_INSTANCES_EACH)
+        .total_memories(TOTAL_INSTANCES)
+        .total_tables(TOTAL_INSTANCES * 2)
+        .total_stacks(TOTAL_INSTANCES)
+        .max_memory_size(MEMORY_BYTES_MAX)
+        .max_unused_warm_slots(64)
+        // Kept pages make a slot's next use cheap, and with two threads twice as fast; the
+        // kernel's page map tells which of them are dirty (Linux 6.7).
+        .linear_memory_keep_resident(2 << 20)
+        .table_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+fn open_cache(directory: &Path) -> wasmtime::Result<Cache> {
+    let mut config = CacheConfig::new();
+    config.with_directory(directory);
+    Cache::new(config)
+}
+
+fn start_ticker(engine: &Engine) -> std::io::Result<()> {
+    let engine = engine.weak();
+    let tick = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    };
+    std::thread::Builder::new().name("epoch".to_owned()).spawn(tick)?;
+    Ok(())
+}
+
+fn start_compiler(engine: Engine, mut queue: mpsc::Receiver<Job>) -> std::io::Result<()> {
+    let compile = move || {
+        // Of this thread alone, on Linux. Refused, compiling is only less polite.
+        let _ = rustix::process::setpriority_process(None, 19);
+        while let Some(Job { bytes, done }) = queue.blocking_recv() {
+            let _ = done.send(Component::new(&engine, bytes));
+        }
+    };
+    std::thread::Builder::new().name("compiler".to_owned()).spawn(compile)?;
+    Ok(())
+}

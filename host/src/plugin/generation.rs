@@ -1,0 +1,342 @@
+//! A generation: one loaded build of a plugin, and its pool of instances.
+//!
+//! An event checks one instance out, the one used last (it is warm, and the others age out),
+//! and gives it back only after an event that ended well. The pool grows with the events
+//! under way, up to `instances`; beyond that an event queues for `call_wait`. A retired
+//! generation takes no new events; when its last one has ended, or was cut, its `on-stop`
+//! runs and it is freed.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
+
+use super::contract::{Host, PluginPre};
+use super::instance::{Guest, Instance};
+use super::trap::{Cut, Kind, Trapped};
+use crate::id::ClientId;
+use crate::policy::Policies;
+
+/// What makes a generation new: the digest of its component and its manifest.
+pub(super) type Digest = [u8; 32];
+
+/// One loaded build of a plugin.
+pub(super) struct Generation {
+    pub(super) host: Arc<Host>,
+    pub(super) policies: Policies,
+    pub(super) digest: Digest,
+    pre: PluginPre<Guest>,
+    has_lifecycle: bool,
+    idle: Mutex<Vec<Box<Instance>>>,
+    permits: Arc<Semaphore>,
+    returned: Notify,
+    cut: Arc<Cut>,
+}
+
+/// An instance, checked out: dropped, it goes back to the pool, unless it is in the middle of
+/// an event or worn.
+pub(super) struct Lease {
+    generation: Arc<Generation>,
+    instance: Option<Box<Instance>>,
+    permit: Option<OwnedSemaphorePermit>,
+    in_event: bool,
+}
+
+/// Why there is no instance to be had.
+#[derive(Debug)]
+pub(super) enum NoInstance {
+    /// The generation is retired: look at the slot again.
+    Retired,
+    /// None was free for `call_wait`, or none could be made.
+    Overloaded,
+}
+
+impl Generation {
+    pub(super) fn new(
+        host: Host,
+        policies: Policies,
+        digest: Digest,
+        pre: PluginPre<Guest>,
+        has_lifecycle: bool,
+    ) -> Arc<Generation> {
+        let permits = Arc::new(Semaphore::new(host.limits.instances));
+        Arc::new(Generation {
+            host: Arc::new(host),
+            policies,
+            digest,
+            pre,
+            has_lifecycle,
+            idle: Mutex::default(),
+            permits,
+            returned: Notify::new(),
+            cut: Arc::default(),
+        })
+    }
+
+    /// Makes a first instance and runs `on-start` in it.
+    pub(super) async fn start(self: &Arc<Self>) -> wasmtime::Result<Result<(), Refusal>> {
+        let instance = self.make().await?;
+        let permit = self.permits.clone().try_acquire_owned().ok();
+        let mut lease = self.lease_of(Box::new(instance), permit);
+        Ok(match lease.on_start().await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(Refusal::Refused(reason)),
+            Err(trapped) => Err(Refusal::Trapped(trapped)),
+        })
+    }
+
+    /// Checks an instance out.
+    pub(super) async fn lease(self: &Arc<Self>) -> Result<Lease, NoInstance> {
+        let permit = match self.permits.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(TryAcquireError::Closed) => return Err(NoInstance::Retired),
+            Err(TryAcquireError::NoPermits) => self.queue_for_permit().await?,
+        };
+        let idle = self.idle.lock().pop();
+        let instance = match idle {
+            Some(instance) => instance,
+            None => Box::new(self.make().await.map_err(|error| {
+                let (plugin, generation) = (&*self.host.name, self.host.generation);
+                tracing::warn!(plugin, generation, %error, "no instance could be made");
+                NoInstance::Overloaded
+            })?),
+        };
+        Ok(self.lease_of(instance, Some(permit)))
+    }
+
+    /// Takes no more events; waits for those under way, cuts them after `retire_timeout`, and
+    /// runs `on-stop`.
+    pub(super) async fn retire(self: Arc<Self>) {
+        self.permits.close();
+        let timeout = self.host.limits.retire_timeout;
+        if tokio::time::timeout(timeout, self.all_returned()).await.is_err() {
+            self.cut.cut();
+            self.all_returned().await;
+        }
+        if self.has_lifecycle {
+            self.stop().await;
+        }
+        let (plugin, generation) = (&*self.host.name, self.host.generation);
+        tracing::debug!(plugin, generation, "generation freed");
+    }
+
+    async fn stop(self: &Arc<Self>) {
+        let idle = self.idle.lock().pop();
+        let instance = match idle {
+            Some(instance) => Ok(instance),
+            None => self.make().await.map(Box::new),
+        };
+        let stopped = match instance {
+            Ok(instance) => self.lease_of(instance, None).on_stop().await.map_err(|t| t.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = stopped {
+            let (plugin, generation) = (&*self.host.name, self.host.generation);
+            tracing::error!(plugin, generation, error, "on-stop failed");
+        }
+    }
+
+    async fn all_returned(&self) {
+        while self.permits.available_permits() < self.host.limits.instances {
+            self.returned.notified().await;
+        }
+    }
+
+    async fn queue_for_permit(&self) -> Result<OwnedSemaphorePermit, NoInstance> {
+        let acquire = self.permits.clone().acquire_owned();
+        match tokio::time::timeout(self.host.limits.call_wait, acquire).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) => Err(NoInstance::Retired),
+            Err(_) => {
+                self.host.namespace.registry().counters().events_overloaded.add_one();
+                Err(NoInstance::Overloaded)
+            }
+        }
+    }
+
+    async fn make(&self) -> wasmtime::Result<Instance> {
+        self.host.namespace.registry().counters().instances_made.add_one();
+        Instance::new(&self.pre, self.has_lifecycle, &self.host, &self.cut).await
+    }
+
+    fn lease_of(
+        self: &Arc<Self>,
+        instance: Box<Instance>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Lease {
+        Lease { generation: self.clone(), instance: Some(instance), permit, in_event: false }
+    }
+}
+
+/// Why a generation did not start.
+pub(super) enum Refusal {
+    /// `on-start` answered this error.
+    Refused(String),
+    /// `on-start` trapped.
+    Trapped(Trapped),
+}
+
+/// Runs one call of the instance to its end, with its limits. A macro, since each call is
+/// another future that borrows the instance.
+macro_rules! event {
+    ($lease:ident, $departed:expr, |$instance:ident| $call:expr) => {{
+        $lease.in_event = true;
+        let limits = &$lease.generation.host.limits;
+        let Some($instance) = $lease.instance.as_deref_mut() else { return Err(Lease::spent()) };
+        $instance.begin($departed);
+        let ended = bounded($call, limits.wait_timeout, &$lease.generation.cut).await;
+        $lease.ended(ended)
+    }};
+}
+
+impl Lease {
+    pub(super) fn generation(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+
+    pub(super) async fn on_connect(
+        &mut self,
+        client: ClientId,
+        handshake: super::contract::types::Handshake<'_>,
+    ) -> Result<
+        Result<super::contract::types::Acceptance, super::contract::types::Refusal>,
+        Trapped,
+    > {
+        let client = client.text();
+        event!(self, None, |instance| {
+            let handler = instance.plugin.jackfield_plugin_handler();
+            handler.call_on_connect(&mut instance.store, &client, handshake)
+        })
+    }
+
+    pub(super) async fn on_message(
+        &mut self,
+        client: ClientId,
+        message: super::contract::types::MessageParam<'_>,
+    ) -> Result<(), Trapped> {
+        let client = client.text();
+        event!(self, None, |instance| {
+            let handler = instance.plugin.jackfield_plugin_handler();
+            handler.call_on_message(&mut instance.store, &client, message)
+        })
+    }
+
+    pub(super) async fn on_close(
+        &mut self,
+        client: ClientId,
+        departure: super::contract::types::Departure<'_>,
+    ) -> Result<(), Trapped> {
+        let text = client.text();
+        event!(self, Some(client), |instance| {
+            let handler = instance.plugin.jackfield_plugin_handler();
+            handler.call_on_close(&mut instance.store, &text, departure)
+        })
+    }
+
+    async fn on_start(&mut self) -> Result<Result<(), String>, Trapped> {
+        event!(self, None, |instance| {
+            let Some(lifecycle) = &instance.lifecycle else {
+                self.in_event = false;
+                return Ok(Ok(()));
+            };
+            lifecycle.jackfield_plugin_lifecycle().call_on_start(&mut instance.store)
+        })
+    }
+
+    async fn on_stop(&mut self) -> Result<(), Trapped> {
+        event!(self, None, |instance| {
+            let Some(lifecycle) = &instance.lifecycle else { return Ok(()) };
+            lifecycle.jackfield_plugin_lifecycle().call_on_stop(&mut instance.store)
+        })
+    }
+
+    /// An event that ended badly takes its instance with it: it cannot be entered again.
+    fn ended<T>(&mut self, ended: Result<wasmtime::Result<T>, GivenUp>) -> Result<T, Trapped> {
+        if let Ok(Ok(value)) = ended {
+            self.in_event = false;
+            return Ok(value);
+        }
+        let Some(instance) = self.instance.take() else { return Err(Lease::spent()) };
+        let guest = instance.store.data();
+        let limits = &self.generation.host.limits;
+        Err(match ended {
+            Ok(Ok(_)) => Lease::spent(),
+            Ok(Err(error)) => Trapped::new(&error, guest),
+            Err(GivenUp::Waited) => {
+                let cause = format!("it took longer than {:?} (wait_timeout)", limits.wait_timeout);
+                Trapped::given_up(Kind::Wait, cause, guest)
+            }
+            Err(GivenUp::Cut) => {
+                let cause = "its generation was replaced and it did not end in time".to_owned();
+                Trapped::given_up(Kind::Retired, cause, guest)
+            }
+        })
+    }
+
+    /// A lease whose instance trapped is not used again; saying so beats a panic.
+    fn spent() -> Trapped {
+        Trapped {
+            kind: Kind::Other,
+            cause: "its instance has trapped already".to_owned(),
+            said: String::new(),
+            backtrace: String::new(),
+        }
+    }
+
+    /// Whether it can take another event.
+    pub(super) fn is_usable(&self) -> bool {
+        self.instance.is_some() && !self.in_event
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let instance = self.instance.take().filter(|_| !self.in_event);
+        if let Some(instance) = instance {
+            if instance.is_worn() {
+                self.generation.host.namespace.registry().counters().instances_recycled.add_one();
+            } else {
+                self.generation.idle.lock().push(instance);
+            }
+        }
+        drop(self.permit.take());
+        if self.generation.permits.is_closed() {
+            self.generation.returned.notify_one();
+        }
+    }
+}
+
+enum GivenUp {
+    Waited,
+    Cut,
+}
+
+/// Waits for a call, but not beyond `wait` and not once its generation is cut. Most calls end
+/// at the first poll; only the others get a timer.
+async fn bounded<T>(
+    call: impl Future<Output = T>,
+    wait: Duration,
+    cut: &Cut,
+) -> Result<T, GivenUp> {
+    let mut call = pin!(call);
+    let mut bound = None;
+    poll_fn(|context| {
+        if let Poll::Ready(value) = call.as_mut().poll(context) {
+            return Poll::Ready(Ok(value));
+        }
+        let bound = bound.get_or_insert_with(|| {
+            Box::pin(async move {
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => GivenUp::Waited,
+                    () = cut.told() => GivenUp::Cut,
+                }
+            })
+        });
+        bound.as_mut().poll(context).map(Err)
+    })
+    .await
+}

@@ -1,0 +1,217 @@
+//! One live copy of a generation: a store, its bindings, and what one event may use.
+//!
+//! An instance handles one event at a time. After a trap it cannot be entered again; whoever
+//! holds it drops it.
+
+use std::sync::Arc;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::contract::{Host, Plugin, PluginPre, WithLifecycle};
+use super::engine::TICK;
+use super::log::LogStream;
+use super::trap::Cut;
+use crate::id::ClientId;
+
+/// What a store carries: the guest's WASI, its limits, and the event it handles.
+pub(super) struct Guest {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    memory: MemoryMeter,
+    host: Arc<Host>,
+    cut: Arc<Cut>,
+    log: LogStream,
+    event: Event,
+}
+
+/// What one event may use, and has.
+#[derive(Debug, Default)]
+pub(super) struct Event {
+    /// The client that has left, if this is its `on-close`.
+    pub(super) departed: Option<ClientId>,
+    /// Calls that sent.
+    pub(super) sends: u32,
+    /// Ticks it may still run.
+    ticks_left: u64,
+}
+
+/// Grants memory up to a limit, and remembers having refused.
+struct MemoryMeter {
+    limit_bytes: usize,
+    used_bytes: usize,
+    refused_bytes: Option<usize>,
+}
+
+/// One live copy of a generation.
+pub(super) struct Instance {
+    pub(super) store: Store<Guest>,
+    pub(super) plugin: Plugin,
+    pub(super) lifecycle: Option<WithLifecycle>,
+    events: u32,
+}
+
+/// Tables, core instances and memories that one component instance may have: the toolchains
+/// of other languages need several of each (Python: 14 core instances).
+const CORE_INSTANCES: usize = 64;
+const MEMORIES: usize = 4;
+const TABLES: usize = 64;
+const TABLE_ELEMENTS: usize = 20_000;
+
+/// The most that a guest can make the host copy or hold for it within one call.
+const HOSTCALL_BYTES: usize = 16 << 20;
+const HANDLES: usize = 1_000;
+const RANDOM_BYTES: u64 = 64 << 10;
+
+impl Instance {
+    /// Instantiates; `with_lifecycle` where the component exports that.
+    pub(super) async fn new(
+        pre: &PluginPre<Guest>,
+        with_lifecycle: bool,
+        host: &Arc<Host>,
+        cut: &Arc<Cut>,
+    ) -> wasmtime::Result<Instance> {
+        let mut store = Store::new(pre.engine(), Guest::new(host.clone(), cut.clone()));
+        store.limiter(|guest| &mut guest.memory);
+        store.set_hostcall_fuel(HOSTCALL_BYTES);
+        store.set_max_component_handles(HANDLES);
+        store.epoch_deadline_callback(|mut context| Ok(context.data_mut().tick()));
+        store.data_mut().begin(None);
+        store.set_epoch_deadline(1);
+        let instance = pre.instance_pre().instantiate_async(&mut store).await?;
+        let plugin = Plugin::new(&mut store, &instance)?;
+        let lifecycle = match with_lifecycle {
+            true => Some(WithLifecycle::new(&mut store, &instance)?),
+            false => None,
+        };
+        Ok(Instance { store, plugin, lifecycle, events: 0 })
+    }
+
+    /// Gives the next event its allowance; `departed` is the client whose `on-close` it is.
+    pub(super) fn begin(&mut self, departed: Option<ClientId>) {
+        self.events += 1;
+        self.store.data_mut().begin(departed);
+        self.store.set_epoch_deadline(1);
+    }
+
+    /// Whether it should be replaced: some runtimes leak, and memory never shrinks.
+    pub(super) fn is_worn(&self) -> bool {
+        let guest = self.store.data();
+        self.events >= guest.host.limits.recycle_after_events
+            || guest.memory.used_bytes > guest.host.limits.recycle_above_bytes
+    }
+}
+
+impl Guest {
+    fn new(host: Arc<Host>, cut: Arc<Cut>) -> Guest {
+        let log = LogStream::new(host.clone());
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(log.named("stdout"))
+            .stderr(log.named("stderr"))
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .max_random_size(RANDOM_BYTES);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        let memory = MemoryMeter {
+            limit_bytes: host.limits.memory_bytes,
+            used_bytes: 0,
+            refused_bytes: None,
+        };
+        Guest { wasi: wasi.build(), table, memory, host, cut, log, event: Event::default() }
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(super) fn event(&mut self) -> &mut Event {
+        &mut self.event
+    }
+
+    /// One line from the contract's `log`.
+    pub(super) fn log_line(&self, level: tracing::Level, line: &str) {
+        self.log.line(level, line);
+    }
+
+    /// Whether its generation ends what is under way.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.is_cut()
+    }
+
+    /// The last lines on stderr in this event: where a panic says what happened.
+    pub(super) fn last_words(&self) -> String {
+        self.log.last_words()
+    }
+
+    /// The bytes that this event was refused, if any.
+    pub(super) fn refused_memory(&self) -> Option<usize> {
+        self.memory.refused_bytes
+    }
+
+    fn begin(&mut self, departed: Option<ClientId>) {
+        let ticks = self.host.limits.event_timeout.as_millis() / TICK.as_millis();
+        let ticks_left = u64::try_from(ticks).unwrap_or(u64::MAX).max(1);
+        self.event = Event { departed, sends: 0, ticks_left };
+        self.memory.refused_bytes = None;
+        self.log.begin();
+    }
+
+    /// Called about once a millisecond while the guest runs: it steps aside for the other
+    /// tasks of its thread, until its time is up. The plain yielding callback of wasmtime
+    /// wakes its task at once, and tokio then looks at timers and sockets only after 61
+    /// polls: a 1 ms timer came 69 ms late beside two looping guests.
+    fn tick(&mut self) -> UpdateDeadline {
+        if self.event.ticks_left == 0 || self.cut.is_cut() {
+            return UpdateDeadline::Interrupt;
+        }
+        self.event.ticks_left -= 1;
+        UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl ResourceLimiter for MemoryMeter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let used = self.used_bytes + desired.saturating_sub(current);
+        if used > self.limit_bytes {
+            self.refused_bytes = Some(used);
+            return Ok(false);
+        }
+        self.used_bytes = used;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS)
+    }
+
+    fn instances(&self) -> usize {
+        CORE_INSTANCES
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES
+    }
+
+    fn tables(&self) -> usize {
+        TABLES
+    }
+}

@@ -1,0 +1,244 @@
+//! From files to a generation: every way in which a plugin's file can be wrong ends here,
+//! with a sentence that says what to do, and changes nothing that runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::{Component, Linker};
+
+use super::contract::{self, HANDLER, Host, LIFECYCLE, PluginPre};
+use super::engine::Compiler;
+use super::generation::{Digest, Generation, Refusal};
+use super::instance::Guest;
+use super::manifest::{Manifest, ManifestError};
+use crate::limits::{COMPONENT_BYTES, PluginLimits};
+use crate::registry::Namespace;
+
+/// Makes generations: the engine, and what guests may import.
+pub(super) struct Loader {
+    compiler: Compiler,
+    linker: Linker<Guest>,
+    defaults: PluginLimits,
+}
+
+/// A plugin's files, read.
+pub(super) struct Files {
+    pub(super) component: Vec<u8>,
+    pub(super) manifest: String,
+}
+
+/// What a component wants and gives.
+#[derive(Debug, Default)]
+pub struct Interfaces {
+    /// What it imports.
+    pub imports: Vec<String>,
+    /// What it exports.
+    pub exports: Vec<String>,
+}
+
+/// Why a plugin's file can't be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It can't be read.
+    #[error("it cannot be read: {0}")]
+    Read(#[from] std::io::Error),
+    /// It has no bytes.
+    #[error("the file is empty; perhaps its copy has only begun")]
+    Empty,
+    /// It is larger than any plugin should be.
+    #[error("it has {0} bytes, more than the {COMPONENT_BYTES} that a plugin may have")]
+    TooLarge(u64),
+    /// It is no WebAssembly at all.
+    #[error("this is not WebAssembly: it does not begin with \\0asm")]
+    NotWasm,
+    /// It is a core module.
+    #[error(
+        "this is a core module, not a component; build it with `cargo build --release --target \
+         wasm32-wasip2`, or make it one with `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// It can't be parsed or compiled.
+    #[error("{0:#}; perhaps the file was copied only in part, or damaged: build or copy it again")]
+    Invalid(wasmtime::Error),
+    /// It is a component of another world.
+    #[error(
+        "it does not export {HANDLER}, which every plugin must (it exports {}); write it against \
+         wit/0.1, in Rust with jackfield_sdk::export!",
+        list(.exports)
+    )]
+    NoHandler {
+        /// What it exports instead.
+        exports: Vec<String>,
+    },
+    /// It imports what the node does not have.
+    #[error(
+        "it imports {}, which this node does not serve; served are jackfield:plugin/{{{}}}@0.1.x \
+         and wasi:{{cli, clocks, filesystem, io, random, sockets}}@0.2.x",
+        list(.0),
+        contract::SERVED.join(", ")
+    )]
+    NotServed(Vec<String>),
+    /// An import or export has another type than the contract's.
+    #[error("it does not fit wit/0.1: {0:#}")]
+    Mismatch(wasmtime::Error),
+    /// It could not be instantiated.
+    #[error("it cannot be instantiated: {0:#}")]
+    Instantiate(wasmtime::Error),
+    /// `on-start` said no.
+    #[error("its on-start refused: {0}")]
+    Refused(String),
+    /// `on-start` trapped.
+    #[error("its on-start trapped: {0}")]
+    Trapped(String),
+    /// The manifest is wrong.
+    #[error("its manifest is wrong: {0}")]
+    Manifest(#[from] ManifestError),
+}
+
+impl Files {
+    /// Reads a component and the manifest beside it, if there is one.
+    pub(super) fn read(component: &Path) -> Result<Files, LoadError> {
+        let bytes = std::fs::metadata(component)?.len();
+        if bytes > COMPONENT_BYTES {
+            return Err(LoadError::TooLarge(bytes));
+        }
+        let manifest = match std::fs::read_to_string(manifest_path(component)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            read => read?,
+        };
+        Ok(Files { component: std::fs::read(component)?, manifest })
+    }
+
+    /// What makes these files a new generation.
+    pub(super) fn digest(&self) -> Digest {
+        let mut digest = Sha256::new();
+        digest.update((self.component.len() as u64).to_le_bytes());
+        digest.update(&self.component);
+        digest.update(&self.manifest);
+        digest.finalize().into()
+    }
+}
+
+/// The manifest that belongs to a component.
+pub(super) fn manifest_path(component: &Path) -> PathBuf {
+    component.with_extension("toml")
+}
+
+impl Loader {
+    pub(super) fn new(compiler: Compiler, defaults: PluginLimits) -> wasmtime::Result<Loader> {
+        let mut linker = Linker::new(compiler.engine());
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        contract::add_to_linker(&mut linker)?;
+        Ok(Loader { compiler, linker, defaults })
+    }
+
+    /// Makes a generation, ready to take over: compiled, checked, instantiated, started.
+    pub(super) async fn load(
+        &self,
+        name: Arc<str>,
+        number: u64,
+        namespace: Arc<Namespace>,
+        files: Files,
+    ) -> Result<Arc<Generation>, LoadError> {
+        let manifest = Manifest::parse(&files.manifest, &self.defaults)?;
+        let digest = files.digest();
+        let component = self.compile(files.component).await?;
+        let pre = self.check(&component)?;
+        let has_lifecycle = component.get_export_index(None, LIFECYCLE).is_some();
+        let host = Host { name, generation: number, namespace, limits: manifest.limits };
+        let generation = Generation::new(host, manifest.policies, digest, pre, has_lifecycle);
+        match generation.start().await.map_err(LoadError::Instantiate)? {
+            Ok(()) => Ok(generation),
+            Err(Refusal::Refused(reason)) => Err(LoadError::Refused(reason)),
+            Err(Refusal::Trapped(trapped)) => Err(LoadError::Trapped(trapped.to_string())),
+        }
+    }
+
+    /// What a component imports and exports, as far as it can be read.
+    pub(super) async fn interfaces(&self, component: Vec<u8>) -> Result<Interfaces, LoadError> {
+        Ok(self.interfaces_of(&self.compile(component).await?))
+    }
+
+    async fn compile(&self, bytes: Vec<u8>) -> Result<Component, LoadError> {
+        check_kind(&bytes)?;
+        self.compiler.compile(bytes).await.map_err(LoadError::Invalid)
+    }
+
+    fn check(&self, component: &Component) -> Result<PluginPre<Guest>, LoadError> {
+        let interfaces = self.interfaces_of(component);
+        if component.get_export_index(None, HANDLER).is_none() {
+            return Err(LoadError::NoHandler { exports: interfaces.exports });
+        }
+        let not_served: Vec<_> =
+            interfaces.imports.into_iter().filter(|import| !is_served(import)).collect();
+        if !not_served.is_empty() {
+            return Err(LoadError::NotServed(not_served));
+        }
+        let pre = self.linker.instantiate_pre(component).map_err(LoadError::Mismatch)?;
+        if component.get_export_index(None, LIFECYCLE).is_some() {
+            contract::check_lifecycle(&pre).map_err(LoadError::Mismatch)?;
+        }
+        PluginPre::new(pre).map_err(LoadError::Mismatch)
+    }
+
+    fn interfaces_of(&self, component: &Component) -> Interfaces {
+        let engine = self.compiler.engine();
+        let ty = component.component_type();
+        Interfaces {
+            imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
+            exports: ty.exports(engine).map(|(name, _)| name.to_owned()).collect(),
+        }
+    }
+}
+
+/// The first eight bytes tell a component from a core module and from anything else
+/// (<https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md>).
+fn check_kind(bytes: &[u8]) -> Result<(), LoadError> {
+    match bytes {
+        [] => Err(LoadError::Empty),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(LoadError::CoreModule),
+        [0, b'a', b's', b'm', ..] => Ok(()),
+        _ => Err(LoadError::NotWasm),
+    }
+}
+
+fn is_served(import: &str) -> bool {
+    let Some((name, version)) = import.split_once('@') else { return false };
+    match name.split_once('/') {
+        Some(("jackfield:plugin", interface)) => {
+            version.starts_with("0.1.") && contract::SERVED.contains(&interface)
+        }
+        Some((package, _)) => {
+            let served =
+                ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"];
+            version.starts_with("0.2.") && served.contains(&package)
+        }
+        None => false,
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_are_served_by_package_interface_and_version() {
+        for (import, served) in [
+            ("jackfield:plugin/send@0.1.0", true),
+            ("jackfield:plugin/send@0.1.9", true),
+            ("jackfield:plugin/send@0.2.0", false),
+            ("jackfield:plugin/timer@0.1.0", false),
+            ("wasi:io/streams@0.2.6", true),
+            ("wasi:http/outgoing-handler@0.2.6", false),
+            ("wasi:io/streams@0.3.0", false),
+            ("acme", false),
+        ] {
+            assert_eq!(is_served(import), served, "{import}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The manifest: an optional `NAME.toml` beside `NAME.wasm`.
+//!
+//! ```toml
+//! [limits]
+//! memory_bytes = 33554432
+//! event_timeout = "500ms"
+//!
+//! [policies]
+//! uid = "kick-old"
+//! overflow = "drop-oldest"
+//! on-trap = "keep"
+//! ```
+//!
+//! What it does not set is as the node's configuration has it under `[plugin]`. Unknown keys
+//! are errors: a mistyped limit that silently does nothing is worse than none.
+
+use serde::Deserialize;
+
+use crate::limits::PluginLimits;
+use crate::policy::Policies;
+
+/// What a manifest says.
+#[derive(Debug, PartialEq)]
+pub(super) struct Manifest {
+    pub(super) limits: PluginLimits,
+    pub(super) policies: Policies,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Written {
+    limits: toml::Table,
+    policies: Policies,
+}
+
+impl Manifest {
+    /// From its text, on top of the node's defaults.
+    pub(super) fn parse(text: &str, defaults: &PluginLimits) -> Result<Manifest, ManifestError> {
+        let written: Written = toml::from_str(text).map_err(ManifestError::Malformed)?;
+        let mut limits = toml::Table::try_from(defaults)
+            .map_err(|error| ManifestError::Limit(error.to_string()))?;
+        limits.extend(written.limits);
+        let limits: PluginLimits = limits
+            .try_into()
+            .map_err(|error: toml::de::Error| ManifestError::Limit(error.message().to_owned()))?;
+        limits.check().map_err(ManifestError::Limit)?;
+        Ok(Manifest { limits, policies: written.policies })
+    }
+}
+
+/// Why a manifest can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It is no TOML of the right shape.
+    #[error("{0}")]
+    Malformed(toml::de::Error),
+    /// A limit is unknown, or has a value that it can't have.
+    #[error("[limits]: {0}")]
+    Limit(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{OverflowPolicy, TrapPolicy, UidPolicy};
+    use std::time::Duration;
+
+    #[test]
+    fn what_it_does_not_set_stays_as_it_was() {
+        let defaults = PluginLimits { instances: 7, ..PluginLimits::default() };
+        let text = "[limits]\nevent_timeout = '20ms'\n[policies]\nuid = 'kick-old'";
+        let manifest = Manifest::parse(text, &defaults).expect("a good manifest");
+        let limits = PluginLimits { event_timeout: Duration::from_millis(20), ..defaults };
+        assert_eq!(manifest.limits, limits);
+        let policies = Policies { uid: UidPolicy::KickOld, ..Policies::default() };
+        assert_eq!(manifest.policies, policies);
+        assert_eq!(manifest.policies.overflow, OverflowPolicy::Close);
+        assert_eq!(manifest.policies.on_trap, TrapPolicy::Close);
+    }
+
+    #[test]
+    fn what_it_says_wrong_is_named() {
+        for (text, named) in [
+            ("[limit]", "limit"),
+            ("[limits]\nmemory = 1", "memory"),
+            ("[limits]\nevent_timeout = 5", "invalid type"),
+            ("[limits]\ninstances = 0", "instances is 0"),
+            ("[limits]\nmemory_bytes = 999999999", "memory_bytes is 999999999"),
+            ("[policies]\nuid = 'kick'", "kick"),
+            ("[policies]\nuids = 'many'", "uids"),
+        ] {
+            let error = Manifest::parse(text, &PluginLimits::default()).expect_err(text);
+            assert!(error.to_string().contains(named), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! One client: its id, its outbox, and what is held of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::id::ClientId;
+use crate::message::Frame;
+use crate::outbox::Outbox;
+
+/// A small map that lives exactly as long as its client.
+pub type Info = BTreeMap<String, String>;
+
+/// One WebSocket connection, from `on-connect` to its departure.
+#[derive(Debug)]
+pub struct Client {
+    id: ClientId,
+    outbox: Outbox,
+    wake: Notify,
+    pub(super) held: Mutex<Held>,
+}
+
+/// What the registry holds of a client. Its lock comes before those of the indexes: whoever
+/// changes a client's uid or groups changes both under it.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) uid: Option<Arc<str>>,
+    pub(super) groups: BTreeSet<Arc<str>>,
+    pub(super) info: Info,
+    pub(super) departure: Option<Box<Departure>>,
+}
+
+/// Why and how a connection ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// The close frame's code; 1005 and 1006 stand for none and are never sent.
+    pub code: u16,
+    /// The close frame's reason.
+    pub reason: String,
+    /// Who ended it.
+    pub by: Closer,
+}
+
+/// Who ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closer {
+    /// The client sent a close frame.
+    Client,
+    /// The plugin closed it, or one of its policies did.
+    Plugin,
+    /// The node: a broken protocol or limit, no answer to a ping, a drain.
+    Node,
+    /// Nobody: the connection broke.
+    Network,
+}
+
+/// A client that has left, as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// Why and how.
+    pub close: Close,
+    /// The uid it had.
+    pub uid: Option<Arc<str>>,
+    /// The groups it was in.
+    pub groups: Vec<Arc<str>>,
+    /// The info it had.
+    pub info: Info,
+}
+
+impl Client {
+    pub(super) fn new(id: ClientId) -> Client {
+        Client {
+            id,
+            outbox: Outbox::default(),
+            wake: Notify::new(),
+            held: Mutex::default(),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// The queue to its socket.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Waits until somebody has something to tell the client's task: look at its departure
+    /// and at its outbox.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Tells the client's task to look.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Whether it has left.
+    pub fn has_left(&self) -> bool {
+        self.held.lock().departure.is_some()
+    }
+
+    /// What `on-close` is told, once the client has left.
+    pub fn departure(&self) -> Option<Departure> {
+        self.held.lock().departure.as_deref().cloned()
+    }
+
+    /// Queues the end: what waits goes out first, then these.
+    pub fn end(&self, close: &Close, last_message: Option<Frame>) {
+        let frame = match close.code {
+            1005 => Some(Frame::close_without_code()),
+            1006 => None,
+            code => Some(Frame::close(code, &close.reason)),
+        };
+        if self.outbox.close(last_message, frame) {
+            self.wake();
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! An index: from a name (a uid, a group) to the clients that have it.
+//!
+//! A name exists while it has members. Sharded by name; walks hold a shard's lock for a
+//! bounded number of members at a time, so a large group does not stop the others. Ordered
+//! maps, so that a page goes on where the last one ended, whatever came and went meanwhile.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::Client;
+
+pub(super) const SHARDS: usize = 16;
+
+/// Members visited under one lock: some 50 µs of it.
+const MEMBERS_A_LOCK: usize = 1024;
+
+/// The clients of one name, by their counter.
+pub(super) type Members = BTreeMap<u64, Arc<Client>>;
+
+#[derive(Debug)]
+pub(super) struct Index {
+    shards: [RwLock<BTreeMap<Arc<str>, Members>>; SHARDS],
+    hasher: RandomState,
+}
+
+impl Index {
+    pub(super) fn new() -> Index {
+        Index { shards: Default::default(), hasher: RandomState::new() }
+    }
+
+    /// Adds a client unless `admit`, which sees the members so far, says otherwise.
+    pub(super) fn insert<T, E>(
+        &self,
+        name: &Arc<str>,
+        client: &Arc<Client>,
+        admit: impl FnOnce(&mut Members) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut shard = self.shard(name).write();
+        let result = match shard.get_mut(name) {
+            Some(members) => admit(members),
+            None => admit(&mut Members::new()),
+        };
+        if result.is_ok() {
+            let members = shard.entry(name.clone()).or_default();
+            members.insert(client.id().counter(), client.clone());
+        }
+        result
+    }
+
+    /// Removes a client; the name goes with its last member.
+    pub(super) fn remove(&self, name: &str, client: &Client) {
+        let mut shard = self.shard(name).write();
+        if let Some(members) = shard.get_mut(name) {
+            members.remove(&client.id().counter());
+            if members.is_empty() {
+                shard.remove(name);
+            }
+        }
+    }
+
+    /// How many clients have the name.
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.shard(name).read().get(name).map_or(0, BTreeMap::len)
+    }
+
+    /// Visits each member once, as the index stands when it gets there.
+    pub(super) fn for_each(&self, name: &str, mut visit: impl FnMut(&Arc<Client>)) {
+        let shard = self.shard(name);
+        walk(|after| {
+            let shard = shard.read();
+            let members = shard.get(name)?;
+            visit_some(members, after, &mut visit)
+        });
+    }
+
+    /// The members as they are now.
+    pub(super) fn members(&self, name: &str) -> Vec<Arc<Client>> {
+        let mut members = Vec::new();
+        self.for_each(name, |client| members.push(client.clone()));
+        members
+    }
+
+    /// Up to `limit` members that come after the counter `after`.
+    pub(super) fn members_after(
+        &self,
+        name: &str,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Vec<Arc<Client>> {
+        let shard = self.shard(name).read();
+        let members = shard.get(name).into_iter();
+        members.flat_map(|members| members.range(later_than(after))).map(|(_, c)| c.clone()).take(limit).collect()
+    }
+
+    /// Up to `limit` names that come after `after` (a shard and a name in it), each with its
+    /// shard.
+    pub(super) fn names_after(
+        &self,
+        after: Option<(usize, &str)>,
+        limit: usize,
+    ) -> Vec<(usize, Arc<str>)> {
+        let first = after.map_or(0, |(shard, _)| shard);
+        let mut names = Vec::new();
+        for (number, shard) in self.shards.iter().enumerate().skip(first) {
+            let from = match after {
+                Some((shard, name)) if shard == number => Bound::Excluded(name),
+                _ => Bound::Unbounded,
+            };
+            let shard = shard.read();
+            let rest = shard.range::<str, _>((from, Bound::Unbounded));
+            names.extend(rest.map(|(name, _)| (number, name.clone())).take(limit - names.len()));
+            if names.len() == limit {
+                break;
+            }
+        }
+        names
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "which shard does not matter")]
+    fn shard(&self, name: &str) -> &RwLock<BTreeMap<Arc<str>, Members>> {
+        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+    }
+}
+
+/// Repeats `step`, which visits some members after a counter and answers the last one's, to
+/// the end.
+pub(super) fn walk(mut step: impl FnMut(Option<u64>) -> Option<u64>) {
+    let mut after = None;
+    while let Some(last) = step(after) {
+        after = Some(last);
+    }
+}
+
+/// Visits a bounded number of members after a counter; answers the last one's, if there may
+/// be more.
+pub(super) fn visit_some(
+    members: &Members,
+    after: Option<u64>,
+    visit: &mut impl FnMut(&Arc<Client>),
+) -> Option<u64> {
+    let mut last = None;
+    let mut visited = 0;
+    for (counter, client) in members.range(later_than(after)).take(MEMBERS_A_LOCK) {
+        visit(client);
+        last = Some(*counter);
+        visited += 1;
+    }
+    last.filter(|_| visited == MEMBERS_A_LOCK)
+}
+
+fn later_than(counter: Option<u64>) -> (Bound<u64>, Bound<u64>) {
+    (counter.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
+}

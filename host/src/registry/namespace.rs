@@ -1,0 +1,577 @@
+//! A namespace: the clients, uids and groups of one plugin on this node.
+//!
+//! It outlives the plugin's generations; their policies are handed in with each reload. What
+//! a call changes, the next call sees.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::RwLock;
+
+use super::client::{Client, Close, Closer, Held, Info};
+use super::dirty::Dirtied;
+use super::index::{Index, Members, SHARDS, visit_some, walk};
+use super::{Departure, Registry};
+use crate::delivery::{Delivery, Reach, Target};
+use crate::id::ClientId;
+use crate::message::Frame;
+use crate::outbox::{OutboxRules, Pushed};
+use crate::policy::{OverflowPolicy, Policies, UidPolicy};
+
+/// Sent to whoever had a uid that another client took over (policy `kick-old`). Of the
+/// private range, so that a client library does not come back at once.
+const TAKEN_OVER: (u16, &str) = (4001, "uid taken over");
+
+/// One plugin's clients on this node.
+#[derive(Debug)]
+pub struct Namespace {
+    registry: Arc<Registry>,
+    clients: [RwLock<Members>; SHARDS],
+    uids: Index,
+    groups: Index,
+    policies: ArcSwap<Policies>,
+}
+
+/// Why a call on a client had no effect.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It has left, or it never was.
+    #[error("no client {0} here: it has left, or it never was")]
+    NotFound(ClientId),
+    /// Another client has the uid, and the policy is `reject-new`.
+    #[error("the uid {0:?} is another client's (policy uid = \"reject-new\")")]
+    Taken(String),
+    /// Its outbox is full.
+    #[error("the outbox of client {0} is full")]
+    Overloaded(ClientId),
+    /// It would pass a limit.
+    #[error("{what} would pass the limit of {limit} ({name})")]
+    LimitExceeded {
+        /// What would.
+        what: &'static str,
+        /// How much there may be.
+        limit: usize,
+        /// The limit's name in the configuration.
+        name: &'static str,
+    },
+    /// No page gave out this cursor.
+    #[error("not a cursor: pass `next` of the page before, or none for the first page")]
+    MalformedCursor,
+}
+
+/// A part of a list.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    /// At most as many as asked for.
+    pub items: Vec<String>,
+    /// Where the next page goes on; none: this was the last.
+    pub next: Option<String>,
+}
+
+/// How to close: the close frame, and perhaps a message before it.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// Code, reason, and who wants it.
+    pub close: Close,
+    /// Goes out before the close frame.
+    pub last_message: Option<Frame>,
+}
+
+impl Namespace {
+    /// An empty one.
+    pub fn new(registry: Arc<Registry>) -> Namespace {
+        Namespace {
+            registry,
+            clients: Default::default(),
+            uids: Index::new(),
+            groups: Index::new(),
+            policies: ArcSwap::default(),
+        }
+    }
+
+    /// What the namespaces of the node share.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The policies of the generation that runs.
+    pub fn policies(&self) -> Policies {
+        **self.policies.load()
+    }
+
+    /// A generation with these policies has taken over.
+    pub fn set_policies(&self, policies: Policies) {
+        self.policies.store(Arc::new(policies));
+    }
+
+    /// A client asks to come in: it can be bound, joined and sent to from here on.
+    pub fn arrive(&self) -> Arc<Client> {
+        let client = Arc::new(Client::new(self.registry.next_id()));
+        self.shard(client.id()).write().insert(client.id().counter(), client.clone());
+        client
+    }
+
+    /// The client has left, as `close` says: nothing here counts it any more. True the first
+    /// time; what it was is kept for its `on-close`.
+    pub fn leave(&self, client: &Client, close: &Close) -> bool {
+        let mut held = client.held.lock();
+        if held.departure.is_some() {
+            return false;
+        }
+        let Held { uid, groups, info, .. } = std::mem::take(&mut *held);
+        self.shard(client.id()).write().remove(&client.id().counter());
+        if let Some(uid) = &uid {
+            self.uids.remove(uid, client);
+        }
+        for group in &groups {
+            self.groups.remove(group, client);
+        }
+        held.departure = Some(Box::new(Departure {
+            close: close.clone(),
+            uid,
+            groups: groups.into_iter().collect(),
+            info,
+        }));
+        true
+    }
+
+    /// Queues a delivery for each client it is for, once.
+    pub fn deliver(&self, delivery: &Delivery<'_>) -> Reach {
+        let mut sending = Sending::new(self, delivery);
+        match delivery.to {
+            Target::All => {
+                for shard in &self.clients {
+                    walk(|after| {
+                        visit_some(&shard.read(), after, &mut |client| sending.to(client))
+                    });
+                }
+            }
+            Target::Uids(names) => sending.to_each(&self.uids, names),
+            Target::Groups(names) => sending.to_each(&self.groups, names),
+        }
+        sending.reach
+    }
+
+    /// Queues a frame for one client.
+    pub fn send_to_client(&self, id: ClientId, frame: Frame) -> Result<(), Refused> {
+        let client = self.find(id)?;
+        let rules = self.outbox_rules();
+        let key = (rules.overflow == OverflowPolicy::Conflate).then(|| "client".into());
+        match self.push(&client, frame, key, &rules) {
+            Pushed::Queued | Pushed::Displaced(_) => Ok(()),
+            Pushed::Dirtied => {
+                self.registry.dirty.add(client);
+                Ok(())
+            }
+            Pushed::Dropped | Pushed::Overflowed => Err(Refused::Overloaded(id)),
+            Pushed::Closing => Err(Refused::NotFound(id)),
+        }
+    }
+
+    /// Gives the client this uid in place of the one it had.
+    pub fn bind_uid(&self, id: ClientId, uid: &str) -> Result<(), Refused> {
+        let client = self.find(id)?;
+        let kicked = {
+            let mut held = present(&client)?;
+            if held.uid.as_deref() == Some(uid) {
+                return Ok(());
+            }
+            let uid: Arc<str> = uid.into();
+            let kicked = self.uids.insert(&uid, &client, |members| self.admit(&uid, members))?;
+            if let Some(former) = held.uid.replace(uid) {
+                self.uids.remove(&former, &client);
+            }
+            kicked
+        };
+        let (code, reason) = TAKEN_OVER;
+        let close = Close { code, reason: reason.to_owned(), by: Closer::Plugin };
+        for client in kicked.into_values() {
+            self.end(&client, &Ending { close: close.clone(), last_message: None });
+        }
+        Ok(())
+    }
+
+    /// Takes the client's uid away; with `uid` given, only if it is that one.
+    pub fn unbind_uid(&self, id: ClientId, uid: Option<&str>) -> Result<bool, Refused> {
+        let client = self.find(id)?;
+        let mut held = present(&client)?;
+        match &held.uid {
+            Some(bound) if uid.is_none_or(|uid| uid == &**bound) => {
+                self.uids.remove(bound, &client);
+                held.uid = None;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether any client has this uid.
+    pub fn is_uid_online(&self, uid: &str) -> bool {
+        self.uids.count(uid) > 0
+    }
+
+    /// The client's uid, if it has one.
+    pub fn uid(&self, id: ClientId) -> Result<Option<String>, Refused> {
+        let client = self.find(id)?;
+        let held = present(&client)?;
+        Ok(held.uid.as_deref().map(str::to_owned))
+    }
+
+    /// Puts the client into the group.
+    pub fn join_group(&self, id: ClientId, group: &str) -> Result<(), Refused> {
+        let client = self.find(id)?;
+        let mut held = present(&client)?;
+        if held.groups.contains(group) {
+            return Ok(());
+        }
+        let limit = self.registry.limits.groups_per_client;
+        if held.groups.len() >= limit {
+            let what = "the client's groups";
+            return Err(Refused::LimitExceeded { what, limit, name: "groups_per_client" });
+        }
+        let group: Arc<str> = group.into();
+        self.groups.insert(&group, &client, |_| Ok(()))?;
+        held.groups.insert(group);
+        Ok(())
+    }
+
+    /// Takes the client out of the group; not being in it is fine.
+    pub fn leave_group(&self, id: ClientId, group: &str) -> Result<(), Refused> {
+        let client = self.find(id)?;
+        self.leave_group_of(&client, group).map(drop)
+    }
+
+    /// Takes every member out of the group, and counts them.
+    pub fn ungroup(&self, group: &str) -> u64 {
+        let members = self.groups.members(group).into_iter();
+        members.map(|client| u64::from(self.leave_group_of(&client, group) == Ok(true))).sum()
+    }
+
+    /// How many clients are in the group.
+    pub fn group_count(&self, group: &str) -> u64 {
+        self.groups.count(group) as u64
+    }
+
+    /// The uids in the group, each once.
+    pub fn group_uids(&self, group: &str) -> BTreeSet<Arc<str>> {
+        let members = self.groups.members(group).into_iter();
+        members.filter_map(|client| client.held.lock().uid.clone()).collect()
+    }
+
+    /// The clients with this uid.
+    pub fn uid_clients(
+        &self,
+        uid: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, Refused> {
+        members_page(&self.uids, uid, cursor, limit)
+    }
+
+    /// The clients in the group.
+    pub fn group_clients(
+        &self,
+        group: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, Refused> {
+        members_page(&self.groups, group, cursor, limit)
+    }
+
+    /// The uids in the group, a page of them.
+    pub fn group_uids_page(
+        &self,
+        group: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, Refused> {
+        let after = match cursor {
+            None => Bound::Unbounded,
+            Some(cursor) => {
+                Bound::Excluded(cursor.strip_prefix("after:").ok_or(Refused::MalformedCursor)?)
+            }
+        };
+        let uids = self.group_uids(group);
+        let rest = uids.range::<str, _>((after, Bound::Unbounded)).map(|uid| uid.to_string());
+        Ok(Page::of(rest, limit, |uid| format!("after:{uid}")))
+    }
+
+    /// All uids that some client has.
+    pub fn all_uids(&self, cursor: Option<&str>, limit: usize) -> Result<Page, Refused> {
+        names_page(&self.uids, cursor, limit)
+    }
+
+    /// All groups that have members.
+    pub fn all_groups(&self, cursor: Option<&str>, limit: usize) -> Result<Page, Refused> {
+        names_page(&self.groups, cursor, limit)
+    }
+
+    /// Whether the client is here and not being closed.
+    pub fn is_online(&self, id: ClientId) -> bool {
+        self.find(id).is_ok()
+    }
+
+    /// How many clients there are.
+    pub fn client_count(&self) -> u64 {
+        self.clients.iter().map(|shard| shard.read().len() as u64).sum()
+    }
+
+    /// All clients as they are now.
+    pub fn clients(&self) -> Vec<Arc<Client>> {
+        let shards = self.clients.iter();
+        shards.flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// Closes one client.
+    pub fn close_client(&self, id: ClientId, ending: &Ending) -> Result<(), Refused> {
+        let client = self.find(id)?;
+        if self.end(&client, ending) { Ok(()) } else { Err(Refused::NotFound(id)) }
+    }
+
+    /// Closes every client of the uid, and counts them.
+    pub fn close_uid(&self, uid: &str, ending: &Ending) -> u64 {
+        self.end_all(self.uids.members(uid), ending)
+    }
+
+    /// Closes every client in the group, and counts them.
+    pub fn close_group(&self, group: &str, ending: &Ending) -> u64 {
+        self.end_all(self.groups.members(group), ending)
+    }
+
+    /// The client's info.
+    pub fn info(&self, id: ClientId) -> Result<Info, Refused> {
+        let client = self.find(id)?;
+        let held = present(&client)?;
+        Ok(held.info.clone())
+    }
+
+    /// Replaces the client's info.
+    pub fn set_info(&self, id: ClientId, info: Info) -> Result<(), Refused> {
+        let client = self.find(id)?;
+        let mut held = present(&client)?;
+        self.check_info(&info)?;
+        held.info = info;
+        Ok(())
+    }
+
+    /// Sets each key to its value, deletes those given as none, and answers the whole.
+    pub fn update_info(
+        &self,
+        id: ClientId,
+        changes: Vec<(String, Option<String>)>,
+    ) -> Result<Info, Refused> {
+        let client = self.find(id)?;
+        let mut held = present(&client)?;
+        let mut info = held.info.clone();
+        for (key, value) in changes {
+            match value {
+                Some(value) => info.insert(key, value),
+                None => info.remove(&key),
+            };
+        }
+        self.check_info(&info)?;
+        held.info = info.clone();
+        Ok(info)
+    }
+
+    /// Makes the client leave and queues its ending; false if it had left.
+    pub fn end(&self, client: &Client, ending: &Ending) -> bool {
+        let leaves = self.leave(client, &ending.close);
+        if leaves {
+            client.end(&ending.close, ending.last_message.clone());
+        }
+        leaves
+    }
+
+    fn end_all(&self, clients: Vec<Arc<Client>>, ending: &Ending) -> u64 {
+        clients.iter().map(|client| u64::from(self.end(client, ending))).sum()
+    }
+
+    fn leave_group_of(&self, client: &Client, group: &str) -> Result<bool, Refused> {
+        let mut held = present(client)?;
+        let was_in = held.groups.remove(group);
+        if was_in {
+            self.groups.remove(group, client);
+        }
+        Ok(was_in)
+    }
+
+    /// Whether one more client may have the uid; takes out those who must go for it.
+    fn admit(&self, uid: &str, members: &mut Members) -> Result<Members, Refused> {
+        let limit = self.registry.limits.clients_per_uid;
+        match self.policies.load().uid {
+            UidPolicy::Many if limit > 0 && members.len() >= limit => {
+                let what = "the uid's clients";
+                Err(Refused::LimitExceeded { what, limit, name: "clients_per_uid" })
+            }
+            UidPolicy::Many => Ok(BTreeMap::new()),
+            UidPolicy::KickOld => Ok(std::mem::take(members)),
+            UidPolicy::RejectNew if members.is_empty() => Ok(BTreeMap::new()),
+            UidPolicy::RejectNew => Err(Refused::Taken(uid.to_owned())),
+        }
+    }
+
+    fn check_info(&self, info: &Info) -> Result<(), Refused> {
+        let limit = self.registry.limits.info_bytes;
+        let bytes: usize = info.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(Refused::LimitExceeded { what: "the client's info", limit, name: "info_bytes" })
+    }
+
+    fn push(
+        &self,
+        client: &Client,
+        frame: Frame,
+        key: Option<Arc<str>>,
+        rules: &OutboxRules,
+    ) -> Pushed {
+        let pushed = client.outbox().push(frame, key, rules);
+        let counters = &self.registry.counters;
+        match pushed {
+            Pushed::Overflowed => {
+                counters.outbox_closed.add_one();
+                client.wake();
+            }
+            Pushed::Dropped => counters.outbox_dropped.add_one(),
+            Pushed::Displaced(messages) => counters.outbox_dropped.add(messages as u64),
+            Pushed::Queued | Pushed::Dirtied | Pushed::Closing => {}
+        }
+        pushed
+    }
+
+    fn outbox_rules(&self) -> OutboxRules {
+        let limits = &self.registry.limits;
+        OutboxRules {
+            messages: limits.outbox_messages,
+            bytes: limits.outbox_bytes,
+            overflow: self.policies.load().overflow,
+        }
+    }
+
+    fn find(&self, id: ClientId) -> Result<Arc<Client>, Refused> {
+        let client = self.shard(id).read().get(&id.counter()).cloned();
+        client.filter(|client| client.id() == id).ok_or(Refused::NotFound(id))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "which shard does not matter")]
+    fn shard(&self, id: ClientId) -> &RwLock<Members> {
+        &self.clients[id.counter() as usize % SHARDS]
+    }
+}
+
+/// A delivery on its way through an index.
+struct Sending<'a> {
+    namespace: &'a Namespace,
+    delivery: &'a Delivery<'a>,
+    excluded: Vec<ClientId>,
+    rules: OutboxRules,
+    key: Option<Arc<str>>,
+    dirtied: Dirtied<'a>,
+    reach: Reach,
+}
+
+impl<'a> Sending<'a> {
+    fn new(namespace: &'a Namespace, delivery: &'a Delivery<'a>) -> Sending<'a> {
+        let rules = namespace.outbox_rules();
+        let conflate = rules.overflow == OverflowPolicy::Conflate;
+        let mut excluded = delivery.exclude.to_vec();
+        excluded.sort_unstable();
+        Sending {
+            namespace,
+            delivery,
+            excluded,
+            rules,
+            key: conflate.then(|| delivery.to.conflation_key()),
+            dirtied: namespace.registry.dirty.gather(),
+            reach: Reach::default(),
+        }
+    }
+
+    fn to_each(&mut self, index: &Index, names: &[String]) {
+        if let [name] = names {
+            return index.for_each(name, |client| self.to(client));
+        }
+        let mut reached = HashSet::new();
+        for name in names {
+            index.for_each(name, |client| {
+                if reached.insert(client.id()) {
+                    self.to(client);
+                }
+            });
+        }
+    }
+
+    fn to(&mut self, client: &Arc<Client>) {
+        if !self.excluded.is_empty() && self.excluded.binary_search(&client.id()).is_ok() {
+            return;
+        }
+        let frame = self.delivery.frame.clone();
+        match self.namespace.push(client, frame, self.key.clone(), &self.rules) {
+            Pushed::Queued | Pushed::Displaced(_) => self.reach.clients += 1,
+            Pushed::Dirtied => {
+                self.dirtied.add(client);
+                self.reach.clients += 1;
+            }
+            Pushed::Dropped | Pushed::Overflowed => self.reach.dropped += 1,
+            Pushed::Closing => {}
+        }
+    }
+}
+
+impl Page {
+    /// The first `limit` items; `cursor` says where the next page goes on after an item.
+    fn of(
+        items: impl Iterator<Item = String>,
+        limit: usize,
+        cursor: impl Fn(&String) -> String,
+    ) -> Page {
+        let mut items: Vec<String> = items.take(limit + 1).collect();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(cursor);
+        Page { items, next }
+    }
+}
+
+fn members_page(
+    index: &Index,
+    name: &str,
+    cursor: Option<&str>,
+    limit: usize,
+) -> Result<Page, Refused> {
+    let after = match cursor {
+        None => None,
+        Some(cursor) => {
+            Some(cursor.parse::<ClientId>().map_err(|_| Refused::MalformedCursor)?.counter())
+        }
+    };
+    let members = index.members_after(name, after, limit + 1).into_iter();
+    Ok(Page::of(members.map(|client| client.id().to_string()), limit, String::clone))
+}
+
+fn names_page(index: &Index, cursor: Option<&str>, limit: usize) -> Result<Page, Refused> {
+    let after = cursor.map(|cursor| parse_names_cursor(cursor).ok_or(Refused::MalformedCursor));
+    let names = index.names_after(after.transpose()?, limit + 1);
+    let more = names.len() > limit;
+    let next = names[..limit.min(names.len())].last().filter(|_| more);
+    Ok(Page {
+        next: next.map(|(shard, name)| format!("{shard}:{name}")),
+        items: names.iter().take(limit).map(|(_, name)| name.to_string()).collect(),
+    })
+}
+
+fn parse_names_cursor(cursor: &str) -> Option<(usize, &str)> {
+    let (shard, name) = cursor.split_once(':')?;
+    let shard = shard.parse().ok().filter(|shard| *shard < SHARDS)?;
+    Some((shard, name))
+}
+
+/// The client's state, if it has not left.
+fn present(client: &Client) -> Result<parking_lot::MutexGuard<'_, Held>, Refused> {
+    let held = client.held.lock();
+    if held.departure.is_some() { Err(Refused::NotFound(client.id())) } else { Ok(held) }
+}
