@@ -42,7 +42,11 @@ pub async fn serve(
     }
     let admission = Arc::new(Admission::new(registry.limits()));
     let handshakes = Arc::new(Semaphore::new(registry.limits().handshakes));
-    let door = Arc::new(Door { plugins, registry, admission });
+    let door = Arc::new(Door {
+        plugins,
+        registry,
+        admission,
+    });
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -92,13 +92,19 @@ pub enum ConfigError {
 impl Layers {
     /// From flags (names and values, as in the file), a file and the environment.
     pub fn new(flags: Vec<(String, String)>, file: Option<&Path>) -> Result<Layers, ConfigError> {
-        let known: BTreeSet<String> = entries(&Config::default()).into_iter().map(|e| e.0).collect();
+        let known: BTreeSet<String> = entries(&Config::default())
+            .into_iter()
+            .map(|e| e.0)
+            .collect();
         let environment = Env::prefixed(ENVIRONMENT_PREFIX)
             .split("__")
             .filter(move |key| known.contains(&key.as_str().to_ascii_lowercase()));
         let mut layers = Figment::from(Serialized::defaults(Config::default())).merge(environment);
         if let Some(path) = file {
-            let unreadable = |error| ConfigError::File { path: path.to_owned(), error };
+            let unreadable = |error| ConfigError::File {
+                path: path.to_owned(),
+                error,
+            };
             std::fs::File::open(path).map_err(unreadable)?;
             layers = layers.merge(Toml::file_exact(path));
         }
@@ -110,7 +116,10 @@ impl Layers {
 
     /// The configuration.
     pub fn read(&self) -> Result<Config, ConfigError> {
-        let config: Config = self.0.extract().map_err(|e| ConfigError::Value(Box::new(e)))?;
+        let config: Config = self
+            .0
+            .extract()
+            .map_err(|e| ConfigError::Value(Box::new(e)))?;
         config.plugin.check().map_err(ConfigError::Limit)?;
         Ok(config)
     }
@@ -125,7 +134,9 @@ impl Layers {
     }
 
     fn origin(&self, key: &str) -> String {
-        let Some(metadata) = self.0.find_metadata(key) else { return "default".to_owned() };
+        let Some(metadata) = self.0.find_metadata(key) else {
+            return "default".to_owned();
+        };
         match &metadata.source {
             Some(Source::File(path)) => format!("file {}", path.display()),
             Some(Source::Custom(flag)) => flag.clone(),
@@ -155,7 +166,10 @@ impl figment::Provider for Flag {
 
     fn data(&self) -> Result<figment::value::Map<Profile, Dict>, figment::Error> {
         // As in the environment: 7 is a number, "10s" and /a/path are strings.
-        let value: Value = self.value.parse().unwrap_or_else(|e: std::convert::Infallible| match e {});
+        let value: Value = self
+            .value
+            .parse()
+            .unwrap_or_else(|e: std::convert::Infallible| match e {});
         let nested = figment::util::nest(&self.key, value);
         let dict = nested.into_dict().unwrap_or_default();
         Ok(Profile::Default.collect(dict))
@@ -175,15 +189,24 @@ fn entries(config: &Config) -> Vec<(String, String)> {
     }
     let mut flat = Vec::new();
     // Serialising plain data into a table fails for no value that it can have.
-    flatten("", &toml::Table::try_from(config).unwrap_or_default(), &mut flat);
+    flatten(
+        "",
+        &toml::Table::try_from(config).unwrap_or_default(),
+        &mut flat,
+    );
     flat
 }
 
 /// `$XDG_CACHE_HOME/jackfield`, or `~/.cache/jackfield`; none without a home.
 fn default_cache() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    cache.or_else(home).map(|cache| cache.join("jackfield")).unwrap_or_default()
+    cache
+        .or_else(home)
+        .map(|cache| cache.join("jackfield"))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -195,7 +218,11 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("jackfield-config-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let file = folder.join("node.toml");
-        std::fs::write(&file, "listen = '127.0.0.1:1'\n[limits]\nping_every = '1m'\n").expect("a file");
+        std::fs::write(
+            &file,
+            "listen = '127.0.0.1:1'\n[limits]\nping_every = '1m'\n",
+        )
+        .expect("a file");
         let flags = vec![
             ("listen".to_owned(), "127.0.0.1:2".to_owned()),
             ("limits.message_bytes".to_owned(), "7".to_owned()),
@@ -224,7 +251,8 @@ mod tests {
             ("limits.message_bytes", "many", "message_bytes"),
             ("limits.message", "7", "message"),
         ] {
-            let layers = Layers::new(vec![(key.to_owned(), value.to_owned())], None).expect("layers");
+            let layers =
+                Layers::new(vec![(key.to_owned(), value.to_owned())], None).expect("layers");
             let error = layers.read().expect_err(key).to_string();
             assert!(error.contains(named) && error.contains("flag"), "{error}");
         }

@@ -66,7 +66,6 @@ impl ClientId {
     }
 
     /// The run of the node that holds the client.
-    #[expect(clippy::cast_possible_truncation, reason = "the upper 64 of 128 bits")]
     pub fn incarnation(self) -> Incarnation {
         Incarnation((self.0 >> (COUNTER_BITS + RANDOM_BITS)) as u64)
     }
@@ -150,9 +149,11 @@ mod tests {
 
     #[test]
     fn an_id_keeps_its_parts_through_text() {
-        for (incarnation, counter, random) in
-            [(0, 0, 0), (u64::MAX, (1 << 40) - 1, (1 << 24) - 1), (0x0123_4567_89ab_cdef, 42, 7)]
-        {
+        for (incarnation, counter, random) in [
+            (0, 0, 0),
+            (u64::MAX, (1 << 40) - 1, (1 << 24) - 1),
+            (0x0123_4567_89ab_cdef, 42, 7),
+        ] {
             let id = ClientId::new(Incarnation(incarnation), counter, random);
             assert_eq!(id.to_string().len(), ID_CHARS);
             assert_eq!(id.to_string().parse(), Ok(id));

@@ -129,11 +129,15 @@ impl PluginLimits {
     pub fn check(&self) -> Result<(), String> {
         let instances = self.instances;
         if instances == 0 || instances > TOTAL_INSTANCES as usize {
-            return Err(format!("instances is {instances}, but must be 1 to {TOTAL_INSTANCES}"));
+            return Err(format!(
+                "instances is {instances}, but must be 1 to {TOTAL_INSTANCES}"
+            ));
         }
         if self.memory_bytes > MEMORY_BYTES_MAX {
             let bytes = self.memory_bytes;
-            return Err(format!("memory_bytes is {bytes}, more than the {MEMORY_BYTES_MAX} possible"));
+            return Err(format!(
+                "memory_bytes is {bytes}, more than the {MEMORY_BYTES_MAX} possible"
+            ));
         }
         Ok(())
     }

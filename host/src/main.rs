@@ -97,7 +97,10 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let node = Node::start(config).await?;
     let clients = node.address();
-    print(&format!("{}\n", serde_json::json!({ "listening": { "clients": clients } })))?;
+    print(&format!(
+        "{}\n",
+        serde_json::json!({ "listening": { "clients": clients } })
+    ))?;
     tracing::info!(%clients, "serving");
     let counters = node.counters().clone();
     signals.wait_for_end(&counters).await;
@@ -192,7 +195,9 @@ fn start_log(config: &Config) -> anyhow::Result<WorkerGuard> {
         .with_context(|| format!("log = {:?} is no log filter", config.log))?;
     // A log that nobody reads must not stop the node: lines beyond its buffer are dropped.
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer);
     match config.log_format {
         LogFormat::Text => log.with_ansi(false).init(),
         LogFormat::Json => log.json().init(),

@@ -62,7 +62,10 @@ impl Frame {
         &self.0
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "each cast stands behind its bound")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each cast stands behind its bound"
+    )]
     fn encode(opcode: u8, payload: &[u8]) -> Frame {
         let mut frame = BytesMut::with_capacity(10 + payload.len());
         frame.put_u8(FINAL | opcode);
@@ -107,7 +110,13 @@ mod tests {
             assert_eq!(frame.as_bytes()[..header.len()], header, "{length}");
             assert_eq!(frame.as_bytes().len(), header.len() + length);
         }
-        assert_eq!(Frame::message(Message::Text("é")).as_bytes(), [0x81, 2, 0xc3, 0xa9]);
-        assert_eq!(Frame::close(1000, "ok").as_bytes(), [0x88, 4, 3, 0xe8, b'o', b'k']);
+        assert_eq!(
+            Frame::message(Message::Text("é")).as_bytes(),
+            [0x81, 2, 0xc3, 0xa9]
+        );
+        assert_eq!(
+            Frame::close(1000, "ok").as_bytes(),
+            [0x88, 4, 3, 0xe8, b'o', b'k']
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -40,8 +40,10 @@ impl Node {
     /// Binds, loads the plugins, and serves.
     pub async fn start(config: &Config) -> anyhow::Result<Node> {
         let listen = config.listen;
-        let listener = TcpListener::bind(listen).await.with_context(|| {
-            format!("cannot listen on {listen}: name a free address with --listen (port 0 takes one)")
+        let listener = bind(listen).with_context(|| {
+            format!(
+                "cannot listen on {listen}: name a free address with --listen (port 0 takes one)"
+            )
         })?;
         let address = listener.local_addr()?;
         let counters = Arc::<Counters>::default();
@@ -56,7 +58,13 @@ impl Node {
         let plugins = Plugins::open(&config.plugins, cache, defaults, registry.clone()).await?;
         let (close, closed) = watch::channel(false);
         let serving = tokio::spawn(client::serve(listener, plugins.clone(), registry, closed));
-        Ok(Node { address, plugins, counters, close, serving })
+        Ok(Node {
+            address,
+            plugins,
+            counters,
+            close,
+            serving,
+        })
     }
 
     /// Where it listens.
@@ -81,4 +89,19 @@ impl Node {
         let _ = self.serving.await;
         self.plugins.drain().await;
     }
+}
+
+/// Connections that the kernel holds for us. When all clients of another node come here at
+/// once, the usual 128 or 1,024 make most of them wait a second for their next attempt.
+const BACKLOG: u32 = 4096;
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restarted node must not wait for the last connections of the one before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }

@@ -244,7 +244,10 @@ impl State {
     /// not see half a frame followed by another.
     fn clear(&mut self) {
         self.queue.truncate(usize::from(self.front_written > 0));
-        self.bytes = self.queue.front().map_or(0, |entry| entry.frame.as_bytes().len());
+        self.bytes = self
+            .queue
+            .front()
+            .map_or(0, |entry| entry.frame.as_bytes().len());
     }
 
     fn write(&mut self) {
@@ -314,7 +317,9 @@ impl State {
         } else if self.overflowed {
             Condition::Overflowed
         } else if self.blocked {
-            Condition::Blocked { above_half: self.bytes > bytes / 2 }
+            Condition::Blocked {
+                above_half: self.bytes > bytes / 2,
+            }
         } else {
             Condition::Clear
         }

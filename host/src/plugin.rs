@@ -96,7 +96,11 @@ impl Failure {
             Failure::Overloaded => (1013, "too busy, try again later"),
             Failure::Absent => (1001, "the service has ended"),
         };
-        Some(Close { code, reason: reason.to_owned(), by: Closer::Plugin })
+        Some(Close {
+            code,
+            reason: reason.to_owned(),
+            by: Closer::Plugin,
+        })
     }
 }
 
@@ -134,7 +138,10 @@ impl Plugin {
 
     /// Which generation runs, if one does.
     pub fn generation(&self) -> Option<u64> {
-        self.slot.load().as_ref().map(|generation| generation.host.generation)
+        self.slot
+            .load()
+            .as_ref()
+            .map(|generation| generation.host.generation)
     }
 
     /// Whether clients may come in.
@@ -168,7 +175,11 @@ impl Plugin {
         match lease.on_connect(client, asked).await {
             Ok(Ok(acceptance)) => Ok(self.admit(client, acceptance, handshake)),
             Ok(Err(types::Refusal { status, reason })) => {
-                let status = if (400..=599).contains(&status) { status } else { 403 };
+                let status = if (400..=599).contains(&status) {
+                    status
+                } else {
+                    403
+                };
                 Ok(Answer::Refused { status, reason })
             }
             Err(trapped) => Err(failed(&lease, "on-connect", client, &trapped)),
@@ -199,7 +210,10 @@ impl Plugin {
 
     /// Begins a client's turn.
     pub fn turn(&self) -> Turn<'_> {
-        Turn { plugin: self, lease: None }
+        Turn {
+            plugin: self,
+            lease: None,
+        }
     }
 
     /// Lets `generation` take over.
@@ -214,10 +228,19 @@ impl Plugin {
     /// Closes all clients, waits until they have gone, and frees the generation; unless
     /// another one takes over meanwhile.
     async fn drain(&self, code: u16, reason: &str, timeout: Duration) {
-        let Some(generation) = self.slot.load_full() else { return };
+        let Some(generation) = self.slot.load_full() else {
+            return;
+        };
         self.draining.store(true, Ordering::Relaxed);
-        let close = Close { code, reason: reason.to_owned(), by: Closer::Node };
-        let ending = Ending { close, last_message: None };
+        let close = Close {
+            code,
+            reason: reason.to_owned(),
+            by: Closer::Node,
+        };
+        let ending = Ending {
+            close,
+            last_message: None,
+        };
         let gone = async {
             loop {
                 for clients in self.namespace.clients().chunks(DRAIN_BATCH) {
@@ -240,7 +263,10 @@ impl Plugin {
         }
         let current = Some(generation.clone());
         let held = self.slot.compare_and_swap(&current, None);
-        if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, &generation)) {
+        if held
+            .as_ref()
+            .is_some_and(|held| Arc::ptr_eq(held, &generation))
+        {
             generation.retire().await;
         }
     }
@@ -265,9 +291,10 @@ impl Plugin {
     ) -> Answer {
         let subprotocol = acceptance.subprotocol.take();
         let admitted = match &subprotocol {
-            Some(chosen) if !handshake.subprotocols.contains(chosen) => {
-                Err((500, format!("on-connect chose the subprotocol {chosen:?}, not one offered")))
-            }
+            Some(chosen) if !handshake.subprotocols.contains(chosen) => Err((
+                500,
+                format!("on-connect chose the subprotocol {chosen:?}, not one offered"),
+            )),
             _ => contract::admit(&self.namespace, client, acceptance).map_err(|error| {
                 let taken = error.code == types::ErrorCode::Taken;
                 (if taken { 409 } else { 500 }, error.message)
@@ -275,10 +302,16 @@ impl Plugin {
         };
         match admitted {
             Ok(()) => Answer::Accepted { subprotocol },
-            Err((409, reason)) => Answer::Refused { status: 409, reason },
+            Err((409, reason)) => Answer::Refused {
+                status: 409,
+                reason,
+            },
             Err((status, error)) => {
                 tracing::error!(plugin = &*self.name, %client, error, "on-connect's answer is wrong");
-                Answer::Refused { status, reason: "the server failed".to_owned() }
+                Answer::Refused {
+                    status,
+                    reason: "the server failed".to_owned(),
+                }
             }
         }
     }
@@ -305,7 +338,9 @@ impl Turn<'_> {
         }
         let current = self.plugin.slot.load();
         let is_current = |lease: &Lease| {
-            current.as_ref().is_some_and(|now| Arc::ptr_eq(now, lease.generation()))
+            current
+                .as_ref()
+                .is_some_and(|now| Arc::ptr_eq(now, lease.generation()))
                 && lease.is_usable()
         };
         if !self.lease.as_ref().is_some_and(is_current) {
@@ -313,7 +348,9 @@ impl Turn<'_> {
             self.lease = None;
             self.lease = Some(self.plugin.lease().await?);
         }
-        let Some(lease) = &mut self.lease else { return Err(Failure::Absent) };
+        let Some(lease) = &mut self.lease else {
+            return Err(Failure::Absent);
+        };
         match lease.on_message(client, message.into()).await {
             Ok(()) => Ok(()),
             Err(trapped) => Err(failed(lease, "on-message", client, &trapped)),
@@ -329,7 +366,10 @@ impl Drop for Session {
 }
 
 fn pairs(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
-    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }
 
 async fn tell_on_close(
@@ -338,8 +378,11 @@ async fn tell_on_close(
     departure: &Departure,
 ) -> Result<(), Failure> {
     let groups: Vec<_> = departure.groups.iter().map(|group| &**group).collect();
-    let info: Vec<_> =
-        departure.info.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let info: Vec<_> = departure
+        .info
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
     let told = types::Departure {
         code: departure.close.code,
         reason: &departure.close.reason,
@@ -358,7 +401,10 @@ async fn tell_on_close(
 fn failed(lease: &Lease, function: &str, client: ClientId, trapped: &Trapped) -> Failure {
     let generation = lease.generation();
     let Policies { on_trap, .. } = generation.policies;
-    trapped.kind.counter(generation.host.namespace.registry().counters()).add_one();
+    trapped
+        .kind
+        .counter(generation.host.namespace.registry().counters())
+        .add_one();
     tracing::error!(
         plugin = &*generation.host.name,
         generation = generation.host.generation,

@@ -71,9 +71,16 @@ impl Registry {
         &self.dirty
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the random part is 24 bits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the random part is 24 bits"
+    )]
     fn next_id(&self) -> ClientId {
         let counter = self.next.fetch_add(1, Ordering::Relaxed);
-        ClientId::new(self.incarnation, counter, self.random.hash_one(counter) as u32)
+        ClientId::new(
+            self.incarnation,
+            counter,
+            self.random.hash_one(counter) as u32,
+        )
     }
 }

@@ -57,7 +57,10 @@ impl Admission {
     /// A place for one more client of this address.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
         let mut admitted = self.admitted.lock();
-        let in_pace = admitted.pace.as_mut().is_none_or(|pace| pace.take(Instant::now()));
+        let in_pace = admitted
+            .pace
+            .as_mut()
+            .is_none_or(|pace| pace.take(Instant::now()));
         if !in_pace || admitted.clients >= self.clients {
             return Err(Full::Node);
         }
@@ -69,7 +72,10 @@ impl Admission {
             *of_address += 1;
         }
         admitted.clients += 1;
-        Ok(Place { admission: self.clone(), address })
+        Ok(Place {
+            admission: self.clone(),
+            address,
+        })
     }
 }
 
@@ -92,7 +98,11 @@ mod tests {
 
     #[test]
     fn a_place_is_given_back_when_dropped() {
-        let limits = Limits { clients: 2, clients_per_address: 1, ..Limits::default() };
+        let limits = Limits {
+            clients: 2,
+            clients_per_address: 1,
+            ..Limits::default()
+        };
         let admission = Arc::new(Admission::new(&limits));
         let address = |last| IpAddr::from([127, 0, 0, last]);
         let first = admission.admit(address(1)).expect("a place");

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{
+    HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -40,12 +42,17 @@ const TIMED_OUT: &[u8] =
 
 /// Serves one connection up to its upgrade.
 pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream) {
-    let Ok(address) = socket.peer_addr() else { return };
+    let Ok(address) = socket.peer_addr() else {
+        return;
+    };
     // Batching is done by the outbox, and never by waiting.
     let _ = socket.set_nodelay(true);
     let (read, write) = socket.into_split();
     let write = Arc::new(write);
-    let io = TokioIo::new(Stream { read, write: write.clone() });
+    let io = TokioIo::new(Stream {
+        read,
+        write: write.clone(),
+    });
     let timeout = door.registry.limits().handshake_timeout;
     let counters = door.registry.counters().clone();
     let service = service_fn(move |request| {
@@ -95,7 +102,11 @@ impl Door {
     }
 
     fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
-        if name.is_empty() { self.plugins.default_plugin() } else { self.plugins.get(name) }
+        if name.is_empty() {
+            self.plugins.default_plugin()
+        } else {
+            self.plugins.get(name)
+        }
     }
 
     /// Lets the plugin decide, and answers.
@@ -116,15 +127,20 @@ impl Door {
                 self.registry.counters().handshakes_limited.add_one();
                 return match full {
                     Full::Node => busy(StatusCode::SERVICE_UNAVAILABLE, "the node is full\n"),
-                    Full::Address => {
-                        busy(StatusCode::TOO_MANY_REQUESTS, "too many clients of this address\n")
-                    }
+                    Full::Address => busy(
+                        StatusCode::TOO_MANY_REQUESTS,
+                        "too many clients of this address\n",
+                    ),
                 };
             }
         };
         let arriving = Arriving::new(plugin);
         let handshake = read_handshake(parts, address);
-        match arriving.plugin.on_connect(arriving.client.id(), &handshake).await {
+        match arriving
+            .plugin
+            .on_connect(arriving.client.id(), &handshake)
+            .await
+        {
             Ok(Answer::Accepted { subprotocol }) => {
                 self.registry.counters().clients_accepted.add_one();
                 self.let_in(arriving, place, upgrade);
@@ -135,7 +151,9 @@ impl Door {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
                 text(status, reason)
             }
-            Err(Failure::Trapped(_)) => text(StatusCode::INTERNAL_SERVER_ERROR, "the server failed\n"),
+            Err(Failure::Trapped(_)) => {
+                text(StatusCode::INTERNAL_SERVER_ERROR, "the server failed\n")
+            }
             Err(Failure::Overloaded) => busy(StatusCode::SERVICE_UNAVAILABLE, "too busy\n"),
             Err(Failure::Absent) => {
                 busy(StatusCode::SERVICE_UNAVAILABLE, "the plugin does not run\n")
@@ -147,7 +165,12 @@ impl Door {
     fn let_in(&self, arriving: Arriving, place: Place, upgrade: OnUpgrade) {
         let (plugin, client) = arriving.arrived();
         let stay = plugin.session();
-        let session = Session { plugin, client, stay, place };
+        let session = Session {
+            plugin,
+            client,
+            stay,
+            place,
+        };
         let message_bytes = self.registry.limits().message_bytes;
         tokio::spawn(async move {
             match upgraded(upgrade).await {
@@ -178,7 +201,11 @@ struct Arriving {
 impl Arriving {
     fn new(plugin: Arc<Plugin>) -> Arriving {
         let client = plugin.namespace().arrive();
-        Arriving { plugin, client, is_accepted: false }
+        Arriving {
+            plugin,
+            client,
+            is_accepted: false,
+        }
     }
 
     fn arrived(mut self) -> (Arc<Plugin>, Arc<Client>) {
@@ -190,7 +217,11 @@ impl Arriving {
 impl Drop for Arriving {
     fn drop(&mut self) {
         if !self.is_accepted {
-            let close = Close { code: 1006, reason: String::new(), by: Closer::Node };
+            let close = Close {
+                code: 1006,
+                reason: String::new(),
+                by: Closer::Node,
+            };
             self.plugin.namespace().leave(&self.client, &close);
         }
     }
@@ -198,7 +229,9 @@ impl Drop for Arriving {
 
 fn asks_for_websocket<B>(request: &Request<B>) -> bool {
     let values = request.headers().get_all(UPGRADE).into_iter();
-    values.filter_map(|value| value.to_str().ok()).any(|value| value.eq_ignore_ascii_case("websocket"))
+    values
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.eq_ignore_ascii_case("websocket"))
 }
 
 /// The answer that accepts, as RFC 6455, section 4.2.2, has it; or what is wrong.
@@ -209,10 +242,13 @@ fn accept_response(parts: &Parts) -> Result<Response<Body>, Box<Response<Body>>>
     *request.headers_mut() = parts.headers.clone();
     match create_response(&request) {
         Ok(response) => Ok(response.map(|()| text(StatusCode::OK, "").into_body())),
-        Err(Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader)) => {
-            Err(Box::new(upgrade_required("the WebSocket version must be 13\n")))
-        }
-        Err(error) => Err(Box::new(text(StatusCode::BAD_REQUEST, format!("{error}\n")))),
+        Err(Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader)) => Err(Box::new(
+            upgrade_required("the WebSocket version must be 13\n"),
+        )),
+        Err(error) => Err(Box::new(text(
+            StatusCode::BAD_REQUEST,
+            format!("{error}\n"),
+        ))),
     }
 }
 
@@ -226,7 +262,9 @@ fn upgrade_required(reason: &str) -> Response<Body> {
 
 fn busy(status: StatusCode, reason: &str) -> Response<Body> {
     let mut response = text(status, reason);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
@@ -241,13 +279,18 @@ fn with_subprotocol(mut response: Response<Body>, subprotocol: Option<&str>) -> 
 fn read_handshake(parts: &Parts, address: SocketAddr) -> Handshake {
     let query = parts.uri.query().unwrap_or_default();
     let headers = parts.headers.iter().map(|(name, value)| {
-        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        (
+            name.as_str().to_owned(),
+            String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        )
     });
     let subprotocols = parts.headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
     let subprotocols = subprotocols.filter_map(|value| value.to_str().ok());
     Handshake {
         path: parts.uri.path().to_owned(),
-        query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+        query: form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect(),
         headers: headers.collect(),
         remote_address: address.to_string(),
         subprotocols: subprotocols

@@ -14,7 +14,11 @@ impl Pace {
     /// A full one; none where there is no limit.
     pub(super) fn new(per_second: u32, now: Instant) -> Option<Pace> {
         let tokens = f64::from(per_second);
-        (per_second > 0).then_some(Pace { per_second: tokens, tokens, last: now })
+        (per_second > 0).then_some(Pace {
+            per_second: tokens,
+            tokens,
+            last: now,
+        })
     }
 
     /// Takes one, if the pace allows it.

@@ -46,7 +46,12 @@ impl Reader {
         client: &Arc<Client>,
         registry: &Registry,
     ) -> Poll<tungstenite::Result<tungstenite::Message>> {
-        let mut wire = Wire { socket: &mut self.socket, context, client, registry };
+        let mut wire = Wire {
+            socket: &mut self.socket,
+            context,
+            client,
+            registry,
+        };
         match self.context.read(&mut wire) {
             Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 Poll::Pending

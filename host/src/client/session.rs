@@ -66,7 +66,10 @@ impl Session {
         let registry = self.plugin.namespace().registry();
         if close.code != 1006 {
             let goodbye = goodbye(&self.client, registry, &mut reader, &ended, &close);
-            if tokio::time::timeout(registry.limits().close_timeout, goodbye).await.is_err() {
+            if tokio::time::timeout(registry.limits().close_timeout, goodbye)
+                .await
+                .is_err()
+            {
                 registry.counters().close_timed_out.add_one();
             }
         }
@@ -82,9 +85,16 @@ impl Session {
     }
 
     async fn on_close(&self) -> Close {
-        let Some(departure) = self.client.departure() else { return broken() };
+        let Some(departure) = self.client.departure() else {
+            return broken();
+        };
         self.plugin.on_close(self.client.id(), &departure).await;
-        self.plugin.namespace().registry().counters().clients_left.add_one();
+        self.plugin
+            .namespace()
+            .registry()
+            .counters()
+            .clients_left
+            .add_one();
         departure.close
     }
 }
@@ -146,7 +156,10 @@ impl Conversation<'_> {
                     }
                     Beat::Dead => {
                         self.registry.counters().clients_silent.add_one();
-                        return Ended::Now(Close { by: Closer::Node, ..broken() });
+                        return Ended::Now(Close {
+                            by: Closer::Node,
+                            ..broken()
+                        });
                     }
                 },
             }
@@ -173,7 +186,13 @@ impl Conversation<'_> {
         let mut woken = pin!(self.client.woken());
         let blocked = matches!(condition, Condition::Blocked { .. });
         let may_read = condition != Condition::Blocked { above_half: true };
-        let Conversation { reader, client, registry, pulse, .. } = self;
+        let Conversation {
+            reader,
+            client,
+            registry,
+            pulse,
+            ..
+        } = self;
         poll_fn(|context| {
             if may_read
                 && let Poll::Ready(received) = reader.poll_message(context, client, registry)
@@ -198,7 +217,9 @@ impl Conversation<'_> {
         let mut turn = self.plugin.turn();
         let mut received = Some(first);
         for _ in 0..MESSAGES_PER_TURN {
-            let Some(message) = received else { return Ok(()) };
+            let Some(message) = received else {
+                return Ok(());
+            };
             let message = message.map_err(|error| self.unreadable(&error))?;
             self.handle(&mut turn, message).await?;
             if self.client.has_left() {
@@ -223,10 +244,18 @@ impl Conversation<'_> {
             Received::Ping(_) | Received::Pong(_) | Received::Frame(_) => return Ok(()),
             Received::Close(frame) => return Err(Ended::Now(closed_by_client(frame.as_ref()))),
         };
-        if self.pace.as_mut().is_some_and(|pace| !pace.take(Instant::now())) {
+        if self
+            .pace
+            .as_mut()
+            .is_some_and(|pace| !pace.take(Instant::now()))
+        {
             self.registry.counters().clients_too_fast.add_one();
             let reason = "too many messages a second".to_owned();
-            return Err(Ended::Now(Close { code: 1008, reason, by: Closer::Node }));
+            return Err(Ended::Now(Close {
+                code: 1008,
+                reason,
+                by: Closer::Node,
+            }));
         }
         self.registry.counters().messages_in.add_one();
         let handled = until_slow(turn.on_message(self.client.id(), message), || {
@@ -241,10 +270,15 @@ impl Conversation<'_> {
 
     async fn received_already(&mut self) -> Option<tungstenite::Result<Received>> {
         poll_fn(|context| {
-            Poll::Ready(match self.reader.poll_message(context, self.client, self.registry) {
-                Poll::Ready(received) => Some(received),
-                Poll::Pending => None,
-            })
+            Poll::Ready(
+                match self
+                    .reader
+                    .poll_message(context, self.client, self.registry)
+                {
+                    Poll::Ready(received) => Some(received),
+                    Poll::Pending => None,
+                },
+            )
         })
         .await
     }
@@ -274,7 +308,11 @@ impl Conversation<'_> {
                 (1002, reason)
             }
         };
-        Ended::Unreadable(Close { code, reason, by: Closer::Node })
+        Ended::Unreadable(Close {
+            code,
+            reason,
+            by: Closer::Node,
+        })
     }
 }
 
@@ -289,7 +327,11 @@ async fn goodbye(
     let mut condition = client.outbox().flush();
     while let Condition::Blocked { .. } = condition {
         let writable = poll_fn(|context| reader.poll_writable(context)).await;
-        condition = if writable.is_ok() { client.outbox().resume() } else { Condition::Broken };
+        condition = if writable.is_ok() {
+            client.outbox().resume()
+        } else {
+            Condition::Broken
+        };
     }
     if condition == Condition::Broken || close.by == Closer::Client {
         return;
@@ -326,12 +368,20 @@ fn closed_by_client(frame: Option<&tungstenite::protocol::CloseFrame>) -> Close 
             reason: frame.reason.to_string(),
             by: Closer::Client,
         },
-        None => Close { code: 1005, reason: String::new(), by: Closer::Client },
+        None => Close {
+            code: 1005,
+            reason: String::new(),
+            by: Closer::Client,
+        },
     }
 }
 
 fn broken() -> Close {
-    Close { code: 1006, reason: String::new(), by: Closer::Network }
+    Close {
+        code: 1006,
+        reason: String::new(),
+        by: Closer::Network,
+    }
 }
 
 /// A sign of life now and then: any frame is one, and a silent client is asked for a pong.
@@ -350,7 +400,11 @@ enum Beat {
 impl Pulse {
     fn new(limits: &Limits) -> Pulse {
         let sleep = Box::pin(tokio::time::sleep(limits.ping_every));
-        Pulse { sleep, heard: false, pinged: false }
+        Pulse {
+            sleep,
+            heard: false,
+            pinged: false,
+        }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -365,7 +419,9 @@ impl Pulse {
         };
         self.pinged = matches!(beat, Beat::Ping);
         self.heard = false;
-        self.sleep.as_mut().reset(tokio::time::Instant::now() + next);
+        self.sleep
+            .as_mut()
+            .reset(tokio::time::Instant::now() + next);
         beat
     }
 }

@@ -24,11 +24,18 @@ pub(super) const HANDLER: &str = "jackfield:plugin/handler@0.1.0";
 pub(super) const LIFECYCLE: &str = "jackfield:plugin/lifecycle@0.1.0";
 
 /// Interfaces of ours that a component may import.
-pub(super) const SERVED: [&str; 8] =
-    ["types", "send", "uids", "groups", "clients", "close", "infos", "runtime"];
+pub(super) const SERVED: [&str; 8] = [
+    "types", "send", "uids", "groups", "clients", "close", "infos", "runtime",
+];
 
 /// Generated from `wit/0.1`.
-#[allow(missing_docs, unreachable_pub, unused, unused_qualifications, clippy::all)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused,
+    unused_qualifications,
+    clippy::all
+)]
 mod generated {
     pub mod plugin {
         wasmtime::component::bindgen!({
@@ -126,7 +133,10 @@ impl wit::uids::Host for Guest {
     ) -> Result<types::Page, types::Error> {
         self.check_name("uid", &uid)?;
         let limit = page_limit(limit)?;
-        Ok(self.namespace().uid_clients(&uid, cursor.as_deref(), limit)?.into())
+        Ok(self
+            .namespace()
+            .uid_clients(&uid, cursor.as_deref(), limit)?
+            .into())
     }
 
     fn get_all_uids(
@@ -170,7 +180,10 @@ impl wit::groups::Host for Guest {
     ) -> Result<types::Page, types::Error> {
         self.check_name("group", &group)?;
         let limit = page_limit(limit)?;
-        Ok(self.namespace().group_clients(&group, cursor.as_deref(), limit)?.into())
+        Ok(self
+            .namespace()
+            .group_clients(&group, cursor.as_deref(), limit)?
+            .into())
     }
 
     fn get_uids_by_group(
@@ -181,7 +194,10 @@ impl wit::groups::Host for Guest {
     ) -> Result<types::Page, types::Error> {
         self.check_name("group", &group)?;
         let limit = page_limit(limit)?;
-        Ok(self.namespace().group_uids_page(&group, cursor.as_deref(), limit)?.into())
+        Ok(self
+            .namespace()
+            .group_uids_page(&group, cursor.as_deref(), limit)?
+            .into())
     }
 
     fn get_uid_count_by_group(&mut self, group: String) -> Result<types::Count, types::Error> {
@@ -195,7 +211,10 @@ impl wit::groups::Host for Guest {
         limit: u32,
     ) -> Result<types::Page, types::Error> {
         let limit = page_limit(limit)?;
-        Ok(self.namespace().all_groups(cursor.as_deref(), limit)?.into())
+        Ok(self
+            .namespace()
+            .all_groups(cursor.as_deref(), limit)?
+            .into())
     }
 }
 
@@ -265,7 +284,11 @@ impl wit::infos::Host for Guest {
         changes: Vec<(String, Option<String>)>,
     ) -> Result<types::InfoResult, types::Error> {
         let id = self.client(&client)?;
-        Ok(self.namespace().update_info(id, changes)?.into_iter().collect())
+        Ok(self
+            .namespace()
+            .update_info(id, changes)?
+            .into_iter()
+            .collect())
     }
 }
 
@@ -294,11 +317,22 @@ impl Guest {
         message: &types::MessageResult,
         exclude: &[String],
     ) -> Result<types::Reach, types::Error> {
-        let exclude = exclude.iter().map(|id| parse_id(id)).collect::<Result<Vec<_>, _>>()?;
+        let exclude = exclude
+            .iter()
+            .map(|id| parse_id(id))
+            .collect::<Result<Vec<_>, _>>()?;
         self.count_send()?;
-        let delivery = Delivery { to, exclude: &exclude, frame: message.frame() };
+        let delivery = Delivery {
+            to,
+            exclude: &exclude,
+            frame: message.frame(),
+        };
         let reach = self.namespace().deliver(&delivery);
-        Ok(types::Reach { clients: reach.clients, dropped: reach.dropped, missing: Vec::new() })
+        Ok(types::Reach {
+            clients: reach.clients,
+            dropped: reach.dropped,
+            missing: Vec::new(),
+        })
     }
 
     fn count_send(&mut self) -> Result<(), types::Error> {
@@ -327,7 +361,9 @@ impl Guest {
     }
 
     fn check_names(&self, what: &str, names: &[String]) -> Result<(), types::Error> {
-        names.iter().try_for_each(|name| self.check_name(what, name))
+        names
+            .iter()
+            .try_for_each(|name| self.check_name(what, name))
     }
 }
 
@@ -395,7 +431,11 @@ impl From<wit::runtime::Level> for tracing::Level {
 
 impl From<Page> for types::Page {
     fn from(page: Page) -> types::Page {
-        types::Page { items: page.items, next: page.next, missing: Vec::new() }
+        types::Page {
+            items: page.items,
+            next: page.next,
+            missing: Vec::new(),
+        }
     }
 }
 
@@ -413,7 +453,10 @@ impl From<Refused> for types::Error {
 }
 
 fn count(value: u64) -> types::Count {
-    types::Count { value, missing: Vec::new() }
+    types::Count {
+        value,
+        missing: Vec::new(),
+    }
 }
 
 fn error(code: types::ErrorCode, message: String) -> types::Error {
@@ -434,9 +477,9 @@ fn parse_id(text: &str) -> Result<ClientId, types::Error> {
 fn check_name(what: &str, name: &str, limit: usize) -> Result<(), types::Error> {
     match name.len() {
         0 => Err(invalid(format!("the {what} is empty"))),
-        bytes if bytes > limit => {
-            Err(invalid(format!("the {what} has {bytes} bytes, more than {limit} (name_bytes)")))
-        }
+        bytes if bytes > limit => Err(invalid(format!(
+            "the {what} has {bytes} bytes, more than {limit} (name_bytes)"
+        ))),
         _ => Ok(()),
     }
 }
@@ -444,7 +487,9 @@ fn check_name(what: &str, name: &str, limit: usize) -> Result<(), types::Error> 
 fn page_limit(limit: u32) -> Result<usize, types::Error> {
     match limit as usize {
         limit @ 1..=PAGE_ITEMS => Ok(limit),
-        limit => Err(invalid(format!("limit is {limit}, but a page has 1 to {PAGE_ITEMS} items"))),
+        limit => Err(invalid(format!(
+            "limit is {limit}, but a page has 1 to {PAGE_ITEMS} items"
+        ))),
     }
 }
 
@@ -455,7 +500,9 @@ fn ending(
 ) -> Result<Ending, types::Error> {
     if !may_be_sent(code) {
         let allowed = "1000 to 1003, 1007 to 1014 and 3000 to 4999";
-        return Err(invalid(format!("{code} is no close code that may be sent: {allowed} are")));
+        return Err(invalid(format!(
+            "{code} is no close code that may be sent: {allowed} are"
+        )));
     }
     if reason.len() > CLOSE_REASON_BYTES {
         let bytes = reason.len();
@@ -463,8 +510,15 @@ fn ending(
             "the reason has {bytes} bytes, more than the {CLOSE_REASON_BYTES} of a close frame"
         )));
     }
-    let close = Close { code, reason, by: Closer::Plugin };
-    Ok(Ending { close, last_message: last_message.map(types::MessageResult::frame) })
+    let close = Close {
+        code,
+        reason,
+        by: Closer::Plugin,
+    };
+    Ok(Ending {
+        close,
+        last_message: last_message.map(types::MessageResult::frame),
+    })
 }
 
 /// What of a guest's host the contract needs.

@@ -59,7 +59,10 @@ impl Compiler {
     pub(super) async fn compile(&self, bytes: Vec<u8>) -> wasmtime::Result<Component> {
         let (done, compiled) = oneshot::channel();
         let gone = || wasmtime::Error::msg("the compiler's thread has ended");
-        self.jobs.send(Job { bytes, done }).await.map_err(|_| gone())?;
+        self.jobs
+            .send(Job { bytes, done })
+            .await
+            .map_err(|_| gone())?;
         compiled.await.map_err(|_| gone())?
     }
 }
@@ -121,7 +124,9 @@ fn start_ticker(engine: &Engine) -> std::io::Result<()> {
             std::thread::sleep(TICK);
         }
     };
-    std::thread::Builder::new().name("epoch".to_owned()).spawn(tick)?;
+    std::thread::Builder::new()
+        .name("epoch".to_owned())
+        .spawn(tick)?;
     Ok(())
 }
 
@@ -133,6 +138,8 @@ fn start_compiler(engine: Engine, mut queue: mpsc::Receiver<Job>) -> std::io::Re
             let _ = done.send(Component::new(&engine, bytes));
         }
     };
-    std::thread::Builder::new().name("compiler".to_owned()).spawn(compile)?;
+    std::thread::Builder::new()
+        .name("compiler".to_owned())
+        .spawn(compile)?;
     Ok(())
 }

@@ -8,13 +8,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use parking_lot::RwLock;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::Plugin;
 use super::engine::Compiler;
@@ -33,6 +33,7 @@ pub struct Plugins {
     loader: Loader,
     registry: Arc<Registry>,
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
+    looking: OnceLock<AbortHandle>,
 }
 
 impl Plugins {
@@ -49,6 +50,7 @@ impl Plugins {
             loader: Loader::new(Compiler::start(cache)?, defaults)?,
             registry,
             plugins: RwLock::default(),
+            looking: OnceLock::new(),
         });
         let found = plugins.look().await.with_context(|| {
             format!(
@@ -62,7 +64,8 @@ impl Plugins {
             plugins.load(name).await;
         }
         watch.accept(found);
-        tokio::spawn(plugins.clone().keep_looking(watch));
+        let looking = tokio::spawn(plugins.clone().keep_looking(watch));
+        plugins.looking.get_or_init(|| looking.abort_handle());
         Ok(plugins)
     }
 
@@ -94,6 +97,9 @@ impl Plugins {
 
     /// Closes all clients of all plugins with 1012, and ends the plugins.
     pub async fn drain(&self) {
+        if let Some(looking) = self.looking.get() {
+            looking.abort();
+        }
         let timeout = self.registry.limits().drain_timeout;
         let mut drains = JoinSet::new();
         for plugin in self.all() {
@@ -167,7 +173,10 @@ impl Plugins {
         }
         let number = plugin.loads.load(Ordering::Relaxed) + 1;
         let namespace = plugin.namespace.clone();
-        let generation = self.loader.load(plugin.name.clone(), number, namespace, files).await?;
+        let generation = self
+            .loader
+            .load(plugin.name.clone(), number, namespace, files)
+            .await?;
         plugin.loads.store(number, Ordering::Relaxed);
         plugin.swap(generation);
         Ok(Some(number))
@@ -209,15 +218,30 @@ pub async fn check(
     let loader = Loader::new(Compiler::start(cache)?, defaults)?;
     let counters = Arc::<Counters>::default();
     let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, 1);
-    let name = component.file_stem().map_or("plugin".into(), |stem| stem.to_string_lossy());
+    let name = component
+        .file_stem()
+        .map_or("plugin".into(), |stem| stem.to_string_lossy());
     let plugin = Plugin::new(&name, &registry);
     let files = match Files::read(component) {
         Ok(files) => files,
-        Err(error) => return Ok(Checked { interfaces: Interfaces::default(), error: Some(error) }),
+        Err(error) => {
+            return Ok(Checked {
+                interfaces: Interfaces::default(),
+                error: Some(error),
+            });
+        }
     };
-    let interfaces = loader.interfaces(files.component.clone()).await.unwrap_or_default();
-    let loaded = loader.load(plugin.name.clone(), 1, plugin.namespace.clone(), files).await;
-    Ok(Checked { interfaces, error: loaded.err() })
+    let interfaces = loader
+        .interfaces(files.component.clone())
+        .await
+        .unwrap_or_default();
+    let loaded = loader
+        .load(plugin.name.clone(), 1, plugin.namespace.clone(), files)
+        .await;
+    Ok(Checked {
+        interfaces,
+        error: loaded.err(),
+    })
 }
 
 async fn on_blocking_thread<T: Send + 'static, E: From<std::io::Error> + Send + 'static>(
@@ -251,9 +275,17 @@ fn look(folder: &Path) -> std::io::Result<Found> {
     let mut found = Found::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let Some(name) = plugin_name(&path) else { continue };
+        let Some(name) = plugin_name(&path) else {
+            continue;
+        };
         if let Some(component) = stamp(&path)? {
-            found.insert(name.to_owned(), Stamp { component, manifest: stamp(&manifest_path(&path))? });
+            found.insert(
+                name.to_owned(),
+                Stamp {
+                    component,
+                    manifest: stamp(&manifest_path(&path))?,
+                },
+            );
         }
     }
     Ok(found)
@@ -308,7 +340,14 @@ impl Watch {
             .into_iter()
             .map(|(name, stamp)| {
                 let stamp = Some(stamp);
-                (name, Watched { seen: stamp, since, acted_on: stamp })
+                (
+                    name,
+                    Watched {
+                        seen: stamp,
+                        since,
+                        acted_on: stamp,
+                    },
+                )
             })
             .collect();
     }
@@ -317,7 +356,14 @@ impl Watch {
     fn changes(&mut self, mut found: Found, now: Instant) -> Vec<Change> {
         let known: HashSet<String> = self.0.keys().cloned().collect();
         for name in found.keys().filter(|name| !known.contains(*name)) {
-            self.0.insert(name.clone(), Watched { seen: None, since: now, acted_on: None });
+            self.0.insert(
+                name.clone(),
+                Watched {
+                    seen: None,
+                    since: now,
+                    acted_on: None,
+                },
+            );
         }
         let mut changes = Vec::new();
         for (name, watched) in &mut self.0 {
@@ -326,7 +372,11 @@ impl Watch {
                 watched.seen = stamp;
                 watched.since = now;
             }
-            let settle = if stamp.is_some() { SETTLE } else { REMOVAL_SETTLE };
+            let settle = if stamp.is_some() {
+                SETTLE
+            } else {
+                REMOVAL_SETTLE
+            };
             if stamp == watched.acted_on || now - watched.since < settle {
                 continue;
             }
@@ -336,7 +386,8 @@ impl Watch {
                 None => Change::Removed(name.clone()),
             });
         }
-        self.0.retain(|_, watched| watched.seen.is_some() || watched.acted_on.is_some());
+        self.0
+            .retain(|_, watched| watched.seen.is_some() || watched.acted_on.is_some());
         changes
     }
 }
@@ -346,14 +397,25 @@ mod tests {
     use super::*;
 
     fn stamp_of(bytes: u64) -> Stamp {
-        let file = FileStamp { inode: 1, bytes, modified: (0, 0), changed: (0, 0) };
-        Stamp { component: file, manifest: None }
+        let file = FileStamp {
+            inode: 1,
+            bytes,
+            modified: (0, 0),
+            changed: (0, 0),
+        };
+        Stamp {
+            component: file,
+            manifest: None,
+        }
     }
 
     /// What a watch that has acted on `before` says to these looks, 100 ms apart.
     fn said(before: Option<u64>, looks: &[Option<u64>]) -> Vec<(usize, Change)> {
         let found = |bytes: Option<u64>| -> Found {
-            bytes.map(|bytes| ("chat".to_owned(), stamp_of(bytes))).into_iter().collect()
+            bytes
+                .map(|bytes| ("chat".to_owned(), stamp_of(bytes)))
+                .into_iter()
+                .collect()
         };
         let mut watch = Watch::default();
         watch.accept(found(before));
@@ -361,7 +423,12 @@ mod tests {
         let mut said = Vec::new();
         for (number, bytes) in looks.iter().enumerate() {
             let now = start + LOOK * u32::try_from(number).expect("few looks");
-            said.extend(watch.changes(found(*bytes), now).into_iter().map(|c| (number, c)));
+            said.extend(
+                watch
+                    .changes(found(*bytes), now)
+                    .into_iter()
+                    .map(|c| (number, c)),
+            );
         }
         said
     }
@@ -369,23 +436,50 @@ mod tests {
     #[test]
     fn a_file_counts_once_it_is_still() {
         let settled = |at| vec![(at, Change::Settled("chat".to_owned()))];
-        assert_eq!(said(None, &[None, Some(9), Some(9), Some(9), Some(9)]), settled(3));
-        assert_eq!(said(Some(1), &[Some(1), Some(2), Some(3), Some(4), Some(4), Some(4)]), settled(5));
+        assert_eq!(
+            said(None, &[None, Some(9), Some(9), Some(9), Some(9)]),
+            settled(3)
+        );
+        assert_eq!(
+            said(
+                Some(1),
+                &[Some(1), Some(2), Some(3), Some(4), Some(4), Some(4)]
+            ),
+            settled(5)
+        );
         assert_eq!(said(Some(1), &[Some(1); 9]), vec![]);
     }
 
     #[test]
     fn a_file_that_is_missing_for_a_moment_is_not_removed() {
-        let mut looks = vec![Some(1), None, None, None, Some(1), Some(1), Some(1), Some(1)];
+        let mut looks = vec![
+            Some(1),
+            None,
+            None,
+            None,
+            Some(1),
+            Some(1),
+            Some(1),
+            Some(1),
+        ];
         assert_eq!(said(Some(1), &looks), vec![]);
         looks = vec![None; 11];
-        assert_eq!(said(Some(1), &looks), vec![(10, Change::Removed("chat".to_owned()))]);
+        assert_eq!(
+            said(Some(1), &looks),
+            vec![(10, Change::Removed("chat".to_owned()))]
+        );
     }
 
     #[test]
     fn only_names_that_fit_a_path_are_plugins() {
         assert_eq!(plugin_name(Path::new("/p/chat-2_b.wasm")), Some("chat-2_b"));
-        for path in ["/p/.chat.wasm", "/p/a b.wasm", "/p/.wasm", "/p/chat.toml", "/p/chat.wasm.tmp"] {
+        for path in [
+            "/p/.chat.wasm",
+            "/p/a b.wasm",
+            "/p/.wasm",
+            "/p/chat.toml",
+            "/p/chat.wasm.tmp",
+        ] {
             assert_eq!(plugin_name(Path::new(path)), None, "{path}");
         }
     }

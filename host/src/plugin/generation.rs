@@ -31,7 +31,7 @@ pub(super) struct Generation {
     pub(super) digest: Digest,
     pre: PluginPre<Guest>,
     has_lifecycle: bool,
-    idle: Mutex<Vec<Box<Instance>>>,
+    idle: Mutex<Vec<Instance>>,
     permits: Arc<Semaphore>,
     returned: Notify,
     cut: Arc<Cut>,
@@ -41,7 +41,7 @@ pub(super) struct Generation {
 /// an event or worn.
 pub(super) struct Lease {
     generation: Arc<Generation>,
-    instance: Option<Box<Instance>>,
+    instance: Option<Instance>,
     permit: Option<OwnedSemaphorePermit>,
     in_event: bool,
 }
@@ -81,7 +81,7 @@ impl Generation {
     pub(super) async fn start(self: &Arc<Self>) -> wasmtime::Result<Result<(), Refusal>> {
         let instance = self.make().await?;
         let permit = self.permits.clone().try_acquire_owned().ok();
-        let mut lease = self.lease_of(Box::new(instance), permit);
+        let mut lease = self.lease_of(instance, permit);
         Ok(match lease.on_start().await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(reason)) => Err(Refusal::Refused(reason)),
@@ -99,11 +99,11 @@ impl Generation {
         let idle = self.idle.lock().pop();
         let instance = match idle {
             Some(instance) => instance,
-            None => Box::new(self.make().await.map_err(|error| {
+            None => self.make().await.map_err(|error| {
                 let (plugin, generation) = (&*self.host.name, self.host.generation);
                 tracing::warn!(plugin, generation, %error, "no instance could be made");
                 NoInstance::Overloaded
-            })?),
+            })?,
         };
         Ok(self.lease_of(instance, Some(permit)))
     }
@@ -113,7 +113,10 @@ impl Generation {
     pub(super) async fn retire(self: Arc<Self>) {
         self.permits.close();
         let timeout = self.host.limits.retire_timeout;
-        if tokio::time::timeout(timeout, self.all_returned()).await.is_err() {
+        if tokio::time::timeout(timeout, self.all_returned())
+            .await
+            .is_err()
+        {
             self.cut.cut();
             self.all_returned().await;
         }
@@ -128,10 +131,14 @@ impl Generation {
         let idle = self.idle.lock().pop();
         let instance = match idle {
             Some(instance) => Ok(instance),
-            None => self.make().await.map(Box::new),
+            None => self.make().await,
         };
         let stopped = match instance {
-            Ok(instance) => self.lease_of(instance, None).on_stop().await.map_err(|t| t.to_string()),
+            Ok(instance) => self
+                .lease_of(instance, None)
+                .on_stop()
+                .await
+                .map_err(|t| t.to_string()),
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = stopped {
@@ -152,23 +159,38 @@ impl Generation {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(NoInstance::Retired),
             Err(_) => {
-                self.host.namespace.registry().counters().events_overloaded.add_one();
+                self.host
+                    .namespace
+                    .registry()
+                    .counters()
+                    .events_overloaded
+                    .add_one();
                 Err(NoInstance::Overloaded)
             }
         }
     }
 
     async fn make(&self) -> wasmtime::Result<Instance> {
-        self.host.namespace.registry().counters().instances_made.add_one();
+        self.host
+            .namespace
+            .registry()
+            .counters()
+            .instances_made
+            .add_one();
         Instance::new(&self.pre, self.has_lifecycle, &self.host, &self.cut).await
     }
 
     fn lease_of(
         self: &Arc<Self>,
-        instance: Box<Instance>,
+        instance: Instance,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Lease {
-        Lease { generation: self.clone(), instance: Some(instance), permit, in_event: false }
+        Lease {
+            generation: self.clone(),
+            instance: Some(instance),
+            permit,
+            in_event: false,
+        }
     }
 }
 
@@ -186,7 +208,9 @@ macro_rules! event {
     ($lease:ident, $departed:expr, |$instance:ident| $call:expr) => {{
         $lease.in_event = true;
         let limits = &$lease.generation.host.limits;
-        let Some($instance) = $lease.instance.as_deref_mut() else { return Err(Lease::spent()) };
+        let Some($instance) = $lease.instance.as_mut() else {
+            return Err(Lease::spent());
+        };
         $instance.begin($departed);
         let ended = bounded($call, limits.wait_timeout, &$lease.generation.cut).await;
         $lease.ended(ended)
@@ -202,10 +226,8 @@ impl Lease {
         &mut self,
         client: ClientId,
         handshake: super::contract::types::Handshake<'_>,
-    ) -> Result<
-        Result<super::contract::types::Acceptance, super::contract::types::Refusal>,
-        Trapped,
-    > {
+    ) -> Result<Result<super::contract::types::Acceptance, super::contract::types::Refusal>, Trapped>
+    {
         let client = client.text();
         event!(self, None, |instance| {
             let handler = instance.plugin.jackfield_plugin_handler();
@@ -243,14 +265,20 @@ impl Lease {
                 self.in_event = false;
                 return Ok(Ok(()));
             };
-            lifecycle.jackfield_plugin_lifecycle().call_on_start(&mut instance.store)
+            lifecycle
+                .jackfield_plugin_lifecycle()
+                .call_on_start(&mut instance.store)
         })
     }
 
     async fn on_stop(&mut self) -> Result<(), Trapped> {
         event!(self, None, |instance| {
-            let Some(lifecycle) = &instance.lifecycle else { return Ok(()) };
-            lifecycle.jackfield_plugin_lifecycle().call_on_stop(&mut instance.store)
+            let Some(lifecycle) = &instance.lifecycle else {
+                return Ok(());
+            };
+            lifecycle
+                .jackfield_plugin_lifecycle()
+                .call_on_stop(&mut instance.store)
         })
     }
 
@@ -260,14 +288,19 @@ impl Lease {
             self.in_event = false;
             return Ok(value);
         }
-        let Some(instance) = self.instance.take() else { return Err(Lease::spent()) };
+        let Some(instance) = self.instance.take() else {
+            return Err(Lease::spent());
+        };
         let guest = instance.store.data();
         let limits = &self.generation.host.limits;
         Err(match ended {
             Ok(Ok(_)) => Lease::spent(),
             Ok(Err(error)) => Trapped::new(&error, guest),
             Err(GivenUp::Waited) => {
-                let cause = format!("it took longer than {:?} (wait_timeout)", limits.wait_timeout);
+                let cause = format!(
+                    "it took longer than {:?} (wait_timeout)",
+                    limits.wait_timeout
+                );
                 Trapped::given_up(Kind::Wait, cause, guest)
             }
             Err(GivenUp::Cut) => {
@@ -298,7 +331,13 @@ impl Drop for Lease {
         let instance = self.instance.take().filter(|_| !self.in_event);
         if let Some(instance) = instance {
             if instance.is_worn() {
-                self.generation.host.namespace.registry().counters().instances_recycled.add_one();
+                self.generation
+                    .host
+                    .namespace
+                    .registry()
+                    .counters()
+                    .instances_recycled
+                    .add_one();
             } else {
                 self.generation.idle.lock().push(instance);
             }

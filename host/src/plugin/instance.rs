@@ -85,7 +85,12 @@ impl Instance {
             true => Some(WithLifecycle::new(&mut store, &instance)?),
             false => None,
         };
-        Ok(Instance { store, plugin, lifecycle, events: 0 })
+        Ok(Instance {
+            store,
+            plugin,
+            lifecycle,
+            events: 0,
+        })
     }
 
     /// Gives the next event its allowance; `departed` is the client whose `on-close` it is.
@@ -120,7 +125,15 @@ impl Guest {
             used_bytes: 0,
             refused_bytes: None,
         };
-        Guest { wasi: wasi.build(), table, memory, host, cut, log, event: Event::default() }
+        Guest {
+            wasi: wasi.build(),
+            table,
+            memory,
+            host,
+            cut,
+            log,
+            event: Event::default(),
+        }
     }
 
     pub(super) fn host(&self) -> &Host {
@@ -154,7 +167,11 @@ impl Guest {
     fn begin(&mut self, departed: Option<ClientId>) {
         let ticks = self.host.limits.event_timeout.as_millis() / TICK.as_millis();
         let ticks_left = u64::try_from(ticks).unwrap_or(u64::MAX).max(1);
-        self.event = Event { departed, sends: 0, ticks_left };
+        self.event = Event {
+            departed,
+            sends: 0,
+            ticks_left,
+        };
         self.memory.refused_bytes = None;
         self.log.begin();
     }
@@ -174,7 +191,10 @@ impl Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 

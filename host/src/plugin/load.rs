@@ -107,7 +107,10 @@ impl Files {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             read => read?,
         };
-        Ok(Files { component: std::fs::read(component)?, manifest })
+        Ok(Files {
+            component: std::fs::read(component)?,
+            manifest,
+        })
     }
 
     /// What makes these files a new generation.
@@ -130,7 +133,11 @@ impl Loader {
         let mut linker = Linker::new(compiler.engine());
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         contract::add_to_linker(&mut linker)?;
-        Ok(Loader { compiler, linker, defaults })
+        Ok(Loader {
+            compiler,
+            linker,
+            defaults,
+        })
     }
 
     /// Makes a generation, ready to take over: compiled, checked, instantiated, started.
@@ -146,7 +153,12 @@ impl Loader {
         let component = self.compile(files.component).await?;
         let pre = self.check(&component)?;
         let has_lifecycle = component.get_export_index(None, LIFECYCLE).is_some();
-        let host = Host { name, generation: number, namespace, limits: manifest.limits };
+        let host = Host {
+            name,
+            generation: number,
+            namespace,
+            limits: manifest.limits,
+        };
         let generation = Generation::new(host, manifest.policies, digest, pre, has_lifecycle);
         match generation.start().await.map_err(LoadError::Instantiate)? {
             Ok(()) => Ok(generation),
@@ -162,20 +174,31 @@ impl Loader {
 
     async fn compile(&self, bytes: Vec<u8>) -> Result<Component, LoadError> {
         check_kind(&bytes)?;
-        self.compiler.compile(bytes).await.map_err(LoadError::Invalid)
+        self.compiler
+            .compile(bytes)
+            .await
+            .map_err(LoadError::Invalid)
     }
 
     fn check(&self, component: &Component) -> Result<PluginPre<Guest>, LoadError> {
         let interfaces = self.interfaces_of(component);
         if component.get_export_index(None, HANDLER).is_none() {
-            return Err(LoadError::NoHandler { exports: interfaces.exports });
+            return Err(LoadError::NoHandler {
+                exports: interfaces.exports,
+            });
         }
-        let not_served: Vec<_> =
-            interfaces.imports.into_iter().filter(|import| !is_served(import)).collect();
+        let not_served: Vec<_> = interfaces
+            .imports
+            .into_iter()
+            .filter(|import| !is_served(import))
+            .collect();
         if !not_served.is_empty() {
             return Err(LoadError::NotServed(not_served));
         }
-        let pre = self.linker.instantiate_pre(component).map_err(LoadError::Mismatch)?;
+        let pre = self
+            .linker
+            .instantiate_pre(component)
+            .map_err(LoadError::Mismatch)?;
         if component.get_export_index(None, LIFECYCLE).is_some() {
             contract::check_lifecycle(&pre).map_err(LoadError::Mismatch)?;
         }
@@ -186,8 +209,14 @@ impl Loader {
         let engine = self.compiler.engine();
         let ty = component.component_type();
         Interfaces {
-            imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
-            exports: ty.exports(engine).map(|(name, _)| name.to_owned()).collect(),
+            imports: ty
+                .imports(engine)
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+            exports: ty
+                .exports(engine)
+                .map(|(name, _)| name.to_owned())
+                .collect(),
         }
     }
 }
@@ -204,14 +233,22 @@ fn check_kind(bytes: &[u8]) -> Result<(), LoadError> {
 }
 
 fn is_served(import: &str) -> bool {
-    let Some((name, version)) = import.split_once('@') else { return false };
+    let Some((name, version)) = import.split_once('@') else {
+        return false;
+    };
     match name.split_once('/') {
         Some(("jackfield:plugin", interface)) => {
             version.starts_with("0.1.") && contract::SERVED.contains(&interface)
         }
         Some((package, _)) => {
-            let served =
-                ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"];
+            let served = [
+                "wasi:cli",
+                "wasi:clocks",
+                "wasi:filesystem",
+                "wasi:io",
+                "wasi:random",
+                "wasi:sockets",
+            ];
             version.starts_with("0.2.") && served.contains(&package)
         }
         None => false,
@@ -219,7 +256,11 @@ fn is_served(import: &str) -> bool {
 }
 
 fn list(names: &[String]) -> String {
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 #[cfg(test)]

@@ -32,12 +32,19 @@ struct Said {
 
 impl LogStream {
     pub(super) fn new(host: Arc<Host>) -> LogStream {
-        LogStream { name: "log", host, said: Arc::default() }
+        LogStream {
+            name: "log",
+            host,
+            said: Arc::default(),
+        }
     }
 
     /// The same log, as the guest's `stdout` or `stderr`.
     pub(super) fn named(&self, name: &'static str) -> LogStream {
-        LogStream { name, ..self.clone() }
+        LogStream {
+            name,
+            ..self.clone()
+        }
     }
 
     /// A new event begins.
@@ -56,7 +63,12 @@ impl LogStream {
     pub(super) fn line(&self, level: tracing::Level, line: &str) {
         let line = truncated(line, LOG_LINE_BYTES);
         if !self.count(line) {
-            self.host.namespace.registry().counters().log_lines_dropped.add_one();
+            self.host
+                .namespace
+                .registry()
+                .counters()
+                .log_lines_dropped
+                .add_one();
             return;
         }
         let (plugin, generation, stream) = (&*self.host.name, self.host.generation, self.name);
@@ -93,7 +105,10 @@ impl StdoutStream for LogStream {
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(LineWriter { log: self.clone(), line: Vec::new() })
+        Box::new(LineWriter {
+            log: self.clone(),
+            line: Vec::new(),
+        })
     }
 }
 

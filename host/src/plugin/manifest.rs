@@ -44,7 +44,10 @@ impl Manifest {
             .try_into()
             .map_err(|error: toml::de::Error| ManifestError::Limit(error.message().to_owned()))?;
         limits.check().map_err(ManifestError::Limit)?;
-        Ok(Manifest { limits, policies: written.policies })
+        Ok(Manifest {
+            limits,
+            policies: written.policies,
+        })
     }
 }
 
@@ -67,12 +70,21 @@ mod tests {
 
     #[test]
     fn what_it_does_not_set_stays_as_it_was() {
-        let defaults = PluginLimits { instances: 7, ..PluginLimits::default() };
+        let defaults = PluginLimits {
+            instances: 7,
+            ..PluginLimits::default()
+        };
         let text = "[limits]\nevent_timeout = '20ms'\n[policies]\nuid = 'kick-old'";
         let manifest = Manifest::parse(text, &defaults).expect("a good manifest");
-        let limits = PluginLimits { event_timeout: Duration::from_millis(20), ..defaults };
+        let limits = PluginLimits {
+            event_timeout: Duration::from_millis(20),
+            ..defaults
+        };
         assert_eq!(manifest.limits, limits);
-        let policies = Policies { uid: UidPolicy::KickOld, ..Policies::default() };
+        let policies = Policies {
+            uid: UidPolicy::KickOld,
+            ..Policies::default()
+        };
         assert_eq!(manifest.policies, policies);
         assert_eq!(manifest.policies.overflow, OverflowPolicy::Close);
         assert_eq!(manifest.policies.on_trap, TrapPolicy::Close);
@@ -85,7 +97,10 @@ mod tests {
             ("[limits]\nmemory = 1", "memory"),
             ("[limits]\nevent_timeout = 5", "invalid type"),
             ("[limits]\ninstances = 0", "instances is 0"),
-            ("[limits]\nmemory_bytes = 999999999", "memory_bytes is 999999999"),
+            (
+                "[limits]\nmemory_bytes = 999999999",
+                "memory_bytes is 999999999",
+            ),
             ("[policies]\nuid = 'kick'", "kick"),
             ("[policies]\nuids = 'many'", "uids"),
         ] {

@@ -80,13 +80,25 @@ impl Trapped {
     pub(super) fn new(error: &wasmtime::Error, guest: &Guest) -> Trapped {
         let said = guest.last_words();
         let (kind, cause) = classify(error, guest, &said);
-        let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
-        Trapped { kind, cause, said, backtrace: backtrace.unwrap_or_default() }
+        let backtrace = error
+            .downcast_ref::<WasmBacktrace>()
+            .map(ToString::to_string);
+        Trapped {
+            kind,
+            cause,
+            said,
+            backtrace: backtrace.unwrap_or_default(),
+        }
     }
 
     /// Of a call that was given up from outside.
     pub(super) fn given_up(kind: Kind, cause: String, guest: &Guest) -> Trapped {
-        Trapped { kind, cause, said: guest.last_words(), backtrace: String::new() }
+        Trapped {
+            kind,
+            cause,
+            said: guest.last_words(),
+            backtrace: String::new(),
+        }
     }
 }
 
@@ -142,23 +154,31 @@ fn classify(error: &wasmtime::Error, guest: &Guest, said: &str) -> (Kind, String
         return (Kind::Memory, cause);
     }
     if let Some(I32Exit(code)) = error.downcast_ref() {
-        return (Kind::Exit, format!("it called exit({code}), which ends nothing but this event"));
+        return (
+            Kind::Exit,
+            format!("it called exit({code}), which ends nothing but this event"),
+        );
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) if guest.is_cut() => {
-            (Kind::Retired, "its generation was replaced and it did not end in time".to_owned())
-        }
+        Some(Trap::Interrupt) if guest.is_cut() => (
+            Kind::Retired,
+            "its generation was replaced and it did not end in time".to_owned(),
+        ),
         Some(Trap::Interrupt) => {
             let limit = limits.event_timeout;
-            (Kind::Deadline, format!("it ran longer than {limit:?} (event_timeout)"))
+            (
+                Kind::Deadline,
+                format!("it ran longer than {limit:?} (event_timeout)"),
+            )
         }
         Some(Trap::StackOverflow) => (Kind::Stack, "it used up its stack".to_owned()),
         Some(Trap::UnreachableCodeReached) if said.contains("panicked at") => {
             (Kind::Panic, "it panicked".to_owned())
         }
-        Some(Trap::UnreachableCodeReached) => {
-            (Kind::Unreachable, "it executed an unreachable instruction".to_owned())
-        }
+        Some(Trap::UnreachableCodeReached) => (
+            Kind::Unreachable,
+            "it executed an unreachable instruction".to_owned(),
+        ),
         Some(Trap::MemoryOutOfBounds) => {
             let cause = "it accessed memory out of bounds (a stack overflow of Rust or C looks \
                          the same)";

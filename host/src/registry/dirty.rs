@@ -46,10 +46,16 @@ impl DirtyLists {
     }
 
     pub(super) fn gather(&self) -> Dirtied<'_> {
-        Dirtied { lists: self, gathered: Vec::new() }
+        Dirtied {
+            lists: self,
+            gathered: Vec::new(),
+        }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "which list does not matter")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "which list does not matter"
+    )]
     fn index(&self, client: &Client) -> usize {
         client.id().counter() as usize % self.0.len()
     }

@@ -29,7 +29,10 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn new() -> Index {
-        Index { shards: Default::default(), hasher: RandomState::new() }
+        Index {
+            shards: Default::default(),
+            hasher: RandomState::new(),
+        }
     }
 
     /// Adds a client unless `admit`, which sees the members so far, says otherwise.
@@ -93,7 +96,11 @@ impl Index {
     ) -> Vec<Arc<Client>> {
         let shard = self.shard(name).read();
         let members = shard.get(name).into_iter();
-        members.flat_map(|members| members.range(later_than(after))).map(|(_, c)| c.clone()).take(limit).collect()
+        members
+            .flat_map(|members| members.range(later_than(after)))
+            .map(|(_, c)| c.clone())
+            .take(limit)
+            .collect()
     }
 
     /// Up to `limit` names that come after `after` (a shard and a name in it), each with its
@@ -112,7 +119,10 @@ impl Index {
             };
             let shard = shard.read();
             let rest = shard.range::<str, _>((from, Bound::Unbounded));
-            names.extend(rest.map(|(name, _)| (number, name.clone())).take(limit - names.len()));
+            names.extend(
+                rest.map(|(name, _)| (number, name.clone()))
+                    .take(limit - names.len()),
+            );
             if names.len() == limit {
                 break;
             }
@@ -120,7 +130,10 @@ impl Index {
         names
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "which shard does not matter")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "which shard does not matter"
+    )]
     fn shard(&self, name: &str) -> &RwLock<BTreeMap<Arc<str>, Members>> {
         &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
     }
@@ -153,5 +166,8 @@ pub(super) fn visit_some(
 }
 
 fn later_than(counter: Option<u64>) -> (Bound<u64>, Bound<u64>) {
-    (counter.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
+    (
+        counter.map_or(Bound::Unbounded, Bound::Excluded),
+        Bound::Unbounded,
+    )
 }

@@ -109,7 +109,9 @@ impl Namespace {
     /// A client asks to come in: it can be bound, joined and sent to from here on.
     pub fn arrive(&self) -> Arc<Client> {
         let client = Arc::new(Client::new(self.registry.next_id()));
-        self.shard(client.id()).write().insert(client.id().counter(), client.clone());
+        self.shard(client.id())
+            .write()
+            .insert(client.id().counter(), client.clone());
         client
     }
 
@@ -120,8 +122,12 @@ impl Namespace {
         if held.departure.is_some() {
             return false;
         }
-        let Held { uid, groups, info, .. } = std::mem::take(&mut *held);
-        self.shard(client.id()).write().remove(&client.id().counter());
+        let Held {
+            uid, groups, info, ..
+        } = std::mem::take(&mut *held);
+        self.shard(client.id())
+            .write()
+            .remove(&client.id().counter());
         if let Some(uid) = &uid {
             self.uids.remove(uid, client);
         }
@@ -144,12 +150,12 @@ impl Namespace {
             Target::All => {
                 for shard in &self.clients {
                     walk(|after| {
-                        visit_some(&shard.read(), after, &mut |client| sending.to(client))
+                        visit_some(&shard.read(), after, &mut |client| sending.push(client))
                     });
                 }
             }
-            Target::Uids(names) => sending.to_each(&self.uids, names),
-            Target::Groups(names) => sending.to_each(&self.groups, names),
+            Target::Uids(names) => sending.through(&self.uids, names),
+            Target::Groups(names) => sending.through(&self.groups, names),
         }
         sending.reach
     }
@@ -179,16 +185,28 @@ impl Namespace {
                 return Ok(());
             }
             let uid: Arc<str> = uid.into();
-            let kicked = self.uids.insert(&uid, &client, |members| self.admit(&uid, members))?;
+            let kicked = self
+                .uids
+                .insert(&uid, &client, |members| self.admit(&uid, members))?;
             if let Some(former) = held.uid.replace(uid) {
                 self.uids.remove(&former, &client);
             }
             kicked
         };
         let (code, reason) = TAKEN_OVER;
-        let close = Close { code, reason: reason.to_owned(), by: Closer::Plugin };
+        let close = Close {
+            code,
+            reason: reason.to_owned(),
+            by: Closer::Plugin,
+        };
         for client in kicked.into_values() {
-            self.end(&client, &Ending { close: close.clone(), last_message: None });
+            self.end(
+                &client,
+                &Ending {
+                    close: close.clone(),
+                    last_message: None,
+                },
+            );
         }
         Ok(())
     }
@@ -229,7 +247,11 @@ impl Namespace {
         let limit = self.registry.limits.groups_per_client;
         if held.groups.len() >= limit {
             let what = "the client's groups";
-            return Err(Refused::LimitExceeded { what, limit, name: "groups_per_client" });
+            return Err(Refused::LimitExceeded {
+                what,
+                limit,
+                name: "groups_per_client",
+            });
         }
         let group: Arc<str> = group.into();
         self.groups.insert(&group, &client, |_| Ok(()))?;
@@ -246,7 +268,9 @@ impl Namespace {
     /// Takes every member out of the group, and counts them.
     pub fn ungroup(&self, group: &str) -> u64 {
         let members = self.groups.members(group).into_iter();
-        members.map(|client| u64::from(self.leave_group_of(&client, group) == Ok(true))).sum()
+        members
+            .map(|client| u64::from(self.leave_group_of(&client, group) == Ok(true)))
+            .sum()
     }
 
     /// How many clients are in the group.
@@ -257,7 +281,9 @@ impl Namespace {
     /// The uids in the group, each once.
     pub fn group_uids(&self, group: &str) -> BTreeSet<Arc<str>> {
         let members = self.groups.members(group).into_iter();
-        members.filter_map(|client| client.held.lock().uid.clone()).collect()
+        members
+            .filter_map(|client| client.held.lock().uid.clone())
+            .collect()
     }
 
     /// The clients with this uid.
@@ -289,12 +315,16 @@ impl Namespace {
     ) -> Result<Page, Refused> {
         let after = match cursor {
             None => Bound::Unbounded,
-            Some(cursor) => {
-                Bound::Excluded(cursor.strip_prefix("after:").ok_or(Refused::MalformedCursor)?)
-            }
+            Some(cursor) => Bound::Excluded(
+                cursor
+                    .strip_prefix("after:")
+                    .ok_or(Refused::MalformedCursor)?,
+            ),
         };
         let uids = self.group_uids(group);
-        let rest = uids.range::<str, _>((after, Bound::Unbounded)).map(|uid| uid.to_string());
+        let rest = uids
+            .range::<str, _>((after, Bound::Unbounded))
+            .map(|uid| uid.to_string());
         Ok(Page::of(rest, limit, |uid| format!("after:{uid}")))
     }
 
@@ -315,19 +345,28 @@ impl Namespace {
 
     /// How many clients there are.
     pub fn client_count(&self) -> u64 {
-        self.clients.iter().map(|shard| shard.read().len() as u64).sum()
+        self.clients
+            .iter()
+            .map(|shard| shard.read().len() as u64)
+            .sum()
     }
 
     /// All clients as they are now.
     pub fn clients(&self) -> Vec<Arc<Client>> {
         let shards = self.clients.iter();
-        shards.flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>()).collect()
+        shards
+            .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>())
+            .collect()
     }
 
     /// Closes one client.
     pub fn close_client(&self, id: ClientId, ending: &Ending) -> Result<(), Refused> {
         let client = self.find(id)?;
-        if self.end(&client, ending) { Ok(()) } else { Err(Refused::NotFound(id)) }
+        if self.end(&client, ending) {
+            Ok(())
+        } else {
+            Err(Refused::NotFound(id))
+        }
     }
 
     /// Closes every client of the uid, and counts them.
@@ -386,7 +425,10 @@ impl Namespace {
     }
 
     fn end_all(&self, clients: Vec<Arc<Client>>, ending: &Ending) -> u64 {
-        clients.iter().map(|client| u64::from(self.end(client, ending))).sum()
+        clients
+            .iter()
+            .map(|client| u64::from(self.end(client, ending)))
+            .sum()
     }
 
     fn leave_group_of(&self, client: &Client, group: &str) -> Result<bool, Refused> {
@@ -404,7 +446,11 @@ impl Namespace {
         match self.policies.load().uid {
             UidPolicy::Many if limit > 0 && members.len() >= limit => {
                 let what = "the uid's clients";
-                Err(Refused::LimitExceeded { what, limit, name: "clients_per_uid" })
+                Err(Refused::LimitExceeded {
+                    what,
+                    limit,
+                    name: "clients_per_uid",
+                })
             }
             UidPolicy::Many => Ok(BTreeMap::new()),
             UidPolicy::KickOld => Ok(std::mem::take(members)),
@@ -415,11 +461,18 @@ impl Namespace {
 
     fn check_info(&self, info: &Info) -> Result<(), Refused> {
         let limit = self.registry.limits.info_bytes;
-        let bytes: usize = info.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let bytes: usize = info
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
         if bytes <= limit {
             return Ok(());
         }
-        Err(Refused::LimitExceeded { what: "the client's info", limit, name: "info_bytes" })
+        Err(Refused::LimitExceeded {
+            what: "the client's info",
+            limit,
+            name: "info_bytes",
+        })
     }
 
     fn push(
@@ -454,10 +507,15 @@ impl Namespace {
 
     fn find(&self, id: ClientId) -> Result<Arc<Client>, Refused> {
         let client = self.shard(id).read().get(&id.counter()).cloned();
-        client.filter(|client| client.id() == id).ok_or(Refused::NotFound(id))
+        client
+            .filter(|client| client.id() == id)
+            .ok_or(Refused::NotFound(id))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "which shard does not matter")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "which shard does not matter"
+    )]
     fn shard(&self, id: ClientId) -> &RwLock<Members> {
         &self.clients[id.counter() as usize % SHARDS]
     }
@@ -491,26 +549,29 @@ impl<'a> Sending<'a> {
         }
     }
 
-    fn to_each(&mut self, index: &Index, names: &[String]) {
+    fn through(&mut self, index: &Index, names: &[String]) {
         if let [name] = names {
-            return index.for_each(name, |client| self.to(client));
+            return index.for_each(name, |client| self.push(client));
         }
         let mut reached = HashSet::new();
         for name in names {
             index.for_each(name, |client| {
                 if reached.insert(client.id()) {
-                    self.to(client);
+                    self.push(client);
                 }
             });
         }
     }
 
-    fn to(&mut self, client: &Arc<Client>) {
+    fn push(&mut self, client: &Arc<Client>) {
         if !self.excluded.is_empty() && self.excluded.binary_search(&client.id()).is_ok() {
             return;
         }
         let frame = self.delivery.frame.clone();
-        match self.namespace.push(client, frame, self.key.clone(), &self.rules) {
+        match self
+            .namespace
+            .push(client, frame, self.key.clone(), &self.rules)
+        {
             Pushed::Queued | Pushed::Displaced(_) => self.reach.clients += 1,
             Pushed::Dirtied => {
                 self.dirtied.add(client);
@@ -545,12 +606,19 @@ fn members_page(
 ) -> Result<Page, Refused> {
     let after = match cursor {
         None => None,
-        Some(cursor) => {
-            Some(cursor.parse::<ClientId>().map_err(|_| Refused::MalformedCursor)?.counter())
-        }
+        Some(cursor) => Some(
+            cursor
+                .parse::<ClientId>()
+                .map_err(|_| Refused::MalformedCursor)?
+                .counter(),
+        ),
     };
     let members = index.members_after(name, after, limit + 1).into_iter();
-    Ok(Page::of(members.map(|client| client.id().to_string()), limit, String::clone))
+    Ok(Page::of(
+        members.map(|client| client.id().to_string()),
+        limit,
+        String::clone,
+    ))
 }
 
 fn names_page(index: &Index, cursor: Option<&str>, limit: usize) -> Result<Page, Refused> {
@@ -560,7 +628,11 @@ fn names_page(index: &Index, cursor: Option<&str>, limit: usize) -> Result<Page,
     let next = names[..limit.min(names.len())].last().filter(|_| more);
     Ok(Page {
         next: next.map(|(shard, name)| format!("{shard}:{name}")),
-        items: names.iter().take(limit).map(|(_, name)| name.to_string()).collect(),
+        items: names
+            .iter()
+            .take(limit)
+            .map(|(_, name)| name.to_string())
+            .collect(),
     })
 }
 
@@ -573,5 +645,9 @@ fn parse_names_cursor(cursor: &str) -> Option<(usize, &str)> {
 /// The client's state, if it has not left.
 fn present(client: &Client) -> Result<parking_lot::MutexGuard<'_, Held>, Refused> {
     let held = client.held.lock();
-    if held.departure.is_some() { Err(Refused::NotFound(client.id())) } else { Ok(held) }
+    if held.departure.is_some() {
+        Err(Refused::NotFound(client.id()))
+    } else {
+        Ok(held)
+    }
 }
