@@ -68,7 +68,8 @@ fn run_steps(workspace: &Workspace, durations: &mut Vec<(&'static str, Duration)
 }
 
 fn check_format(workspace: &Workspace) -> Result<()> {
-    in_root(workspace, cargo().args(["fmt", "--all", "--check"])).context("run `cargo fmt --all`")
+    in_root(workspace, cargo().args(["fmt", "--all", "--check"]))
+        .context("run `cargo fmt --all` and look at what it changed")
 }
 
 fn build_components(workspace: &Workspace) -> Result<()> {

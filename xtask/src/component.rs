@@ -22,15 +22,17 @@ pub(crate) fn build(
     feature: Option<&str>,
 ) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args([
-        "build",
-        "--profile",
-        "plugin",
-        "--target",
-        TARGET,
-        "--package",
-        &package.name,
-    ]);
+    // `rustc` and not `build`, to name the crate type: a crate that is also an rlib, for its
+    // native tests, would be built without the profile's LTO and come out a fifth larger.
+    command
+        .args(["rustc", "--profile", "plugin", "--target", TARGET])
+        .args([
+            "--package",
+            &package.name,
+            "--lib",
+            "--crate-type",
+            "cdylib",
+        ]);
     if let Some(feature) = feature {
         command.args(["--features", feature]);
     }

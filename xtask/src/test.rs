@@ -11,6 +11,7 @@ use crate::workspace::Workspace;
 use crate::{guests, plugins};
 
 #[derive(clap::Args, Default)]
+#[command(override_usage = "cargo xtask test [CARGO_ARGS]... [-- TEST_ARGS...]")]
 pub(crate) struct Options {
     /// For `cargo test`: part of a test's name, `--test NAME`, `-p PACKAGE` …
     #[arg(allow_hyphen_values = true, value_terminator = "--")]

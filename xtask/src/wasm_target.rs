@@ -41,6 +41,9 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<()> {
         Target::Missing => {}
         Target::OfAnotherVersion => set_aside(&compiler)?,
     }
+    // Cargo does not notice that a target has another std than before, and what was built
+    // with the former one cannot be used.
+    remove(&workspace.target.join(TARGET))?;
     let Err(rustup) = add_with_rustup(&compiler) else {
         return Ok(());
     };
