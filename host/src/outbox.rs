@@ -6,7 +6,7 @@
 //! (`DirtyList`), and a sweep writes each dirty client once. Waking a task for each delivery
 //! instead costs half as much again, and a write for each message ten times as much.
 //!
-//! Bounded in messages and bytes (`OutboxRules`). A full outbox whose socket has room is
+//! Bounded in messages and bytes (`Bound`). A full outbox whose socket has room is
 //! written first; what then does not fit meets the plugin's overflow policy.
 
 use std::cell::RefCell;
@@ -20,29 +20,25 @@ use tokio::net::tcp::OwnedWriteHalf;
 use crate::message::Frame;
 use crate::policy::OverflowPolicy;
 
-/// When an outbox is full, and what then.
-#[derive(Clone, Copy, Debug)]
-pub struct OutboxRules {
-    /// The most that waits, in messages.
-    pub messages: usize,
-    /// The most that waits, in bytes.
-    pub bytes: usize,
-    /// What happens to what does not fit.
-    pub overflow: OverflowPolicy,
-}
-
 /// What became of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
-    /// It is queued, and whoever has the outbox in hand will write it.
+pub struct Pushed {
+    /// Whether it waits for the socket now.
+    pub outcome: Outcome,
+    /// Older messages that were dropped for it.
+    pub displaced: usize,
+    /// Nobody has the outbox in hand, and it needs somebody: put it on a dirty list.
+    pub dirtied: bool,
+}
+
+/// Whether a message waits for the socket now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It does.
     Queued,
-    /// It is queued, and the outbox was clean: put it on a dirty list.
-    Dirtied,
-    /// It is queued, and this many older messages were dropped for it.
-    Displaced(usize),
-    /// It was dropped.
+    /// The outbox was full, and the policy dropped it.
     Dropped,
-    /// It was dropped, and the client has to be closed: the policy says so.
+    /// The outbox was full, and the policy wants the client closed.
     Overflowed,
     /// The client is being closed.
     Closing,
@@ -53,9 +49,9 @@ pub enum Pushed {
 pub enum Condition {
     /// Nothing waits.
     Clear,
-    /// The socket takes no more for now; bytes wait, more of them than half the bound or not.
+    /// The socket takes no more for now.
     Blocked {
-        /// The client should not be read before it has read.
+        /// So much waits that the client should not be read before it has read.
         above_half: bool,
     },
     /// The overflow policy wants the client closed.
@@ -65,8 +61,20 @@ pub enum Condition {
 }
 
 /// The bounded queue to one client's socket.
-#[derive(Debug, Default)]
-pub struct Outbox(Mutex<State>);
+#[derive(Debug)]
+pub struct Outbox {
+    bound: Bound,
+    state: Mutex<State>,
+}
+
+/// The most that may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// In messages.
+    pub messages: usize,
+    /// In bytes.
+    pub bytes: usize,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -105,74 +113,71 @@ thread_local! {
 }
 
 impl Outbox {
-    /// Queues a message. `key` names what the policy `conflate` keeps only the newest of.
-    pub fn push(&self, frame: Frame, key: Option<Arc<str>>, rules: &OutboxRules) -> Pushed {
-        let mut state = self.0.lock();
-        if state.closing {
-            return Pushed::Closing;
+    /// An empty one, without a socket yet.
+    pub fn new(bound: Bound) -> Outbox {
+        Outbox {
+            bound,
+            state: Mutex::default(),
         }
-        if state.is_full(&frame, rules) && !state.blocked {
+    }
+
+    /// Queues a message. `key` names what the policy `conflate` keeps only the newest of.
+    pub fn push(&self, frame: Frame, key: Option<Arc<str>>, overflow: OverflowPolicy) -> Pushed {
+        let mut state = self.state.lock();
+        if state.closing {
+            return Pushed {
+                outcome: Outcome::Closing,
+                displaced: 0,
+                dirtied: false,
+            };
+        }
+        let was_blocked = state.blocked;
+        if state.is_full(&frame, self.bound) && !was_blocked {
             state.write();
         }
-        let mut displaced = 0;
-        while state.is_full(&frame, rules) {
-            let fits = match rules.overflow {
-                OverflowPolicy::Close => {
-                    state.overflowed = true;
-                    state.closing = true;
-                    state.clear();
-                    return Pushed::Overflowed;
-                }
-                OverflowPolicy::DropNewest => false,
-                OverflowPolicy::DropOldest => state.drop_oldest(None),
-                OverflowPolicy::Conflate => {
-                    state.drop_oldest(key.as_ref()) || state.drop_oldest(None)
-                }
-            };
-            if !fits {
-                return Pushed::Dropped;
-            }
-            displaced += 1;
+        let entry = Entry { frame, key };
+        let (outcome, displaced) = state.take_in(entry, self.bound, overflow);
+        // If that write found the socket full or broken, the client's task has yet to be told.
+        let needs_writer = !was_blocked && (!state.queue.is_empty() || state.broken);
+        Pushed {
+            outcome,
+            displaced,
+            dirtied: needs_writer && state.take_in_hand(),
         }
-        state.append(Entry { frame, key });
-        if displaced > 0 {
-            return Pushed::Displaced(displaced);
-        }
-        state.pushed()
     }
 
-    /// Queues a ping or a pong, which the rules count and do not refuse.
-    pub fn push_control(&self, frame: Frame) -> Pushed {
-        let mut state = self.0.lock();
+    /// Queues a ping or a pong: counted, and never refused for lack of room. What bounds them
+    /// is that a client whose outbox is half full is not read. True: put it on a dirty list.
+    pub fn push_control(&self, frame: Frame) -> bool {
+        let mut state = self.state.lock();
         if state.closing {
-            return Pushed::Closing;
+            return false;
         }
         state.append(Entry { frame, key: None });
-        state.pushed()
+        !state.blocked && state.take_in_hand()
     }
 
-    /// Queues the last frames and takes no more; true the first time.
-    pub fn close(&self, last_message: Option<Frame>, close: Option<Frame>) -> bool {
-        let mut state = self.0.lock();
+    /// Queues the last frames and takes no more.
+    pub fn close(&self, last_message: Option<Frame>, close: Option<Frame>) {
+        let mut state = self.state.lock();
         if state.closing && !state.overflowed {
-            return false;
+            return;
         }
         state.closing = true;
         state.overflowed = false;
         for frame in last_message.into_iter().chain(close) {
             state.append(Entry { frame, key: None });
         }
-        true
     }
 
     /// Gives the outbox its socket: what was queued during the handshake can go out.
     pub fn attach(&self, socket: Arc<OwnedWriteHalf>) {
-        self.0.lock().socket = Some(socket);
+        self.state.lock().socket = Some(socket);
     }
 
     /// Drops the socket and what is queued.
     pub fn detach(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.closing = true;
         state.clear();
         state.socket = None;
@@ -180,35 +185,75 @@ impl Outbox {
 
     /// Its client's task takes the outbox in hand: pushes need no dirty list until `flush`.
     pub fn take_in_hand(&self) {
-        self.0.lock().in_hand = true;
+        self.state.lock().take_in_hand();
     }
 
     /// Writes what the socket takes, now.
     pub fn flush(&self) -> Condition {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.in_hand = false;
         state.write();
-        state.condition(usize::MAX)
+        state.condition(self.bound)
     }
 
     /// The socket may take more again: writes, now.
     pub fn resume(&self) -> Condition {
-        self.0.lock().blocked = false;
+        self.state.lock().blocked = false;
         self.flush()
     }
 
-    /// How it stands, under a bound of `bytes`.
-    pub fn condition(&self, bytes: usize) -> Condition {
-        self.0.lock().condition(bytes)
+    /// How it stands.
+    pub fn condition(&self) -> Condition {
+        self.state.lock().condition(self.bound)
     }
 }
 
 impl State {
-    fn is_full(&self, frame: &Frame, rules: &OutboxRules) -> bool {
+    /// Queues a message, as far as the bound and the policy let it; tells how many older ones
+    /// were dropped for it.
+    fn take_in(
+        &mut self,
+        entry: Entry,
+        bound: Bound,
+        overflow: OverflowPolicy,
+    ) -> (Outcome, usize) {
+        if self.broken {
+            return (Outcome::Closing, 0);
+        }
+        let mut displaced = 0;
+        while self.is_full(&entry.frame, bound) {
+            let made_room = match overflow {
+                OverflowPolicy::Close => {
+                    self.overflowed = true;
+                    self.closing = true;
+                    self.clear();
+                    return (Outcome::Overflowed, 0);
+                }
+                OverflowPolicy::DropNewest => false,
+                OverflowPolicy::DropOldest => self.drop_oldest(None),
+                OverflowPolicy::Conflate => {
+                    self.drop_oldest(entry.key.as_ref()) || self.drop_oldest(None)
+                }
+            };
+            if !made_room {
+                return (Outcome::Dropped, displaced);
+            }
+            displaced += 1;
+        }
+        self.append(entry);
+        (Outcome::Queued, displaced)
+    }
+
+    /// True if nobody had it in hand; an outbox without a socket needs nobody yet.
+    fn take_in_hand(&mut self) -> bool {
+        self.socket.is_some() && !std::mem::replace(&mut self.in_hand, true)
+    }
+
+    fn is_full(&self, frame: &Frame, bound: Bound) -> bool {
         // An empty outbox takes any message: a bound below one message must not mute a client.
         !self.queue.is_empty()
-            && (self.queue.len() >= rules.messages
-                || self.bytes + frame.as_bytes().len() > rules.bytes)
+            && (self.queue.len() >= bound.messages
+                || self.bytes + frame.as_bytes().len() > bound.bytes)
     }
 
     fn append(&mut self, entry: Entry) {
@@ -216,14 +261,6 @@ impl State {
             self.bytes += entry.frame.as_bytes().len();
             self.queue.push_back(entry);
         }
-    }
-
-    fn pushed(&mut self) -> Pushed {
-        if self.in_hand || self.blocked || self.socket.is_none() {
-            return Pushed::Queued;
-        }
-        self.in_hand = true;
-        Pushed::Dirtied
     }
 
     /// Drops the oldest message (with this key) that the socket has nothing of.
@@ -311,15 +348,14 @@ impl State {
         }
     }
 
-    fn condition(&self, bytes: usize) -> Condition {
+    fn condition(&self, bound: Bound) -> Condition {
         if self.broken {
             Condition::Broken
         } else if self.overflowed {
             Condition::Overflowed
         } else if self.blocked {
-            Condition::Blocked {
-                above_half: self.bytes > bytes / 2,
-            }
+            let above_half = self.bytes > bound.bytes / 2 || self.queue.len() > bound.messages / 2;
+            Condition::Blocked { above_half }
         } else {
             Condition::Clear
         }

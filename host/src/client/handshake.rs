@@ -84,11 +84,12 @@ impl Door {
             None => (path, None),
         };
         if !asks_for_websocket(&request) {
-            let plugin = self.plugin(name);
-            if plugin.is_some() && !self.plugins.folder().join(name).is_dir() {
-                return upgrade_required("connect with a WebSocket\n");
-            }
-            return pages::serve(self.plugins.folder(), name, rest, &request).await;
+            return match self.plugin(name) {
+                Some(plugin) if !self.plugins.folder().join(plugin.name()).is_dir() => {
+                    upgrade_required("connect with a WebSocket\n")
+                }
+                _ => pages::serve(self.plugins.folder(), name, rest, &request).await,
+            };
         }
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();

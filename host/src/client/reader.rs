@@ -14,7 +14,6 @@ use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 use crate::limits::READ_BUFFER_BYTES;
 use crate::message::Frame;
-use crate::outbox::Pushed;
 use crate::registry::{Client, Registry};
 
 /// A client's incoming messages.
@@ -117,7 +116,7 @@ impl Read for Wire<'_, '_> {
 impl Write for Wire<'_, '_> {
     /// Takes whole frames: tungstenite writes its buffer of them at once.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.client.outbox().push_control(Frame::encoded(bytes)) == Pushed::Dirtied {
+        if self.client.outbox().push_control(Frame::encoded(bytes)) {
             self.registry.dirty().add(self.client.clone());
         }
         Ok(bytes.len())

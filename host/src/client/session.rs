@@ -143,10 +143,7 @@ impl Conversation<'_> {
                     }
                     condition = self.client.outbox().flush();
                 }
-                Next::Woken => {
-                    let bound = self.registry.limits().outbox_bytes;
-                    condition = self.client.outbox().condition(bound);
-                }
+                Next::Woken => condition = self.client.outbox().condition(),
                 Next::Writable => condition = self.client.outbox().resume(),
                 Next::Pulse => match self.pulse.beat(self.registry.limits()) {
                     Beat::Fine => {}
@@ -215,24 +212,23 @@ impl Conversation<'_> {
         self.client.outbox().take_in_hand();
         self.pulse.heard = true;
         let mut turn = self.plugin.turn();
-        let mut received = Some(first);
+        let mut received = first;
         for _ in 0..MESSAGES_PER_TURN {
-            let Some(message) = received else {
-                return Ok(());
-            };
-            let message = message.map_err(|error| self.unreadable(&error))?;
+            let message = received.map_err(|error| self.unreadable(&error))?;
             self.handle(&mut turn, message).await?;
             if self.client.has_left() {
                 return Err(Ended::Already);
             }
-            received = self.received_already().await;
+            match self.received_already().await {
+                Some(next) => received = next,
+                None => return Ok(()),
+            }
         }
-        // The last one read has not been handled yet.
-        if let Some(message) = received {
-            let message = message.map_err(|error| self.unreadable(&error))?;
-            self.handle(&mut turn, message).await?;
-        }
+        // More has arrived than a turn takes; what was read last is this turn's as well.
+        let message = received.map_err(|error| self.unreadable(&error))?;
+        self.handle(&mut turn, message).await?;
         drop(turn);
+        self.client.outbox().flush();
         tokio::task::yield_now().await;
         Ok(())
     }

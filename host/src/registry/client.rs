@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::id::ClientId;
 use crate::message::Frame;
-use crate::outbox::Outbox;
+use crate::outbox::{Bound, Outbox};
 
 /// A small map that lives exactly as long as its client.
 pub type Info = BTreeMap<String, String>;
@@ -70,10 +70,10 @@ pub struct Departure {
 }
 
 impl Client {
-    pub(super) fn new(id: ClientId) -> Client {
+    pub(super) fn new(id: ClientId, bound: Bound) -> Client {
         Client {
             id,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(bound),
             wake: Notify::new(),
             held: Mutex::default(),
         }
@@ -117,8 +117,7 @@ impl Client {
             1006 => None,
             code => Some(Frame::close(code, &close.reason)),
         };
-        if self.outbox.close(last_message, frame) {
-            self.wake();
-        }
+        self.outbox.close(last_message, frame);
+        self.wake();
     }
 }

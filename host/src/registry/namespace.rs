@@ -4,7 +4,7 @@
 //! a call changes, the next call sees.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ops::Bound;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -17,7 +17,7 @@ use super::{Departure, Registry};
 use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
-use crate::outbox::{OutboxRules, Pushed};
+use crate::outbox::{Bound, Outcome, Pushed};
 use crate::policy::{OverflowPolicy, Policies, UidPolicy};
 
 /// Sent to whoever had a uid that another client took over (policy `kick-old`). Of the
@@ -108,7 +108,12 @@ impl Namespace {
 
     /// A client asks to come in: it can be bound, joined and sent to from here on.
     pub fn arrive(&self) -> Arc<Client> {
-        let client = Arc::new(Client::new(self.registry.next_id()));
+        let limits = &self.registry.limits;
+        let bound = Bound {
+            messages: limits.outbox_messages,
+            bytes: limits.outbox_bytes,
+        };
+        let client = Arc::new(Client::new(self.registry.next_id(), bound));
         self.shard(client.id())
             .write()
             .insert(client.id().counter(), client.clone());
@@ -163,16 +168,16 @@ impl Namespace {
     /// Queues a frame for one client.
     pub fn send_to_client(&self, id: ClientId, frame: Frame) -> Result<(), Refused> {
         let client = self.find(id)?;
-        let rules = self.outbox_rules();
-        let key = (rules.overflow == OverflowPolicy::Conflate).then(|| "client".into());
-        match self.push(&client, frame, key, &rules) {
-            Pushed::Queued | Pushed::Displaced(_) => Ok(()),
-            Pushed::Dirtied => {
-                self.registry.dirty.add(client);
-                Ok(())
-            }
-            Pushed::Dropped | Pushed::Overflowed => Err(Refused::Overloaded(id)),
-            Pushed::Closing => Err(Refused::NotFound(id)),
+        let overflow = self.policies.load().overflow;
+        let key = (overflow == OverflowPolicy::Conflate).then(|| "client".into());
+        let pushed = self.push(&client, frame, key, overflow);
+        if pushed.dirtied {
+            self.registry.dirty.add(client);
+        }
+        match pushed.outcome {
+            Outcome::Queued => Ok(()),
+            Outcome::Dropped | Outcome::Overflowed => Err(Refused::Overloaded(id)),
+            Outcome::Closing => Err(Refused::NotFound(id)),
         }
     }
 
@@ -314,8 +319,8 @@ impl Namespace {
         limit: usize,
     ) -> Result<Page, Refused> {
         let after = match cursor {
-            None => Bound::Unbounded,
-            Some(cursor) => Bound::Excluded(
+            None => Unbounded,
+            Some(cursor) => Excluded(
                 cursor
                     .strip_prefix("after:")
                     .ok_or(Refused::MalformedCursor)?,
@@ -323,7 +328,7 @@ impl Namespace {
         };
         let uids = self.group_uids(group);
         let rest = uids
-            .range::<str, _>((after, Bound::Unbounded))
+            .range::<str, _>((after, Unbounded))
             .map(|uid| uid.to_string());
         Ok(Page::of(rest, limit, |uid| format!("after:{uid}")))
     }
@@ -480,29 +485,22 @@ impl Namespace {
         client: &Client,
         frame: Frame,
         key: Option<Arc<str>>,
-        rules: &OutboxRules,
+        overflow: OverflowPolicy,
     ) -> Pushed {
-        let pushed = client.outbox().push(frame, key, rules);
+        let pushed = client.outbox().push(frame, key, overflow);
         let counters = &self.registry.counters;
-        match pushed {
-            Pushed::Overflowed => {
+        match pushed.outcome {
+            Outcome::Overflowed => {
                 counters.outbox_closed.add_one();
                 client.wake();
             }
-            Pushed::Dropped => counters.outbox_dropped.add_one(),
-            Pushed::Displaced(messages) => counters.outbox_dropped.add(messages as u64),
-            Pushed::Queued | Pushed::Dirtied | Pushed::Closing => {}
+            Outcome::Dropped => counters.outbox_dropped.add_one(),
+            Outcome::Queued | Outcome::Closing => {}
+        }
+        if pushed.displaced > 0 {
+            counters.outbox_dropped.add(pushed.displaced as u64);
         }
         pushed
-    }
-
-    fn outbox_rules(&self) -> OutboxRules {
-        let limits = &self.registry.limits;
-        OutboxRules {
-            messages: limits.outbox_messages,
-            bytes: limits.outbox_bytes,
-            overflow: self.policies.load().overflow,
-        }
     }
 
     fn find(&self, id: ClientId) -> Result<Arc<Client>, Refused> {
@@ -526,7 +524,7 @@ struct Sending<'a> {
     namespace: &'a Namespace,
     delivery: &'a Delivery<'a>,
     excluded: Vec<ClientId>,
-    rules: OutboxRules,
+    overflow: OverflowPolicy,
     key: Option<Arc<str>>,
     dirtied: Dirtied<'a>,
     reach: Reach,
@@ -534,15 +532,15 @@ struct Sending<'a> {
 
 impl<'a> Sending<'a> {
     fn new(namespace: &'a Namespace, delivery: &'a Delivery<'a>) -> Sending<'a> {
-        let rules = namespace.outbox_rules();
-        let conflate = rules.overflow == OverflowPolicy::Conflate;
+        let overflow = namespace.policies.load().overflow;
+        let conflate = overflow == OverflowPolicy::Conflate;
         let mut excluded = delivery.exclude.to_vec();
         excluded.sort_unstable();
         Sending {
             namespace,
             delivery,
             excluded,
-            rules,
+            overflow,
             key: conflate.then(|| delivery.to.conflation_key()),
             dirtied: namespace.registry.dirty.gather(),
             reach: Reach::default(),
@@ -568,17 +566,15 @@ impl<'a> Sending<'a> {
             return;
         }
         let frame = self.delivery.frame.clone();
-        match self
-            .namespace
-            .push(client, frame, self.key.clone(), &self.rules)
-        {
-            Pushed::Queued | Pushed::Displaced(_) => self.reach.clients += 1,
-            Pushed::Dirtied => {
-                self.dirtied.add(client);
-                self.reach.clients += 1;
-            }
-            Pushed::Dropped | Pushed::Overflowed => self.reach.dropped += 1,
-            Pushed::Closing => {}
+        let key = self.key.clone();
+        let pushed = self.namespace.push(client, frame, key, self.overflow);
+        if pushed.dirtied {
+            self.dirtied.add(client);
+        }
+        match pushed.outcome {
+            Outcome::Queued => self.reach.clients += 1,
+            Outcome::Dropped | Outcome::Overflowed => self.reach.dropped += 1,
+            Outcome::Closing => {}
         }
     }
 }
