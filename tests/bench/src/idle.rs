@@ -1,0 +1,110 @@
+//! Idle clients: what of a server stays in memory for each of 10,000 that say nothing.
+//!
+//! The kernel's memory for their sockets is not counted: it is the same for every server.
+
+use std::io::Write as _;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::load::Echo;
+use crate::machine::{self, Resident};
+use crate::server::{Built, Kind, Server};
+use crate::table::{median, table};
+
+const CLIENTS: usize = 10_000;
+
+const SERVERS: [Kind; 3] = [Kind::Bare, Kind::Native, Kind::Plugin];
+
+/// How long a server gets to clear up after the last handshake.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Resident memory of one server.
+struct Measured {
+    without_clients: Resident,
+    idle: Resident,
+    after_an_echo: Resident,
+}
+
+/// Measures each server `rounds` times, and prints the table.
+pub(crate) fn run_idle(built: &Built, rounds: usize) -> Result<()> {
+    let mut measured: [Vec<Measured>; SERVERS.len()] = Default::default();
+    for round in 0..rounds {
+        eprintln!("round {} of {rounds}", round + 1);
+        for (kind, measured) in SERVERS.iter().zip(&mut measured) {
+            measured.push(measure(*kind, built)?);
+        }
+    }
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}\n", machine::describe())?;
+    writeln!(stdout, "{CLIENTS} idle clients, resident bytes for each\n")?;
+    writeln!(stdout, "{}", report(&measured))?;
+    Ok(())
+}
+
+fn measure(kind: Kind, built: &Built) -> Result<Measured> {
+    let server = Server::start(kind, built)?;
+    // The first client brings in code and buffers that all of them share.
+    Echo::connect(server.address, kind.echo_path(), 1, 1)?.once()?;
+    let without_clients = settled(&server)?;
+    let mut clients = Echo::connect(server.address, kind.echo_path(), CLIENTS, 1)?;
+    let idle = settled(&server)?;
+    clients.once()?;
+    let after_an_echo = settled(&server)?;
+    Ok(Measured {
+        without_clients,
+        idle,
+        after_an_echo,
+    })
+}
+
+fn settled(server: &Server) -> Result<Resident> {
+    thread::sleep(SETTLE);
+    server.resident()
+}
+
+fn report(measured: &[Vec<Measured>]) -> String {
+    let rows = SERVERS.iter().zip(measured).map(|(kind, rounds)| {
+        let each = |value: fn(&Measured) -> (u64, u64)| {
+            let bytes = rounds.iter().map(|measured| {
+                let (with, without) = value(measured);
+                per_client(with, without)
+            });
+            format!("{:.0}", median(bytes))
+        };
+        let mib = rounds
+            .iter()
+            .map(|measured| per_mib(measured.without_clients.bytes));
+        [
+            kind.name().to_owned(),
+            each(|m| (m.idle.bytes, m.without_clients.bytes)),
+            each(|m| (m.idle.anonymous_bytes, m.without_clients.anonymous_bytes)),
+            each(|m| (m.after_an_echo.bytes, m.without_clients.bytes)),
+            each(|m| {
+                let without = m.without_clients.anonymous_bytes;
+                (m.after_an_echo.anonymous_bytes, without)
+            }),
+            format!("{:.1}", median(mib)),
+        ]
+    });
+    let head = [
+        "",
+        "idle: RSS",
+        "of it allocated",
+        "after an echo each: RSS",
+        "of it allocated",
+        "without clients, MiB",
+    ];
+    table(head, rows)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "memory has less than 53 bits")]
+fn per_client(with: u64, without: u64) -> f64 {
+    (with as f64 - without as f64) / CLIENTS as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "memory has less than 53 bits")]
+fn per_mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}

@@ -1,0 +1,129 @@
+//! The machine: which processor runs what, and what /proc knows of it.
+//!
+//! Needs Linux.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// The processor that serves, and the one that loads.
+pub(crate) const SERVER_CORE: usize = 0;
+pub(crate) const CLIENT_CORE: usize = 1;
+
+/// Puts this thread, and whatever it starts, on one processor.
+pub(crate) fn pin(core: usize) -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    sched_setaffinity(None, &cores)
+        .with_context(|| format!("cannot run on processor {core}; two are needed"))
+}
+
+/// Lets this process, and whatever it starts, open as many files as the system allows.
+pub(crate) fn raise_file_limit(needed: u64) -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    ensure!(
+        most >= needed,
+        "{needed} open files are needed, and `ulimit -Hn` is {most}"
+    );
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
+}
+
+/// CPU time that a process has used, user and system.
+pub(crate) fn cpu_of(process: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The command's name, in parentheses, may itself have spaces and parentheses.
+    let (_, fields) = stat
+        .rsplit_once(')')
+        .context("/proc/PID/stat has no name")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    // utime and stime: fields 14 and 15 by proc(5), which counts the two before these.
+    let ticks = fields.get(11..13).context("/proc/PID/stat is too short")?;
+    let ticks: Vec<u64> = ticks
+        .iter()
+        .map(|ticks| ticks.parse())
+        .collect::<Result<_, _>>()?;
+    Ok(from_ticks(ticks.iter().sum()))
+}
+
+/// CPU time that everything together has used, on all processors, and what the machine
+/// under this one has kept for others.
+pub(crate) fn cpu_of_all() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let fields: Vec<u64> = stat
+        .lines()
+        .next()
+        .context("/proc/stat is empty")?
+        .split_whitespace()
+        .skip(1)
+        .map(|field| field.parse())
+        .collect::<Result<_, _>>()?;
+    // user, nice, system, (idle, iowait,) irq, softirq, steal
+    let busy = [0, 1, 2, 5, 6, 7].map(|field| fields.get(field).copied().unwrap_or(0));
+    Ok(from_ticks(busy.iter().sum()))
+}
+
+/// Resident memory of a process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resident {
+    /// All of it, code included.
+    pub(crate) bytes: u64,
+    /// What it has allocated.
+    pub(crate) anonymous_bytes: u64,
+}
+
+/// What of a process is in memory.
+pub(crate) fn resident(process: u32) -> Result<Resident> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let bytes = |name: &str| -> Result<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib = kib.with_context(|| format!("/proc/PID/status has no {name}"))?;
+        Ok(kib.trim().parse::<u64>()? << 10)
+    };
+    Ok(Resident {
+        bytes: bytes("VmRSS:")?,
+        anonymous_bytes: bytes("RssAnon:")?,
+    })
+}
+
+/// The machine in a line.
+pub(crate) fn describe() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let models: Vec<&str> = cpus
+        .lines()
+        .filter_map(|line| line.strip_prefix("model name"))
+        .map(|line| line.trim_start_matches([' ', '\t', ':']))
+        .collect();
+    format!(
+        "{} × {}, Linux {}, load {}",
+        models.len(),
+        models.first().unwrap_or(&"unknown processor"),
+        read("/proc/sys/kernel/osrelease").trim(),
+        read("/proc/loadavg").trim(),
+    )
+}
+
+/// The clock of /proc ticks 100 times a second, whatever the kernel's own does.
+fn from_ticks(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_can_be_read() -> Result<()> {
+        let process = std::process::id();
+        assert!(cpu_of(process)? <= cpu_of_all()?);
+        let resident = resident(process)?;
+        assert!(resident.anonymous_bytes > 0 && resident.anonymous_bytes <= resident.bytes);
+        Ok(())
+    }
+}

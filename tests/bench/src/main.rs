@@ -1,0 +1,170 @@
+//! What Jackfield costs: the node under load, beside the bare server that is the floor.
+//!
+//! `cargo xtask bench` builds what this needs and runs it; `docs/benchmarks.md` says what is
+//! measured and what came out.
+
+mod bare;
+mod connection;
+mod crowd;
+mod frame;
+mod idle;
+mod load;
+mod machine;
+mod measure;
+mod run;
+mod server;
+mod table;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::load::{Echo, Load as _};
+use crate::run::Amount;
+use crate::server::Built;
+
+/// What Jackfield costs, measured beside a bare server.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure, and print tables.
+    Run(Run),
+    /// Load an echo of any server, and say how much came back: for a look at it with a profiler.
+    Load(Load),
+    /// The bare server: echo, and a group, with tokio-tungstenite and nothing else.
+    Bare {
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// What to measure.
+    #[arg(value_enum, default_value_t = What::All)]
+    what: What,
+    /// How often each server is measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..1000))]
+    rounds: u16,
+    /// How long, each time.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..600))]
+    seconds: u64,
+    /// The node's binary, with the feature `bench-native`; else the one beside this program.
+    #[arg(long, value_name = "FILE")]
+    node: Option<PathBuf>,
+    /// The folder of echo.wasm and console.wasm; else `plugins` beside this program's folder.
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Load {
+    /// Where the server listens.
+    address: SocketAddr,
+    /// Where it echoes.
+    #[arg(default_value = "/echo")]
+    path: String,
+    #[arg(long, default_value_t = 100)]
+    clients: usize,
+    /// Messages that each client has under way.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    in_flight: u32,
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    /// Echo through a plugin, beside a native handler and the bare server.
+    Echo,
+    /// Deliveries to a group of 1,000.
+    Fanout,
+    /// Memory for each of 10,000 idle clients.
+    Idle,
+    /// All of these.
+    All,
+}
+
+/// Files that a run opens at most, in one process: 10,000 clients, and some.
+const OPEN_FILES: u64 = 10_500;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(run) => measure(&run),
+        Command::Load(load) => load_echo(&load),
+        Command::Bare { listen } => bare::serve(listen),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("jackfield-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(run: &Run) -> Result<()> {
+    machine::raise_file_limit(OPEN_FILES)?;
+    let built = run.built()?;
+    let amount = Amount {
+        rounds: run.rounds.into(),
+        duration: Duration::from_secs(run.seconds),
+    };
+    if matches!(run.what, What::Echo | What::All) {
+        run::run_echo(&built, amount)?;
+    }
+    if matches!(run.what, What::Fanout | What::All) {
+        run::run_fan_out(&built, amount)?;
+    }
+    if matches!(run.what, What::Idle | What::All) {
+        idle::run_idle(&built, amount.rounds)?;
+    }
+    Ok(())
+}
+
+fn load_echo(options: &Load) -> Result<()> {
+    let duration = Duration::from_secs(options.seconds);
+    let mut load = Echo::connect(
+        options.address,
+        &options.path,
+        options.clients,
+        options.in_flight,
+    )?;
+    let answered = load.run(Instant::now() + duration)?;
+    load.finish()?;
+    let rate = answered / options.seconds.max(1);
+    writeln!(
+        std::io::stdout(),
+        "{rate} messages/s, all as they should be"
+    )?;
+    Ok(())
+}
+
+impl Run {
+    fn built(&self) -> Result<Built> {
+        let program = std::env::current_exe()?;
+        let profile = program.parent().context("this program is in no folder")?;
+        let target = profile.parent().context("its folder is in no folder")?;
+        Ok(Built {
+            node: self
+                .node
+                .clone()
+                .unwrap_or_else(|| profile.join("jackfield")),
+            plugins: self
+                .plugins
+                .clone()
+                .unwrap_or_else(|| target.join("plugins")),
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! A server in a process of its own, on a processor of its own, with what it costs.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use crate::bare;
+use crate::load::Group;
+use crate::machine::{self, Resident};
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// tokio-tungstenite and nothing else.
+    Bare,
+    /// The node, with an echo compiled into it.
+    Native,
+    /// The node, with a plugin.
+    Plugin,
+}
+
+/// Where the node's binary and its plugins are.
+#[derive(Clone, Debug)]
+pub(crate) struct Built {
+    /// `jackfield`, built with the feature `bench-native`.
+    pub(crate) node: PathBuf,
+    /// The folder of `echo.wasm` and `console.wasm`.
+    pub(crate) plugins: PathBuf,
+}
+
+/// A server that runs; dropped, it is ended.
+pub(crate) struct Server {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Kind {
+    /// What the tables call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Bare => "bare tokio-tungstenite",
+            Kind::Native => "Jackfield, native handler",
+            Kind::Plugin => "Jackfield, plugin",
+        }
+    }
+
+    /// Where it echoes.
+    pub(crate) fn echo_path(self) -> &'static str {
+        match self {
+            Kind::Bare => bare::ECHO,
+            Kind::Native => "/native",
+            Kind::Plugin => "/echo",
+        }
+    }
+
+    /// How it is told to join a group and to publish, if it can be.
+    pub(crate) fn group(self) -> Option<Group> {
+        match self {
+            Kind::Bare => Some(Group {
+                subscribe: bare::SUBSCRIBE,
+                publish: bare::PUBLISH,
+                before: "",
+                after: "",
+                is_answered: false,
+            }),
+            Kind::Native => None,
+            Kind::Plugin => Some(Group {
+                subscribe: "/console?group=g",
+                publish: "/console",
+                before: r#"{"do":"send-to-group","group":"g","text":""#,
+                after: "\"}",
+                is_answered: true,
+            }),
+        }
+    }
+
+    /// The plugins it serves: each a file's name, and what it is a copy of.
+    fn plugins(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Kind::Bare => &[],
+            Kind::Native => &[("native.wasm", "echo.wasm")],
+            Kind::Plugin => &[("echo.wasm", "echo.wasm"), ("console.wasm", "console.wasm")],
+        }
+    }
+}
+
+impl Server {
+    /// Starts one on its processor, and waits until it listens.
+    pub(crate) fn start(kind: Kind, built: &Built) -> Result<Server> {
+        let folder = tempfile::tempdir()?;
+        for (name, original) in kind.plugins() {
+            let original = built.plugins.join(original);
+            std::fs::copy(&original, folder.path().join(name)).with_context(|| {
+                format!(
+                    "{} is missing: `cargo xtask build-plugins`",
+                    original.display()
+                )
+            })?;
+        }
+        let mut command = command(kind, built, folder.path())?;
+        machine::pin(machine::SERVER_CORE)?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        machine::pin(machine::CLIENT_CORE)?;
+        let mut server = Server {
+            child: child.with_context(|| format!("cannot start {command:?}"))?,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            _folder: folder,
+        };
+        let mut line = String::new();
+        let stdout = server.child.stdout.as_mut().context("it has no stdout")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        let started: Started = serde_json::from_str(&line)
+            .with_context(|| format!("{command:?} said {line:?} and not where it listens"))?;
+        server.address = started.listening.clients;
+        Ok(server)
+    }
+
+    /// CPU time it has used.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        machine::cpu_of(self.child.id())
+    }
+
+    /// What of it is in memory.
+    pub(crate) fn resident(&self) -> Result<Resident> {
+        machine::resident(self.child.id())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(kind: Kind, built: &Built, folder: &Path) -> Result<Command> {
+    if kind == Kind::Bare {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("bare");
+        return Ok(command);
+    }
+    let mut command = Command::new(&built.node);
+    command
+        .args(["node", "--workers", "1", "--listen", "127.0.0.1:0"])
+        .arg("--plugins")
+        .arg(folder)
+        .arg("--cache")
+        .arg(folder.join("cache"))
+        .args(["--log", "warn"])
+        // All of the clients come at once here.
+        .args(["--set", "limits.connects_per_second=0"]);
+    Ok(command)
+}
+
+/// A server's first line.
+#[derive(Deserialize)]
+struct Started {
+    listening: Listening,
+}
+
+#[derive(Deserialize)]
+struct Listening {
+    clients: SocketAddr,
+}
