@@ -1,1 +1,29 @@
-//! x
+//! What the black-box tests share: a node in a process of its own, clients on real sockets,
+//! and components built from source.
+//!
+//! Each test owns its node, its folder and its ports. Nothing here sleeps: presence waits
+//! with a deadline, and absence is shown by what must come after it.
+
+mod client;
+mod command;
+mod components;
+mod console;
+mod counters;
+mod deadline;
+mod folder;
+mod frame;
+mod log;
+mod node;
+mod raw;
+
+pub use client::{Client, End, binary, text};
+pub use command::{Output, run_node_binary};
+pub use components::{binary_path, component};
+pub use console::{Console, count, error_code, query, reach};
+pub use counters::Counters;
+pub use deadline::{DEADLINE, within};
+pub use folder::PluginFolder;
+pub use frame::{Frame, OpCode};
+pub use log::{Log, LogLine};
+pub use node::{Node, NodeBuilder, Stopped};
+pub use raw::{Raw, Response, upgrade_request};

@@ -1,0 +1,54 @@
+//! The binary as a command: run to its end, what it said and how it ended.
+
+use anyhow::Context as _;
+use tokio::process::Command;
+
+use crate::{binary_path, within};
+
+/// What a command has said, and how it has ended.
+#[derive(Debug)]
+pub struct Output {
+    /// Its exit code.
+    pub code: i32,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Everything it wrote.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// Runs `jackfield` with these arguments and environment, to its end.
+pub async fn run_node_binary(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> anyhow::Result<Output> {
+    let mut command = node_command()?;
+    command
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .kill_on_drop(true);
+    let output = within("the command's end", command.output()).await?;
+    Ok(Output {
+        code: output.status.code().context("the command was killed")?,
+        stdout: String::from_utf8(output.stdout)?,
+        stderr: String::from_utf8(output.stderr)?,
+    })
+}
+
+/// The binary, without what is meant for the tests (or for a node that a person runs) in its
+/// environment.
+pub(crate) fn node_command() -> anyhow::Result<Command> {
+    let mut command = Command::new(binary_path()?);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("JACKFIELD_") {
+            command.env_remove(name);
+        }
+    }
+    Ok(command)
+}

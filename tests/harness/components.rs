@@ -1,0 +1,40 @@
+//! Where the node's binary and the components are: `cargo xtask test` builds them and says so
+//! through the environment; without it, where it would have left them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+
+/// The node's binary.
+pub fn binary_path() -> anyhow::Result<PathBuf> {
+    let path = from_environment("JACKFIELD_BIN", "debug/jackfield");
+    ensure!(
+        path.exists(),
+        "{} is missing: run `cargo xtask test`",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// A shipped plugin, or a component that only tests load, by its name.
+pub fn component(name: &str) -> anyhow::Result<PathBuf> {
+    let file = format!("{name}.wasm");
+    let plugins = from_environment("JACKFIELD_PLUGINS", "plugins").join(&file);
+    let guests = from_environment("JACKFIELD_GUESTS", "guests").join(&file);
+    let found = [plugins, guests].into_iter().find(|path| path.exists());
+    found.ok_or_else(|| anyhow::anyhow!("{file} is missing: run `cargo xtask test`"))
+}
+
+/// Compiled components, kept for all tests: the first one to load a component compiles it.
+pub(crate) fn cache() -> PathBuf {
+    target().join("test-cache")
+}
+
+fn from_environment(variable: &str, default: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(|| target().join(default), PathBuf::from)
+}
+
+fn target() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from)
+}

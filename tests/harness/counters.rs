@@ -1,0 +1,27 @@
+//! A node's counters, as its log line `counters` has them.
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use crate::LogLine;
+
+/// What a node has counted.
+#[derive(Clone, Debug)]
+pub struct Counters(Value);
+
+impl Counters {
+    pub(crate) fn is_in(line: &LogLine) -> bool {
+        line.message() == "counters"
+    }
+
+    pub(crate) fn from_line(line: &LogLine) -> Counters {
+        Counters(line.fields().clone())
+    }
+
+    /// One of them, by its name in `host/src/counters.rs`.
+    pub fn get(&self, name: &str) -> anyhow::Result<u64> {
+        self.0[name]
+            .as_u64()
+            .with_context(|| format!("no counter `{name}` in {}", self.0))
+    }
+}

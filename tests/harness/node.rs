@@ -1,0 +1,275 @@
+//! A node, in a process of its own.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::{ExitStatus, Stdio};
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Child;
+
+use crate::command::node_command;
+use crate::components::cache;
+use crate::{Client, Console, Counters, Log, LogLine, PluginFolder, Raw, Response};
+use crate::{upgrade_request, within};
+
+/// A running node. It is killed when it is dropped.
+#[derive(Debug)]
+pub struct Node {
+    process: Child,
+    address: SocketAddr,
+    folder: PluginFolder,
+    log: Log,
+    /// The node may read it again for as long as it runs.
+    _config: NamedTempFile,
+}
+
+/// What a node starts with.
+#[derive(Debug)]
+pub struct NodeBuilder {
+    folder: anyhow::Result<PluginFolder>,
+    config: String,
+}
+
+/// A node that has ended.
+#[derive(Debug)]
+pub struct Stopped {
+    /// How.
+    pub status: ExitStatus,
+    /// What it had counted.
+    pub counters: Counters,
+    /// Everything it had logged.
+    pub log: Log,
+}
+
+impl NodeBuilder {
+    /// A plugin named like its component.
+    pub fn plugin(self, name: &str) -> NodeBuilder {
+        self.plugin_from(name, name)
+    }
+
+    /// The plugin `name`, from the component `source`.
+    pub fn plugin_from(self, name: &str, source: &str) -> NodeBuilder {
+        self.with_folder(|folder| folder.put(name, source))
+    }
+
+    /// The plugin's manifest.
+    pub fn manifest(self, plugin: &str, text: &str) -> NodeBuilder {
+        self.with_folder(|folder| folder.put_manifest(plugin, text))
+    }
+
+    /// The node's configuration file.
+    pub fn config(mut self, text: &str) -> NodeBuilder {
+        self.config.push_str(text);
+        self
+    }
+
+    /// Starts the node and waits until it listens.
+    pub async fn start(self) -> anyhow::Result<Node> {
+        let folder = self.folder?;
+        let mut config = NamedTempFile::with_suffix(".toml")?;
+        config.write_all(self.config.as_bytes())?;
+        let mut command = node_command()?;
+        command.arg("node").arg("--config").arg(config.path());
+        command
+            .arg("--plugins")
+            .arg(folder.path())
+            .arg("--cache")
+            .arg(cache());
+        command.args(["--listen", "127.0.0.1:0", "--log-format", "json"]);
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut process = command.spawn()?;
+        let log = Log::read(process.stderr.take().context("stderr is piped")?);
+        let stdout = process.stdout.take().context("stdout is piped")?;
+        let mut stdout = BufReader::new(stdout).lines();
+        let first = within("the first line on stdout", stdout.next_line()).await?;
+        let Some(first) = first else {
+            log.end().await?;
+            bail!("the node did not start:\n{}", log.tail());
+        };
+        let address = listening(&first).with_context(|| format!("the first line: {first}"))?;
+        Ok(Node {
+            process,
+            address,
+            folder,
+            log,
+            _config: config,
+        })
+    }
+
+    fn with_folder(mut self, work: impl Fn(&PluginFolder) -> anyhow::Result<()>) -> NodeBuilder {
+        self.folder = self
+            .folder
+            .and_then(|folder| work(&folder).map(|()| folder));
+        self
+    }
+}
+
+impl Node {
+    /// A node without plugins and with an empty configuration, to be filled.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder {
+            folder: PluginFolder::new(),
+            config: String::new(),
+        }
+    }
+
+    /// A node that runs one plugin.
+    pub async fn start(plugin: &str) -> anyhow::Result<Node> {
+        Node::builder().plugin(plugin).start().await
+    }
+
+    /// Where its clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its plugins folder.
+    pub fn folder(&self) -> &PluginFolder {
+        &self.folder
+    }
+
+    /// A client at `path`, query and all.
+    pub async fn client(&self, path: &str) -> anyhow::Result<Client> {
+        Client::connect(self.address, path, &[]).await
+    }
+
+    /// A client of the plugin `console`, with this query.
+    pub async fn console(&self, query: &[(&str, &str)]) -> anyhow::Result<Console> {
+        Console::connect(self.address, "/console", query).await
+    }
+
+    /// Several clients of the plugin `console`.
+    pub async fn consoles<const N: usize>(&self) -> anyhow::Result<[Console; N]> {
+        let mut clients = Vec::with_capacity(N);
+        for _ in 0..N {
+            clients.push(self.console(&[]).await?);
+        }
+        clients
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("as many as were asked for"))
+    }
+
+    /// A client of `console` under another name.
+    pub async fn console_named(
+        &self,
+        plugin: &str,
+        query: &[(&str, &str)],
+    ) -> anyhow::Result<Console> {
+        Console::connect(self.address, &format!("/{plugin}"), query).await
+    }
+
+    /// A client of the plugin `console` that hears of every client that has left.
+    pub async fn watcher(&self) -> anyhow::Result<Console> {
+        self.console(&[("group", "watch-close")]).await
+    }
+
+    /// The HTTP answer to a client that is turned away at `path`.
+    pub async fn refusal(&self, path: &str) -> anyhow::Result<Response> {
+        let mut raw = self.raw().await?;
+        raw.write(upgrade_request(path, &[]).as_bytes()).await?;
+        let response = raw.response().await?;
+        anyhow::ensure!(response.status != 101, "{path} was let in");
+        Ok(response)
+    }
+
+    /// A TCP connection that has said nothing yet.
+    pub async fn raw(&self) -> anyhow::Result<Raw> {
+        Raw::connect(self.address).await
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Waits for a line in the log.
+    pub async fn wait_for_log(&self, wanted: impl Fn(&LogLine) -> bool) -> anyhow::Result<LogLine> {
+        self.log.nth(1, wanted).await
+    }
+
+    /// What it has counted so far.
+    pub async fn counters(&self) -> anyhow::Result<Counters> {
+        let before = self.log.so_far(Counters::is_in).len();
+        self.signal(Signal::USR1)?;
+        Ok(Counters::from_line(
+            &self.log.nth(before + 1, Counters::is_in).await?,
+        ))
+    }
+
+    /// Asks until a counter has reached `value`; it must not pass it.
+    pub async fn wait_for_counter(&self, name: &str, value: u64) -> anyhow::Result<()> {
+        let reached = async {
+            while self.counters().await?.get(name)? < value {}
+            anyhow::Ok(())
+        };
+        within(&format!("the counter {name} to reach {value}"), reached).await?;
+        let now = self.counters().await?.get(name)?;
+        anyhow::ensure!(now == value, "the counter {name} is {now}, not {value}");
+        Ok(())
+    }
+
+    /// Resident memory of its process.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid()?.as_raw_nonzero()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line
+            .and_then(|line| line.trim().strip_suffix(" kB"))
+            .context("no VmRSS")?;
+        Ok(kib.parse::<u64>()? * 1024)
+    }
+
+    /// Sends its process a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        Ok(kill_process(self.pid()?, signal)?)
+    }
+
+    /// Ends it as an operator would, and waits for the end.
+    pub async fn stop(self) -> anyhow::Result<Stopped> {
+        self.signal(Signal::TERM)?;
+        self.wait().await
+    }
+
+    /// Waits for its end.
+    pub async fn wait(mut self) -> anyhow::Result<Stopped> {
+        let status = within("the node's end", self.process.wait()).await?;
+        self.log.end().await?;
+        let lines = self.log.so_far(Counters::is_in);
+        let last = lines
+            .last()
+            .context("the node logged no counters at its end")?;
+        let counters = Counters::from_line(last);
+        Ok(Stopped {
+            status,
+            counters,
+            log: self.log.clone(),
+        })
+    }
+
+    fn pid(&self) -> anyhow::Result<Pid> {
+        let id = self.process.id().context("the node has ended")?;
+        Pid::from_raw(i32::try_from(id)?).context("a process has a number")
+    }
+}
+
+impl Drop for Node {
+    /// A failed test shows what its node had to say; a passed one's output is not seen.
+    fn drop(&mut self) {
+        eprintln!("the node's log:\n{}", self.log.tail());
+    }
+}
+
+fn listening(line: &str) -> anyhow::Result<SocketAddr> {
+    let line: Value = serde_json::from_str(line)?;
+    Ok(line["listening"]["clients"]
+        .as_str()
+        .context("no listening.clients")?
+        .parse()?)
+}
