@@ -47,14 +47,26 @@ pub async fn serve(
         registry,
         admission,
     });
+    let mut out_of_files = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = closed.wait_for(|closed| *closed) => return,
         };
         match accepted {
-            Ok((socket, _)) => door.clone().welcome(socket, &handshakes),
-            Err(error) => after_failed_accept(&error).await,
+            Ok((socket, _)) => {
+                out_of_files = false;
+                door.clone().welcome(socket, &handshakes);
+            }
+            // A client that has gone already is none of our business.
+            Err(error) if is_the_client_s(&error) => {}
+            Err(error) => {
+                door.registry.counters().accepts_failed.add_one();
+                if !std::mem::replace(&mut out_of_files, true) {
+                    tracing::error!(%error, "clients cannot be accepted; is `ulimit -n` high enough?");
+                }
+                tokio::time::sleep(REST).await;
+            }
         }
     }
 }
@@ -76,14 +88,9 @@ impl Door {
 /// fail at once, in a loop.
 const REST: Duration = Duration::from_millis(100);
 
-async fn after_failed_accept(error: &io::Error) {
-    // A client that has gone already is none of our business.
-    if matches!(
+fn is_the_client_s(error: &io::Error) -> bool {
+    matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-    ) {
-        return;
-    }
-    tracing::error!(%error, "clients cannot be accepted; is `ulimit -n` high enough?");
-    tokio::time::sleep(REST).await;
+    )
 }

@@ -82,11 +82,16 @@ pub enum ConfigError {
         error: std::io::Error,
     },
     /// A value is not what it must be, or is unknown.
-    #[error("the configuration is wrong: {0}")]
+    #[error("the configuration is wrong: {}", .0.to_string().replace("\"default.", "\""))]
     Value(Box<figment::Error>),
     /// A limit can't be kept.
-    #[error("the configuration is wrong: [plugin]: {0}")]
-    Limit(String),
+    #[error("the configuration is wrong: [{section}]: {error}")]
+    Limit {
+        /// Where it stands.
+        section: &'static str,
+        /// What is wrong with it.
+        error: String,
+    },
 }
 
 impl Layers {
@@ -120,7 +125,9 @@ impl Layers {
             .0
             .extract()
             .map_err(|e| ConfigError::Value(Box::new(e)))?;
-        config.plugin.check().map_err(ConfigError::Limit)?;
+        let wrong = |section| move |error| ConfigError::Limit { section, error };
+        config.limits.check().map_err(wrong("limits"))?;
+        config.plugin.check().map_err(wrong("plugin"))?;
         Ok(config)
     }
 
@@ -139,7 +146,7 @@ impl Layers {
         };
         match &metadata.source {
             Some(Source::File(path)) => format!("file {}", path.display()),
-            Some(Source::Custom(flag)) => flag.clone(),
+            None if metadata.name.starts_with("flag ") => metadata.name.to_string(),
             _ if metadata.name.contains("environment") => {
                 let name = key.to_uppercase().replace('.', "__");
                 format!("environment {ENVIRONMENT_PREFIX}{name}")
@@ -161,7 +168,7 @@ impl figment::Provider for Flag {
             true => format!("flag --set {}", self.key),
             false => format!("flag --{}", self.key.replace('_', "-")),
         };
-        figment::Metadata::named("command line").source(Source::Custom(flag))
+        figment::Metadata::named(flag)
     }
 
     fn data(&self) -> Result<figment::value::Map<Profile, Dict>, figment::Error> {

@@ -28,7 +28,7 @@ macro_rules! counters {
 counters! {
     /// Clients let in.
     clients_accepted,
-    /// Clients that have left, their `on-close` done.
+    /// Clients that have left, their `on-close` done or counted as lost.
     clients_left,
     /// Handshakes that a plugin refused.
     handshakes_refused,
@@ -36,6 +36,8 @@ counters! {
     handshakes_timed_out,
     /// Connections and handshakes beyond a limit of the node.
     handshakes_limited,
+    /// Attempts to accept a client that the system refused (no open files left).
+    accepts_failed,
     /// Messages handed to a plugin.
     messages_in,
     /// Messages beyond `message_bytes`.
@@ -50,7 +52,8 @@ counters! {
     outbox_dropped,
     /// Clients closed because of a full outbox.
     outbox_closed,
-    /// Clients cut because they did not take their last messages in time.
+    /// Clients cut after `close_timeout`: they did not take their last messages, or did not
+    /// answer the close.
     close_timed_out,
     /// Events lost to a trap: the guest panicked.
     traps_panic,

@@ -15,7 +15,8 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Messages a second from one client, a second's worth at once; 0: off. Beyond: close 1008.
     pub messages_per_second: u32,
-    /// Bytes waiting for one client. Beyond: the plugin's `overflow` policy.
+    /// Bytes waiting for one client. Beyond: the plugin's `overflow` policy. A message that is
+    /// larger by itself: `limit-exceeded`.
     pub outbox_bytes: usize,
     /// Messages waiting for one client. Beyond: the plugin's `overflow` policy.
     pub outbox_messages: usize,
@@ -124,6 +125,33 @@ impl Default for PluginLimits {
     }
 }
 
+impl Limits {
+    /// Says what of these can't be kept.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, value) in [
+            ("message_bytes", self.message_bytes),
+            ("outbox_bytes", self.outbox_bytes),
+            ("outbox_messages", self.outbox_messages),
+            ("handshakes", self.handshakes),
+            ("clients", self.clients),
+        ] {
+            if value == 0 || value > u32::MAX as usize {
+                return Err(format!("{name} is {value}, but must be 1 to {}", u32::MAX));
+            }
+        }
+        for (name, value) in [
+            ("handshake_timeout", self.handshake_timeout),
+            ("ping_every", self.ping_every),
+            ("ping_timeout", self.ping_timeout),
+        ] {
+            if value.is_zero() {
+                return Err(format!("{name} is 0, but must be some time"));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl PluginLimits {
     /// Says what of these can't be kept.
     pub fn check(&self) -> Result<(), String> {
@@ -131,6 +159,12 @@ impl PluginLimits {
         if instances == 0 || instances > TOTAL_INSTANCES as usize {
             return Err(format!(
                 "instances is {instances}, but must be 1 to {TOTAL_INSTANCES}"
+            ));
+        }
+        if self.wait_timeout < self.event_timeout {
+            let (event, wait) = (self.event_timeout, self.wait_timeout);
+            return Err(format!(
+                "event_timeout is {event:?}, but an event may take {wait:?} in all (wait_timeout)"
             ));
         }
         if self.memory_bytes > MEMORY_BYTES_MAX {
@@ -150,6 +184,10 @@ pub const READ_BUFFER_BYTES: usize = 2 << 10;
 
 /// Messages of one client that are handled before others get their turn.
 pub const MESSAGES_PER_TURN: usize = 64;
+
+/// Uids, groups or excluded clients that one call may name. Beyond: `limit-exceeded`. A call is
+/// not interrupted, so what it may ask for at once has a bound.
+pub const TARGETS_A_SEND: usize = 1_000;
 
 /// Items of a page, at most. Beyond: `invalid-argument`.
 pub const PAGE_ITEMS: usize = 1_000;

@@ -1,7 +1,7 @@
 //! The `jackfield` command: configure, build, say what listens, wait, drain with a deadline.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -11,7 +11,7 @@ use jackfield::counters::Counters;
 use jackfield::node::Node;
 use jackfield::plugin;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 /// A WebSocket node host whose business logic is a hot-swappable WebAssembly component.
 #[derive(Parser)]
@@ -30,6 +30,9 @@ enum Command {
         /// Components; a NAME.toml beside NAME.wasm is checked with it.
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// The node's configuration, whose [plugin] section gives the limits.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
 }
 
@@ -69,7 +72,7 @@ struct NodeFlags {
 fn main() -> ExitCode {
     let run = match Cli::parse().command {
         Command::Node(flags) => node(flags),
-        Command::Check { files } => check(&files),
+        Command::Check { files, config } => check(&files, config.as_deref()),
     };
     run.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "jackfield: {error:#}");
@@ -101,7 +104,7 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         "{}\n",
         serde_json::json!({ "listening": { "clients": clients } })
     ))?;
-    tracing::info!(%clients, "serving");
+    tracing::info!(%clients, node = %node.incarnation(), "serving");
     let counters = node.counters().clone();
     signals.wait_for_end(&counters).await;
     tracing::info!("draining; a second signal ends at once");
@@ -114,8 +117,8 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn check(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
-    let config = Layers::new(Vec::new(), None)?.read()?;
+async fn check(files: &[PathBuf], config: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let config = Layers::new(Vec::new(), config)?.read()?;
     let cache = Some(&*config.cache).filter(|path| !path.as_os_str().is_empty());
     let mut code = ExitCode::SUCCESS;
     for file in files {
@@ -163,10 +166,11 @@ impl NodeFlags {
     }
 }
 
-/// SIGTERM and ctrl-c end the node; SIGUSR1 logs the counters.
+/// SIGTERM, ctrl-c and the end of the terminal end the node; SIGUSR1 logs the counters.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
     report: Signal,
 }
 
@@ -175,6 +179,7 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
             report: signal(SignalKind::user_defined1())?,
         })
     }
@@ -184,17 +189,23 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => return,
                 _ = self.report.recv() => counters.log(),
             }
         }
     }
 }
 
+/// Lines that wait for whoever reads stderr; a line of a guest has 8 KiB at most.
+const LOG_LINES: usize = 8192;
+
 fn start_log(config: &Config) -> anyhow::Result<WorkerGuard> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
         .with_context(|| format!("log = {:?} is no log filter", config.log))?;
     // A log that nobody reads must not stop the node: lines beyond its buffer are dropped.
-    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LOG_LINES)
+        .finish(std::io::stderr());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer);

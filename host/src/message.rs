@@ -3,7 +3,7 @@
 //! A message is encoded once, however many clients it is for; its frame is shared by all of
 //! their outboxes. Frames of RFC 6455, section 5.2, unmasked as a server's are.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 /// One message; it stays text or binary from end to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,21 +67,27 @@ impl Frame {
         reason = "each cast stands behind its bound"
     )]
     fn encode(opcode: u8, payload: &[u8]) -> Frame {
-        let mut frame = BytesMut::with_capacity(10 + payload.len());
-        frame.put_u8(FINAL | opcode);
+        // Exactly as large as it gets: `Bytes` then takes it over as it is.
+        let length_bytes = match payload.len() {
+            0..=125 => 1,
+            126..=0xffff => 3,
+            _ => 9,
+        };
+        let mut frame = Vec::with_capacity(1 + length_bytes + payload.len());
+        frame.push(FINAL | opcode);
         match payload.len() {
-            len @ 0..=125 => frame.put_u8(len as u8),
+            len @ 0..=125 => frame.push(len as u8),
             len @ 126..=0xffff => {
-                frame.put_u8(126);
+                frame.push(126);
                 frame.put_u16(len as u16);
             }
             len => {
-                frame.put_u8(127);
+                frame.push(127);
                 frame.put_u64(len as u64);
             }
         }
         frame.extend_from_slice(payload);
-        Frame(frame.freeze())
+        Frame(frame.into())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::{TcpListener, TcpSocket};
@@ -30,10 +31,12 @@ use crate::registry::Registry;
 /// ```
 pub struct Node {
     address: SocketAddr,
+    incarnation: Incarnation,
     plugins: Arc<Plugins>,
     counters: Arc<Counters>,
     close: watch::Sender<bool>,
     serving: JoinHandle<()>,
+    drain_timeout: Duration,
 }
 
 impl Node {
@@ -46,9 +49,10 @@ impl Node {
             )
         })?;
         let address = listener.local_addr()?;
+        let incarnation = Incarnation::draw()?;
         let counters = Arc::<Counters>::default();
         let registry = Registry::new(
-            Incarnation::draw()?,
+            incarnation,
             config.limits.clone(),
             counters.clone(),
             tokio::runtime::Handle::current().metrics().num_workers(),
@@ -60,16 +64,23 @@ impl Node {
         let serving = tokio::spawn(client::serve(listener, plugins.clone(), registry, closed));
         Ok(Node {
             address,
+            incarnation,
             plugins,
             counters,
             close,
             serving,
+            drain_timeout: config.limits.drain_timeout,
         })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// This run of it.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
     }
 
     /// What happened so far.
@@ -87,7 +98,10 @@ impl Node {
     pub async fn drain(self) {
         let _ = self.close.send(true);
         let _ = self.serving.await;
-        self.plugins.drain().await;
+        let drained = tokio::time::timeout(self.drain_timeout, self.plugins.drain());
+        if drained.await.is_err() {
+            tracing::warn!("the node was not drained within drain_timeout");
+        }
     }
 }
 

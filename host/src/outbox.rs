@@ -106,7 +106,7 @@ const GATHER_BELOW_BYTES: usize = 16 << 10;
 const GATHER_BYTES: usize = 64 << 10;
 
 /// An emptied queue that has grown beyond this gives its memory back.
-const KEPT_ENTRIES: usize = 64;
+const KEPT_ENTRIES: usize = 16;
 
 thread_local! {
     static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -200,6 +200,13 @@ impl Outbox {
     pub fn resume(&self) -> Condition {
         self.state.lock().blocked = false;
         self.flush()
+    }
+
+    /// Whether its client's turn should end before its next message: it must be closed, or
+    /// more waits than should while it has not been asked to read.
+    pub fn wants_attention(&self) -> bool {
+        let state = self.state.lock();
+        state.broken || state.overflowed || state.above_half(self.bound)
     }
 
     /// How it stands.
@@ -348,14 +355,19 @@ impl State {
         }
     }
 
+    fn above_half(&self, bound: Bound) -> bool {
+        self.bytes > bound.bytes / 2 || self.queue.len() > bound.messages / 2
+    }
+
     fn condition(&self, bound: Bound) -> Condition {
         if self.broken {
             Condition::Broken
         } else if self.overflowed {
             Condition::Overflowed
         } else if self.blocked {
-            let above_half = self.bytes > bound.bytes / 2 || self.queue.len() > bound.messages / 2;
-            Condition::Blocked { above_half }
+            Condition::Blocked {
+                above_half: self.above_half(bound),
+            }
         } else {
             Condition::Clear
         }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 use self::contract::types;
 use self::generation::{Generation, Lease, NoInstance};
@@ -42,6 +43,7 @@ pub struct Plugin {
     draining: AtomicBool,
     sessions: AtomicUsize,
     session_ended: Notify,
+    retiring: TaskTracker,
 }
 
 /// A client that asks to come in, as its HTTP request said it.
@@ -90,16 +92,18 @@ pub enum Failure {
 impl Failure {
     /// How a client is closed for it; none: it stays.
     pub fn close(self) -> Option<Close> {
-        let (code, reason) = match self {
+        let (code, reason, by) = match self {
             Failure::Trapped(TrapPolicy::Keep) => return None,
-            Failure::Trapped(TrapPolicy::Close) => (1011, "the server failed at this message"),
-            Failure::Overloaded => (1013, "too busy, try again later"),
-            Failure::Absent => (1001, "the service has ended"),
+            Failure::Trapped(TrapPolicy::Close) => {
+                (1011, "the server failed at this message", Closer::Plugin)
+            }
+            Failure::Overloaded => (1013, "too busy, try again later", Closer::Node),
+            Failure::Absent => (1001, "the service has ended", Closer::Node),
         };
         Some(Close {
             code,
             reason: reason.to_owned(),
-            by: Closer::Plugin,
+            by,
         })
     }
 }
@@ -111,10 +115,11 @@ pub struct Session(Arc<Plugin>);
 pub struct Turn<'a> {
     plugin: &'a Plugin,
     lease: Option<Lease>,
+    events: u64,
 }
 
 impl Plugin {
-    fn new(name: &str, registry: &Arc<Registry>) -> Plugin {
+    fn new(name: &str, registry: &Arc<Registry>, retiring: &TaskTracker) -> Plugin {
         Plugin {
             name: name.into(),
             namespace: Arc::new(Namespace::new(registry.clone())),
@@ -123,6 +128,7 @@ impl Plugin {
             draining: AtomicBool::new(false),
             sessions: AtomicUsize::new(0),
             session_ended: Notify::new(),
+            retiring: retiring.clone(),
         }
     }
 
@@ -191,21 +197,14 @@ impl Plugin {
     pub async fn on_close(&self, client: ClientId, departure: &Departure) {
         let registry = self.namespace.registry();
         let patience = registry.limits().drain_timeout;
-        let told = async {
-            loop {
-                match self.lease().await {
-                    Ok(lease) => return tell_on_close(lease, client, departure).await,
-                    Err(Failure::Absent) => return Err(Failure::Absent),
-                    Err(_) => {}
-                }
-            }
+        let why = match tokio::time::timeout(patience, self.lease_patiently()).await {
+            Ok(Some(lease)) => return tell_on_close(lease, client, departure).await,
+            Ok(None) => "the plugin has no generation",
+            Err(_) => "no instance was to be had within drain_timeout",
         };
-        if let Ok(Ok(()) | Err(Failure::Trapped(_))) = tokio::time::timeout(patience, told).await {
-            return;
-        }
         registry.counters().on_close_lost.add_one();
         let plugin = &*self.name;
-        tracing::error!(plugin, %client, "on-close is lost: no instance within drain_timeout");
+        tracing::error!(plugin, %client, "an on-close is lost: {why}");
     }
 
     /// Begins a client's turn.
@@ -213,61 +212,85 @@ impl Plugin {
         Turn {
             plugin: self,
             lease: None,
+            events: 0,
         }
     }
 
     /// Lets `generation` take over.
     fn swap(&self, generation: Arc<Generation>) {
         self.namespace.set_policies(generation.policies);
+        let former = self.slot.swap(Some(generation));
         self.draining.store(false, Ordering::Relaxed);
-        if let Some(former) = self.slot.swap(Some(generation)) {
-            tokio::spawn(former.retire());
+        if let Some(former) = former {
+            self.retiring.spawn(former.retire());
         }
     }
 
-    /// Closes all clients, waits until they have gone, and frees the generation; unless
-    /// another one takes over meanwhile.
-    async fn drain(&self, code: u16, reason: &str, timeout: Duration) {
-        let Some(generation) = self.slot.load_full() else {
-            return;
-        };
+    /// No clients come in from here on; what `drain` needs to go on.
+    fn close_door(&self) -> Option<Arc<Generation>> {
         self.draining.store(true, Ordering::Relaxed);
+        self.slot.load_full()
+    }
+
+    /// Closes all clients of `generation`, waits until they have gone, and frees it; unless
+    /// another one takes over meanwhile.
+    async fn drain(&self, generation: Arc<Generation>, code: u16, reason: &str) {
         let close = Close {
             code,
             reason: reason.to_owned(),
             by: Closer::Node,
         };
-        let ending = Ending {
-            close,
-            last_message: None,
-        };
-        let gone = async {
-            loop {
-                for clients in self.namespace.clients().chunks(DRAIN_BATCH) {
-                    for client in clients {
-                        self.namespace.end(client, &ending);
-                    }
-                    tokio::task::yield_now().await;
-                }
-                // Ended sessions wake the wait; a client that came in through the closing
-                // door is found by the next round.
-                if self.sessions.load(Ordering::Relaxed) == 0 {
-                    return;
-                }
-                let _ = tokio::time::timeout(DRAIN_ROUND, self.session_ended.notified()).await;
-            }
-        };
+        let ending = Ending::new(close, None);
+        let timeout = self.namespace.registry().limits().drain_timeout;
+        let gone = self.empty(&generation, &ending);
         if tokio::time::timeout(timeout, gone).await.is_err() {
             let (plugin, left) = (&*self.name, self.sessions.load(Ordering::Relaxed));
             tracing::warn!(plugin, left, "clients did not leave within drain_timeout");
         }
         let current = Some(generation.clone());
-        let held = self.slot.compare_and_swap(&current, None);
-        if held
-            .as_ref()
-            .is_some_and(|held| Arc::ptr_eq(held, &generation))
-        {
+        self.slot.compare_and_swap(&current, None);
+        if !self.runs(&generation) && !generation.is_retired() {
             generation.retire().await;
+        }
+    }
+
+    async fn empty(&self, generation: &Arc<Generation>, ending: &Ending) {
+        while self.runs(generation) {
+            for clients in self.namespace.clients().chunks(DRAIN_BATCH) {
+                for client in clients {
+                    self.namespace.end(client, ending);
+                }
+                tokio::task::yield_now().await;
+            }
+            // Ended sessions wake the wait; a client that came in through the closing door is
+            // found by the next round.
+            if self.sessions.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            let _ = tokio::time::timeout(DRAIN_ROUND, self.session_ended.notified()).await;
+        }
+    }
+
+    fn runs(&self, generation: &Arc<Generation>) -> bool {
+        let now = self.slot.load();
+        now.as_ref().is_some_and(|now| Arc::ptr_eq(now, generation))
+    }
+
+    /// Frees the instances that were not needed of late.
+    async fn trim(&self) {
+        if let Some(generation) = self.slot.load_full() {
+            generation.trim().await;
+        }
+    }
+
+    /// An instance, however long it takes; none when there is no generation.
+    async fn lease_patiently(&self) -> Option<Lease> {
+        loop {
+            match self.lease().await {
+                Ok(lease) => return Some(lease),
+                Err(Failure::Absent) => return None,
+                Err(_) => tokio::time::sleep(LEASE_RETRY).await,
+            }
         }
     }
 
@@ -317,6 +340,9 @@ impl Plugin {
     }
 }
 
+/// How often an `on-close` asks again for an instance.
+const LEASE_RETRY: Duration = Duration::from_millis(50);
+
 /// Clients closed before others get their turn.
 const DRAIN_BATCH: usize = 256;
 
@@ -336,15 +362,9 @@ impl Turn<'_> {
             let _ = self.plugin.namespace.send_to_client(client, frame);
             return Ok(());
         }
-        let current = self.plugin.slot.load();
-        let is_current = |lease: &Lease| {
-            current
-                .as_ref()
-                .is_some_and(|now| Arc::ptr_eq(now, lease.generation()))
-                && lease.is_usable()
-        };
+        self.events += 1;
+        let is_current = |lease: &Lease| lease.is_usable() && self.plugin.runs(lease.generation());
         if !self.lease.as_ref().is_some_and(is_current) {
-            drop(current);
             self.lease = None;
             self.lease = Some(self.plugin.lease().await?);
         }
@@ -355,6 +375,13 @@ impl Turn<'_> {
             Ok(()) => Ok(()),
             Err(trapped) => Err(failed(lease, "on-message", client, &trapped)),
         }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let counters = self.plugin.namespace.registry().counters();
+        counters.messages_in.add(self.events);
     }
 }
 
@@ -372,11 +399,7 @@ fn pairs(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
         .collect()
 }
 
-async fn tell_on_close(
-    mut lease: Lease,
-    client: ClientId,
-    departure: &Departure,
-) -> Result<(), Failure> {
+async fn tell_on_close(mut lease: Lease, client: ClientId, departure: &Departure) {
     let groups: Vec<_> = departure.groups.iter().map(|group| &**group).collect();
     let info: Vec<_> = departure
         .info
@@ -391,9 +414,8 @@ async fn tell_on_close(
         groups: &groups,
         info: &info,
     };
-    match lease.on_close(client, told).await {
-        Ok(()) => Ok(()),
-        Err(trapped) => Err(failed(&lease, "on-close", client, &trapped)),
+    if let Err(trapped) = lease.on_close(client, told).await {
+        failed(&lease, "on-close", client, &trapped);
     }
 }
 

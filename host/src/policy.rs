@@ -4,13 +4,14 @@ use serde::Deserialize;
 
 /// `[policies]` of a plugin's manifest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, deny_unknown_fields)]
 pub struct Policies {
     /// When a uid is bound that another client has.
     pub uid: UidPolicy,
     /// When a client's outbox is full.
     pub overflow: OverflowPolicy,
     /// When an event of a client traps.
+    #[serde(alias = "on-trap")]
     pub on_trap: TrapPolicy,
 }
 

@@ -14,9 +14,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use client::{Client, Close, Closer, Departure, Info};
+pub use client::{Client, Close, Closer, Departure, Ending, Info};
 pub use dirty::{DirtyList, DirtyLists};
-pub use namespace::{Ending, Namespace, Page, Refused};
+pub use namespace::{Namespace, Page, Refused};
 
 use crate::counters::Counters;
 use crate::id::{ClientId, Incarnation};
@@ -73,7 +73,7 @@ impl Registry {
 
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "the random part is 24 bits"
+        reason = "the random part is 25 bits"
     )]
     fn next_id(&self) -> ClientId {
         let counter = self.next.fetch_add(1, Ordering::Relaxed);

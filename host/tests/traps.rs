@@ -102,6 +102,7 @@ async fn console(folder: &Path) -> (Arc<Plugin>, Arc<Counters>) {
     let registry = Registry::new(incarnation, Limits::default(), counters.clone(), 1);
     let limits = PluginLimits {
         event_timeout: Duration::from_secs(30),
+        wait_timeout: Duration::from_secs(60),
         ..PluginLimits::default()
     };
     let plugins = Plugins::open(folder, None, limits, registry)

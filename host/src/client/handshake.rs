@@ -9,12 +9,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use hyper::body::Incoming;
-use hyper::header::{
-    HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
-};
+use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -28,10 +27,10 @@ use tungstenite::handshake::server::create_response;
 
 use super::Door;
 use super::admission::{Full, Place};
-use super::pages::{self, Body, text};
+use super::pages::{self, Body, text, upgrade_required};
 use super::reader::Reader;
 use super::session::Session;
-use crate::plugin::{Answer, Failure, Handshake, Plugin};
+use crate::plugin::{self, Answer, Failure, Handshake, Plugin};
 use crate::registry::{Client, Close, Closer};
 
 /// Bytes of a request's head. Beyond: 431. Cookies and tokens are large at times.
@@ -55,12 +54,22 @@ pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream) {
     });
     let timeout = door.registry.limits().handshake_timeout;
     let counters = door.registry.counters().clone();
-    let service = service_fn(move |request| {
-        let door = door.clone();
-        async move { Ok::<_, Infallible>(door.answer(request, address).await) }
+    let answered = Arc::new(AtomicBool::new(false));
+    let service = service_fn(|request| {
+        let (door, answered) = (door.clone(), answered.clone());
+        async move {
+            let mut response = door.answer(request, address).await;
+            answered.store(true, Ordering::Relaxed);
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                // By hand, since hyper's own switch says it beside `Connection: Upgrade` too,
+                // which many clients do not understand.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
-        .keep_alive(false)
         .max_buf_size(HEAD_BYTES)
         .header_read_timeout(None)
         .serve_connection(io, service)
@@ -70,7 +79,10 @@ pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream) {
         Ok(Err(error)) => tracing::debug!(%address, %error, "a handshake broke off"),
         Err(_) => {
             counters.handshakes_timed_out.add_one();
-            let _ = write.try_write(TIMED_OUT);
+            // Into the middle of another answer it must not fall.
+            if !answered.load(Ordering::Relaxed) {
+                let _ = write.try_write(TIMED_OUT);
+            }
         }
     }
 }
@@ -85,10 +97,10 @@ impl Door {
         };
         if !asks_for_websocket(&request) {
             return match self.plugin(name) {
-                Some(plugin) if !self.plugins.folder().join(plugin.name()).is_dir() => {
-                    upgrade_required("connect with a WebSocket\n")
+                Some(plugin) => {
+                    pages::serve(self.plugins.folder(), plugin.name(), name, rest, &request).await
                 }
-                _ => pages::serve(self.plugins.folder(), name, rest, &request).await,
+                None => text(StatusCode::NOT_FOUND, "no such plugin\n"),
             };
         }
         let upgrade = hyper::upgrade::on(&mut request);
@@ -164,19 +176,13 @@ impl Door {
 
     /// The client has been accepted: from here on it is owed an `on-close`.
     fn let_in(&self, arriving: Arriving, place: Place, upgrade: OnUpgrade) {
-        let (plugin, client) = arriving.arrived();
-        let stay = plugin.session();
-        let session = Session {
-            plugin,
-            client,
-            stay,
-            place,
-        };
+        let (plugin, client, stay) = arriving.arrived();
+        let session = Session::new(plugin, client, stay, place);
         let message_bytes = self.registry.limits().message_bytes;
         tokio::spawn(async move {
             match upgraded(upgrade).await {
                 Some((stream, read_already)) => {
-                    session.client.outbox().attach(stream.write);
+                    session.client().outbox().attach(stream.write);
                     let reader = Reader::new(stream.read, &read_already, message_bytes);
                     // A task of its own: this one's memory holds what an upgrade needs.
                     tokio::spawn(session.run(reader));
@@ -192,32 +198,33 @@ async fn upgraded(upgrade: OnUpgrade) -> Option<(Stream, bytes::Bytes)> {
     Some((parts.io.into_inner(), parts.read_buf))
 }
 
-/// A client in the registry that has not been accepted: dropped, it is gone.
+/// A client in the registry that has not been accepted: dropped, it is gone. It has its stay
+/// already: a drain waits for handshakes too.
 struct Arriving {
     plugin: Arc<Plugin>,
     client: Arc<Client>,
-    is_accepted: bool,
+    stay: Option<plugin::Session>,
 }
 
 impl Arriving {
     fn new(plugin: Arc<Plugin>) -> Arriving {
+        let stay = Some(plugin.session());
         let client = plugin.namespace().arrive();
         Arriving {
             plugin,
             client,
-            is_accepted: false,
+            stay,
         }
     }
 
-    fn arrived(mut self) -> (Arc<Plugin>, Arc<Client>) {
-        self.is_accepted = true;
-        (self.plugin.clone(), self.client.clone())
+    fn arrived(mut self) -> (Arc<Plugin>, Arc<Client>, Option<plugin::Session>) {
+        (self.plugin.clone(), self.client.clone(), self.stay.take())
     }
 }
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        if !self.is_accepted {
+        if self.stay.is_some() {
             let close = Close {
                 code: 1006,
                 reason: String::new(),
@@ -251,14 +258,6 @@ fn accept_response(parts: &Parts) -> Result<Response<Body>, Box<Response<Body>>>
             format!("{error}\n"),
         ))),
     }
-}
-
-fn upgrade_required(reason: &str) -> Response<Body> {
-    let mut response = text(StatusCode::UPGRADE_REQUIRED, reason);
-    let headers = response.headers_mut();
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    response
 }
 
 fn busy(status: StatusCode, reason: &str) -> Response<Body> {

@@ -20,6 +20,16 @@ use crate::registry::{Client, Registry};
 pub(super) struct Reader {
     context: WebSocketContext,
     socket: OwnedReadHalf,
+    heard: bool,
+}
+
+/// How a client took its close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goodbye {
+    /// It answered, or it has gone.
+    Said,
+    /// What it sends can't be made sense of any more.
+    Unreadable,
 }
 
 impl Reader {
@@ -35,7 +45,11 @@ impl Reader {
                 WebSocketContext::from_partially_read(bytes.to_vec(), Role::Server, Some(config))
             }
         };
-        Reader { context, socket }
+        Reader {
+            context,
+            socket,
+            heard: false,
+        }
     }
 
     /// The next message, when it is all there.
@@ -47,6 +61,7 @@ impl Reader {
     ) -> Poll<tungstenite::Result<tungstenite::Message>> {
         let mut wire = Wire {
             socket: &mut self.socket,
+            heard: &mut self.heard,
             context,
             client,
             registry,
@@ -70,13 +85,28 @@ impl Reader {
         context: &mut Context<'_>,
         client: &Arc<Client>,
         registry: &Registry,
-    ) -> Poll<()> {
+    ) -> Poll<Goodbye> {
+        use tungstenite::Error;
+        use tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
         loop {
             match std::task::ready!(self.poll_message(context, client, registry)) {
-                Ok(tungstenite::Message::Close(_)) | Err(_) => return Poll::Ready(()),
+                Ok(tungstenite::Message::Close(_))
+                | Err(
+                    Error::Io(_)
+                    | Error::ConnectionClosed
+                    | Error::AlreadyClosed
+                    | Error::Protocol(ResetWithoutClosingHandshake),
+                ) => return Poll::Ready(Goodbye::Said),
+                Err(_) => return Poll::Ready(Goodbye::Unreadable),
                 Ok(_) => {}
             }
         }
+    }
+
+    /// Whether any bytes have come since the last call: a sign of life, even if they are not
+    /// a whole message yet.
+    pub(super) fn take_heard(&mut self) -> bool {
+        std::mem::take(&mut self.heard)
     }
 
     /// Reads and drops what comes, to the end: bytes left unread at a close would make the
@@ -97,6 +127,7 @@ impl Reader {
 /// What tungstenite takes for the socket, for the time of one read.
 struct Wire<'a, 'b> {
     socket: &'a mut OwnedReadHalf,
+    heard: &'a mut bool,
     context: &'a mut Context<'b>,
     client: &'a Arc<Client>,
     registry: &'a Registry,
@@ -106,7 +137,10 @@ impl Read for Wire<'_, '_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let mut buffer = ReadBuf::new(bytes);
         match Pin::new(&mut *self.socket).poll_read(self.context, &mut buffer) {
-            Poll::Ready(Ok(())) => Ok(buffer.filled().len()),
+            Poll::Ready(Ok(())) => {
+                *self.heard = true;
+                Ok(buffer.filled().len())
+            }
             Poll::Ready(Err(error)) => Err(error),
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }

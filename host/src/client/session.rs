@@ -16,22 +16,42 @@ use tungstenite::Message as Received;
 
 use super::admission::Place;
 use super::pace::Pace;
-use super::reader::Reader;
+use super::reader::{Goodbye, Reader};
 use crate::limits::{Limits, MESSAGES_PER_TURN};
 use crate::message::{Frame, Message};
 use crate::outbox::Condition;
 use crate::plugin::{self, Failure, Plugin, Turn};
-use crate::registry::{Client, Close, Closer, Registry};
+use crate::registry::{Client, Close, Closer, Ending, Registry};
 
-/// A client that has been let in.
+/// A client that has been let in. Dropped, it has left, whatever became of its task.
 pub(super) struct Session {
-    pub(super) plugin: Arc<Plugin>,
-    pub(super) client: Arc<Client>,
-    pub(super) stay: plugin::Session,
-    pub(super) place: Place,
+    plugin: Arc<Plugin>,
+    client: Arc<Client>,
+    _stay: Option<plugin::Session>,
+    _place: Place,
 }
 
 impl Session {
+    /// A client, its stay with its plugin, and its place on the node.
+    pub(super) fn new(
+        plugin: Arc<Plugin>,
+        client: Arc<Client>,
+        stay: Option<plugin::Session>,
+        place: Place,
+    ) -> Session {
+        Session {
+            plugin,
+            client,
+            _stay: stay,
+            _place: place,
+        }
+    }
+
+    /// Its client.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Serves the client until it has left and its plugin knows.
     pub(super) async fn run(self, reader: Reader) {
         let registry = self.plugin.namespace().registry().clone();
@@ -46,42 +66,33 @@ impl Session {
         };
         let ended = conversation.run().await;
         let reader = conversation.reader;
-        self.part(ended, reader).await;
+        // Boxed, as a turn is: no idle client carries what its end needs.
+        Box::pin(self.part(ended, reader)).await;
     }
 
     /// The client was let in and never got there.
     pub(super) async fn vanished(self) {
-        self.leave(&broken()).await;
+        self.plugin.namespace().leave(&self.client, &broken());
+        self.on_close().await;
     }
 
-    async fn part(self, ended: Ended, mut reader: Reader) {
-        if let Ended::Now(close) | Ended::Unreadable(close) = &ended
-            && self.plugin.namespace().leave(&self.client, close)
-        {
-            self.client.end(close, None);
+    async fn part(&self, ended: Ended, mut reader: Reader) {
+        let namespace = self.plugin.namespace();
+        if let Ended::Now(close) | Ended::Unreadable(close) = &ended {
+            namespace.end(&self.client, &Ending::new(close.clone(), None));
         }
         self.client.outbox().flush();
         // The plugin hears of it before the slowest part, the client's own goodbye.
         let close = self.on_close().await;
-        let registry = self.plugin.namespace().registry();
-        if close.code != 1006 {
-            let goodbye = goodbye(&self.client, registry, &mut reader, &ended, &close);
-            if tokio::time::timeout(registry.limits().close_timeout, goodbye)
-                .await
-                .is_err()
-            {
-                registry.counters().close_timed_out.add_one();
-            }
+        if close.code == 1006 {
+            return;
         }
-        self.client.outbox().detach();
-        drop(self.place);
-    }
-
-    async fn leave(self, close: &Close) {
-        self.plugin.namespace().leave(&self.client, close);
-        self.client.outbox().detach();
-        self.on_close().await;
-        drop(self.stay);
+        let registry = namespace.registry();
+        let goodbye = goodbye(&self.client, registry, &mut reader, &ended, &close);
+        let timeout = registry.limits().close_timeout;
+        if tokio::time::timeout(timeout, goodbye).await.is_err() {
+            registry.counters().close_timed_out.add_one();
+        }
     }
 
     async fn on_close(&self) -> Close {
@@ -89,13 +100,16 @@ impl Session {
             return broken();
         };
         self.plugin.on_close(self.client.id(), &departure).await;
-        self.plugin
-            .namespace()
-            .registry()
-            .counters()
-            .clients_left
-            .add_one();
+        let counters = self.plugin.namespace().registry().counters();
+        counters.clients_left.add_one();
         departure.close
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.plugin.namespace().leave(&self.client, &broken());
+        self.client.outbox().detach();
     }
 }
 
@@ -144,8 +158,12 @@ impl Conversation<'_> {
                     condition = self.client.outbox().flush();
                 }
                 Next::Woken => condition = self.client.outbox().condition(),
-                Next::Writable => condition = self.client.outbox().resume(),
-                Next::Pulse => match self.pulse.beat(self.registry.limits()) {
+                Next::Writable => {
+                    // The other side has taken bytes: slow, perhaps, and alive.
+                    self.pulse.heard = true;
+                    condition = self.client.outbox().resume();
+                }
+                Next::Pulse => match self.beat() {
                     Beat::Fine => {}
                     Beat::Ping => {
                         self.client.outbox().push_control(Frame::ping());
@@ -179,6 +197,11 @@ impl Conversation<'_> {
         }
     }
 
+    fn beat(&mut self) -> Beat {
+        self.pulse.heard |= self.reader.take_heard();
+        self.pulse.beat(self.registry.limits())
+    }
+
     async fn next(&mut self, condition: Condition) -> Next {
         let mut woken = pin!(self.client.woken());
         let blocked = matches!(condition, Condition::Blocked { .. });
@@ -210,23 +233,27 @@ impl Conversation<'_> {
     /// Handles what has arrived, one message after another through one instance.
     async fn turn(&mut self, first: tungstenite::Result<Received>) -> Result<(), Ended> {
         self.client.outbox().take_in_hand();
-        self.pulse.heard = true;
         let mut turn = self.plugin.turn();
-        let mut received = first;
+        let mut received = Some(first);
         for _ in 0..MESSAGES_PER_TURN {
-            let message = received.map_err(|error| self.unreadable(&error))?;
+            let Some(message) = received else {
+                return Ok(());
+            };
+            let message = message.map_err(|error| self.unreadable(&error))?;
             self.handle(&mut turn, message).await?;
             if self.client.has_left() {
                 return Err(Ended::Already);
             }
-            match self.received_already().await {
-                Some(next) => received = next,
-                None => return Ok(()),
+            if self.client.outbox().wants_attention() {
+                return Ok(());
             }
+            received = self.received_already().await;
         }
-        // More has arrived than a turn takes; what was read last is this turn's as well.
-        let message = received.map_err(|error| self.unreadable(&error))?;
-        self.handle(&mut turn, message).await?;
+        if let Some(message) = received {
+            // Read already, and thus this turn's.
+            let message = message.map_err(|error| self.unreadable(&error))?;
+            self.handle(&mut turn, message).await?;
+        }
         drop(turn);
         self.client.outbox().flush();
         tokio::task::yield_now().await;
@@ -253,11 +280,8 @@ impl Conversation<'_> {
                 by: Closer::Node,
             }));
         }
-        self.registry.counters().messages_in.add_one();
-        let handled = until_slow(turn.on_message(self.client.id(), message), || {
-            // An event that waits must not hold back what others send to this client.
-            self.client.outbox().flush();
-        });
+        let event = turn.on_message(self.client.id(), message);
+        let handled = while_writing(event, self.client, &self.reader);
         match handled.await.err().and_then(Failure::close) {
             Some(close) => Err(Ended::Now(close)),
             None => Ok(()),
@@ -332,29 +356,43 @@ async fn goodbye(
     if condition == Condition::Broken || close.by == Closer::Client {
         return;
     }
-    if let Ended::Unreadable(_) = ended {
+    let unreadable = matches!(ended, Ended::Unreadable(_));
+    let goodbye = poll_fn(|context| reader.poll_goodbye(context, client, registry));
+    if unreadable || goodbye.await == Goodbye::Unreadable {
         // Its answer can't be told from the rest; the end of the stream tells it to go.
         client.outbox().detach();
         poll_fn(|context| reader.poll_discard(context)).await;
-    } else {
-        poll_fn(|context| reader.poll_goodbye(context, client, registry)).await;
     }
 }
 
-/// Runs an event; calls `slow` once, if it does not end at its first poll.
-async fn until_slow<T>(event: impl Future<Output = T>, slow: impl FnOnce()) -> T {
+/// Runs an event. If it does not end at its first poll, what others send to this client
+/// meanwhile is written: its task is the one that waits for the socket.
+async fn while_writing<T>(event: impl Future<Output = T>, client: &Client, reader: &Reader) -> T {
     let mut event = pin!(event);
-    let mut slow = Some(slow);
+    let mut writing = None;
     poll_fn(|context| {
         let polled = event.as_mut().poll(context);
-        if polled.is_pending()
-            && let Some(slow) = slow.take()
-        {
-            slow();
+        if polled.is_pending() {
+            let writing = writing.get_or_insert_with(|| Box::pin(keep_writing(client, reader)));
+            // It does not end; the event does.
+            let _ = writing.as_mut().poll(context);
         }
         polled
     })
     .await
+}
+
+async fn keep_writing(client: &Client, reader: &Reader) {
+    let mut condition = client.outbox().flush();
+    loop {
+        let blocked = matches!(condition, Condition::Blocked { .. });
+        condition = tokio::select! {
+            () = client.woken() => client.outbox().condition(),
+            _ = poll_fn(|context| reader.poll_writable(context)), if blocked => {
+                client.outbox().resume()
+            }
+        };
+    }
 }
 
 fn closed_by_client(frame: Option<&tungstenite::protocol::CloseFrame>) -> Close {

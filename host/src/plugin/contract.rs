@@ -11,7 +11,7 @@ use self::generated::plugin::jackfield::plugin as wit;
 use super::instance::Guest;
 use crate::delivery::{Delivery, Target};
 use crate::id::ClientId;
-use crate::limits::PAGE_ITEMS;
+use crate::limits::{PAGE_ITEMS, PluginLimits, TARGETS_A_SEND};
 use crate::message::{CLOSE_REASON_BYTES, Frame, Message, may_be_sent};
 use crate::registry::{Close, Closer, Ending, Info, Namespace, Page, Refused};
 
@@ -76,8 +76,9 @@ impl wit::send::Host for Guest {
         message: types::MessageResult,
     ) -> Result<(), types::Error> {
         let id = self.client(&client)?;
+        let frame = self.frame(&message)?;
         self.count_send()?;
-        Ok(self.namespace().send_to_client(id, message.frame())?)
+        Ok(self.namespace().send_to_client(id, frame)?)
     }
 
     fn send_to_uid(
@@ -85,7 +86,7 @@ impl wit::send::Host for Guest {
         uids: Vec<String>,
         message: types::MessageResult,
     ) -> Result<types::Reach, types::Error> {
-        self.check_names("uid", &uids)?;
+        self.check_names("uids", &uids)?;
         self.deliver(Target::Uids(&uids), &message, &[])
     }
 
@@ -95,7 +96,7 @@ impl wit::send::Host for Guest {
         message: types::MessageResult,
         exclude: Vec<String>,
     ) -> Result<types::Reach, types::Error> {
-        self.check_names("group", &groups)?;
+        self.check_names("groups", &groups)?;
         self.deliver(Target::Groups(&groups), &message, &exclude)
     }
 }
@@ -238,7 +239,7 @@ impl wit::close::Host for Guest {
         last_message: Option<types::MessageResult>,
     ) -> Result<(), types::Error> {
         let id = self.client(&client)?;
-        let ending = ending(code, reason, last_message.as_ref())?;
+        let ending = self.ending(code, reason, last_message)?;
         Ok(self.namespace().close_client(id, &ending)?)
     }
 
@@ -250,7 +251,7 @@ impl wit::close::Host for Guest {
         last_message: Option<types::MessageResult>,
     ) -> Result<types::Count, types::Error> {
         self.check_name("uid", &uid)?;
-        let ending = ending(code, reason, last_message.as_ref())?;
+        let ending = self.ending(code, reason, last_message)?;
         Ok(count(self.namespace().close_uid(&uid, &ending)))
     }
 
@@ -262,7 +263,7 @@ impl wit::close::Host for Guest {
         last_message: Option<types::MessageResult>,
     ) -> Result<types::Count, types::Error> {
         self.check_name("group", &group)?;
-        let ending = ending(code, reason, last_message.as_ref())?;
+        let ending = self.ending(code, reason, last_message)?;
         Ok(count(self.namespace().close_group(&group, &ending)))
     }
 }
@@ -302,7 +303,7 @@ impl wit::runtime::Host for Guest {
     }
 
     fn log(&mut self, level: wit::runtime::Level, message: String) {
-        self.log_line(level.into(), &message);
+        self.log_lines(level.into(), &message);
     }
 }
 
@@ -317,15 +318,17 @@ impl Guest {
         message: &types::MessageResult,
         exclude: &[String],
     ) -> Result<types::Reach, types::Error> {
+        check_count("clients to exclude", exclude.len())?;
         let exclude = exclude
             .iter()
             .map(|id| parse_id(id))
             .collect::<Result<Vec<_>, _>>()?;
+        let frame = self.frame(message)?;
         self.count_send()?;
         let delivery = Delivery {
             to,
             exclude: &exclude,
-            frame: message.frame(),
+            frame,
         };
         let reach = self.namespace().deliver(&delivery);
         Ok(types::Reach {
@@ -333,6 +336,36 @@ impl Guest {
             dropped: reach.dropped,
             missing: Vec::new(),
         })
+    }
+
+    fn ending(
+        &self,
+        code: u16,
+        reason: String,
+        last_message: Option<types::MessageResult>,
+    ) -> Result<Ending, types::Error> {
+        let last_message = last_message
+            .map(|message| self.frame(&message))
+            .transpose()?;
+        ending(code, reason, last_message)
+    }
+
+    /// Encodes a message, if an outbox could hold it.
+    fn frame(&self, message: &types::MessageResult) -> Result<Frame, types::Error> {
+        let frame = Frame::message(match message {
+            types::MessageResult::Text(text) => Message::Text(text),
+            types::MessageResult::Binary(bytes) => Message::Binary(bytes),
+        });
+        let limit = self.namespace().registry().limits().outbox_bytes;
+        match frame.as_bytes().len() {
+            bytes if bytes > limit => Err(too_many(
+                "bytes in the message",
+                bytes,
+                limit,
+                "outbox_bytes",
+            )),
+            _ => Ok(frame),
+        }
     }
 
     fn count_send(&mut self) -> Result<(), types::Error> {
@@ -361,39 +394,48 @@ impl Guest {
     }
 
     fn check_names(&self, what: &str, names: &[String]) -> Result<(), types::Error> {
+        check_count(what, names.len())?;
         names
             .iter()
-            .try_for_each(|name| self.check_name(what, name))
+            .try_for_each(|name| self.check_name(what.trim_end_matches('s'), name))
     }
 }
 
-/// Applies what `on-connect` accepted with, by the rules of the calls it stands for.
+/// Applies what `on-connect` accepted with, by the rules of the calls it stands for. The uid
+/// comes last: with `kick-old` it is what can't be taken back.
 pub(super) fn admit(
     namespace: &Namespace,
     id: ClientId,
     acceptance: types::Acceptance,
 ) -> Result<(), types::Error> {
     let limit = namespace.registry().limits().name_bytes;
-    if let Some(uid) = &acceptance.uid {
-        check_name("uid", uid, limit)?;
-        namespace.bind_uid(id, uid)?;
+    let names = acceptance.groups.iter().map(|group| ("group", group));
+    for (what, name) in names.chain(acceptance.uid.iter().map(|uid| ("uid", uid))) {
+        check_name(what, name, limit)?;
     }
+    let applied = apply(namespace, id, acceptance);
+    // Closed meanwhile, by on-connect itself or by another client's event: it is let in to be
+    // told so.
+    if applied == Err(Refused::NotFound(id)) {
+        return Ok(());
+    }
+    Ok(applied?)
+}
+
+fn apply(
+    namespace: &Namespace,
+    id: ClientId,
+    acceptance: types::Acceptance,
+) -> Result<(), Refused> {
     for group in &acceptance.groups {
-        check_name("group", group, limit)?;
         namespace.join_group(id, group)?;
     }
     if !acceptance.info.is_empty() {
         namespace.set_info(id, acceptance.info.into_iter().collect::<Info>())?;
     }
-    Ok(())
-}
-
-impl types::MessageResult {
-    fn frame(&self) -> Frame {
-        Frame::message(match self {
-            types::MessageResult::Text(text) => Message::Text(text),
-            types::MessageResult::Binary(bytes) => Message::Binary(bytes),
-        })
+    match &acceptance.uid {
+        Some(uid) => namespace.bind_uid(id, uid),
+        None => Ok(()),
     }
 }
 
@@ -467,6 +509,18 @@ fn invalid(message: String) -> types::Error {
     error(types::ErrorCode::InvalidArgument, message)
 }
 
+fn too_many(what: &str, count: usize, limit: usize, name: &str) -> types::Error {
+    let message = format!("{count} {what}, more than {limit} ({name})");
+    error(types::ErrorCode::LimitExceeded, message)
+}
+
+fn check_count(what: &str, count: usize) -> Result<(), types::Error> {
+    if count > TARGETS_A_SEND {
+        return Err(too_many(what, count, TARGETS_A_SEND, "a call's most"));
+    }
+    Ok(())
+}
+
 fn parse_id(text: &str) -> Result<ClientId, types::Error> {
     text.parse().map_err(|malformed| {
         let shown: String = text.chars().take(64).collect();
@@ -493,11 +547,7 @@ fn page_limit(limit: u32) -> Result<usize, types::Error> {
     }
 }
 
-fn ending(
-    code: u16,
-    reason: String,
-    last_message: Option<&types::MessageResult>,
-) -> Result<Ending, types::Error> {
+fn ending(code: u16, reason: String, last_message: Option<Frame>) -> Result<Ending, types::Error> {
     if !may_be_sent(code) {
         let allowed = "1000 to 1003, 1007 to 1014 and 3000 to 4999";
         return Err(invalid(format!(
@@ -515,10 +565,7 @@ fn ending(
         reason,
         by: Closer::Plugin,
     };
-    Ok(Ending {
-        close,
-        last_message: last_message.map(types::MessageResult::frame),
-    })
+    Ok(Ending::new(close, last_message))
 }
 
 /// What of a guest's host the contract needs.
@@ -530,7 +577,9 @@ pub(super) struct Host {
     /// Its clients.
     pub(super) namespace: Arc<Namespace>,
     /// Its limits.
-    pub(super) limits: crate::limits::PluginLimits,
+    pub(super) limits: PluginLimits,
+    /// `event_timeout`, in ticks.
+    pub(super) event_ticks: u64,
 }
 
 /// Whether an exported lifecycle has the contract's type.

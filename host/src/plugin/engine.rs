@@ -111,7 +111,7 @@ fn pool() -> PoolingAllocationConfig {
 
 fn open_cache(directory: &Path) -> wasmtime::Result<Cache> {
     let mut config = CacheConfig::new();
-    config.with_directory(directory);
+    config.with_directory(std::path::absolute(directory)?);
     Cache::new(config)
 }
 
@@ -135,7 +135,12 @@ fn start_compiler(engine: Engine, mut queue: mpsc::Receiver<Job>) -> std::io::Re
         // Of this thread alone, on Linux. Refused, compiling is only less polite.
         let _ = rustix::process::setpriority_process(None, 19);
         while let Some(Job { bytes, done }) = queue.blocking_recv() {
-            let _ = done.send(Component::new(&engine, bytes));
+            // A component that makes the compiler panic must not end the compiler.
+            let compile = || Component::new(&engine, bytes);
+            let compiled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile));
+            let panicked =
+                || wasmtime::Error::msg("the compiler panicked at it; its log says more");
+            let _ = done.send(compiled.unwrap_or_else(|_| Err(panicked())));
         }
     };
     std::thread::Builder::new()

@@ -5,16 +5,18 @@
 //! system (network mounts and containers' bind mounts send no events), cannot miss a change,
 //! and costs some 30 µs. A file counts once it has settled; only a new digest reloads.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use parking_lot::RwLock;
-use tokio::task::{AbortHandle, JoinSet};
+use parking_lot::{Mutex, RwLock};
+use rustix::io::Errno;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use super::Plugin;
 use super::engine::Compiler;
@@ -23,6 +25,12 @@ use crate::counters::Counters;
 use crate::id::Incarnation;
 use crate::limits::{Limits, PluginLimits, REMOVAL_SETTLE, SETTLE};
 use crate::registry::Registry;
+
+/// How long a load that failed for the machine's sake waits for its next try.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How often instances that were not needed are freed.
+const TRIM: Duration = Duration::from_secs(10);
 
 /// How often the folder is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -33,7 +41,9 @@ pub struct Plugins {
     loader: Loader,
     registry: Arc<Registry>,
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
-    looking: OnceLock<AbortHandle>,
+    looking: Mutex<Option<JoinHandle<()>>>,
+    /// Generations on their way out, and plugins that drain.
+    retiring: TaskTracker,
 }
 
 impl Plugins {
@@ -50,7 +60,8 @@ impl Plugins {
             loader: Loader::new(Compiler::start(cache)?, defaults)?,
             registry,
             plugins: RwLock::default(),
-            looking: OnceLock::new(),
+            looking: Mutex::default(),
+            retiring: TaskTracker::new(),
         });
         let found = plugins.look().await.with_context(|| {
             format!(
@@ -65,7 +76,7 @@ impl Plugins {
         }
         watch.accept(found);
         let looking = tokio::spawn(plugins.clone().keep_looking(watch));
-        plugins.looking.get_or_init(|| looking.abort_handle());
+        *plugins.looking.lock() = Some(looking);
         Ok(plugins)
     }
 
@@ -97,19 +108,29 @@ impl Plugins {
 
     /// Closes all clients of all plugins with 1012, and ends the plugins.
     pub async fn drain(&self) {
-        if let Some(looking) = self.looking.get() {
+        // Ended, and not only told to: a load that is nearly done must not take over now.
+        let looking = self.looking.lock().take();
+        if let Some(looking) = looking {
             looking.abort();
+            let _ = looking.await;
         }
-        let timeout = self.registry.limits().drain_timeout;
-        let mut drains = JoinSet::new();
         for plugin in self.all() {
-            drains.spawn(async move { plugin.drain(1012, "the node restarts", timeout).await });
+            self.spawn_drain(plugin, 1012, "the node restarts");
         }
-        drains.join_all().await;
+        self.retiring.close();
+        self.retiring.wait().await;
+    }
+
+    fn spawn_drain(&self, plugin: Arc<Plugin>, code: u16, reason: &'static str) {
+        if let Some(generation) = plugin.close_door() {
+            self.retiring
+                .spawn(async move { plugin.drain(generation, code, reason).await });
+        }
     }
 
     async fn keep_looking(self: Arc<Self>, mut watch: Watch) {
         let mut is_readable = true;
+        let mut trimmed = Instant::now();
         loop {
             tokio::time::sleep(LOOK).await;
             let found = match self.look().await {
@@ -124,10 +145,18 @@ impl Plugins {
                 }
             };
             is_readable = true;
-            for change in watch.changes(found, Instant::now()) {
-                match change {
-                    Change::Settled(name) => self.load(&name).await,
-                    Change::Removed(name) => self.remove(&name),
+            // One at a time: after a load, what was seen of the others may be old.
+            match watch.change(found, Instant::now()) {
+                Some(Change::Settled(name)) if self.load(&name).await == Loaded::TryAgain => {
+                    watch.retry(&name, Instant::now());
+                }
+                Some(Change::Removed(name)) => self.remove(&name),
+                Some(Change::Settled(_)) | None => {}
+            }
+            if trimmed.elapsed() > TRIM {
+                trimmed = Instant::now();
+                for plugin in self.all() {
+                    plugin.trim().await;
                 }
             }
         }
@@ -139,15 +168,16 @@ impl Plugins {
     }
 
     /// Reads, checks and starts a plugin's files, and lets them take over if they are new.
-    async fn load(&self, name: &str) {
+    async fn load(&self, name: &str) -> Loaded {
         let plugin = self.plugin(name);
         let started = Instant::now();
         match self.try_load(&plugin, name).await {
-            Ok(None) => {}
+            Ok(None) => Loaded::Done,
             Ok(Some(generation)) => {
                 self.registry.counters().generations_loaded.add_one();
                 let took = started.elapsed();
                 tracing::info!(plugin = name, generation, ?took, "plugin loaded");
+                Loaded::Done
             }
             Err(error) => {
                 self.registry.counters().loads_failed.add_one();
@@ -159,6 +189,10 @@ impl Plugins {
                     "{} is not loaded: {error}",
                     file.display()
                 );
+                match error.may_pass() {
+                    true => Loaded::TryAgain,
+                    false => Loaded::Done,
+                }
             }
         }
     }
@@ -167,7 +201,7 @@ impl Plugins {
         let path = self.component_path(name);
         let files = on_blocking_thread(move || Files::read(&path)).await?;
         let running = plugin.slot.load_full();
-        let is_same = running.is_some_and(|running| running.digest == files.digest());
+        let is_same = running.is_some_and(|running| running.digest == files.digest);
         if is_same && !plugin.draining.load(Ordering::Relaxed) {
             return Ok(None);
         }
@@ -185,19 +219,27 @@ impl Plugins {
     fn remove(&self, name: &str) {
         let Some(plugin) = self.get(name) else { return };
         tracing::info!(plugin = name, "plugin removed, its clients are drained");
-        let timeout = self.registry.limits().drain_timeout;
-        tokio::spawn(async move { plugin.drain(1001, "the service has ended", timeout).await });
+        self.spawn_drain(plugin, 1001, "the service has ended");
     }
 
     fn plugin(&self, name: &str) -> Arc<Plugin> {
         let mut plugins = self.plugins.write();
-        let new = || Arc::new(Plugin::new(name, &self.registry));
+        let new = || Arc::new(Plugin::new(name, &self.registry, &self.retiring));
         plugins.entry(name.to_owned()).or_insert_with(new).clone()
     }
 
     fn component_path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.wasm"))
     }
+}
+
+/// Whether a file is done with until it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loaded {
+    /// It is, for better or worse.
+    Done,
+    /// What went wrong may pass.
+    TryAgain,
 }
 
 /// What `jackfield check` found.
@@ -221,8 +263,12 @@ pub async fn check(
     let name = component
         .file_stem()
         .map_or("plugin".into(), |stem| stem.to_string_lossy());
-    let plugin = Plugin::new(&name, &registry);
-    let files = match Files::read(component) {
+    let plugin = Plugin::new(&name, &registry, &TaskTracker::new());
+    let named = match plugin_name(component) {
+        Some(_) => Ok(()),
+        None => Err(LoadError::Name(name.into_owned())),
+    };
+    let files = match named.and_then(|()| Files::read(component)) {
         Ok(files) => files,
         Err(error) => {
             return Ok(Checked {
@@ -309,6 +355,8 @@ fn stamp(path: &Path) -> std::io::Result<Option<FileStamp>> {
         })),
         Ok(_) => Ok(None),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        // A link to itself is nobody's plugin, and must not hide the others.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -352,43 +400,51 @@ impl Watch {
             .collect();
     }
 
-    /// Takes a look at the folder, and says what is to be done.
-    fn changes(&mut self, mut found: Found, now: Instant) -> Vec<Change> {
-        let known: HashSet<String> = self.0.keys().cloned().collect();
-        for name in found.keys().filter(|name| !known.contains(*name)) {
-            self.0.insert(
-                name.clone(),
-                Watched {
-                    seen: None,
-                    since: now,
-                    acted_on: None,
-                },
-            );
-        }
-        let mut changes = Vec::new();
-        for (name, watched) in &mut self.0 {
-            let stamp = found.remove(name);
-            if stamp != watched.seen {
-                watched.seen = stamp;
-                watched.since = now;
-            }
-            let settle = if stamp.is_some() {
-                SETTLE
-            } else {
-                REMOVAL_SETTLE
-            };
-            if stamp == watched.acted_on || now - watched.since < settle {
-                continue;
-            }
-            watched.acted_on = stamp;
-            changes.push(match stamp {
-                Some(_) => Change::Settled(name.clone()),
-                None => Change::Removed(name.clone()),
+    /// Takes a look at the folder, and says what is to be done first.
+    fn change(&mut self, mut found: Found, now: Instant) -> Option<Change> {
+        for name in found.keys() {
+            self.0.entry(name.clone()).or_insert(Watched {
+                seen: None,
+                since: now,
+                acted_on: None,
             });
+        }
+        for (name, watched) in &mut self.0 {
+            watched.see(found.remove(name), now);
         }
         self.0
             .retain(|_, watched| watched.seen.is_some() || watched.acted_on.is_some());
-        changes
+        let (name, watched) = self.0.iter_mut().find(|(_, watched)| watched.is_due(now))?;
+        watched.acted_on = watched.seen;
+        Some(match watched.seen {
+            Some(_) => Change::Settled(name.clone()),
+            None => Change::Removed(name.clone()),
+        })
+    }
+
+    /// Acting on this one failed for the machine's sake: it comes again after `RETRY`.
+    fn retry(&mut self, name: &str, now: Instant) {
+        if let Some(watched) = self.0.get_mut(name) {
+            watched.acted_on = None;
+            watched.since = now + RETRY;
+        }
+    }
+}
+
+impl Watched {
+    fn see(&mut self, stamp: Option<Stamp>, now: Instant) {
+        if stamp != self.seen {
+            self.seen = stamp;
+            self.since = now;
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        let settle = match self.seen {
+            Some(_) => SETTLE,
+            None => REMOVAL_SETTLE,
+        };
+        self.seen != self.acted_on && now.saturating_duration_since(self.since) >= settle
     }
 }
 
@@ -423,12 +479,7 @@ mod tests {
         let mut said = Vec::new();
         for (number, bytes) in looks.iter().enumerate() {
             let now = start + LOOK * u32::try_from(number).expect("few looks");
-            said.extend(
-                watch
-                    .changes(found(*bytes), now)
-                    .into_iter()
-                    .map(|c| (number, c)),
-            );
+            said.extend(watch.change(found(*bytes), now).map(|c| (number, c)));
         }
         said
     }

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
@@ -20,6 +20,9 @@ use super::instance::{Guest, Instance};
 use super::trap::{Cut, Kind, Trapped};
 use crate::id::ClientId;
 use crate::policy::Policies;
+
+/// How often an event asks again for an instance while the engine has no room for one.
+const FULL_RETRY: Duration = Duration::from_millis(10);
 
 /// What makes a generation new: the digest of its component and its manifest.
 pub(super) type Digest = [u8; 32];
@@ -31,10 +34,34 @@ pub(super) struct Generation {
     pub(super) digest: Digest,
     pre: PluginPre<Guest>,
     has_lifecycle: bool,
-    idle: Mutex<Vec<Instance>>,
+    idle: Mutex<Idle>,
     permits: Arc<Semaphore>,
     returned: Notify,
     cut: Arc<Cut>,
+}
+
+/// The instances that wait for an event, the one used last on top.
+#[derive(Default)]
+struct Idle {
+    instances: Vec<Instance>,
+    /// The fewest there were since the last look: so many were not needed.
+    least: usize,
+}
+
+impl Idle {
+    fn pop(&mut self) -> Option<Instance> {
+        let popped = self.instances.pop();
+        self.least = self.least.min(self.instances.len());
+        popped
+    }
+
+    /// Takes out those that were not needed since the last call, but one.
+    fn take_unneeded(&mut self) -> Vec<Instance> {
+        let unneeded = self.least.saturating_sub(1);
+        let taken = self.instances.drain(..unneeded).collect();
+        self.least = self.instances.len();
+        taken
+    }
 }
 
 /// An instance, checked out: dropped, it goes back to the pool, unless it is in the middle of
@@ -96,16 +123,45 @@ impl Generation {
             Err(TryAcquireError::Closed) => return Err(NoInstance::Retired),
             Err(TryAcquireError::NoPermits) => self.queue_for_permit().await?,
         };
-        let idle = self.idle.lock().pop();
-        let instance = match idle {
-            Some(instance) => instance,
-            None => self.make().await.map_err(|error| {
+        Ok(self.lease_of(self.instance().await?, Some(permit)))
+    }
+
+    /// An idle instance, or a new one. When the engine has no room for another, one may come
+    /// back within `call_wait`.
+    async fn instance(&self) -> Result<Instance, NoInstance> {
+        let deadline = Instant::now() + self.host.limits.call_wait;
+        loop {
+            if let Some(instance) = self.pop_idle() {
+                return Ok(instance);
+            }
+            let error = match self.make().await {
+                Ok(instance) => return Ok(instance),
+                Err(error) => error,
+            };
+            let is_full = error.is::<wasmtime::PoolConcurrencyLimitError>();
+            if !is_full || Instant::now() > deadline {
                 let (plugin, generation) = (&*self.host.name, self.host.generation);
                 tracing::warn!(plugin, generation, %error, "no instance could be made");
-                NoInstance::Overloaded
-            })?,
-        };
-        Ok(self.lease_of(instance, Some(permit)))
+                let counters = self.host.namespace.registry().counters();
+                counters.events_overloaded.add_one();
+                return Err(NoInstance::Overloaded);
+            }
+            tokio::time::sleep(FULL_RETRY).await;
+        }
+    }
+
+    /// Whether `retire` has been called.
+    pub(super) fn is_retired(&self) -> bool {
+        self.permits.is_closed()
+    }
+
+    /// Frees the instances that were not needed since the last call.
+    pub(super) async fn trim(&self) {
+        let unneeded = self.idle.lock().take_unneeded();
+        for instance in unneeded {
+            drop(instance);
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Takes no more events; waits for those under way, cuts them after `retire_timeout`, and
@@ -119,17 +175,26 @@ impl Generation {
         {
             self.cut.cut();
             self.all_returned().await;
+            self.cut.end();
         }
         if self.has_lifecycle {
             self.stop().await;
+        }
+        // Each takes up to milliseconds to free: not all of them in one go.
+        while let Some(instance) = self.pop_idle() {
+            drop(instance);
+            tokio::task::yield_now().await;
         }
         let (plugin, generation) = (&*self.host.name, self.host.generation);
         tracing::debug!(plugin, generation, "generation freed");
     }
 
+    fn pop_idle(&self) -> Option<Instance> {
+        self.idle.lock().pop()
+    }
+
     async fn stop(self: &Arc<Self>) {
-        let idle = self.idle.lock().pop();
-        let instance = match idle {
+        let instance = match self.pop_idle() {
             Some(instance) => Ok(instance),
             None => self.make().await,
         };
@@ -177,7 +242,17 @@ impl Generation {
             .counters()
             .instances_made
             .add_one();
-        Instance::new(&self.pre, self.has_lifecycle, &self.host, &self.cut).await
+        let made = Instance::new(&self.pre, self.has_lifecycle, &self.host, &self.cut);
+        // A component's start functions are the guest's code too, and may wait.
+        let limit = self.host.limits.wait_timeout;
+        let too_slow = || {
+            Err(wasmtime::Error::msg(
+                "instantiating it took longer than wait_timeout",
+            ))
+        };
+        bounded(made, limit, &self.cut)
+            .await
+            .unwrap_or_else(|_| too_slow())
     }
 
     fn lease_of(
@@ -339,7 +414,7 @@ impl Drop for Lease {
                     .instances_recycled
                     .add_one();
             } else {
-                self.generation.idle.lock().push(instance);
+                self.generation.idle.lock().instances.push(instance);
             }
         }
         drop(self.permit.take());

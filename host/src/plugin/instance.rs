@@ -10,8 +10,7 @@ use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::contract::{Host, Plugin, PluginPre, WithLifecycle};
-use super::engine::TICK;
-use super::log::LogStream;
+use super::log::{LogStream, Stream};
 use super::trap::Cut;
 use crate::id::ClientId;
 
@@ -112,8 +111,8 @@ impl Guest {
     fn new(host: Arc<Host>, cut: Arc<Cut>) -> Guest {
         let log = LogStream::new(host.clone());
         let mut wasi = WasiCtx::builder();
-        wasi.stdout(log.named("stdout"))
-            .stderr(log.named("stderr"))
+        wasi.stdout(log.of(Stream::Stdout))
+            .stderr(log.of(Stream::Stderr))
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
@@ -144,9 +143,9 @@ impl Guest {
         &mut self.event
     }
 
-    /// One line from the contract's `log`.
-    pub(super) fn log_line(&self, level: tracing::Level, line: &str) {
-        self.log.line(level, line);
+    /// From the contract's `log`.
+    pub(super) fn log_lines(&self, level: tracing::Level, text: &str) {
+        self.log.lines(level, text);
     }
 
     /// Whether its generation ends what is under way.
@@ -165,12 +164,10 @@ impl Guest {
     }
 
     fn begin(&mut self, departed: Option<ClientId>) {
-        let ticks = self.host.limits.event_timeout.as_millis() / TICK.as_millis();
-        let ticks_left = u64::try_from(ticks).unwrap_or(u64::MAX).max(1);
         self.event = Event {
             departed,
             sends: 0,
-            ticks_left,
+            ticks_left: self.host.event_ticks,
         };
         self.memory.refused_bytes = None;
         self.log.begin();

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker};
 
 use super::contract::{self, HANDLER, Host, LIFECYCLE, PluginPre};
-use super::engine::Compiler;
+use super::engine::{Compiler, TICK};
 use super::generation::{Digest, Generation, Refusal};
 use super::instance::Guest;
 use super::manifest::{Manifest, ManifestError};
@@ -26,6 +26,7 @@ pub(super) struct Loader {
 pub(super) struct Files {
     pub(super) component: Vec<u8>,
     pub(super) manifest: String,
+    pub(super) digest: Digest,
 }
 
 /// What a component wants and gives.
@@ -43,6 +44,9 @@ pub enum LoadError {
     /// It can't be read.
     #[error("it cannot be read: {0}")]
     Read(#[from] std::io::Error),
+    /// Its name can't stand in a path.
+    #[error("{0:?} is no plugin's name: a-z, A-Z, 0-9, - and _, and .wasm at its end")]
+    Name(String),
     /// It has no bytes.
     #[error("the file is empty; perhaps its copy has only begun")]
     Empty,
@@ -59,7 +63,7 @@ pub enum LoadError {
     )]
     CoreModule,
     /// It can't be parsed or compiled.
-    #[error("{0:#}; perhaps the file was copied only in part, or damaged: build or copy it again")]
+    #[error("{error:#}{hint}", error = .0, hint = hint(.0))]
     Invalid(wasmtime::Error),
     /// It is a component of another world.
     #[error(
@@ -96,6 +100,13 @@ pub enum LoadError {
     Manifest(#[from] ManifestError),
 }
 
+impl LoadError {
+    /// Whether the fault may be the machine's, and gone in a while.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, LoadError::Read(_) | LoadError::Instantiate(_))
+    }
+}
+
 impl Files {
     /// Reads a component and the manifest beside it, if there is one.
     pub(super) fn read(component: &Path) -> Result<Files, LoadError> {
@@ -107,19 +118,16 @@ impl Files {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             read => read?,
         };
-        Ok(Files {
-            component: std::fs::read(component)?,
-            manifest,
-        })
-    }
-
-    /// What makes these files a new generation.
-    pub(super) fn digest(&self) -> Digest {
+        let component = std::fs::read(component)?;
         let mut digest = Sha256::new();
-        digest.update((self.component.len() as u64).to_le_bytes());
-        digest.update(&self.component);
-        digest.update(&self.manifest);
-        digest.finalize().into()
+        digest.update((component.len() as u64).to_le_bytes());
+        digest.update(&component);
+        digest.update(&manifest);
+        Ok(Files {
+            component,
+            manifest,
+            digest: digest.finalize().into(),
+        })
     }
 }
 
@@ -149,15 +157,17 @@ impl Loader {
         files: Files,
     ) -> Result<Arc<Generation>, LoadError> {
         let manifest = Manifest::parse(&files.manifest, &self.defaults)?;
-        let digest = files.digest();
+        let digest = files.digest;
         let component = self.compile(files.component).await?;
         let pre = self.check(&component)?;
         let has_lifecycle = component.get_export_index(None, LIFECYCLE).is_some();
+        let ticks = manifest.limits.event_timeout.as_millis() / TICK.as_millis();
         let host = Host {
             name,
             generation: number,
             namespace,
             limits: manifest.limits,
+            event_ticks: u64::try_from(ticks).unwrap_or(u64::MAX).max(1),
         };
         let generation = Generation::new(host, manifest.policies, digest, pre, has_lifecycle);
         match generation.start().await.map_err(LoadError::Instantiate)? {
@@ -252,6 +262,18 @@ fn is_served(import: &str) -> bool {
             version.starts_with("0.2.") && served.contains(&package)
         }
         None => false,
+    }
+}
+
+/// What to do about a component that can't be parsed.
+fn hint(error: &wasmtime::Error) -> &'static str {
+    let said = format!("{error:#}");
+    if said.contains("unexpected end") {
+        "; the file ends too early, perhaps it was copied only in part: copy it again"
+    } else if said.contains("component model async feature") {
+        "; components of the async ABI are not served: build it with synchronous exports"
+    } else {
+        "; build it again, with a toolchain for components of WASI 0.2"
     }
 }
 

@@ -19,7 +19,7 @@ const LAST_WORDS_BYTES: usize = 4 << 10;
 /// The log of one instance; clones share its bounds.
 #[derive(Clone)]
 pub(super) struct LogStream {
-    name: &'static str,
+    stream: Stream,
     host: Arc<Host>,
     said: Arc<Mutex<Said>>,
 }
@@ -28,30 +28,59 @@ pub(super) struct LogStream {
 struct Said {
     lines: u32,
     last_words: String,
+    /// What stdout and stderr have of a line that has not ended.
+    unfinished: [Vec<u8>; 2],
+}
+
+/// Which of the guest's streams it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+    /// The contract's `log`.
+    Log,
+}
+
+impl Stream {
+    fn as_str(self) -> &'static str {
+        match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+            Stream::Log => "log",
+        }
+    }
 }
 
 impl LogStream {
     pub(super) fn new(host: Arc<Host>) -> LogStream {
         LogStream {
-            name: "log",
+            stream: Stream::Log,
             host,
             said: Arc::default(),
         }
     }
 
-    /// The same log, as the guest's `stdout` or `stderr`.
-    pub(super) fn named(&self, name: &'static str) -> LogStream {
+    /// The same log, as the guest's stdout or stderr.
+    pub(super) fn of(&self, stream: Stream) -> LogStream {
         LogStream {
-            name,
+            stream,
             ..self.clone()
         }
     }
 
-    /// A new event begins.
+    /// A new event begins; a line that the last one left unfinished is that one's.
     pub(super) fn begin(&self) {
-        let mut said = self.said.lock();
-        said.lines = 0;
-        said.last_words.clear();
+        let unfinished = {
+            let mut said = self.said.lock();
+            said.lines = 0;
+            said.last_words.clear();
+            std::mem::take(&mut said.unfinished)
+        };
+        for (stream, bytes) in [Stream::Stdout, Stream::Stderr].into_iter().zip(unfinished) {
+            if !bytes.is_empty() {
+                self.of(stream).bytes_line(&bytes);
+            }
+        }
     }
 
     /// What stderr got in this event, the last of it.
@@ -59,19 +88,29 @@ impl LogStream {
         self.said.lock().last_words.trim().to_owned()
     }
 
-    /// Writes one line, if the event has not written too many.
-    pub(super) fn line(&self, level: tracing::Level, line: &str) {
+    /// Writes what may be several lines, as far as the event has not written too many.
+    pub(super) fn lines(&self, level: tracing::Level, text: &str) {
+        // Each by itself: nothing that a guest says may look like the node's own next line.
+        text.lines().for_each(|line| self.line(level, line));
+    }
+
+    fn bytes_line(&self, bytes: &[u8]) {
+        let line = String::from_utf8_lossy(bytes);
+        let line = line.trim_end();
+        if !line.is_empty() {
+            self.line(tracing::Level::INFO, line);
+        }
+    }
+
+    fn line(&self, level: tracing::Level, line: &str) {
         let line = truncated(line, LOG_LINE_BYTES);
         if !self.count(line) {
-            self.host
-                .namespace
-                .registry()
-                .counters()
-                .log_lines_dropped
-                .add_one();
+            let counters = self.host.namespace.registry().counters();
+            counters.log_lines_dropped.add_one();
             return;
         }
-        let (plugin, generation, stream) = (&*self.host.name, self.host.generation, self.name);
+        let (plugin, generation) = (&*self.host.name, self.host.generation);
+        let stream = self.stream.as_str();
         match level {
             tracing::Level::TRACE => tracing::trace!(plugin, generation, stream, "{line}"),
             tracing::Level::DEBUG => tracing::debug!(plugin, generation, stream, "{line}"),
@@ -84,9 +123,12 @@ impl LogStream {
     fn count(&self, line: &str) -> bool {
         let mut said = self.said.lock();
         said.lines = said.lines.saturating_add(1);
-        if self.name == "stderr" && said.last_words.len() + line.len() < LAST_WORDS_BYTES {
+        if self.stream == Stream::Stderr {
             said.last_words.push_str(line);
             said.last_words.push('\n');
+            let over = said.last_words.len().saturating_sub(LAST_WORDS_BYTES);
+            let from = said.last_words.ceil_char_boundary(over);
+            said.last_words.drain(..from);
         }
         said.lines <= self.host.limits.log_lines_per_event
     }
@@ -105,26 +147,24 @@ impl StdoutStream for LogStream {
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(LineWriter {
-            log: self.clone(),
-            line: Vec::new(),
-        })
+        Box::new(LineWriter(self.clone()))
     }
 }
 
 /// Cuts a guest's bytes into lines.
-struct LineWriter {
-    log: LogStream,
-    line: Vec<u8>,
-}
+struct LineWriter(LogStream);
 
 impl OutputStream for LineWriter {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let room = LOG_LINE_BYTES.saturating_sub(self.line.len());
-            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            let mut said = self.0.said.lock();
+            let line = &mut said.unfinished[usize::from(self.0.stream == Stream::Stderr)];
+            let room = LOG_LINE_BYTES.saturating_sub(line.len());
+            line.extend_from_slice(&part[..part.len().min(room)]);
             if part.ends_with(b"\n") {
-                self.end_line();
+                let line = std::mem::take(line);
+                drop(said);
+                self.0.bytes_line(&line);
             }
         }
         Ok(())
@@ -136,23 +176,6 @@ impl OutputStream for LineWriter {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         Ok(64 << 10)
-    }
-}
-
-impl LineWriter {
-    fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&self.line);
-        let line = line.trim_end();
-        if !line.is_empty() {
-            self.log.line(tracing::Level::INFO, line);
-        }
-        self.line.clear();
-    }
-}
-
-impl Drop for LineWriter {
-    fn drop(&mut self) {
-        self.end_line();
     }
 }
 

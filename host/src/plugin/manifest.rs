@@ -8,7 +8,7 @@
 //! [policies]
 //! uid = "kick-old"
 //! overflow = "drop-oldest"
-//! on-trap = "keep"
+//! on_trap = "keep"
 //! ```
 //!
 //! What it does not set is as the node's configuration has it under `[plugin]`. Unknown keys

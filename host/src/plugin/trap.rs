@@ -61,6 +61,11 @@ impl Cut {
         self.told.notify_waiters();
     }
 
+    /// Everything has ended; what comes now (`on-stop`) has its own time.
+    pub(super) fn end(&self) {
+        self.is_cut.store(false, Ordering::Relaxed);
+    }
+
     /// Whether they do.
     pub(super) fn is_cut(&self) -> bool {
         self.is_cut.load(Ordering::Relaxed)

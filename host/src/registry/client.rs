@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -19,6 +20,7 @@ pub struct Client {
     id: ClientId,
     outbox: Outbox,
     wake: Notify,
+    has_left: AtomicBool,
     pub(super) held: Mutex<Held>,
 }
 
@@ -41,6 +43,14 @@ pub struct Close {
     pub reason: String,
     /// Who ended it.
     pub by: Closer,
+}
+
+/// The end of one connection or of many: its frames are encoded once.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    pub(super) close: Close,
+    last_message: Option<Frame>,
+    close_frame: Option<Frame>,
 }
 
 /// Who ended a connection.
@@ -75,6 +85,7 @@ impl Client {
             id,
             outbox: Outbox::new(bound),
             wake: Notify::new(),
+            has_left: AtomicBool::new(false),
             held: Mutex::default(),
         }
     }
@@ -102,7 +113,12 @@ impl Client {
 
     /// Whether it has left.
     pub fn has_left(&self) -> bool {
-        self.held.lock().departure.is_some()
+        self.has_left.load(Ordering::Acquire)
+    }
+
+    /// It has, and `held` says how.
+    pub(super) fn set_left(&self) {
+        self.has_left.store(true, Ordering::Release);
     }
 
     /// What `on-close` is told, once the client has left.
@@ -110,14 +126,26 @@ impl Client {
         self.held.lock().departure.as_deref().cloned()
     }
 
-    /// Queues the end: what waits goes out first, then these.
-    pub fn end(&self, close: &Close, last_message: Option<Frame>) {
-        let frame = match close.code {
+    /// Queues the end: what waits goes out first, then this.
+    pub(super) fn end(&self, ending: &Ending) {
+        self.outbox
+            .close(ending.last_message.clone(), ending.close_frame.clone());
+        self.wake();
+    }
+}
+
+impl Ending {
+    /// As `close` says, with a message before it.
+    pub fn new(close: Close, last_message: Option<Frame>) -> Ending {
+        let close_frame = match close.code {
             1005 => Some(Frame::close_without_code()),
             1006 => None,
             code => Some(Frame::close(code, &close.reason)),
         };
-        self.outbox.close(last_message, frame);
-        self.wake();
+        Ending {
+            close,
+            last_message,
+            close_frame,
+        }
     }
 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 
-use super::client::{Client, Close, Closer, Held, Info};
+use super::Registry;
+use super::client::{Client, Close, Closer, Departure, Ending, Held, Info};
 use super::dirty::Dirtied;
 use super::index::{Index, Members, SHARDS, visit_some, walk};
-use super::{Departure, Registry};
 use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
@@ -41,7 +41,7 @@ pub enum Refused {
     #[error("no client {0} here: it has left, or it never was")]
     NotFound(ClientId),
     /// Another client has the uid, and the policy is `reject-new`.
-    #[error("the uid {0:?} is another client's (policy uid = \"reject-new\")")]
+    #[error("the uid {0:?} is another client's")]
     Taken(String),
     /// Its outbox is full.
     #[error("the outbox of client {0} is full")]
@@ -68,15 +68,6 @@ pub struct Page {
     pub items: Vec<String>,
     /// Where the next page goes on; none: this was the last.
     pub next: Option<String>,
-}
-
-/// How to close: the close frame, and perhaps a message before it.
-#[derive(Clone, Debug)]
-pub struct Ending {
-    /// Code, reason, and who wants it.
-    pub close: Close,
-    /// Goes out before the close frame.
-    pub last_message: Option<Frame>,
 }
 
 impl Namespace {
@@ -123,29 +114,18 @@ impl Namespace {
     /// The client has left, as `close` says: nothing here counts it any more. True the first
     /// time; what it was is kept for its `on-close`.
     pub fn leave(&self, client: &Client, close: &Close) -> bool {
+        self.take_out(client, &mut client.held.lock(), close)
+    }
+
+    /// Makes the client leave and queues its ending; false if it had left.
+    pub fn end(&self, client: &Client, ending: &Ending) -> bool {
+        // Both under one lock: whoever sees that it has left finds its last frames queued.
         let mut held = client.held.lock();
-        if held.departure.is_some() {
-            return false;
+        let leaves = self.take_out(client, &mut held, &ending.close);
+        if leaves {
+            client.end(ending);
         }
-        let Held {
-            uid, groups, info, ..
-        } = std::mem::take(&mut *held);
-        self.shard(client.id())
-            .write()
-            .remove(&client.id().counter());
-        if let Some(uid) = &uid {
-            self.uids.remove(uid, client);
-        }
-        for group in &groups {
-            self.groups.remove(group, client);
-        }
-        held.departure = Some(Box::new(Departure {
-            close: close.clone(),
-            uid,
-            groups: groups.into_iter().collect(),
-            info,
-        }));
-        true
+        leaves
     }
 
     /// Queues a delivery for each client it is for, once.
@@ -204,14 +184,9 @@ impl Namespace {
             reason: reason.to_owned(),
             by: Closer::Plugin,
         };
+        let ending = Ending::new(close, None);
         for client in kicked.into_values() {
-            self.end(
-                &client,
-                &Ending {
-                    close: close.clone(),
-                    last_message: None,
-                },
-            );
+            self.end(&client, &ending);
         }
         Ok(())
     }
@@ -420,13 +395,30 @@ impl Namespace {
         Ok(info)
     }
 
-    /// Makes the client leave and queues its ending; false if it had left.
-    pub fn end(&self, client: &Client, ending: &Ending) -> bool {
-        let leaves = self.leave(client, &ending.close);
-        if leaves {
-            client.end(&ending.close, ending.last_message.clone());
+    fn take_out(&self, client: &Client, held: &mut Held, close: &Close) -> bool {
+        if held.departure.is_some() {
+            return false;
         }
-        leaves
+        let Held {
+            uid, groups, info, ..
+        } = std::mem::take(held);
+        self.shard(client.id())
+            .write()
+            .remove(&client.id().counter());
+        if let Some(uid) = &uid {
+            self.uids.remove(uid, client);
+        }
+        for group in &groups {
+            self.groups.remove(group, client);
+        }
+        held.departure = Some(Box::new(Departure {
+            close: close.clone(),
+            uid,
+            groups: groups.into_iter().collect(),
+            info,
+        }));
+        client.set_left();
+        true
     }
 
     fn end_all(&self, clients: Vec<Arc<Client>>, ending: &Ending) -> u64 {
@@ -551,6 +543,7 @@ impl<'a> Sending<'a> {
         if let [name] = names {
             return index.for_each(name, |client| self.push(client));
         }
+        let names: BTreeSet<&String> = names.iter().collect();
         let mut reached = HashSet::new();
         for name in names {
             index.for_each(name, |client| {
