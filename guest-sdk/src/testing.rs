@@ -260,17 +260,19 @@ pub enum UidPolicy {
     RejectNew,
 }
 
-/// A node's limits on what a plugin keeps and does, with a node's defaults. 0 means: no limit.
+/// A node's limits on what a plugin keeps and does, with a node's defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a uid or of a group's name. Beyond: `invalid-argument`.
     pub name_bytes: usize,
-    /// Clients of one uid. Beyond: `bind_uid` answers `limit-exceeded`.
+    /// Clients of one uid; 0: off. Beyond: `bind_uid` answers `limit-exceeded`.
     pub clients_per_uid: usize,
     /// Groups of one client. Beyond: `join_group` answers `limit-exceeded`.
     pub groups_per_client: usize,
     /// Bytes of one client's info, keys and values. Beyond: `limit-exceeded`.
     pub info_bytes: usize,
+    /// Bytes of one message, with its frame's header. Beyond: `limit-exceeded`.
+    pub outbox_bytes: usize,
     /// Calls that send, in one event. Beyond: `limit-exceeded`.
     pub sends_per_event: usize,
     /// Lines of `log` in one event. Beyond: dropped.
@@ -284,6 +286,7 @@ impl Default for Limits {
             clients_per_uid: 1_000,
             groups_per_client: 1_000,
             info_bytes: 4_096,
+            outbox_bytes: 1 << 20,
             sends_per_event: 10_000,
             log_lines_per_event: 100,
         }

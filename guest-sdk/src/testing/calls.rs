@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::checks::{Close, check_id, check_ids};
+use super::checks::{Close, check_count, check_id, check_ids};
 use super::current;
 use super::node::{Node, count};
 use super::pages::List;
@@ -23,6 +23,7 @@ pub(crate) fn send_to_all(message: Message, exclude: &[ClientId]) -> Result<Reac
 pub(crate) fn send_to_client(client: &ClientId, message: Message) -> Result<(), Error> {
     current(|node| {
         check_id(client)?;
+        node.check_message(&message)?;
         node.count_send()?;
         node.record(client)?.receive(message);
         Ok(())
@@ -31,6 +32,7 @@ pub(crate) fn send_to_client(client: &ClientId, message: Message) -> Result<(), 
 
 pub(crate) fn send_to_uid(uids: &[String], message: Message) -> Result<Reach, Error> {
     current(|node| {
+        check_count("uids", uids.len())?;
         uids.iter()
             .try_for_each(|uid| node.check_name("uid", uid))?;
         node.send(&message, &[], |record| {
@@ -46,6 +48,7 @@ pub(crate) fn send_to_group(
 ) -> Result<Reach, Error> {
     current(|node| {
         check_ids(exclude)?;
+        check_count("groups", groups.len())?;
         groups
             .iter()
             .try_for_each(|group| node.check_name("group", group))?;
@@ -188,6 +191,8 @@ pub(crate) fn close_client(
     last_message: Option<Message>,
 ) -> Result<(), Error> {
     current(|node| {
+        let last = last_message.as_ref();
+        last.map_or(Ok(()), |last| node.check_message(last))?;
         let close = Close::new(code, reason, last_message)?;
         node.record(client)?;
         node.close(client, &close);
@@ -202,6 +207,8 @@ pub(crate) fn close_uid(
     last_message: Option<Message>,
 ) -> Result<Count, Error> {
     current(|node| {
+        let last = last_message.as_ref();
+        last.map_or(Ok(()), |last| node.check_message(last))?;
         let close = Close::new(code, reason, last_message)?;
         let clients = clients_of_uid(node, uid)?;
         Ok(node.close_all(clients, &close))
@@ -215,6 +222,8 @@ pub(crate) fn close_group(
     last_message: Option<Message>,
 ) -> Result<Count, Error> {
     current(|node| {
+        let last = last_message.as_ref();
+        last.map_or(Ok(()), |last| node.check_message(last))?;
         let close = Close::new(code, reason, last_message)?;
         let members = members(node, group)?;
         Ok(node.close_all(members, &close))

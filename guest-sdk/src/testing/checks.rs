@@ -9,6 +9,9 @@ const CLOSE_REASON_BYTES: usize = 123;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const ID_CHARS: usize = 26;
 
+/// Uids, groups or excluded clients that one call may name.
+const TARGETS_A_SEND: usize = 1_000;
+
 /// How a connection is to be ended, checked.
 pub(super) struct Close<'a> {
     pub(super) code: u16,
@@ -60,9 +63,14 @@ pub(super) fn check_ids(clients: &[ClientId]) -> Result<(), Error> {
     clients.iter().try_for_each(check_id)
 }
 
+/// A call names so many uids, groups or clients to exclude at most.
+pub(super) fn check_count(what: &str, count: usize) -> Result<(), Error> {
+    check_limit(what, count, TARGETS_A_SEND)
+}
+
 /// Nothing is counted here: `wanted` is what there would be.
 pub(super) fn check_limit(name: &str, wanted: usize, most: usize) -> Result<(), Error> {
-    if beyond(wanted, most) {
+    if wanted > most {
         let message = format!("{name}: {wanted} are more than {most}");
         return Err(error(ErrorCode::LimitExceeded, message));
     }
@@ -75,10 +83,6 @@ pub(super) fn invalid(message: String) -> Error {
 
 pub(super) fn error(code: ErrorCode, message: String) -> Error {
     Error { code, message }
-}
-
-pub(super) fn beyond(wanted: usize, most: usize) -> bool {
-    most != 0 && wanted > most
 }
 
 /// Half of an id: the number in 13 characters.

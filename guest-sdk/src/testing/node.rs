@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::checks::{Close, beyond, check_id, check_limit, digits, error, invalid};
+use super::checks::{Close, check_count, check_id, check_limit, digits, error, invalid};
 use super::pages::Pages;
 use super::{Limits, UidPolicy};
 use crate::types::{
@@ -281,11 +281,13 @@ impl Node {
                 );
             }
             UidPolicy::Many | UidPolicy::RejectNew => {
-                check_limit(
-                    "clients_per_uid",
-                    others.len() + 1,
-                    self.limits.clients_per_uid,
-                )?;
+                if self.limits.clients_per_uid > 0 {
+                    check_limit(
+                        "clients_per_uid",
+                        others.len() + 1,
+                        self.limits.clients_per_uid,
+                    )?;
+                }
             }
         }
         self.record(client)?.uid = Some(uid.to_owned());
@@ -350,6 +352,8 @@ impl Node {
         exclude: &[ClientId],
         wanted: impl Fn(&Record) -> bool,
     ) -> Result<Reach, Error> {
+        check_count("clients to exclude", exclude.len())?;
+        self.check_message(message)?;
         self.count_send()?;
         let mut reach = Reach::default();
         for (client, record) in self.records() {
@@ -371,12 +375,26 @@ impl Node {
 
     // What an argument must be.
 
+    /// A frame: the message and a header of up to ten bytes.
+    pub(super) fn check_message(&self, message: &Message) -> Result<(), Error> {
+        let bytes = match message {
+            Message::Text(text) => text.len(),
+            Message::Binary(bytes) => bytes.len(),
+        };
+        let header = match bytes {
+            0..=125 => 2,
+            126..=0xffff => 4,
+            _ => 10,
+        };
+        check_limit("outbox_bytes", header + bytes, self.limits.outbox_bytes)
+    }
+
     pub(super) fn check_name(&self, what: &str, name: &str) -> Result<(), Error> {
         if name.is_empty() {
             return Err(invalid(format!("{what}: it is empty")));
         }
         let most = self.limits.name_bytes;
-        if beyond(name.len(), most) {
+        if name.len() > most {
             return Err(invalid(format!(
                 "{what}: {} bytes are more than {most}",
                 name.len()
