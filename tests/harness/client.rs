@@ -56,6 +56,19 @@ impl End {
     }
 }
 
+/// A message was awaited, and the connection ended.
+#[derive(Debug, thiserror::Error)]
+#[error("a message was awaited, and the connection ended: {0:?}")]
+pub(crate) struct Ended(pub(crate) End);
+
+/// The HTTP status with which a client was turned away, if this error says so.
+pub fn refusal_status(error: &anyhow::Error) -> Option<u16> {
+    match error.downcast_ref() {
+        Some(tungstenite::Error::Http(response)) => Some(response.status().as_u16()),
+        _ => None,
+    }
+}
+
 /// A text message.
 pub fn text(text: &str) -> Message {
     Message::text(text)
@@ -154,7 +167,7 @@ impl Client {
     pub async fn next(&mut self) -> anyhow::Result<Message> {
         match within("a message", self.receive()).await? {
             Ok(message) => Ok(message),
-            Err(end) => bail!("a message was awaited, and the connection ended: {end:?}"),
+            Err(end) => Err(Ended(end).into()),
         }
     }
 

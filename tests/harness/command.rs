@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use tokio::process::Command;
 
+use crate::components::cache;
 use crate::{binary_path, within};
 
 /// What a command has said, and how it has ended.
@@ -23,10 +24,15 @@ impl Output {
     }
 }
 
-/// Runs `jackfield` with these arguments and environment, to its end.
-pub async fn run_node_binary(
-    arguments: &[&str],
+/// Runs `jackfield` with these arguments, to its end.
+pub async fn run_node_binary(arguments: &[&str]) -> anyhow::Result<Output> {
+    run_node_binary_in(&[], arguments).await
+}
+
+/// Runs `jackfield` with these arguments in this environment, to its end.
+pub async fn run_node_binary_in(
     environment: &[(&str, &str)],
+    arguments: &[&str],
 ) -> anyhow::Result<Output> {
     let mut command = node_command()?;
     command
@@ -50,5 +56,6 @@ pub(crate) fn node_command() -> anyhow::Result<Command> {
             command.env_remove(name);
         }
     }
+    command.env("JACKFIELD_CACHE", cache());
     Ok(command)
 }

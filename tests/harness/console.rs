@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::client::Ended;
 use crate::{Client, End};
 
 /// A client that has heard its `connected` event.
@@ -125,10 +126,26 @@ impl Console {
         Ok(answer)
     }
 
+    /// The answer to a request that was started; or what its connection ended with instead.
+    pub async fn answer_or_end(&mut self, id: u64) -> anyhow::Result<Result<Value, End>> {
+        match self.answer(id).await {
+            Err(error) => match error.downcast::<Ended>() {
+                Ok(Ended(end)) => Ok(Err(end)),
+                Err(error) => Err(error),
+            },
+            answered => answered.map(Ok),
+        }
+    }
+
+    /// What was sent to it and has not been looked at.
+    pub fn take_kept(&mut self) -> Vec<Message> {
+        self.kept.drain(..).collect()
+    }
+
     /// Everything that was sent to it until now, but answers.
     pub async fn heard(&mut self) -> anyhow::Result<Vec<Message>> {
         self.ok(json!({ "do": "is-online" })).await?;
-        Ok(self.kept.drain(..).collect())
+        Ok(self.take_kept())
     }
 
     /// The next message that is no answer.

@@ -16,8 +16,8 @@ mod log;
 mod node;
 mod raw;
 
-pub use client::{Client, End, binary, text};
-pub use command::{Output, run_node_binary};
+pub use client::{Client, End, binary, refusal_status, text};
+pub use command::{Output, run_node_binary, run_node_binary_in};
 pub use components::{binary_path, component};
 pub use console::{Console, count, error_code, query, reach};
 pub use counters::Counters;

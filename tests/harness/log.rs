@@ -133,13 +133,22 @@ impl Log {
         .map(drop)
     }
 
-    /// The last lines, for a person.
+    /// The last lines, for a person; of the counters only the newest.
     pub(crate) fn tail(&self) -> String {
         let state = self.0.borrow();
-        let start = state.lines.len().saturating_sub(40);
-        let shown = state.lines[start..]
+        let is_counters = |line: &LogLine| line.message() == "counters";
+        let newest = state.lines.iter().rev().find(|line| is_counters(line));
+        let others = state
+            .lines
             .iter()
-            .map(|LogLine(line)| format!("  {line}\n"));
-        shown.collect()
+            .filter(|line| !is_counters(line))
+            .rev()
+            .take(40);
+        let mut shown: Vec<_> = others.chain(newest).collect();
+        shown.reverse();
+        shown
+            .iter()
+            .map(|LogLine(line)| format!("  {line}\n"))
+            .collect()
     }
 }

@@ -12,7 +12,6 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 
 use crate::command::node_command;
-use crate::components::cache;
 use crate::{Client, Console, Counters, Log, LogLine, PluginFolder, Raw, Response};
 use crate::{upgrade_request, within};
 
@@ -74,11 +73,7 @@ impl NodeBuilder {
         config.write_all(self.config.as_bytes())?;
         let mut command = node_command()?;
         command.arg("node").arg("--config").arg(config.path());
-        command
-            .arg("--plugins")
-            .arg(folder.path())
-            .arg("--cache")
-            .arg(cache());
+        command.arg("--plugins").arg(folder.path());
         command.args(["--listen", "127.0.0.1:0", "--log-format", "json"]);
         command
             .stdout(Stdio::piped())
