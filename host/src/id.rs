@@ -89,6 +89,12 @@ impl ClientId {
 #[derive(Clone, Copy)]
 pub struct ClientIdText([u8; ID_CHARS]);
 
+impl fmt::Debug for ClientIdText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
 impl std::ops::Deref for ClientIdText {
     type Target = str;
 

@@ -26,10 +26,9 @@ use tokio_util::task::TaskTracker;
 use self::contract::types;
 use self::generation::{Generation, Lease, NoInstance};
 use self::trap::Trapped;
-use crate::id::ClientId;
 use crate::message::Message;
 use crate::policy::{Policies, TrapPolicy};
-use crate::registry::{Close, Closer, Departure, Ending, Namespace, Registry};
+use crate::registry::{Client, Close, Closer, Departure, Ending, Namespace, Registry};
 
 pub use self::folder::{Checked, Plugins, check};
 pub use self::load::{Interfaces, LoadError};
@@ -164,7 +163,7 @@ impl Plugin {
     /// Asks the plugin whether a client may come in, and applies what it accepts with.
     pub async fn on_connect(
         &self,
-        client: ClientId,
+        client: &Arc<Client>,
         handshake: &Handshake,
     ) -> Result<Answer, Failure> {
         let mut lease = self.lease().await?;
@@ -194,7 +193,7 @@ impl Plugin {
 
     /// Tells the plugin that a client has left. Waits for an instance longer than other
     /// events do: this one is owed.
-    pub async fn on_close(&self, client: ClientId, departure: &Departure) {
+    pub async fn on_close(&self, client: &Arc<Client>, departure: &Departure) {
         let registry = self.namespace.registry();
         let patience = registry.limits().drain_timeout;
         let why = match tokio::time::timeout(patience, self.lease_patiently()).await {
@@ -203,7 +202,7 @@ impl Plugin {
             Err(_) => "no instance was to be had within drain_timeout",
         };
         registry.counters().on_close_lost.add_one();
-        let plugin = &*self.name;
+        let (plugin, client) = (&*self.name, client.id());
         tracing::error!(plugin, %client, "an on-close is lost: {why}");
     }
 
@@ -308,7 +307,7 @@ impl Plugin {
 
     fn admit(
         &self,
-        client: ClientId,
+        client: &Client,
         mut acceptance: types::Acceptance,
         handshake: &Handshake,
     ) -> Answer {
@@ -318,7 +317,7 @@ impl Plugin {
                 500,
                 format!("on-connect chose the subprotocol {chosen:?}, not one offered"),
             )),
-            _ => contract::admit(&self.namespace, client, acceptance).map_err(|error| {
+            _ => contract::admit(&self.namespace, client.id(), acceptance).map_err(|error| {
                 let taken = error.code == types::ErrorCode::Taken;
                 (if taken { 409 } else { 500 }, error.message)
             }),
@@ -330,7 +329,10 @@ impl Plugin {
                 reason,
             },
             Err((status, error)) => {
-                tracing::error!(plugin = &*self.name, %client, error, "on-connect's answer is wrong");
+                tracing::error!(
+                    plugin = &*self.name,
+                    client = %client.id(),
+                    error, "on-connect's answer is wrong");
                 Answer::Refused {
                     status,
                     reason: "the server failed".to_owned(),
@@ -353,13 +355,13 @@ impl Turn<'_> {
     /// Handles one message, on the generation that runs now.
     pub async fn on_message(
         &mut self,
-        client: ClientId,
+        client: &Arc<Client>,
         message: Message<'_>,
     ) -> Result<(), Failure> {
         #[cfg(feature = "bench-native")]
         if &*self.plugin.name == "native" {
             let frame = crate::message::Frame::message(message);
-            let _ = self.plugin.namespace.send_to_client(client, frame);
+            let _ = self.plugin.namespace.send_to(client, frame);
             return Ok(());
         }
         self.events += 1;
@@ -399,7 +401,7 @@ fn pairs(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
         .collect()
 }
 
-async fn tell_on_close(mut lease: Lease, client: ClientId, departure: &Departure) {
+async fn tell_on_close(mut lease: Lease, client: &Arc<Client>, departure: &Departure) {
     let groups: Vec<_> = departure.groups.iter().map(|group| &**group).collect();
     let info: Vec<_> = departure
         .info
@@ -420,7 +422,7 @@ async fn tell_on_close(mut lease: Lease, client: ClientId, departure: &Departure
 }
 
 /// Logs and counts a trap, once.
-fn failed(lease: &Lease, function: &str, client: ClientId, trapped: &Trapped) -> Failure {
+fn failed(lease: &Lease, function: &str, client: &Client, trapped: &Trapped) -> Failure {
     let generation = lease.generation();
     let Policies { on_trap, .. } = generation.policies;
     trapped
@@ -431,7 +433,7 @@ fn failed(lease: &Lease, function: &str, client: ClientId, trapped: &Trapped) ->
         plugin = &*generation.host.name,
         generation = generation.host.generation,
         function,
-        %client,
+        client = %client.id(),
         kind = trapped.kind.as_str(),
         said = trapped.said,
         backtrace = trapped.backtrace,

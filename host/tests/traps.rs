@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jackfield::counters::Counters;
-use jackfield::id::{ClientId, Incarnation};
+use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits, TOTAL_INSTANCES};
 use jackfield::message::Message;
 use jackfield::plugin::{Failure, Plugin, Plugins};
@@ -75,11 +75,11 @@ async fn leaked_by(times: usize, work: impl Future<Output = ()>) -> f64 {
 }
 
 async fn trap(plugin: &Plugin, request: &str, times: usize) {
-    let client: ClientId = "00000000000000000000000000".parse().expect("an id");
+    let client = plugin.namespace().arrive();
     for _ in 0..times {
         let handled = plugin
             .turn()
-            .on_message(client, Message::Text(request))
+            .on_message(&client, Message::Text(request))
             .await;
         assert_eq!(handled, Err(Failure::Trapped(TrapPolicy::Close)));
     }

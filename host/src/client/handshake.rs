@@ -151,7 +151,7 @@ impl Door {
         let handshake = read_handshake(parts, address);
         match arriving
             .plugin
-            .on_connect(arriving.client.id(), &handshake)
+            .on_connect(&arriving.client, &handshake)
             .await
         {
             Ok(Answer::Accepted { subprotocol }) => {

@@ -99,7 +99,7 @@ impl Session {
         let Some(departure) = self.client.departure() else {
             return broken();
         };
-        self.plugin.on_close(self.client.id(), &departure).await;
+        self.plugin.on_close(&self.client, &departure).await;
         let counters = self.plugin.namespace().registry().counters();
         counters.clients_left.add_one();
         departure.close
@@ -144,12 +144,16 @@ enum Next {
 
 impl Conversation<'_> {
     async fn run(&mut self) -> Ended {
-        let mut condition = self.client.outbox().flush();
+        let client = self.client;
+        let mut condition = client.outbox().flush();
+        // Armed for as long as the client stays: arming it for each wait would take a lock
+        // twice a message.
+        let mut woken = pin!(client.woken());
         loop {
             if let Some(ended) = self.look(condition) {
                 return ended;
             }
-            match self.next(condition).await {
+            match self.next(condition, woken.as_mut()).await {
                 Next::Received(received) => {
                     // Boxed, so that what a turn needs is not set aside for each idle client.
                     if let Err(ended) = Box::pin(self.turn(received)).await {
@@ -157,7 +161,10 @@ impl Conversation<'_> {
                     }
                     condition = self.client.outbox().flush();
                 }
-                Next::Woken => condition = self.client.outbox().condition(),
+                Next::Woken => {
+                    woken.set(client.woken());
+                    condition = client.outbox().condition();
+                }
                 Next::Writable => {
                     // The other side has taken bytes: slow, perhaps, and alive.
                     self.pulse.heard = true;
@@ -202,8 +209,11 @@ impl Conversation<'_> {
         self.pulse.beat(self.registry.limits())
     }
 
-    async fn next(&mut self, condition: Condition) -> Next {
-        let mut woken = pin!(self.client.woken());
+    async fn next(
+        &mut self,
+        condition: Condition,
+        mut woken: Pin<&mut impl Future<Output = ()>>,
+    ) -> Next {
         let blocked = matches!(condition, Condition::Blocked { .. });
         let may_read = condition != Condition::Blocked { above_half: true };
         let Conversation {
@@ -280,7 +290,7 @@ impl Conversation<'_> {
                 by: Closer::Node,
             }));
         }
-        let event = turn.on_message(self.client.id(), message);
+        let event = turn.on_message(self.client, message);
         let handled = while_writing(event, self.client, &self.reader);
         match handled.await.err().and_then(Failure::close) {
             Some(close) => Err(Ended::Now(close)),
@@ -369,30 +379,26 @@ async fn goodbye(
 /// meanwhile is written: its task is the one that waits for the socket.
 async fn while_writing<T>(event: impl Future<Output = T>, client: &Client, reader: &Reader) -> T {
     let mut event = pin!(event);
-    let mut writing = None;
+    let mut condition = None;
     poll_fn(|context| {
         let polled = event.as_mut().poll(context);
         if polled.is_pending() {
-            let writing = writing.get_or_insert_with(|| Box::pin(keep_writing(client, reader)));
-            // It does not end; the event does.
-            let _ = writing.as_mut().poll(context);
+            let outbox = client.outbox();
+            let mut now = match condition {
+                None => outbox.flush(),
+                Some(_) => outbox.condition(),
+            };
+            // Whoever finds the socket full wakes this task, and it comes by here.
+            while matches!(now, Condition::Blocked { .. })
+                && reader.poll_writable(context).is_ready()
+            {
+                now = outbox.resume();
+            }
+            condition = Some(now);
         }
         polled
     })
     .await
-}
-
-async fn keep_writing(client: &Client, reader: &Reader) {
-    let mut condition = client.outbox().flush();
-    loop {
-        let blocked = matches!(condition, Condition::Blocked { .. });
-        condition = tokio::select! {
-            () = client.woken() => client.outbox().condition(),
-            _ = poll_fn(|context| reader.poll_writable(context)), if blocked => {
-                client.outbox().resume()
-            }
-        };
-    }
 }
 
 fn closed_by_client(frame: Option<&tungstenite::protocol::CloseFrame>) -> Close {
@@ -421,6 +427,7 @@ fn broken() -> Close {
 /// A sign of life now and then: any frame is one, and a silent client is asked for a pong.
 struct Pulse {
     sleep: Pin<Box<Sleep>>,
+    is_armed: bool,
     heard: bool,
     pinged: bool,
 }
@@ -436,12 +443,18 @@ impl Pulse {
         let sleep = Box::pin(tokio::time::sleep(limits.ping_every));
         Pulse {
             sleep,
+            is_armed: false,
             heard: false,
             pinged: false,
         }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        // Armed once it wakes this task; until then a look at the clock's flag is enough.
+        if self.is_armed && !self.sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        self.is_armed = true;
         self.sleep.as_mut().poll(context)
     }
 
@@ -453,6 +466,7 @@ impl Pulse {
         };
         self.pinged = matches!(beat, Beat::Ping);
         self.heard = false;
+        self.is_armed = false;
         self.sleep
             .as_mut()
             .reset(tokio::time::Instant::now() + next);

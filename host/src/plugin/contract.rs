@@ -75,10 +75,16 @@ impl wit::send::Host for Guest {
         client: String,
         message: types::MessageResult,
     ) -> Result<(), types::Error> {
-        let id = self.client(&client)?;
         let frame = self.frame(&message)?;
+        let client = match self.subject().and_then(|subject| subject.named(&client)) {
+            Some(subject) => {
+                self.check_present()?;
+                subject.clone()
+            }
+            None => self.namespace().find(parse_id(&client)?)?,
+        };
         self.count_send()?;
-        Ok(self.namespace().send_to_client(id, frame)?)
+        Ok(self.namespace().send_to(&client, frame)?)
     }
 
     fn send_to_uid(
@@ -379,13 +385,21 @@ impl Guest {
     }
 
     /// A client that a call is about; the one whose `on-close` this is has left.
-    fn client(&mut self, id: &str) -> Result<ClientId, types::Error> {
-        let id = parse_id(id)?;
-        if self.event().departed == Some(id) {
-            let message = format!("client {id} has left: this is its on-close");
-            return Err(error(types::ErrorCode::Closed, message));
+    fn client(&self, id: &str) -> Result<ClientId, types::Error> {
+        match self.subject().and_then(|subject| subject.named(id)) {
+            Some(client) => self.check_present().map(|()| client.id()),
+            None => parse_id(id),
         }
-        Ok(id)
+    }
+
+    fn check_present(&self) -> Result<(), types::Error> {
+        match self.subject() {
+            Some(subject) if subject.has_departed => {
+                let message = format!("client {} has left: this is its on-close", subject.text());
+                Err(error(types::ErrorCode::Closed, message))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_name(&self, what: &str, name: &str) -> Result<(), types::Error> {

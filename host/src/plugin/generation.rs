@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-use super::contract::{Host, PluginPre};
-use super::instance::{Guest, Instance};
+use super::contract::{Host, PluginPre, types};
+use super::instance::{Guest, Instance, Subject};
 use super::trap::{Cut, Kind, Trapped};
-use crate::id::ClientId;
 use crate::policy::Policies;
+use crate::registry::Client;
 
 /// How often an event asks again for an instance while the engine has no room for one.
 const FULL_RETRY: Duration = Duration::from_millis(10);
@@ -280,13 +280,13 @@ pub(super) enum Refusal {
 /// Runs one call of the instance to its end, with its limits. A macro, since each call is
 /// another future that borrows the instance.
 macro_rules! event {
-    ($lease:ident, $departed:expr, |$instance:ident| $call:expr) => {{
+    ($lease:ident, $subject:expr, |$instance:ident| $call:expr) => {{
         $lease.in_event = true;
         let limits = &$lease.generation.host.limits;
         let Some($instance) = $lease.instance.as_mut() else {
             return Err(Lease::spent());
         };
-        $instance.begin($departed);
+        $instance.begin($subject);
         let ended = bounded($call, limits.wait_timeout, &$lease.generation.cut).await;
         $lease.ended(ended)
     }};
@@ -299,38 +299,37 @@ impl Lease {
 
     pub(super) async fn on_connect(
         &mut self,
-        client: ClientId,
-        handshake: super::contract::types::Handshake<'_>,
-    ) -> Result<Result<super::contract::types::Acceptance, super::contract::types::Refusal>, Trapped>
-    {
-        let client = client.text();
-        event!(self, None, |instance| {
+        client: &Arc<Client>,
+        handshake: types::Handshake<'_>,
+    ) -> Result<Result<types::Acceptance, types::Refusal>, Trapped> {
+        let subject = Subject::new(client, false);
+        event!(self, Some(subject.clone()), |instance| {
             let handler = instance.plugin.jackfield_plugin_handler();
-            handler.call_on_connect(&mut instance.store, &client, handshake)
+            handler.call_on_connect(&mut instance.store, subject.text(), handshake)
         })
     }
 
     pub(super) async fn on_message(
         &mut self,
-        client: ClientId,
-        message: super::contract::types::MessageParam<'_>,
+        client: &Arc<Client>,
+        message: types::MessageParam<'_>,
     ) -> Result<(), Trapped> {
-        let client = client.text();
-        event!(self, None, |instance| {
+        let subject = Subject::new(client, false);
+        event!(self, Some(subject.clone()), |instance| {
             let handler = instance.plugin.jackfield_plugin_handler();
-            handler.call_on_message(&mut instance.store, &client, message)
+            handler.call_on_message(&mut instance.store, subject.text(), message)
         })
     }
 
     pub(super) async fn on_close(
         &mut self,
-        client: ClientId,
-        departure: super::contract::types::Departure<'_>,
+        client: &Arc<Client>,
+        departure: types::Departure<'_>,
     ) -> Result<(), Trapped> {
-        let text = client.text();
-        event!(self, Some(client), |instance| {
+        let subject = Subject::new(client, true);
+        event!(self, Some(subject.clone()), |instance| {
             let handler = instance.plugin.jackfield_plugin_handler();
-            handler.call_on_close(&mut instance.store, &text, departure)
+            handler.call_on_close(&mut instance.store, subject.text(), departure)
         })
     }
 

@@ -12,7 +12,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::contract::{Host, Plugin, PluginPre, WithLifecycle};
 use super::log::{LogStream, Stream};
 use super::trap::Cut;
-use crate::id::ClientId;
+use crate::id::ClientIdText;
+use crate::registry::Client;
 
 /// What a store carries: the guest's WASI, its limits, and the event it handles.
 pub(super) struct Guest {
@@ -25,11 +26,41 @@ pub(super) struct Guest {
     event: Event,
 }
 
+/// The client whose event it is: mostly the one that a guest calls about, and then it need
+/// not be read from text and looked up.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    client: Arc<Client>,
+    text: ClientIdText,
+    /// This is its `on-close`.
+    pub(super) has_departed: bool,
+}
+
+impl Subject {
+    pub(super) fn new(client: &Arc<Client>, has_departed: bool) -> Subject {
+        Subject {
+            client: client.clone(),
+            text: client.id().text(),
+            has_departed,
+        }
+    }
+
+    /// Its id, as guests have it.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The client, if `id` is its.
+    pub(super) fn named(&self, id: &str) -> Option<&Arc<Client>> {
+        (*id == *self.text).then_some(&self.client)
+    }
+}
+
 /// What one event may use, and has.
 #[derive(Debug, Default)]
 pub(super) struct Event {
-    /// The client that has left, if this is its `on-close`.
-    pub(super) departed: Option<ClientId>,
+    /// Whose event it is.
+    pub(super) subject: Option<Subject>,
     /// Calls that sent.
     pub(super) sends: u32,
     /// Ticks it may still run.
@@ -92,10 +123,10 @@ impl Instance {
         })
     }
 
-    /// Gives the next event its allowance; `departed` is the client whose `on-close` it is.
-    pub(super) fn begin(&mut self, departed: Option<ClientId>) {
+    /// Gives the next event its allowance.
+    pub(super) fn begin(&mut self, subject: Option<Subject>) {
         self.events += 1;
-        self.store.data_mut().begin(departed);
+        self.store.data_mut().begin(subject);
         self.store.set_epoch_deadline(1);
     }
 
@@ -139,6 +170,11 @@ impl Guest {
         &self.host
     }
 
+    /// Whose event it is.
+    pub(super) fn subject(&self) -> Option<&Subject> {
+        self.event.subject.as_ref()
+    }
+
     pub(super) fn event(&mut self) -> &mut Event {
         &mut self.event
     }
@@ -163,9 +199,9 @@ impl Guest {
         self.memory.refused_bytes
     }
 
-    fn begin(&mut self, departed: Option<ClientId>) {
+    fn begin(&mut self, subject: Option<Subject>) {
         self.event = Event {
-            departed,
+            subject,
             sends: 0,
             ticks_left: self.host.event_ticks,
         };

@@ -268,7 +268,7 @@ fn is_served(import: &str) -> bool {
 /// What to do about a component that can't be parsed.
 fn hint(error: &wasmtime::Error) -> &'static str {
     let said = format!("{error:#}");
-    if said.contains("unexpected end") {
+    if said.contains("unexpected end") || said.contains("out of bounds") {
         "; the file ends too early, perhaps it was copied only in part: copy it again"
     } else if said.contains("component model async feature") {
         "; components of the async ABI are not served: build it with synchronous exports"

@@ -146,13 +146,13 @@ impl Namespace {
     }
 
     /// Queues a frame for one client.
-    pub fn send_to_client(&self, id: ClientId, frame: Frame) -> Result<(), Refused> {
-        let client = self.find(id)?;
+    pub fn send_to(&self, client: &Arc<Client>, frame: Frame) -> Result<(), Refused> {
+        let id = client.id();
         let overflow = self.policies.load().overflow;
         let key = (overflow == OverflowPolicy::Conflate).then(|| "client".into());
-        let pushed = self.push(&client, frame, key, overflow);
+        let pushed = self.push(client, frame, key, overflow);
         if pushed.dirtied {
-            self.registry.dirty.add(client);
+            self.registry.dirty.add(client.clone());
         }
         match pushed.outcome {
             Outcome::Queued => Ok(()),
@@ -495,7 +495,8 @@ impl Namespace {
         pushed
     }
 
-    fn find(&self, id: ClientId) -> Result<Arc<Client>, Refused> {
+    /// The client of that id, if it is here and has not left.
+    pub fn find(&self, id: ClientId) -> Result<Arc<Client>, Refused> {
         let client = self.shard(id).read().get(&id.counter()).cloned();
         client
             .filter(|client| client.id() == id)

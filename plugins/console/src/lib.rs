@@ -29,7 +29,8 @@ pub const ON_CLOSE: &str = "on-close";
 /// Info key: a group that the client's `on-close` tries to leave.
 pub const ON_CLOSE_LEAVE: &str = "on-close-leave";
 
-struct Console;
+/// The plugin; a test drives it natively as well, against the SDK's stand-in.
+pub struct Console;
 
 impl Plugin for Console {
     fn on_connect(client: ClientId, handshake: Handshake) -> Result<Accept, Refuse> {
