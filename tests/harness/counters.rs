@@ -24,4 +24,10 @@ impl Counters {
             .as_u64()
             .with_context(|| format!("no counter `{name}` in {}", self.0))
     }
+
+    /// All of them, by name.
+    pub fn all(&self) -> impl Iterator<Item = (&str, u64)> {
+        let fields = self.0.as_object().into_iter().flatten();
+        fields.filter_map(|(name, value)| Some((name.as_str(), value.as_u64()?)))
+    }
 }

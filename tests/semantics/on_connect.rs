@@ -50,7 +50,13 @@ async fn the_handshake_says_what_the_request_said() -> Result<()> {
 
     let handshake = &connected["handshake"];
     assert_eq!(handshake["path"], "/console");
-    let asked = json!([["handshake", "1"], ["subprotocol", "v1"], ["a", "ü &"], ["a", ""], ["plus", "a b"]]);
+    let asked = json!([
+        ["handshake", "1"],
+        ["subprotocol", "v1"],
+        ["a", "ü &"],
+        ["a", ""],
+        ["plus", "a b"]
+    ]);
     assert_eq!(handshake["query"], asked);
     assert_eq!(handshake["subprotocols"], json!(["v1", "v2"]));
     assert!(handshake["uid"].is_null());
