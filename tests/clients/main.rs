@@ -1,0 +1,11 @@
+//! Bad clients: those that break the protocol, hang, flood, do not read or vanish cost the
+//! node a bounded part of itself, and the others nothing.
+//!
+//! What the node makes of a client is seen by the client itself, by a watcher of the plugin
+//! `console` that hears each `on-close`, and in the node's counters.
+
+mod frames;
+mod handshake;
+mod limits;
+mod slow;
+mod vanishing;
