@@ -1,9 +1,11 @@
-//! The project's own commands: `cargo xtask demo`, `build-plugins`, `test` and `ci`.
+//! The project's own commands: `cargo xtask demo`, `build-plugins`, `test`, `bench`
+//! and `ci`.
 //!
 //! Each makes sure of everything it needs, the wasm target included, so that a fresh
 //! machine with a Rust toolchain runs any of them first. What is up to date is not built
 //! again. Progress goes to stderr, results to stdout.
 
+mod bench;
 mod ci;
 mod component;
 mod demo;
@@ -44,6 +46,8 @@ enum Task {
     },
     /// Build what the tests need and run them
     Test(test::Options),
+    /// Build everything for release and measure what it costs
+    Bench(bench::Options),
     /// Everything a change must pass: formatting, lints, tests, documentation
     Ci,
 }
@@ -64,6 +68,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Demo(options) => return demo::demo(&workspace, &options),
         Task::BuildPlugins { names } => plugins::build(&workspace, &names)?,
         Task::Test(options) => test::test(&workspace, &options)?,
+        Task::Bench(options) => bench::bench(&workspace, &options)?,
         Task::Ci => ci::ci(&workspace)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -12,10 +12,24 @@ use crate::connection::{Connecting, Connection, Scratch};
 /// Many clients of one server.
 pub(crate) struct Crowd {
     pub(crate) clients: Vec<Connection>,
+    /// How they wait for the server.
+    pub(crate) waiting: Waiting,
     poll: Poll,
     events: Events,
     scratch: Scratch,
     heard_at: Instant,
+}
+
+/// How clients wait for their server when nothing has arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// Asleep. A write that finds them so wakes them up, and the server pays for that: the
+    /// slower it is, the more often they sleep.
+    #[default]
+    Sleeping,
+    /// Looking again and again, as if they were on machines of their own: a write costs the
+    /// server no wake-up.
+    Polling,
 }
 
 /// Handshakes under way at once: below what a listener's backlog and a node's limit take.
@@ -32,6 +46,7 @@ impl Crowd {
     pub(crate) fn connect(address: SocketAddr, path: &str, number: usize) -> Result<Crowd> {
         let mut crowd = Crowd {
             clients: Vec::with_capacity(number),
+            waiting: Waiting::default(),
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
             scratch: Scratch::new(),
@@ -63,7 +78,11 @@ impl Crowd {
         mut each: impl FnMut(usize, &mut Connection, &mut Scratch) -> Result<()>,
     ) -> Result<()> {
         let now = Instant::now();
-        match self.poll.poll(&mut self.events, Some(until - now)) {
+        let wait = match self.waiting {
+            Waiting::Sleeping => until - now,
+            Waiting::Polling => Duration::ZERO,
+        };
+        match self.poll.poll(&mut self.events, Some(wait)) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error).context("cannot wait for the server"),

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::crowd::Crowd;
+
 pub(crate) use echo::Echo;
 pub(crate) use fan_out::{FanOut, Group};
 
@@ -18,4 +20,7 @@ pub(crate) trait Load {
 
     /// Starts nothing new, and waits for what is under way.
     fn finish(&mut self) -> Result<()>;
+
+    /// The clients.
+    fn crowd(&mut self) -> &mut Crowd;
 }

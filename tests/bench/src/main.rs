@@ -18,12 +18,13 @@ mod table;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::crowd::Waiting;
 use crate::load::{Echo, Load as _};
 use crate::run::Amount;
 use crate::server::Built;
@@ -60,10 +61,15 @@ struct Run {
     /// How long, each time.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..600))]
     seconds: u64,
+    /// Clients look for answers all the time and do not sleep: the server then pays no
+    /// wake-ups for them, which clients on other machines would not cost it either.
+    #[arg(long)]
+    polling_clients: bool,
     /// The node's binary, with the feature `bench-native`; else the one beside this program.
     #[arg(long, value_name = "FILE")]
     node: Option<PathBuf>,
-    /// The folder of echo.wasm and console.wasm; else `plugins` beside this program's folder.
+    /// The folder of echo.wasm and console.wasm; else `JACKFIELD_PLUGINS`, or `plugins` beside
+    /// this program's folder.
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
 }
@@ -92,6 +98,8 @@ enum What {
     Fanout,
     /// Memory for each of 10,000 idle clients.
     Idle,
+    /// One event inside the host: the call of a guest, and its send.
+    Event,
     /// All of these.
     All,
 }
@@ -120,6 +128,10 @@ fn measure(run: &Run) -> Result<()> {
     let amount = Amount {
         rounds: run.rounds.into(),
         duration: Duration::from_secs(run.seconds),
+        waiting: match run.polling_clients {
+            true => Waiting::Polling,
+            false => Waiting::Sleeping,
+        },
     };
     if matches!(run.what, What::Echo | What::All) {
         run::run_echo(&built, amount)?;
@@ -130,6 +142,25 @@ fn measure(run: &Run) -> Result<()> {
     if matches!(run.what, What::Idle | What::All) {
         idle::run_idle(&built, amount.rounds)?;
     }
+    if matches!(run.what, What::Event | What::All) {
+        run_event()?;
+    }
+    Ok(())
+}
+
+/// The one measurement that is a program of its own: it has the node in it, which takes minutes
+/// to build.
+fn run_event() -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = process::Command::new(cargo)
+        .args(["bench", "--bench", "event"])
+        // As `cargo xtask bench` builds these, or their dependencies would be compiled again.
+        .args(["--package", "jackfield", "--package", "jackfield-bench"])
+        .args(["--features", "jackfield/bench-native"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "cargo bench failed ({status})");
     Ok(())
 }
 

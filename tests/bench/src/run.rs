@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::crowd::Waiting;
 use crate::load::{Echo, FanOut, Load};
 use crate::machine;
 use crate::measure::{Measured, measure};
@@ -22,6 +23,8 @@ pub(crate) struct Amount {
     pub(crate) rounds: usize,
     /// How long, each time.
     pub(crate) duration: Duration,
+    /// How the clients wait.
+    pub(crate) waiting: Waiting,
 }
 
 /// A load, and the servers that it is for.
@@ -87,7 +90,7 @@ fn run_modes(modes: &[Mode], built: &Built, amount: Amount) -> Result<()> {
     for round in 0..amount.rounds {
         eprintln!("round {} of {}", round + 1, amount.rounds);
         for (mode, rounds) in modes.iter().zip(&mut rounds) {
-            rounds.push(run_round(mode, round, built, amount.duration)?);
+            rounds.push(run_round(mode, round, built, amount)?);
         }
     }
     let mut stdout = std::io::stdout().lock();
@@ -99,12 +102,7 @@ fn run_modes(modes: &[Mode], built: &Built, amount: Amount) -> Result<()> {
 }
 
 /// Measures each of a mode's servers once; in the answer they stand in the mode's order.
-fn run_round(
-    mode: &Mode,
-    round: usize,
-    built: &Built,
-    duration: Duration,
-) -> Result<Vec<Measured>> {
+fn run_round(mode: &Mode, round: usize, built: &Built, amount: Amount) -> Result<Vec<Measured>> {
     let mut round_of: Vec<(usize, Kind)> = mode.servers.iter().copied().enumerate().collect();
     let first = round % round_of.len();
     round_of.rotate_left(first);
@@ -112,7 +110,8 @@ fn run_round(
     for (place, kind) in round_of {
         let server = Server::start(kind, built)?;
         let mut load = (mode.connect)(kind, &server)?;
-        measured.push((place, measure(&server, &mut *load, duration)?));
+        load.crowd().waiting = amount.waiting;
+        measured.push((place, measure(&server, &mut *load, amount.duration)?));
     }
     measured.sort_by_key(|(place, _)| *place);
     Ok(measured.into_iter().map(|(_, measured)| measured).collect())

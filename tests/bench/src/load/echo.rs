@@ -101,6 +101,10 @@ impl Load for Echo {
         }
         Ok(())
     }
+
+    fn crowd(&mut self) -> &mut Crowd {
+        &mut self.crowd
+    }
 }
 
 impl Place {

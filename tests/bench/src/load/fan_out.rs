@@ -147,6 +147,10 @@ impl Load for FanOut {
         }
         Ok(())
     }
+
+    fn crowd(&mut self) -> &mut Crowd {
+        &mut self.crowd
+    }
 }
 
 fn check_answer(group: &Group, answer: &[u8], subscribers: usize) -> Result<()> {

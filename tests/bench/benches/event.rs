@@ -1,0 +1,161 @@
+//! One event inside the host: what calling a guest costs, and what sending from it does.
+//!
+//! No sockets: the client has none, and its outbox keeps the 16 newest messages, so that each
+//! send queues one frame and frees another, as it does where a socket takes them. Everything
+//! runs on this thread, whose own CPU time is what counts: neighbours do not. The cases take
+//! turns in every round.
+//!
+//! `cargo bench -p jackfield-bench --bench event`; the components are those of
+//! `JACKFIELD_PLUGINS` and `JACKFIELD_GUESTS`, or where `cargo xtask bench` leaves them.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow};
+use jackfield::counters::Counters;
+use jackfield::id::Incarnation;
+use jackfield::limits::{Limits, PluginLimits};
+use jackfield::message::{Frame, Message};
+use jackfield::plugin::{Plugin, Plugins};
+use jackfield::registry::{Client, Registry};
+use rustix::time::{ClockId, clock_gettime};
+
+const ROUNDS: usize = 31;
+const EVENTS: u32 = 20_000;
+
+/// The events of a turn: a client's waiting messages go through one instance.
+const TURN: u32 = 16;
+
+/// As long as a message of the other benchmarks.
+const MESSAGE: &str = "0000000000000000 the quick brown fox jumps over the lazy dog 012";
+
+/// What a plugin's clients are sent beyond their outbox displaces what waits longest.
+const MANIFEST: &str = "[policies]\noverflow = \"drop-oldest\"\n";
+
+fn main() -> Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(measure())
+}
+
+async fn measure() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let plugins = open(folder.path()).await?;
+    let echo = Subject::new(&plugins, "echo")?;
+    let silent = Subject::new(&plugins, "silent")?;
+    let mut cases: [(&str, Vec<f64>); 5] = [
+        ("a send by the host itself", Vec::new()),
+        ("an event, nothing sent", Vec::new()),
+        ("an event that sends once", Vec::new()),
+        ("an event of 16 in a turn, nothing sent", Vec::new()),
+        ("an event of 16 in a turn that sends once", Vec::new()),
+    ];
+    for _ in 0..=ROUNDS {
+        let round = [
+            echo.sends()?,
+            silent.events(1).await?,
+            echo.events(1).await?,
+            silent.events(TURN).await?,
+            echo.events(TURN).await?,
+        ];
+        for ((_, rounds), nanos) in cases.iter_mut().zip(round) {
+            rounds.push(nanos);
+        }
+    }
+    report(cases)
+}
+
+/// Loads the two plugins: one echoes, the other does nothing.
+async fn open(folder: &Path) -> Result<Arc<Plugins>> {
+    for (name, original) in [
+        ("echo", from_environment("JACKFIELD_PLUGINS", "plugins")),
+        ("silent", from_environment("JACKFIELD_GUESTS", "guests")),
+    ] {
+        let file = format!("{name}.wasm");
+        let original = original.join(&file);
+        std::fs::copy(&original, folder.join(&file))
+            .with_context(|| format!("{} is missing: `cargo xtask bench`", original.display()))?;
+        std::fs::write(folder.join(format!("{name}.toml")), MANIFEST)?;
+    }
+    let limits = Limits {
+        outbox_messages: TURN as usize,
+        ..Limits::default()
+    };
+    let counters = Arc::<Counters>::default();
+    let registry = Registry::new(Incarnation::draw()?, limits, counters, 1);
+    Plugins::open(folder, None, PluginLimits::default(), registry).await
+}
+
+/// A plugin, and a client of it.
+struct Subject {
+    plugin: Arc<Plugin>,
+    client: Arc<Client>,
+}
+
+impl Subject {
+    fn new(plugins: &Plugins, name: &str) -> Result<Subject> {
+        let plugin = plugins.get(name).filter(|plugin| plugin.is_open());
+        let plugin = plugin.with_context(|| format!("the plugin {name} does not load"))?;
+        let client = plugin.namespace().arrive();
+        // As in a client's turn: what is pushed needs no sweep.
+        client.outbox().take_in_hand();
+        Ok(Subject { plugin, client })
+    }
+
+    /// Nanoseconds of a send without a guest.
+    fn sends(&self) -> Result<f64> {
+        let started = cpu_nanos();
+        for _ in 0..EVENTS {
+            let frame = Frame::message(Message::Text(MESSAGE));
+            let namespace = self.plugin.namespace();
+            namespace.send_to_client(self.client.id(), frame)?;
+        }
+        Ok((cpu_nanos() - started) / f64::from(EVENTS))
+    }
+
+    /// Nanoseconds of an event, so many of them in a turn.
+    async fn events(&self, a_turn: u32) -> Result<f64> {
+        let started = cpu_nanos();
+        for _ in 0..EVENTS / a_turn {
+            let mut turn = self.plugin.turn();
+            for _ in 0..a_turn {
+                let message = Message::Text(MESSAGE);
+                let handled = turn.on_message(self.client.id(), message).await;
+                handled.map_err(|failure| anyhow!("an event failed: {failure:?}"))?;
+            }
+        }
+        Ok((cpu_nanos() - started) / f64::from(EVENTS))
+    }
+}
+
+fn report(cases: [(&str, Vec<f64>); 5]) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(
+        stdout,
+        "| 64 bytes | least ns | median ns |\n|---|---:|---:|"
+    )?;
+    for (name, mut rounds) in cases {
+        // The first round brought in code and memory.
+        rounds.remove(0);
+        rounds.sort_by(f64::total_cmp);
+        let (least, median) = (rounds[0], rounds[ROUNDS / 2]);
+        writeln!(stdout, "| {name} | {least:.0} | {median:.0} |")?;
+    }
+    Ok(())
+}
+
+/// CPU time of this thread.
+#[expect(clippy::cast_precision_loss, reason = "no thread runs for 100 days")]
+fn cpu_nanos() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}
+
+fn from_environment(variable: &str, default: &str) -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace.join("target"), PathBuf::from);
+    std::env::var_os(variable).map_or_else(|| target.join(default), PathBuf::from)
+}
