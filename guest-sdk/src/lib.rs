@@ -1,4 +1,4 @@
-//! Write [Jackfield](https://crates.io/crates/jackfield) plugins in Rust.
+//! Write Jackfield plugins in Rust.
 //!
 //! A plugin is a type that implements [`Plugin`], handed to [`export!`]:
 //!

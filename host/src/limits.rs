@@ -25,7 +25,7 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// Handshakes under way; a flood of them must not take all memory. Beyond: cut at accept.
     pub handshakes: usize,
-    /// How long a client may be silent before it is pinged.
+    /// How often it is seen whether a client has been silent; then it is pinged.
     #[serde(with = "humantime_serde")]
     pub ping_every: Duration,
     /// How long it then has for a sign of life. Beyond: cut, 1006.

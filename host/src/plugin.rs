@@ -240,11 +240,16 @@ impl Plugin {
             by: Closer::Node,
         };
         let ending = Ending::new(close, None);
-        let timeout = self.namespace.registry().limits().drain_timeout;
+        // The rest of it is the generation's: its last events, and `on-stop`.
+        let timeout = self.namespace.registry().limits().drain_timeout * 3 / 4;
         let gone = self.empty(&generation, &ending);
         if tokio::time::timeout(timeout, gone).await.is_err() {
             let (plugin, left) = (&*self.name, self.sessions.load(Ordering::Relaxed));
-            tracing::warn!(plugin, left, "clients did not leave within drain_timeout");
+            tracing::warn!(
+                plugin,
+                left,
+                "clients did not leave in time, the plugin ends without them (drain_timeout)"
+            );
         }
         let current = Some(generation.clone());
         self.slot.compare_and_swap(&current, None);

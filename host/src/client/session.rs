@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use tokio::time::Sleep;
 use tungstenite::Message as Received;
+use tungstenite::protocol::CloseFrame;
 
 use super::admission::Place;
 use super::pace::Pace;
@@ -275,7 +276,7 @@ impl Conversation<'_> {
             Received::Text(text) => Message::Text(text),
             Received::Binary(bytes) => Message::Binary(bytes),
             Received::Ping(_) | Received::Pong(_) | Received::Frame(_) => return Ok(()),
-            Received::Close(frame) => return Err(Ended::Now(closed_by_client(frame.as_ref()))),
+            Received::Close(frame) => return Err(self.closed_by_client(frame.as_ref())),
         };
         if self
             .pace
@@ -311,6 +312,22 @@ impl Conversation<'_> {
             )
         })
         .await
+    }
+
+    fn closed_by_client(&self, frame: Option<&CloseFrame>) -> Ended {
+        let (code, reason) = match frame {
+            Some(frame) => (frame.code.into(), frame.reason.to_string()),
+            None => (1005, String::new()),
+        };
+        // What tungstenite makes of a code that none may send.
+        if (code, &*reason) == (1002, "Protocol violation") {
+            self.registry.counters().clients_broke_protocol.add_one();
+            let reason = "a close frame has a code that may not be sent".to_owned();
+            let by = Closer::Node;
+            return Ended::Unreadable(Close { code, reason, by });
+        }
+        let by = Closer::Client;
+        Ended::Now(Close { code, reason, by })
     }
 
     /// What a client that can't be read any more is told.
@@ -399,21 +416,6 @@ async fn while_writing<T>(event: impl Future<Output = T>, client: &Client, reade
         polled
     })
     .await
-}
-
-fn closed_by_client(frame: Option<&tungstenite::protocol::CloseFrame>) -> Close {
-    match frame {
-        Some(frame) => Close {
-            code: frame.code.into(),
-            reason: frame.reason.to_string(),
-            by: Closer::Client,
-        },
-        None => Close {
-            code: 1005,
-            reason: String::new(),
-            by: Closer::Client,
-        },
-    }
 }
 
 fn broken() -> Close {
