@@ -110,7 +110,7 @@ impl Subject {
         for _ in 0..EVENTS {
             let frame = Frame::message(Message::Text(MESSAGE));
             let namespace = self.plugin.namespace();
-            namespace.send_to_client(self.client.id(), frame)?;
+            namespace.send_to(&self.client, frame)?;
         }
         Ok((cpu_nanos() - started) / f64::from(EVENTS))
     }
@@ -122,7 +122,7 @@ impl Subject {
             let mut turn = self.plugin.turn();
             for _ in 0..a_turn {
                 let message = Message::Text(MESSAGE);
-                let handled = turn.on_message(self.client.id(), message).await;
+                let handled = turn.on_message(&self.client, message).await;
                 handled.map_err(|failure| anyhow!("an event failed: {failure:?}"))?;
             }
         }

@@ -153,7 +153,7 @@ fn measure(run: &Run) -> Result<()> {
 fn run_event() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = process::Command::new(cargo)
-        .args(["bench", "--bench", "event"])
+        .args(["bench", "--bench", "event", "--bench", "fairness"])
         // As `cargo xtask bench` builds these, or their dependencies would be compiled again.
         .args(["--package", "jackfield", "--package", "jackfield-bench"])
         .args(["--features", "jackfield/bench-native"])
