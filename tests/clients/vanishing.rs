@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_client_that_answers_pings_stays() -> Result<()> {
-    let node = with_pings("ping_every = '100ms'\nping_timeout = '10s'").await?;
+    let node = with_pings("ping_every = '100ms'\nping_timeout = '1s'").await?;
     let mut ada = node.console(&[]).await?;
-    for _ in 0..5 {
+    for _ in 0..3 {
         ada.client().next_ping().await?;
     }
     ada.ok(json!({ "do": "is-online" })).await?;

@@ -213,16 +213,20 @@ impl Client {
 
     /// Leaves as a browser's `close()` does: a close frame without a code.
     pub async fn leave(&mut self) -> anyhow::Result<End> {
-        self.send_close(None).await
+        self.send_close(None).await?;
+        self.end().await
     }
 
     /// Leaves with a close frame's code and reason; answers the node's close frame.
     pub async fn leave_with(&mut self, code: u16, reason: &str) -> anyhow::Result<End> {
-        self.send_close(Some(CloseFrame {
-            code: code.into(),
-            reason: reason.into(),
-        }))
-        .await
+        self.say_goodbye(code, reason).await?;
+        self.end().await
+    }
+
+    /// Sends a close frame, and stays for what comes before the node's.
+    pub async fn say_goodbye(&mut self, code: u16, reason: &str) -> anyhow::Result<()> {
+        let (code, reason) = (code.into(), reason.into());
+        self.send_close(Some(CloseFrame { code, reason })).await
     }
 
     /// The connection ends without a close frame, by a reset: as when a machine dies and
@@ -232,9 +236,8 @@ impl Client {
         Ok(())
     }
 
-    async fn send_close(&mut self, frame: Option<CloseFrame>) -> anyhow::Result<End> {
-        within("the node to take a close frame", self.socket.close(frame)).await?;
-        self.end().await
+    async fn send_close(&mut self, frame: Option<CloseFrame>) -> anyhow::Result<()> {
+        within("the node to take a close frame", self.socket.close(frame)).await
     }
 
     /// The next message, or the end.

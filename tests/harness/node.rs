@@ -24,6 +24,7 @@ pub struct Node {
     log: Log,
     /// The node may read it again for as long as it runs.
     _config: NamedTempFile,
+    has_ended_well: bool,
 }
 
 /// What a node starts with.
@@ -95,6 +96,7 @@ impl NodeBuilder {
             folder,
             log,
             _config: config,
+            has_ended_well: false,
         })
     }
 
@@ -241,6 +243,7 @@ impl Node {
             .last()
             .context("the node logged no counters at its end")?;
         let counters = Counters::from_line(last);
+        self.has_ended_well = true;
         Ok(Stopped {
             status,
             counters,
@@ -257,7 +260,9 @@ impl Node {
 impl Drop for Node {
     /// A failed test shows what its node had to say; a passed one's output is not seen.
     fn drop(&mut self) {
-        eprintln!("the node's log:\n{}", self.log.tail());
+        if !self.has_ended_well {
+            eprintln!("the node's log:\n{}", self.log.tail());
+        }
     }
 }
 
