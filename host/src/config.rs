@@ -6,6 +6,7 @@
 //! name).
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -82,7 +83,7 @@ pub enum ConfigError {
         error: std::io::Error,
     },
     /// A value is not what it must be, or is unknown.
-    #[error("the configuration is wrong: {}", .0.to_string().replace("\"default.", "\""))]
+    #[error("the configuration is wrong: {}", in_our_words(.0))]
     Value(Box<figment::Error>),
     /// A limit can't be kept.
     #[error("the configuration is wrong: [{section}]: {error}")]
@@ -92,6 +93,23 @@ pub enum ConfigError {
         /// What is wrong with it.
         error: String,
     },
+}
+
+/// figment names its profile with each key, and a variable by its key.
+fn in_our_words(error: &figment::Error) -> String {
+    let mut text = error.to_string();
+    if error.metadata.as_ref().is_some_and(is_environment) {
+        let variable = format!(
+            "{ENVIRONMENT_PREFIX}{}",
+            error.path.join("__").to_uppercase()
+        );
+        let _ = write!(text, " ({variable})");
+    }
+    text.replace("\"default.", "\"")
+}
+
+fn is_environment(metadata: &figment::Metadata) -> bool {
+    metadata.name.contains("environment")
 }
 
 impl Layers {
@@ -147,7 +165,7 @@ impl Layers {
         match &metadata.source {
             Some(Source::File(path)) => format!("file {}", path.display()),
             None if metadata.name.starts_with("flag ") => metadata.name.to_string(),
-            _ if metadata.name.contains("environment") => {
+            _ if is_environment(metadata) => {
                 let name = key.to_uppercase().replace('.', "__");
                 format!("environment {ENVIRONMENT_PREFIX}{name}")
             }

@@ -462,6 +462,10 @@ impl Pulse {
 
     fn beat(&mut self, limits: &Limits) -> Beat {
         let (beat, next) = match (self.heard, self.pinged) {
+            // It has answered a ping: the time for that is a part of the next interval.
+            (true, true) if limits.ping_timeout < limits.ping_every => {
+                (Beat::Fine, limits.ping_every - limits.ping_timeout)
+            }
             (true, _) => (Beat::Fine, limits.ping_every),
             (false, false) => (Beat::Ping, limits.ping_timeout),
             (false, true) => (Beat::Dead, limits.ping_timeout),
