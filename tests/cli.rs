@@ -78,7 +78,6 @@ async fn a_wrong_configuration_is_named() -> Result<()> {
         ("[limits]\nping_every = 'often'", "ping_every"),
         ("listen = 'nowhere'", "listen"),
         ("log_format = 'xml'", "log_format"),
-        ("[plugin]\ninstances = 0", "instances"),
         ("this is not TOML", "TOML"),
     ] {
         let file = file(text)?;
@@ -89,6 +88,21 @@ async fn a_wrong_configuration_is_named() -> Result<()> {
             "{text}: {}",
             output.stderr
         );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_limit_that_can_not_be_kept_is_named() -> Result<()> {
+    for (text, named) in [
+        ("[limits]\nclients = 0", "clients is 0"),
+        ("[limits]\nping_every = '0s'", "ping_every is 0"),
+        ("[plugin]\ninstances = 0", "instances is 0"),
+        ("[plugin]\nevent_timeout = '1h'", "event_timeout is"),
+    ] {
+        let file = file(text)?;
+        let output = run_node_binary(&["node", "--config", path_of(&file)?]).await?;
+        is_refused(&output, named);
     }
     Ok(())
 }

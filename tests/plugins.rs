@@ -155,6 +155,17 @@ async fn check_reports_every_file_and_fails_if_one_is_bad() -> Result<()> {
 }
 
 #[tokio::test]
+async fn check_does_not_read_what_is_larger_than_any_plugin() -> Result<()> {
+    let folder = PluginFolder::new()?;
+    let path = folder.component("large");
+    std::fs::File::create(&path)?.set_len((256 << 20) + 1)?;
+    let output = check(&[&path]).await?;
+    assert_eq!(output.code, 1);
+    assert!(output.stdout.contains("more than the"), "{}", output.text());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_new_build_takes_over_with_every_client_where_it_was() -> Result<()> {
     let node = Node::start("console").await?;
     let mut ada = node

@@ -1,7 +1,7 @@
 //! Each limit of the contract's calls, broken once on purpose.
 
 use anyhow::Result;
-use jackfield_tests::{Node, NodeBuilder, text};
+use jackfield_tests::{Console, Node, NodeBuilder, query, text};
 use serde_json::json;
 
 /// A node with the console and these limits.
@@ -101,6 +101,61 @@ async fn sends_per_event() -> Result<()> {
     // The next event has its own count.
     ada.ok(send).await?;
     assert_eq!(bob.heard().await?, vec![text("m"); 3 + 4 + 1]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn targets_of_one_send() -> Result<()> {
+    let node = Node::start("console").await?;
+    let mut ada = node.console(&[("uid", "1"), ("group", "1")]).await?;
+    let names = |count: u32| (1..=count).map(|name| name.to_string()).collect::<Vec<_>>();
+    for (function, names_are) in [("send-to-uid", "uids"), ("send-to-group", "groups")] {
+        let many = json!({ "do": function, names_are: names(1000), "text": "m" });
+        assert_eq!(ada.ok(many).await?["clients"], 1, "{function}");
+        let too_many = json!({ "do": function, names_are: names(1001), "text": "m" });
+        assert_eq!(ada.error(too_many).await?, "limit-exceeded", "{function}");
+    }
+    assert_eq!(ada.heard().await?, vec![text("m"); 2]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_message_that_no_outbox_can_hold() -> Result<()> {
+    let node = limited("[limits]\noutbox_bytes = 1000").start().await?;
+    let mut ada = node.console(&[]).await?;
+    let send = |bytes: usize| json!({ "do": "send-to-client", "text": "m".repeat(bytes) });
+    ada.ok(send(900)).await?;
+    assert_eq!(ada.error(send(1001)).await?, "limit-exceeded");
+    assert_eq!(ada.heard().await?, [text(&"m".repeat(900))]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn outbox_messages() -> Result<()> {
+    // Nothing leaves an outbox before the upgrade.
+    let node = limited("[limits]\noutbox_messages = 3").start().await?;
+    let fits = query(&[("say", "1"), ("say", "2")]);
+    let mut ada = Console::greet(node.client(&format!("/console{fits}")).await?).await?;
+    assert_eq!(ada.heard().await?, [text("1"), text("2")]);
+
+    let too_many = query(&[("say", "1"), ("say", "2"), ("say", "3"), ("say", "4")]);
+    let mut bob = node.client(&format!("/console{too_many}")).await?;
+    assert_eq!(bob.end().await?.code(), 1013);
+    assert_eq!(node.counters().await?.get("outbox_closed")?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn bytes_of_a_log_line() -> Result<()> {
+    let node = Node::start("console").await?;
+    let mut ada = node.console(&[]).await?;
+    // An odd number of bytes, so that the cut would fall into a letter.
+    let long = format!("x{}", "\u{fc}".repeat(10_000));
+    ada.ok(json!({ "do": "log", "text": long })).await?;
+    let line = node
+        .wait_for_log(|line| line.message().starts_with("x\u{fc}"))
+        .await?;
+    assert_eq!(line.message().len(), 8191);
     Ok(())
 }
 
