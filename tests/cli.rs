@@ -269,14 +269,7 @@ async fn asleep(limit: &str) -> Result<Node> {
         .start()
         .await?;
     let mut client = node.console(&[]).await?;
-    client
-        .start(json!({ "do": "log", "text": "good night" }))
-        .await?;
-    client
-        .start(json!({ "do": "sleep", "ms": 3_600_000 }))
-        .await?;
-    node.wait_for_log(|line| line.message() == "good night")
-        .await?;
+    node.put_to_sleep(&mut client, 3_600_000).await?;
     // Its connection breaks, and the event goes on all the same.
     client.vanish()?;
     Ok(node)

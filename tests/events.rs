@@ -216,11 +216,7 @@ async fn when_no_instance_comes_free_clients_are_told_to_try_again() -> Result<(
         .await?;
     let mut watcher = node.watcher().await?;
     let [mut ada, mut bob] = node.consoles().await?;
-    ada.start(json!({ "do": "log", "text": "good night" }))
-        .await?;
-    let nap = ada.start(json!({ "do": "sleep", "ms": 3000 })).await?;
-    node.wait_for_log(|line| line.message() == "good night")
-        .await?;
+    let nap = node.put_to_sleep(&mut ada, 3000).await?;
 
     bob.start(json!({ "do": "is-online" })).await?;
     let response = node.refusal("/console").await?;

@@ -95,7 +95,7 @@ async fn a_copy_that_stops_midway_loads_when_it_is_complete() -> Result<()> {
     assert_eq!(client.next_text().await?, "a:1:1");
 
     std::io::Write::write_all(&mut copy, rest)?;
-    generation_loaded(&node, "marker", 2).await?;
+    node.generation_loaded("marker", 2).await?;
     client.say("2").await?;
     assert_eq!(client.next_text().await?, "b:2:2");
     Ok(())
@@ -114,7 +114,7 @@ async fn a_node_starts_beside_a_bad_file_which_works_once_it_is_mended() -> Resu
     assert_eq!(node.refusal("/late").await?.status, 503);
 
     node.folder().put("late", "console")?;
-    generation_loaded(&node, "late", 1).await?;
+    node.generation_loaded("late", 1).await?;
     assert_eq!(node.console_named("late", &[]).await?.generation(), 1);
     assert_eq!(generation_of(&mut ada).await?, 1);
     Ok(())
@@ -200,11 +200,11 @@ async fn a_change_of_the_manifest_alone_reloads() -> Result<()> {
 
     node.folder()
         .put_manifest("console", "[policies]\nuid = 'reject-new'")?;
-    generation_loaded(&node, "console", 2).await?;
+    node.generation_loaded("console", 2).await?;
     assert_eq!(node.refusal("/console?uid=ada").await?.status, 409);
 
     std::fs::remove_file(node.folder().path().join("console.toml"))?;
-    generation_loaded(&node, "console", 3).await?;
+    node.generation_loaded("console", 3).await?;
     node.console(&[("uid", "ada")]).await?;
     for client in [&mut ada, &mut bob] {
         assert_eq!(generation_of(client).await?, 3);
@@ -218,7 +218,7 @@ async fn the_same_bytes_again_are_no_reload() -> Result<()> {
     node.folder().put("console", "console")?;
     // It has settled when a file that came after it has.
     node.folder().put("later", "echo")?;
-    generation_loaded(&node, "later", 1).await?;
+    node.generation_loaded("later", 1).await?;
     assert_eq!(reload(&node, "console").await?, 2);
     Ok(())
 }
@@ -241,7 +241,7 @@ async fn a_removed_plugin_drains_its_clients_and_may_come_back() -> Result<()> {
     assert_eq!(echo.next().await?, text("still here"));
 
     node.folder().put("console", "console")?;
-    generation_loaded(&node, "console", 2).await?;
+    node.generation_loaded("console", 2).await?;
     let mut bob = node.console(&[]).await?;
     assert_eq!(generation_of(&mut bob).await?, 2);
     Ok(())
@@ -277,7 +277,7 @@ async fn a_file_that_is_deleted_and_written_anew_drops_no_socket() -> Result<()>
     node.folder().remove("marker")?;
     node.folder().put("marker", "marker-b")?;
 
-    generation_loaded(&node, "marker", 2).await?;
+    node.generation_loaded("marker", 2).await?;
     client.say("1").await?;
     assert_eq!(client.next_text().await?, "b:2:1");
     Ok(())
@@ -326,13 +326,9 @@ async fn a_generation_stops_after_the_next_one_has_started() -> Result<()> {
 async fn an_event_under_way_ends_on_the_generation_it_began_on() -> Result<()> {
     let node = Node::start("console").await?;
     let mut ada = node.console(&[]).await?;
-    // The instance that says so is asleep until after the reload.
-    ada.start(json!({ "do": "log", "text": "good night" }))
-        .await?;
-    let nap = ada.start(json!({ "do": "sleep", "ms": 3000 })).await?;
+    // Asleep until after the reload.
+    let nap = node.put_to_sleep(&mut ada, 3000).await?;
     let identify = ada.start(json!({ "do": "identify" })).await?;
-    node.wait_for_log(|line| line.message() == "good night")
-        .await?;
 
     let reloaded = reload(&node, "console").await?;
     assert_eq!(
@@ -359,11 +355,7 @@ async fn an_event_that_outlasts_its_generation_is_cut() -> Result<()> {
         .start()
         .await?;
     let [mut ada, mut bob] = node.consoles().await?;
-    ada.start(json!({ "do": "log", "text": "good night" }))
-        .await?;
-    ada.start(json!({ "do": "sleep", "ms": 3_600_000 })).await?;
-    node.wait_for_log(|line| line.message() == "good night")
-        .await?;
+    node.put_to_sleep(&mut ada, 3_600_000).await?;
 
     reload(&node, "console").await?;
 
@@ -440,15 +432,6 @@ async fn reload(node: &Node, plugin: &str) -> Result<u64> {
     let line = node.log().nth(loads + 1, is_load).await?;
     line.number("generation")
         .context("a generation has a number")
-}
-
-async fn generation_loaded(node: &Node, plugin: &str, generation: u64) -> Result<()> {
-    let wanted = |line: &LogLine| {
-        line.message() == "plugin loaded"
-            && line.text("plugin") == plugin
-            && line.number("generation") == Some(generation)
-    };
-    node.wait_for_log(wanted).await.map(drop)
 }
 
 async fn generation_of(client: &mut Console) -> Result<u64> {

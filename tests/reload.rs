@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use jackfield_tests::{Client, End, LogLine, Node, within};
+use jackfield_tests::{Client, End, Node, within};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -35,10 +35,7 @@ async fn fifty_reloads_under_load_lose_nothing() -> Result<()> {
     for reload in 1..=RELOADS {
         let build = ["marker-a", "marker-b"][usize::from(reload % 2 == 1)];
         node.folder().put("marker", build)?;
-        let loaded = |line: &LogLine| {
-            line.message() == "plugin loaded" && line.number("generation") == Some(reload + 1)
-        };
-        node.wait_for_log(loaded).await?;
+        node.generation_loaded("marker", reload + 1).await?;
     }
     let took = started.elapsed();
     phase.send_replace(Phase::Over);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
-use jackfield_tests::{Client, Console, Node, count};
+use jackfield_tests::{Client, Console, Frame, Node, OpCode, count};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn half_a_frame_is_no_message() -> Result<()> {
     let id = connected["client"].as_str().context("a client id")?;
 
     let request = json!({ "do": "send-to-group", "group": "watch-close", "text": "m" });
-    let frame = jackfield_tests::Frame::new(jackfield_tests::OpCode::Text, request.to_string());
+    let frame = Frame::new(OpCode::Text, request.to_string());
     let bytes = frame.to_bytes();
     client.say_bytes(&bytes[..bytes.len() - 1]).await?;
     drop(client);

@@ -6,7 +6,7 @@ use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
@@ -189,6 +189,28 @@ impl Node {
     /// Waits for a line in the log.
     pub async fn wait_for_log(&self, wanted: impl Fn(&LogLine) -> bool) -> anyhow::Result<LogLine> {
         self.log.nth(1, wanted).await
+    }
+
+    /// Waits until this generation of a plugin has taken over.
+    pub async fn generation_loaded(&self, plugin: &str, generation: u64) -> anyhow::Result<()> {
+        let wanted = |line: &LogLine| {
+            line.message() == "plugin loaded"
+                && line.text("plugin") == plugin
+                && line.number("generation") == Some(generation)
+        };
+        self.wait_for_log(wanted).await.map(drop)
+    }
+
+    /// Lets an event of the client sleep, and waits until it does; the id of its request.
+    pub async fn put_to_sleep(&self, client: &mut Console, ms: u64) -> anyhow::Result<u64> {
+        let good_night = format!("good night, {}", client.id());
+        client
+            .start(json!({ "do": "log", "text": good_night }))
+            .await?;
+        let nap = client.start(json!({ "do": "sleep", "ms": ms })).await?;
+        self.wait_for_log(|line| line.message() == good_night)
+            .await?;
+        Ok(nap)
     }
 
     /// What it has counted so far.

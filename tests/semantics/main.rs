@@ -14,6 +14,10 @@ mod on_connect;
 mod send;
 mod uids;
 
+use anyhow::Result;
+use jackfield_tests::Node;
+use serde_json::Value;
+
 /// A well-formed id that no node has given out.
 const UNKNOWN: &str = "7zzzzzzzzzzzzzzzzzzzzzzzzz";
 
@@ -26,7 +30,7 @@ const MALFORMED: [&str; 4] = [
 ];
 
 /// The id of a client that has left, its `on-close` done.
-async fn departed(node: &jackfield_tests::Node) -> anyhow::Result<String> {
+async fn departed(node: &Node) -> Result<String> {
     let mut watcher = node.watcher().await?;
     let mut leaver = node.console(&[]).await?;
     leaver.leave().await?;
@@ -35,10 +39,7 @@ async fn departed(node: &jackfield_tests::Node) -> anyhow::Result<String> {
 }
 
 /// Asserts that a request about a client tells a malformed id from one that is not here.
-async fn tells_ids_apart(
-    node: &jackfield_tests::Node,
-    request: serde_json::Value,
-) -> anyhow::Result<()> {
+async fn tells_ids_apart(node: &Node, request: Value) -> Result<()> {
     let mut ada = node.console(&[]).await?;
     let departed = departed(node).await?;
     let ids = MALFORMED.map(|id| (id, "invalid-argument"));

@@ -1,7 +1,7 @@
 //! on-close: exactly once for each accepted client, with how it left and what it had.
 
 use anyhow::Result;
-use jackfield_tests::{End, Frame, Node, OpCode, count, query};
+use jackfield_tests::{End, Frame, Node, OpCode, count, query, reach, text, upgrade_request};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -135,10 +135,7 @@ async fn all_other_functions_work_in_on_close_and_no_longer_count_the_client() -
         (json!({ "do": "ungroup", "group": "g" }), count(0)),
         (json!({ "do": "close-uid", "uid": "ada" }), count(0)),
         (json!({ "do": "get-all-client-count" }), count(1)),
-        (
-            json!({ "do": "send-to-all", "text": "gone" }),
-            jackfield_tests::reach(1),
-        ),
+        (json!({ "do": "send-to-all", "text": "gone" }), reach(1)),
     ] {
         let query = [
             ("uid", "ada"),
@@ -150,7 +147,7 @@ async fn all_other_functions_work_in_on_close_and_no_longer_count_the_client() -
         watcher.departure(leaver.id()).await?;
         let answer = loop {
             let event = watcher.next().await?;
-            if event != jackfield_tests::text("gone") {
+            if event != text("gone") {
                 break serde_json::from_str::<Value>(event.to_text()?)?;
             }
         };
@@ -225,8 +222,7 @@ async fn a_client_that_hangs_up_during_the_handshake_is_not_left_behind() -> Res
         query(&[("do", sleep), ("uid", "ada"), ("group", "g")])
     );
     let mut raw = node.raw().await?;
-    raw.write(jackfield_tests::upgrade_request(&path, &[]).as_bytes())
-        .await?;
+    raw.write(upgrade_request(&path, &[]).as_bytes()).await?;
     let online = json!({ "do": "get-all-client-count" });
     while watcher.ok(online.clone()).await? == count(1) {}
     drop(raw);

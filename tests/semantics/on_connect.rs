@@ -1,7 +1,9 @@
 //! on-connect: what it sees, and what it answers with, before the upgrade.
 
 use anyhow::Result;
-use jackfield_tests::{Client, Console, Node, count, query, text, upgrade_request};
+use jackfield_tests::{
+    Client, Console, End, Frame, Node, OpCode, count, query, text, upgrade_request,
+};
 use serde_json::json;
 
 #[tokio::test]
@@ -169,7 +171,7 @@ async fn a_client_closed_in_its_own_on_connect_hears_all_of_it() -> Result<()> {
 
     let (heard, end) = client.until_end().await?;
     assert_eq!(heard, [text("hello"), text("sorry")]);
-    assert_eq!(end, jackfield_tests::End::closed(4000, "no room"));
+    assert_eq!(end, End::closed(4000, "no room"));
     let departure = watcher.next_event().await?;
     assert_eq!(
         (&departure["code"], &departure["by"]),
@@ -221,7 +223,7 @@ async fn messages_sent_right_behind_the_handshake_are_not_lost() -> Result<()> {
     let node = Node::start("console").await?;
     let mut raw = node.raw().await?;
     let request = r#"{"id":1,"do":"is-online"}"#;
-    let frame = jackfield_tests::Frame::new(jackfield_tests::OpCode::Text, request);
+    let frame = Frame::new(OpCode::Text, request);
     let together = [
         upgrade_request("/console", &[]).into_bytes(),
         frame.to_bytes(),
@@ -230,7 +232,7 @@ async fn messages_sent_right_behind_the_handshake_are_not_lost() -> Result<()> {
 
     raw.write(&together).await?;
     assert_eq!(raw.response().await?.status, 101);
-    let close = jackfield_tests::Frame::new(jackfield_tests::OpCode::Close, []);
+    let close = Frame::new(OpCode::Close, []);
     raw.write(&close.to_bytes()).await?;
     let heard = String::from_utf8_lossy(&raw.rest().await?).into_owned();
     assert!(heard.contains(r#"{"id":1,"ok":true}"#), "{heard:?}");
