@@ -252,8 +252,12 @@ impl Plugin {
             );
         }
         let current = Some(generation.clone());
-        self.slot.compare_and_swap(&current, None);
-        if !self.runs(&generation) && !generation.is_retired() {
+        let taken = self.slot.compare_and_swap(&current, None);
+        // Whoever takes it out of the slot retires it: once.
+        if taken
+            .as_ref()
+            .is_some_and(|taken| Arc::ptr_eq(taken, &generation))
+        {
             generation.retire().await;
         }
     }

@@ -150,11 +150,6 @@ impl Generation {
         }
     }
 
-    /// Whether `retire` has been called.
-    pub(super) fn is_retired(&self) -> bool {
-        self.permits.is_closed()
-    }
-
     /// Frees the instances that were not needed since the last call.
     pub(super) async fn trim(&self) {
         let unneeded = self.idle.lock().take_unneeded();
