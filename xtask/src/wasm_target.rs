@@ -1,4 +1,4 @@
-//! The target every plugin is built for: after [`ensure`] the compiler in use has it.
+//! The target every plugin is built for: after [`ensure()`] the compiler in use has it.
 //!
 //! `rustup target add` is tried first. Where its download is blocked, as on machines that
 //! reach package registries only, the target's standard library is built from Debian's
