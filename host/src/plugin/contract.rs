@@ -13,7 +13,7 @@ use crate::delivery::{Delivery, Target};
 use crate::id::ClientId;
 use crate::limits::{PAGE_ITEMS, PluginLimits, TARGETS_A_SEND};
 use crate::message::{CLOSE_REASON_BYTES, Frame, Message, may_be_sent};
-use crate::registry::{Close, Closer, Ending, Info, Namespace, Page, Refused};
+use crate::registry::{Client, Close, Closer, Ending, Info, Namespace, Page, Refused};
 
 pub(super) use self::generated::lifecycle::WithLifecycle;
 pub(super) use self::generated::plugin::{Plugin, PluginPre};
@@ -76,10 +76,10 @@ impl wit::send::Host for Guest {
         message: types::MessageResult,
     ) -> Result<(), types::Error> {
         let frame = self.frame(&message)?;
-        let client = match self.subject().and_then(|subject| subject.named(&client)) {
-            Some(subject) => {
-                self.check_present()?;
-                subject.clone()
+        let client = match self.own_client(&client) {
+            Some(client) => {
+                self.check_present(client)?;
+                client.clone()
             }
             None => self.namespace().find(parse_id(&client)?)?,
         };
@@ -380,26 +380,24 @@ impl Guest {
             let message = format!("this event has sent {limit} times already (sends_per_event)");
             return Err(error(types::ErrorCode::LimitExceeded, message));
         }
-        self.event().sends += 1;
+        self.event_mut().sends += 1;
         Ok(())
     }
 
     /// A client that a call is about; the one whose `on-close` this is has left.
     fn client(&self, id: &str) -> Result<ClientId, types::Error> {
-        match self.subject().and_then(|subject| subject.named(id)) {
-            Some(client) => self.check_present().map(|()| client.id()),
+        match self.own_client(id) {
+            Some(client) => self.check_present(client).map(|()| client.id()),
             None => parse_id(id),
         }
     }
 
-    fn check_present(&self) -> Result<(), types::Error> {
-        match self.subject() {
-            Some(subject) if subject.has_departed => {
-                let message = format!("client {} has left: this is its on-close", subject.text());
-                Err(error(types::ErrorCode::Closed, message))
-            }
-            _ => Ok(()),
+    fn check_present(&self, client: &Client) -> Result<(), types::Error> {
+        if self.event().is_last {
+            let message = format!("client {} has left: this is its on-close", client.id());
+            return Err(error(types::ErrorCode::Closed, message));
         }
+        Ok(())
     }
 
     fn check_name(&self, what: &str, name: &str) -> Result<(), types::Error> {

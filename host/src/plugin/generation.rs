@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::contract::{Host, PluginPre, types};
-use super::instance::{Guest, Instance, Subject};
+use super::instance::{Guest, Instance};
 use super::trap::{Cut, Kind, Trapped};
 use crate::policy::Policies;
 use crate::registry::Client;
@@ -129,11 +129,11 @@ impl Generation {
     /// An idle instance, or a new one. When the engine has no room for another, one may come
     /// back within `call_wait`.
     async fn instance(&self) -> Result<Instance, NoInstance> {
+        if let Some(instance) = self.pop_idle() {
+            return Ok(instance);
+        }
         let deadline = Instant::now() + self.host.limits.call_wait;
         loop {
-            if let Some(instance) = self.pop_idle() {
-                return Ok(instance);
-            }
             let error = match self.make().await {
                 Ok(instance) => return Ok(instance),
                 Err(error) => error,
@@ -147,6 +147,9 @@ impl Generation {
                 return Err(NoInstance::Overloaded);
             }
             tokio::time::sleep(FULL_RETRY).await;
+            if let Some(instance) = self.pop_idle() {
+                return Ok(instance);
+            }
         }
     }
 
@@ -275,13 +278,13 @@ pub(super) enum Refusal {
 /// Runs one call of the instance to its end, with its limits. A macro, since each call is
 /// another future that borrows the instance.
 macro_rules! event {
-    ($lease:ident, $subject:expr, |$instance:ident| $call:expr) => {{
+    ($lease:ident, $client:expr, $is_last:literal, |$instance:ident| $call:expr) => {{
         $lease.in_event = true;
         let limits = &$lease.generation.host.limits;
         let Some($instance) = $lease.instance.as_mut() else {
             return Err(Lease::spent());
         };
-        $instance.begin($subject);
+        $instance.begin($client, $is_last);
         let ended = bounded($call, limits.wait_timeout, &$lease.generation.cut).await;
         $lease.ended(ended)
     }};
@@ -297,10 +300,9 @@ impl Lease {
         client: &Arc<Client>,
         handshake: types::Handshake<'_>,
     ) -> Result<Result<types::Acceptance, types::Refusal>, Trapped> {
-        let subject = Subject::new(client, false);
-        event!(self, Some(subject.clone()), |instance| {
+        event!(self, Some(client), false, |instance| {
             let handler = instance.plugin.jackfield_plugin_handler();
-            handler.call_on_connect(&mut instance.store, subject.text(), handshake)
+            handler.call_on_connect(&mut instance.store, client.id_text(), handshake)
         })
     }
 
@@ -309,10 +311,9 @@ impl Lease {
         client: &Arc<Client>,
         message: types::MessageParam<'_>,
     ) -> Result<(), Trapped> {
-        let subject = Subject::new(client, false);
-        event!(self, Some(subject.clone()), |instance| {
+        event!(self, Some(client), false, |instance| {
             let handler = instance.plugin.jackfield_plugin_handler();
-            handler.call_on_message(&mut instance.store, subject.text(), message)
+            handler.call_on_message(&mut instance.store, client.id_text(), message)
         })
     }
 
@@ -321,15 +322,14 @@ impl Lease {
         client: &Arc<Client>,
         departure: types::Departure<'_>,
     ) -> Result<(), Trapped> {
-        let subject = Subject::new(client, true);
-        event!(self, Some(subject.clone()), |instance| {
+        event!(self, Some(client), true, |instance| {
             let handler = instance.plugin.jackfield_plugin_handler();
-            handler.call_on_close(&mut instance.store, subject.text(), departure)
+            handler.call_on_close(&mut instance.store, client.id_text(), departure)
         })
     }
 
     async fn on_start(&mut self) -> Result<Result<(), String>, Trapped> {
-        event!(self, None, |instance| {
+        event!(self, None, false, |instance| {
             let Some(lifecycle) = &instance.lifecycle else {
                 self.in_event = false;
                 return Ok(Ok(()));
@@ -341,7 +341,7 @@ impl Lease {
     }
 
     async fn on_stop(&mut self) -> Result<(), Trapped> {
-        event!(self, None, |instance| {
+        event!(self, None, false, |instance| {
             let Some(lifecycle) = &instance.lifecycle else {
                 return Ok(());
             };
@@ -398,7 +398,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let instance = self.instance.take().filter(|_| !self.in_event);
-        if let Some(instance) = instance {
+        if let Some(mut instance) = instance {
+            instance.rest();
             if instance.is_worn() {
                 self.generation
                     .host

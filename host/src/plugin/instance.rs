@@ -12,7 +12,6 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::contract::{Host, Plugin, PluginPre, WithLifecycle};
 use super::log::{LogStream, Stream};
 use super::trap::Cut;
-use crate::id::ClientIdText;
 use crate::registry::Client;
 
 /// What a store carries: the guest's WASI, its limits, and the event it handles.
@@ -26,41 +25,14 @@ pub(super) struct Guest {
     event: Event,
 }
 
-/// The client whose event it is: mostly the one that a guest calls about, and then it need
-/// not be read from text and looked up.
-#[derive(Clone, Debug)]
-pub(super) struct Subject {
-    client: Arc<Client>,
-    text: ClientIdText,
-    /// This is its `on-close`.
-    pub(super) has_departed: bool,
-}
-
-impl Subject {
-    pub(super) fn new(client: &Arc<Client>, has_departed: bool) -> Subject {
-        Subject {
-            client: client.clone(),
-            text: client.id().text(),
-            has_departed,
-        }
-    }
-
-    /// Its id, as guests have it.
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The client, if `id` is its.
-    pub(super) fn named(&self, id: &str) -> Option<&Arc<Client>> {
-        (*id == *self.text).then_some(&self.client)
-    }
-}
-
 /// What one event may use, and has.
 #[derive(Debug, Default)]
 pub(super) struct Event {
-    /// Whose event it is.
-    pub(super) subject: Option<Subject>,
+    /// Whose event it is: mostly the client that a guest calls about, and then it need not be
+    /// read from text and looked up.
+    client: Option<Arc<Client>>,
+    /// This is the client's `on-close`.
+    pub(super) is_last: bool,
     /// Calls that sent.
     pub(super) sends: u32,
     /// Ticks it may still run.
@@ -107,7 +79,7 @@ impl Instance {
         store.set_hostcall_fuel(HOSTCALL_BYTES);
         store.set_max_component_handles(HANDLES);
         store.epoch_deadline_callback(|mut context| Ok(context.data_mut().tick()));
-        store.data_mut().begin(None);
+        store.data_mut().begin(None, false);
         store.set_epoch_deadline(1);
         let instance = pre.instance_pre().instantiate_async(&mut store).await?;
         let plugin = Plugin::new(&mut store, &instance)?;
@@ -123,11 +95,16 @@ impl Instance {
         })
     }
 
-    /// Gives the next event its allowance.
-    pub(super) fn begin(&mut self, subject: Option<Subject>) {
+    /// Gives the next event its allowance; `is_last`: it is the client's `on-close`.
+    pub(super) fn begin(&mut self, client: Option<&Arc<Client>>, is_last: bool) {
         self.events += 1;
-        self.store.data_mut().begin(subject);
+        self.store.data_mut().begin(client, is_last);
         self.store.set_epoch_deadline(1);
+    }
+
+    /// Lets go of the last event's client.
+    pub(super) fn rest(&mut self) {
+        self.store.data_mut().event.client = None;
     }
 
     /// Whether it should be replaced: some runtimes leak, and memory never shrinks.
@@ -170,12 +147,17 @@ impl Guest {
         &self.host
     }
 
-    /// Whose event it is.
-    pub(super) fn subject(&self) -> Option<&Subject> {
-        self.event.subject.as_ref()
+    /// The client whose event it is, if `id` is its.
+    pub(super) fn own_client(&self, id: &str) -> Option<&Arc<Client>> {
+        let client = self.event.client.as_ref();
+        client.filter(|client| client.id_text() == id)
     }
 
-    pub(super) fn event(&mut self) -> &mut Event {
+    pub(super) fn event(&self) -> &Event {
+        &self.event
+    }
+
+    pub(super) fn event_mut(&mut self) -> &mut Event {
         &mut self.event
     }
 
@@ -199,12 +181,14 @@ impl Guest {
         self.memory.refused_bytes
     }
 
-    fn begin(&mut self, subject: Option<Subject>) {
-        self.event = Event {
-            subject,
-            sends: 0,
-            ticks_left: self.host.event_ticks,
-        };
+    fn begin(&mut self, client: Option<&Arc<Client>>, is_last: bool) {
+        // In a turn it is the same client again and again.
+        if self.event.client.as_ref().map(Arc::as_ptr) != client.map(Arc::as_ptr) {
+            self.event.client = client.cloned();
+        }
+        self.event.is_last = is_last;
+        self.event.sends = 0;
+        self.event.ticks_left = self.host.event_ticks;
         self.memory.refused_bytes = None;
         self.log.begin();
     }

@@ -3,9 +3,10 @@
 //! Bounded for each event in lines, and for each line in bytes; writing never waits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -21,11 +22,19 @@ const LAST_WORDS_BYTES: usize = 4 << 10;
 pub(super) struct LogStream {
     stream: Stream,
     host: Arc<Host>,
-    said: Arc<Mutex<Said>>,
+    said: Arc<Said>,
+}
+
+/// What an event has said.
+#[derive(Default)]
+struct Said {
+    /// Most events say nothing: a look at this is all that they cost.
+    anything: AtomicBool,
+    words: Mutex<Words>,
 }
 
 #[derive(Default)]
-struct Said {
+struct Words {
     lines: u32,
     last_words: String,
     /// What stdout and stderr have of a line that has not ended.
@@ -51,6 +60,13 @@ impl Stream {
     }
 }
 
+impl Said {
+    fn speak(&self) -> MutexGuard<'_, Words> {
+        self.anything.store(true, Ordering::Relaxed);
+        self.words.lock()
+    }
+}
+
 impl LogStream {
     pub(super) fn new(host: Arc<Host>) -> LogStream {
         LogStream {
@@ -70,11 +86,15 @@ impl LogStream {
 
     /// A new event begins; a line that the last one left unfinished is that one's.
     pub(super) fn begin(&self) {
+        if !self.said.anything.load(Ordering::Relaxed) {
+            return;
+        }
+        self.said.anything.store(false, Ordering::Relaxed);
         let unfinished = {
-            let mut said = self.said.lock();
-            said.lines = 0;
-            said.last_words.clear();
-            std::mem::take(&mut said.unfinished)
+            let mut words = self.said.words.lock();
+            words.lines = 0;
+            words.last_words.clear();
+            std::mem::take(&mut words.unfinished)
         };
         for (stream, bytes) in [Stream::Stdout, Stream::Stderr].into_iter().zip(unfinished) {
             if !bytes.is_empty() {
@@ -85,7 +105,7 @@ impl LogStream {
 
     /// What stderr got in this event, the last of it.
     pub(super) fn last_words(&self) -> String {
-        self.said.lock().last_words.trim().to_owned()
+        self.said.words.lock().last_words.trim().to_owned()
     }
 
     /// Writes what may be several lines, as far as the event has not written too many.
@@ -121,16 +141,16 @@ impl LogStream {
     }
 
     fn count(&self, line: &str) -> bool {
-        let mut said = self.said.lock();
-        said.lines = said.lines.saturating_add(1);
+        let mut words = self.said.speak();
+        words.lines = words.lines.saturating_add(1);
         if self.stream == Stream::Stderr {
-            said.last_words.push_str(line);
-            said.last_words.push('\n');
-            let over = said.last_words.len().saturating_sub(LAST_WORDS_BYTES);
-            let from = said.last_words.ceil_char_boundary(over);
-            said.last_words.drain(..from);
+            words.last_words.push_str(line);
+            words.last_words.push('\n');
+            let over = words.last_words.len().saturating_sub(LAST_WORDS_BYTES);
+            let from = words.last_words.ceil_char_boundary(over);
+            words.last_words.drain(..from);
         }
-        said.lines <= self.host.limits.log_lines_per_event
+        words.lines <= self.host.limits.log_lines_per_event
     }
 }
 
@@ -157,13 +177,13 @@ struct LineWriter(LogStream);
 impl OutputStream for LineWriter {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let mut said = self.0.said.lock();
-            let line = &mut said.unfinished[usize::from(self.0.stream == Stream::Stderr)];
+            let mut words = self.0.said.speak();
+            let line = &mut words.unfinished[usize::from(self.0.stream == Stream::Stderr)];
             let room = LOG_LINE_BYTES.saturating_sub(line.len());
             line.extend_from_slice(&part[..part.len().min(room)]);
             if part.ends_with(b"\n") {
                 let line = std::mem::take(line);
-                drop(said);
+                drop(words);
                 self.0.bytes_line(&line);
             }
         }

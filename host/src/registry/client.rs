@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::id::ClientId;
+use crate::id::{ClientId, ClientIdText};
 use crate::message::Frame;
 use crate::outbox::{Bound, Outbox};
 
@@ -18,6 +18,8 @@ pub type Info = BTreeMap<String, String>;
 #[derive(Debug)]
 pub struct Client {
     id: ClientId,
+    /// The id as guests have it: every event takes it along.
+    id_text: ClientIdText,
     outbox: Outbox,
     wake: Notify,
     has_left: AtomicBool,
@@ -83,6 +85,7 @@ impl Client {
     pub(super) fn new(id: ClientId, bound: Bound) -> Client {
         Client {
             id,
+            id_text: id.text(),
             outbox: Outbox::new(bound),
             wake: Notify::new(),
             has_left: AtomicBool::new(false),
@@ -93,6 +96,11 @@ impl Client {
     /// Its id.
     pub fn id(&self) -> ClientId {
         self.id
+    }
+
+    /// Its id, written out.
+    pub fn id_text(&self) -> &str {
+        &self.id_text
     }
 
     /// The queue to its socket.
