@@ -238,6 +238,20 @@ async fn an_interrupt_drains_too() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_signal_ends_a_node_that_still_starts() -> Result<()> {
+    let ended = Node::builder()
+        .plugin("start-spins")
+        .manifest(
+            "start-spins",
+            "[limits]\nevent_timeout = '1h'\nwait_timeout = '1h'",
+        )
+        .start_and_interrupt(|line| line.message() == "spinning", Signal::TERM)
+        .await?;
+    assert!(ended.success(), "{ended}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_drain_lasts_no_longer_than_it_may() -> Result<()> {
     let node = asleep("drain_timeout = '300ms'").await?;
     assert_eq!(node.stop().await?.counters.get("clients_accepted")?, 1);

@@ -61,6 +61,25 @@ async fn a_refusal_in_on_start_is_told_with_its_reason() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_on_start_that_does_not_end_is_refused() -> Result<()> {
+    is_refused(&built("start-spins")?, "event_timeout").await
+}
+
+#[tokio::test]
+async fn a_name_that_fits_no_path_is_told_and_the_others_run() -> Result<()> {
+    let node = Node::start("console").await?;
+    node.folder().put("my console", "console")?;
+    let line = node.wait_for_log(|line| line.says("is not loaded")).await?;
+    assert!(
+        line.says("\"my console\" is no plugin's name"),
+        "{}",
+        line.message()
+    );
+    assert_eq!(node.console(&[]).await?.generation(), 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_manifest_with_an_unknown_key_is_refused() -> Result<()> {
     let node = Node::start("console").await?;
     let mut ada = node.console(&[]).await?;

@@ -15,7 +15,7 @@ use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Source};
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{Limits, PluginLimits};
+use crate::limits::{Limits, PluginLimits, WrongLimit};
 
 const ENVIRONMENT_PREFIX: &str = "JACKFIELD_";
 
@@ -86,12 +86,14 @@ pub enum ConfigError {
     #[error("the configuration is wrong: {}", in_our_words(.0))]
     Value(Box<figment::Error>),
     /// A limit can't be kept.
-    #[error("the configuration is wrong: [{section}]: {error}")]
+    #[error("the configuration is wrong: {section}.{error} ({origin})")]
     Limit {
-        /// Where it stands.
+        /// Its section.
         section: &'static str,
         /// What is wrong with it.
-        error: String,
+        error: WrongLimit,
+        /// Where its value came from.
+        origin: String,
     },
 }
 
@@ -143,7 +145,13 @@ impl Layers {
             .0
             .extract()
             .map_err(|e| ConfigError::Value(Box::new(e)))?;
-        let wrong = |section| move |error| ConfigError::Limit { section, error };
+        let wrong = |section| {
+            move |error: WrongLimit| ConfigError::Limit {
+                section,
+                origin: self.origin(&format!("{section}.{}", error.name)),
+                error,
+            }
+        };
         config.limits.check().map_err(wrong("limits"))?;
         config.plugin.check().map_err(wrong("plugin"))?;
         Ok(config)
@@ -275,6 +283,7 @@ mod tests {
             ("listen", "nowhere", "listen"),
             ("limits.message_bytes", "many", "message_bytes"),
             ("limits.message", "7", "message"),
+            ("plugin.instances", "0", "plugin.instances is 0"),
         ] {
             let layers =
                 Layers::new(vec![(key.to_owned(), value.to_owned())], None).expect("layers");

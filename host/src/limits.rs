@@ -125,9 +125,19 @@ impl Default for PluginLimits {
     }
 }
 
+/// A limit that can't be kept.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} {why}")]
+pub struct WrongLimit {
+    /// Which.
+    pub name: &'static str,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 impl Limits {
     /// Says what of these can't be kept.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), WrongLimit> {
         for (name, value) in [
             ("message_bytes", self.message_bytes),
             ("outbox_bytes", self.outbox_bytes),
@@ -136,7 +146,8 @@ impl Limits {
             ("clients", self.clients),
         ] {
             if value == 0 || value > u32::MAX as usize {
-                return Err(format!("{name} is {value}, but must be 1 to {}", u32::MAX));
+                let why = format!("is {value}, but must be 1 to {}", u32::MAX);
+                return Err(WrongLimit { name, why });
             }
         }
         for (name, value) in [
@@ -145,7 +156,8 @@ impl Limits {
             ("ping_timeout", self.ping_timeout),
         ] {
             if value.is_zero() {
-                return Err(format!("{name} is 0, but must be some time"));
+                let why = "is 0, but must be some time".to_owned();
+                return Err(WrongLimit { name, why });
             }
         }
         Ok(())
@@ -154,24 +166,27 @@ impl Limits {
 
 impl PluginLimits {
     /// Says what of these can't be kept.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), WrongLimit> {
         let instances = self.instances;
         if instances == 0 || instances > TOTAL_INSTANCES as usize {
-            return Err(format!(
-                "instances is {instances}, but must be 1 to {TOTAL_INSTANCES}"
-            ));
+            return Err(WrongLimit {
+                name: "instances",
+                why: format!("is {instances}, but must be 1 to {TOTAL_INSTANCES}"),
+            });
         }
         if self.wait_timeout < self.event_timeout {
             let (event, wait) = (self.event_timeout, self.wait_timeout);
-            return Err(format!(
-                "event_timeout is {event:?}, but an event may take {wait:?} in all (wait_timeout)"
-            ));
+            return Err(WrongLimit {
+                name: "event_timeout",
+                why: format!("is {event:?}, but an event may take {wait:?} in all (wait_timeout)"),
+            });
         }
         if self.memory_bytes > MEMORY_BYTES_MAX {
             let bytes = self.memory_bytes;
-            return Err(format!(
-                "memory_bytes is {bytes}, more than the {MEMORY_BYTES_MAX} possible"
-            ));
+            return Err(WrongLimit {
+                name: "memory_bytes",
+                why: format!("is {bytes}, more than the {MEMORY_BYTES_MAX} possible"),
+            });
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -93,19 +94,26 @@ fn node(flags: NodeFlags) -> anyhow::Result<ExitCode> {
     if config.workers > 0 {
         runtime.worker_threads(config.workers);
     }
-    runtime.enable_all().build()?.block_on(serve(&config))
+    let runtime = runtime.enable_all().build()?;
+    let code = runtime.block_on(serve(&config));
+    // What a node that was ended early has not compiled yet need not be waited for.
+    runtime.shutdown_background();
+    code
 }
 
 async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
-    let node = Node::start(config).await?;
+    let counters = Arc::<Counters>::default();
+    let node = tokio::select! {
+        node = Node::start(config, counters.clone()) => node?,
+        () = signals.wait_for_end(&counters) => return Ok(ExitCode::SUCCESS),
+    };
     let clients = node.address();
     print(&format!(
         "{}\n",
         serde_json::json!({ "listening": { "clients": clients } })
     ))?;
     tracing::info!(%clients, node = %node.incarnation(), "serving");
-    let counters = node.counters().clone();
     signals.wait_for_end(&counters).await;
     tracing::info!("draining; a second signal ends at once");
     let drained = tokio::select! {

@@ -24,7 +24,7 @@ use crate::registry::Registry;
 /// use jackfield::node::Node;
 ///
 /// let config = Config { listen: "127.0.0.1:0".parse()?, ..Config::default() };
-/// let node = Node::start(&config).await?;
+/// let node = Node::start(&config, Default::default()).await?;
 /// println!("{}", node.address());
 /// node.drain().await;
 /// # Ok(()) }
@@ -33,15 +33,14 @@ pub struct Node {
     address: SocketAddr,
     incarnation: Incarnation,
     plugins: Arc<Plugins>,
-    counters: Arc<Counters>,
     close: watch::Sender<bool>,
     serving: JoinHandle<()>,
     drain_timeout: Duration,
 }
 
 impl Node {
-    /// Binds, loads the plugins, and serves.
-    pub async fn start(config: &Config) -> anyhow::Result<Node> {
+    /// Binds, loads the plugins, and serves; `counters` tell what happens, also meanwhile.
+    pub async fn start(config: &Config, counters: Arc<Counters>) -> anyhow::Result<Node> {
         let listen = config.listen;
         let listener = bind(listen).with_context(|| {
             format!(
@@ -50,11 +49,10 @@ impl Node {
         })?;
         let address = listener.local_addr()?;
         let incarnation = Incarnation::draw()?;
-        let counters = Arc::<Counters>::default();
         let registry = Registry::new(
             incarnation,
             config.limits.clone(),
-            counters.clone(),
+            counters,
             tokio::runtime::Handle::current().metrics().num_workers(),
         );
         let cache = Some(&*config.cache).filter(|path| !path.as_os_str().is_empty());
@@ -66,7 +64,6 @@ impl Node {
             address,
             incarnation,
             plugins,
-            counters,
             close,
             serving,
             drain_timeout: config.limits.drain_timeout,
@@ -81,11 +78,6 @@ impl Node {
     /// This run of it.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
-    }
-
-    /// What happened so far.
-    pub fn counters(&self) -> &Arc<Counters> {
-        &self.counters
     }
 
     /// Its plugins.

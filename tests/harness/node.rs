@@ -8,8 +8,8 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Child;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
 
 use crate::command::node_command;
 use crate::{Client, Console, Counters, Log, LogLine, PluginFolder, Raw, Response};
@@ -69,6 +69,34 @@ impl NodeBuilder {
 
     /// Starts the node and waits until it listens.
     pub async fn start(self) -> anyhow::Result<Node> {
+        let (mut node, mut stdout) = self.spawn()?;
+        let first = within("the first line on stdout", stdout.next_line()).await?;
+        let Some(first) = first else {
+            node.log.end().await?;
+            bail!("the node did not start:\n{}", node.log.tail());
+        };
+        node.address = listening(&first).with_context(|| format!("the first line: {first}"))?;
+        Ok(node)
+    }
+
+    /// Starts the node and sends it a signal once it has logged this line, before it listens;
+    /// how it ended.
+    pub async fn start_and_interrupt(
+        self,
+        wanted: impl Fn(&LogLine) -> bool,
+        signal: Signal,
+    ) -> anyhow::Result<ExitStatus> {
+        let (mut node, mut stdout) = self.spawn()?;
+        node.wait_for_log(wanted).await?;
+        node.signal(signal)?;
+        let status = within("the node's end", node.process.wait()).await?;
+        let first = stdout.next_line().await?;
+        anyhow::ensure!(first.is_none(), "it listened already: {first:?}");
+        node.has_ended_well = true;
+        Ok(status)
+    }
+
+    fn spawn(self) -> anyhow::Result<(Node, Lines<BufReader<ChildStdout>>)> {
         let folder = self.folder?;
         let mut config = NamedTempFile::with_suffix(".toml")?;
         config.write_all(self.config.as_bytes())?;
@@ -83,21 +111,15 @@ impl NodeBuilder {
         let mut process = command.spawn()?;
         let log = Log::read(process.stderr.take().context("stderr is piped")?);
         let stdout = process.stdout.take().context("stdout is piped")?;
-        let mut stdout = BufReader::new(stdout).lines();
-        let first = within("the first line on stdout", stdout.next_line()).await?;
-        let Some(first) = first else {
-            log.end().await?;
-            bail!("the node did not start:\n{}", log.tail());
-        };
-        let address = listening(&first).with_context(|| format!("the first line: {first}"))?;
-        Ok(Node {
+        let node = Node {
             process,
-            address,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
             folder,
             log,
             _config: config,
             has_ended_well: false,
-        })
+        };
+        Ok((node, BufReader::new(stdout).lines()))
     }
 
     fn with_folder(mut self, work: impl Fn(&PluginFolder) -> anyhow::Result<()>) -> NodeBuilder {

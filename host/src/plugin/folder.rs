@@ -169,6 +169,12 @@ impl Plugins {
 
     /// Reads, checks and starts a plugin's files, and lets them take over if they are new.
     async fn load(&self, name: &str) -> Loaded {
+        if !fits_a_path(name) {
+            let error = LoadError::Name(name.to_owned());
+            let file = self.component_path(name);
+            tracing::error!("{} is not loaded: {error}", file.display());
+            return Loaded::Done;
+        }
         let plugin = self.plugin(name);
         let started = Instant::now();
         match self.try_load(&plugin, name).await {
@@ -265,8 +271,8 @@ pub async fn check(
         .map_or("plugin".into(), |stem| stem.to_string_lossy());
     let plugin = Plugin::new(&name, &registry, &TaskTracker::new());
     let named = match plugin_name(component) {
-        Some(_) => Ok(()),
-        None => Err(LoadError::Name(name.into_owned())),
+        Some(name) if fits_a_path(name) => Ok(()),
+        _ => Err(LoadError::Name(name.into_owned())),
     };
     let files = match named.and_then(|()| Files::read(component)) {
         Ok(files) => files,
@@ -337,12 +343,16 @@ fn look(folder: &Path) -> std::io::Result<Found> {
     Ok(found)
 }
 
-/// A component's name, which has to fit a path of a URL. Others are not looked at; hidden
-/// files are how many tools write.
+/// A component's name. Hidden files are how many tools write, and are not looked at.
 fn plugin_name(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?.strip_suffix(".wasm")?;
+    (!name.is_empty() && !name.starts_with('.')).then_some(name)
+}
+
+/// Whether a plugin of that name can be reached: it stands in the path of a URL.
+fn fits_a_path(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (!name.is_empty() && name.bytes().all(fits)).then_some(name)
+    name.bytes().all(fits)
 }
 
 fn stamp(path: &Path) -> std::io::Result<Option<FileStamp>> {
@@ -524,9 +534,12 @@ mod tests {
     #[test]
     fn only_names_that_fit_a_path_are_plugins() {
         assert_eq!(plugin_name(Path::new("/p/chat-2_b.wasm")), Some("chat-2_b"));
+        assert!(fits_a_path("chat-2_b"));
+        for name in ["a b", "a.b", "é", "a/b"] {
+            assert!(!fits_a_path(name), "{name}");
+        }
         for path in [
             "/p/.chat.wasm",
-            "/p/a b.wasm",
             "/p/.wasm",
             "/p/chat.toml",
             "/p/chat.wasm.tmp",

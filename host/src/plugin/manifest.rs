@@ -43,7 +43,9 @@ impl Manifest {
         let limits: PluginLimits = limits
             .try_into()
             .map_err(|error: toml::de::Error| ManifestError::Limit(error.message().to_owned()))?;
-        limits.check().map_err(ManifestError::Limit)?;
+        limits
+            .check()
+            .map_err(|wrong| ManifestError::Limit(wrong.to_string()))?;
         Ok(Manifest {
             limits,
             policies: written.policies,
