@@ -25,12 +25,16 @@ const ENVIRONMENT_PREFIX: &str = "JACKFIELD_";
 pub struct Config {
     /// Where clients connect; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where operators and probes ask, over HTTP; empty: nowhere.
+    pub api: String,
     /// The folder of the plugins.
     pub plugins: PathBuf,
     /// The folder for compiled components; only the node may write there. Empty: none.
     pub cache: PathBuf,
     /// Threads that serve; 0: one for each processor.
     pub workers: usize,
+    /// The other nodes.
+    pub mesh: MeshConfig,
     /// What is logged: a level, or directives of `tracing_subscriber::EnvFilter`.
     pub log: String,
     /// How it is logged.
@@ -39,6 +43,25 @@ pub struct Config {
     pub limits: Limits,
     /// Each plugin's limits, where its manifest does not set them.
     pub plugin: PluginLimits,
+}
+
+/// What a node is told of the other nodes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MeshConfig {
+    /// Where peers connect, `HOST:PORT`; empty: the node is alone.
+    pub listen: String,
+    /// What peers dial to reach this node, `HOST:PORT`; empty: where it listens.
+    pub advertise: String,
+    /// Registers, each `HOST:PORT`.
+    pub registers: Vec<String>,
+    /// Other nodes, each `HOST:PORT`.
+    pub peers: Vec<String>,
+    /// Where else nodes are found: `dns:NAME:PORT`.
+    pub discover: Vec<String>,
+    /// A file with the secret that all nodes and registers share; empty: none, and then only
+    /// loopback addresses are listened on.
+    pub secret_file: PathBuf,
 }
 
 /// How log lines look.
@@ -56,9 +79,11 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            api: "127.0.0.1:8081".to_owned(),
             plugins: "plugins".into(),
             cache: default_cache(),
             workers: 0,
+            mesh: MeshConfig::default(),
             log: "info".to_owned(),
             log_format: LogFormat::default(),
             limits: Limits::default(),
@@ -115,8 +140,8 @@ fn is_environment(metadata: &figment::Metadata) -> bool {
 }
 
 impl Layers {
-    /// From flags (names and values, as in the file), a file and the environment.
-    pub fn new(flags: Vec<(String, String)>, file: Option<&Path>) -> Result<Layers, ConfigError> {
+    /// From flags, a file and the environment.
+    pub fn new(flags: Vec<Flag>, file: Option<&Path>) -> Result<Layers, ConfigError> {
         let known: BTreeSet<String> = entries(&Config::default())
             .into_iter()
             .map(|e| e.0)
@@ -133,8 +158,8 @@ impl Layers {
             std::fs::File::open(path).map_err(unreadable)?;
             layers = layers.merge(Toml::file_exact(path));
         }
-        for (key, value) in flags {
-            layers = layers.merge(Flag { key, value });
+        for flag in flags {
+            layers = layers.merge(flag);
         }
         Ok(Layers(layers))
     }
@@ -182,19 +207,20 @@ impl Layers {
     }
 }
 
-/// One flag as a layer of its own, so that it can be named as a value's origin.
-struct Flag {
-    key: String,
-    value: String,
+/// One flag: a layer of its own, so that it can be named as a value's origin.
+#[derive(Debug)]
+pub struct Flag {
+    /// As it was written: `--mesh`.
+    pub name: String,
+    /// What it sets, as in the file: `mesh.listen`.
+    pub key: String,
+    /// To what, as TOML has it; what is no number, list or boolean is a string without quotes.
+    pub value: String,
 }
 
 impl figment::Provider for Flag {
     fn metadata(&self) -> figment::Metadata {
-        let flag = match self.key.contains('.') {
-            true => format!("flag --set {}", self.key),
-            false => format!("flag --{}", self.key.replace('_', "-")),
-        };
-        figment::Metadata::named(flag)
+        figment::Metadata::named(format!("flag {}", self.name))
     }
 
     fn data(&self) -> Result<figment::value::Map<Profile, Dict>, figment::Error> {
@@ -246,6 +272,14 @@ fn default_cache() -> PathBuf {
 mod tests {
     use super::*;
 
+    fn flag(key: &str, value: &str) -> Flag {
+        Flag {
+            name: format!("--{key}"),
+            key: key.to_owned(),
+            value: value.to_owned(),
+        }
+    }
+
     #[test]
     fn flags_override_the_file_and_each_value_has_its_origin() {
         let folder = std::env::temp_dir().join(format!("jackfield-config-{}", std::process::id()));
@@ -257,18 +291,20 @@ mod tests {
         )
         .expect("a file");
         let flags = vec![
-            ("listen".to_owned(), "127.0.0.1:2".to_owned()),
-            ("limits.message_bytes".to_owned(), "7".to_owned()),
+            flag("listen", "127.0.0.1:2"),
+            flag("limits.message_bytes", "7"),
+            flag("mesh.peers", "[\"a:1\",\"b:2\"]"),
         ];
         let layers = Layers::new(flags, Some(&file)).expect("layers");
         let config = layers.read().expect("a configuration");
         assert_eq!(config.listen.port(), 2);
         assert_eq!(config.limits.message_bytes, 7);
+        assert_eq!(config.mesh.peers, ["a:1", "b:2"]);
         assert_eq!(config.limits.ping_every.as_secs(), 60);
         let described = layers.describe().expect("a description");
         for line in [
             "listen = \"127.0.0.1:2\"  # flag --listen".to_owned(),
-            "limits.message_bytes = 7  # flag --set limits.message_bytes".to_owned(),
+            "limits.message_bytes = 7  # flag --limits.message_bytes".to_owned(),
             format!("limits.ping_every = \"1m\"  # file {}", file.display()),
             "limits.clients = 100000  # default".to_owned(),
         ] {
@@ -285,8 +321,7 @@ mod tests {
             ("limits.message", "7", "message"),
             ("plugin.instances", "0", "plugin.instances is 0"),
         ] {
-            let layers =
-                Layers::new(vec![(key.to_owned(), value.to_owned())], None).expect("layers");
+            let layers = Layers::new(vec![flag(key, value)], None).expect("layers");
             let error = layers.read().expect_err(key).to_string();
             assert!(error.contains(named) && error.contains("flag"), "{error}");
         }

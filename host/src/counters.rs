@@ -1,6 +1,7 @@
 //! What happened, in numbers that only grow: one for each outcome that a limit or a failure
 //! has. They are the node's; an endpoint for them comes with the API.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
@@ -17,9 +18,11 @@ macro_rules! counters {
                 vec![$((stringify!($name), self.$name.get()),)*]
             }
 
-            /// Logs all of them, in one line.
+            /// Logs all of them, in one line. As one value: a log line has 32 fields at most.
             pub fn log(&self) {
-                tracing::info!($($name = self.$name.get(),)* "counters");
+                let values: BTreeMap<_, _> = self.snapshot().into_iter().collect();
+                let values = serde_json::to_string(&values).unwrap_or_default();
+                tracing::info!(values, "counters");
             }
         }
     };
@@ -84,6 +87,17 @@ counters! {
     instances_made,
     /// Instances replaced after `recycle_after_events` or above `recycle_above_bytes`.
     instances_recycled,
+    /// Deliveries that came from other nodes.
+    mesh_delivered,
+    /// Frames for other nodes that their links could not take, or that waited for a node that
+    /// has gone.
+    mesh_dropped,
+    /// Messages from other nodes for one client that had left.
+    mesh_client_missing,
+    /// Frames of other nodes that make no sense here.
+    mesh_not_understood,
+    /// Nodes and registers without the mesh's secret.
+    mesh_untrusted,
     /// Log lines of guests beyond `log_lines_per_event`.
     log_lines_dropped,
     /// Generations that took over.

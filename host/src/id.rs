@@ -29,6 +29,16 @@ impl Incarnation {
             getrandom::u64()? >> (u64::BITS - INCARNATION_BITS),
         ))
     }
+
+    /// As a number, for other nodes.
+    pub fn to_u64(self) -> u64 {
+        self.0
+    }
+
+    /// From a number that another node has sent; none: no node draws such a one.
+    pub fn from_u64(number: u64) -> Option<Incarnation> {
+        (number < 1 << INCARNATION_BITS).then_some(Incarnation(number))
+    }
 }
 
 impl fmt::Display for Incarnation {
@@ -77,6 +87,16 @@ impl ClientId {
     #[expect(clippy::cast_possible_truncation, reason = "40 bits")]
     pub fn counter(self) -> u64 {
         (self.0 >> RANDOM_BITS) as u64 & ((1 << COUNTER_BITS) - 1)
+    }
+
+    /// In 16 bytes, big-endian: what other nodes get.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// From what another node has sent.
+    pub fn from_bytes(bytes: [u8; 16]) -> ClientId {
+        ClientId(u128::from_be_bytes(bytes))
     }
 
     /// The id as text, without an allocation: events carry it into the guest.

@@ -4,13 +4,16 @@
 //! Rooms, in the direction a message travels; a file uses only rooms to its right
 //! (`tests/layers.rs` keeps that true):
 //!
-//! node → client → plugin → registry → outbox → config · limits · policy · delivery · message · id · counters
+//! node → admin → client → plugin → router → mesh → registry → outbox → config · limits · policy · delivery · message · id · counters
 
 pub mod node;
 
+pub mod admin;
 pub mod client;
+pub mod mesh;
 pub mod plugin;
 pub mod registry;
+pub mod router;
 
 pub mod outbox;
 

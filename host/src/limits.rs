@@ -51,6 +51,20 @@ pub struct Limits {
     /// How long a node that ends, or a plugin that was removed, has for its clients.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+    /// Bytes that wait for one peer, or for its acknowledgement. Beyond: messages to its
+    /// clients are dropped, counted, and said once.
+    pub link_bytes: usize,
+    /// Frames, likewise.
+    pub link_frames: usize,
+    /// How long a peer may take to answer a question. Beyond: `timed-out`, or `missing`.
+    #[serde(with = "humantime_serde")]
+    pub ask_timeout: Duration,
+    /// How long a peer may say nothing before nobody waits for it any more.
+    #[serde(with = "humantime_serde")]
+    pub suspect_after: Duration,
+    /// How long before it is gone: its clients are offline, what waited for it is dropped.
+    #[serde(with = "humantime_serde")]
+    pub gone_after: Duration,
 }
 
 impl Default for Limits {
@@ -73,6 +87,11 @@ impl Default for Limits {
             name_bytes: 256,
             info_bytes: 4096,
             drain_timeout: Duration::from_secs(30),
+            link_bytes: 64 << 20,
+            link_frames: 1 << 20,
+            ask_timeout: Duration::from_secs(2),
+            suspect_after: Duration::from_secs(3),
+            gone_after: Duration::from_secs(5),
         }
     }
 }
@@ -144,6 +163,8 @@ impl Limits {
             ("outbox_messages", self.outbox_messages),
             ("handshakes", self.handshakes),
             ("clients", self.clients),
+            ("link_bytes", self.link_bytes),
+            ("link_frames", self.link_frames),
         ] {
             if value == 0 || value > u32::MAX as usize {
                 let why = format!("is {value}, but must be 1 to {}", u32::MAX);
@@ -154,11 +175,23 @@ impl Limits {
             ("handshake_timeout", self.handshake_timeout),
             ("ping_every", self.ping_every),
             ("ping_timeout", self.ping_timeout),
+            ("ask_timeout", self.ask_timeout),
         ] {
             if value.is_zero() {
                 let why = "is 0, but must be some time".to_owned();
                 return Err(WrongLimit { name, why });
             }
+        }
+        // A sign of life comes twice a second, and a stalled connection is given up after two.
+        if self.suspect_after < SUSPECT_AFTER_MIN || self.gone_after <= self.suspect_after {
+            let (suspect, gone) = (self.suspect_after, self.gone_after);
+            return Err(WrongLimit {
+                name: "gone_after",
+                why: format!(
+                    "is {gone:?} and suspect_after {suspect:?}, but a peer is suspect after \
+                     {SUSPECT_AFTER_MIN:?} at least, and gone later"
+                ),
+            });
         }
         Ok(())
     }
@@ -196,6 +229,9 @@ impl PluginLimits {
 /// keeps them for each client: its own default, 128 KiB, costs 5 µs a message and 138 KB a
 /// client.
 pub const READ_BUFFER_BYTES: usize = 2 << 10;
+
+/// The shortest `suspect_after`.
+pub const SUSPECT_AFTER_MIN: Duration = Duration::from_secs(1);
 
 /// Messages of one client that are handled before others get their turn.
 pub const MESSAGES_PER_TURN: usize = 64;

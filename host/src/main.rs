@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use jackfield::config::{Config, Layers, LogFormat};
+use jackfield::config::{Config, Flag, Layers, LogFormat};
 use jackfield::counters::Counters;
+use jackfield::mesh::{self, Register};
 use jackfield::node::Node;
 use jackfield::plugin;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,7 +26,23 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve clients with the plugins of a folder.
-    Node(NodeFlags),
+    Node(Box<NodeFlags>),
+    /// Be a register: where nodes learn of each other.
+    Register {
+        /// Where nodes connect; port 0 takes a free one.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
+        listen: String,
+        /// A file with the secret that all nodes and registers share. Without it, only a
+        /// loopback address is listened on.
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+        /// What is logged: error, warn, info, debug, trace, or directives.
+        #[arg(long, value_name = "LEVEL", default_value = "info")]
+        log: String,
+        /// text or json.
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        log_format: String,
+    },
     /// Say what plugins import and export, and why one would not load (then exit with 1).
     Check {
         /// Components; a NAME.toml beside NAME.wasm is checked with it.
@@ -47,12 +64,34 @@ struct NodeFlags {
     /// Where clients connect; port 0 takes a free one.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    /// Where operators and probes ask, over HTTP; empty: nowhere.
+    #[arg(long, value_name = "ADDR")]
+    api: Option<String>,
     /// The folder of the plugins.
     #[arg(long, value_name = "DIR")]
     plugins: Option<String>,
     /// The folder for compiled components.
     #[arg(long, value_name = "DIR")]
     cache: Option<String>,
+    /// Where other nodes connect; port 0 takes a free one. Without it, the node is alone.
+    #[arg(long, value_name = "ADDR")]
+    mesh: Option<String>,
+    /// What other nodes dial to reach this one, where that is not what it listens on.
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// A register to learn of other nodes from; may be repeated.
+    #[arg(long, value_name = "HOST:PORT")]
+    register: Vec<String>,
+    /// Another node; may be repeated.
+    #[arg(long, value_name = "HOST:PORT")]
+    peer: Vec<String>,
+    /// Where else other nodes are found: dns:NAME:PORT; may be repeated.
+    #[arg(long, value_name = "SOURCE")]
+    discover: Vec<String>,
+    /// A file with the secret that all nodes and registers share. Without it, the mesh is on
+    /// a loopback address.
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<String>,
     /// Threads that serve; 0: one for each processor.
     #[arg(long, value_name = "N")]
     workers: Option<String>,
@@ -72,7 +111,13 @@ struct NodeFlags {
 
 fn main() -> ExitCode {
     let run = match Cli::parse().command {
-        Command::Node(flags) => node(flags),
+        Command::Node(flags) => node(&flags),
+        Command::Register {
+            listen,
+            secret_file,
+            log,
+            log_format,
+        } => register(&listen, secret_file.as_deref(), &log, &log_format),
         Command::Check { files, config } => check(&files, config.as_deref()),
     };
     run.unwrap_or_else(|error| {
@@ -81,14 +126,14 @@ fn main() -> ExitCode {
     })
 }
 
-fn node(flags: NodeFlags) -> anyhow::Result<ExitCode> {
+fn node(flags: &NodeFlags) -> anyhow::Result<ExitCode> {
     let layers = flags.layers()?;
     let config = layers.read()?;
     if flags.print_config {
         print(&layers.describe()?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let _flush_at_the_end = start_log(&config)?;
+    let _flush_at_the_end = start_log(&config.log, config.log_format)?;
     raise_file_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if config.workers > 0 {
@@ -109,9 +154,16 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         () = signals.wait_for_end(&counters) => return Ok(ExitCode::SUCCESS),
     };
     let clients = node.address();
+    let mut listening = serde_json::json!({ "clients": clients });
+    if let Some(api) = node.api_address() {
+        listening["api"] = serde_json::json!(api);
+    }
+    if let Some(mesh) = node.mesh_address() {
+        listening["mesh"] = serde_json::json!(mesh);
+    }
     print(&format!(
         "{}\n",
-        serde_json::json!({ "listening": { "clients": clients } })
+        serde_json::json!({ "listening": listening })
     ))?;
     tracing::info!(%clients, node = %node.incarnation(), "serving");
     signals.wait_for_end(&counters).await;
@@ -122,6 +174,36 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     };
     counters.log();
     Ok(drained)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn register(
+    listen: &str,
+    secret_file: Option<&Path>,
+    log: &str,
+    log_format: &str,
+) -> anyhow::Result<ExitCode> {
+    let log_format = match log_format {
+        "text" => LogFormat::Text,
+        "json" => LogFormat::Json,
+        other => anyhow::bail!("--log-format {other}: text or json"),
+    };
+    let _flush_at_the_end = start_log(log, log_format)?;
+    let mut signals = Signals::new()?;
+    let secret = mesh::Secret::read(secret_file)?;
+    let listener = mesh::bind(listen, &secret, "--listen").await?;
+    let address = listener.local_addr()?;
+    print(&format!(
+        "{}\n",
+        serde_json::json!({ "listening": { "register": address } })
+    ))?;
+    tracing::info!(%address, "serving nodes");
+    let counters = Counters::default();
+    tokio::select! {
+        served = Register::new(secret).serve(listener) => served?,
+        () = signals.wait_for_end(&counters) => {}
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -153,22 +235,45 @@ async fn check(files: &[PathBuf], config: Option<&Path>) -> anyhow::Result<ExitC
 impl NodeFlags {
     fn layers(&self) -> anyhow::Result<Layers> {
         let named = [
-            ("listen", &self.listen),
-            ("plugins", &self.plugins),
-            ("cache", &self.cache),
-            ("workers", &self.workers),
-            ("log", &self.log),
-            ("log_format", &self.log_format),
+            ("--listen", "listen", &self.listen),
+            ("--api", "api", &self.api),
+            ("--plugins", "plugins", &self.plugins),
+            ("--cache", "cache", &self.cache),
+            ("--mesh", "mesh.listen", &self.mesh),
+            ("--advertise", "mesh.advertise", &self.advertise),
+            ("--secret-file", "mesh.secret_file", &self.secret_file),
+            ("--workers", "workers", &self.workers),
+            ("--log", "log", &self.log),
+            ("--log-format", "log_format", &self.log_format),
+        ];
+        let lists = [
+            ("--register", "mesh.registers", &self.register),
+            ("--peer", "mesh.peers", &self.peer),
+            ("--discover", "mesh.discover", &self.discover),
         ];
         let mut flags = Vec::new();
+        let mut set = |name: &str, key: &str, value: String| {
+            flags.push(Flag {
+                name: name.to_owned(),
+                key: key.to_owned(),
+                value,
+            });
+        };
         for pair in &self.set {
             let (key, value) = pair
                 .split_once('=')
                 .with_context(|| format!("--set {pair}: write it as KEY=VALUE"))?;
-            flags.push((key.to_owned(), value.to_owned()));
+            set(&format!("--set {key}"), key, value.to_owned());
         }
-        for (key, value) in named {
-            flags.extend(value.clone().map(|value| (key.to_owned(), value)));
+        for (name, key, value) in named {
+            if let Some(value) = value {
+                set(name, key, value.clone());
+            }
+        }
+        for (name, key, values) in lists {
+            if !values.is_empty() {
+                set(name, key, serde_json::to_string(values)?);
+            }
         }
         Ok(Layers::new(flags, self.config.as_deref())?)
     }
@@ -207,9 +312,9 @@ impl Signals {
 /// Lines that wait for whoever reads stderr; a line of a guest has 8 KiB at most.
 const LOG_LINES: usize = 8192;
 
-fn start_log(config: &Config) -> anyhow::Result<WorkerGuard> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
-        .with_context(|| format!("log = {:?} is no log filter", config.log))?;
+fn start_log(log: &str, format: LogFormat) -> anyhow::Result<WorkerGuard> {
+    let filter = tracing_subscriber::EnvFilter::try_new(log)
+        .with_context(|| format!("log = {log:?} is no log filter"))?;
     // A log that nobody reads must not stop the node: lines beyond its buffer are dropped.
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LOG_LINES)
@@ -217,7 +322,7 @@ fn start_log(config: &Config) -> anyhow::Result<WorkerGuard> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer);
-    match config.log_format {
+    match format {
         LogFormat::Text => log.with_ansi(false).init(),
         LogFormat::Json => log.json().init(),
     }

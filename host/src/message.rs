@@ -57,6 +57,28 @@ impl Frame {
         Frame(Bytes::copy_from_slice(bytes))
     }
 
+    /// A whole message from another node, as it encoded it: text or binary, final, unmasked,
+    /// with the shortest length field. None: it is not that, and would break its clients'
+    /// connections.
+    pub fn from_wire(bytes: Bytes) -> Option<Frame> {
+        let first = *bytes.first()?;
+        if first != FINAL | TEXT && first != FINAL | BINARY {
+            return None;
+        }
+        let payload = match bytes.get(1)? {
+            length @ 0..=125 => usize::from(*length),
+            126 => usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
+            127 => usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?,
+            _ => return None,
+        };
+        (bytes.len() == payload.checked_add(header_bytes(payload))?).then_some(Frame(bytes))
+    }
+
+    /// The same, for another node.
+    pub fn to_bytes(&self) -> Bytes {
+        self.0.clone()
+    }
+
     /// What goes to the socket.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -68,12 +90,7 @@ impl Frame {
     )]
     fn encode(opcode: u8, payload: &[u8]) -> Frame {
         // Exactly as large as it gets: `Bytes` then takes it over as it is.
-        let length_bytes = match payload.len() {
-            0..=125 => 1,
-            126..=0xffff => 3,
-            _ => 9,
-        };
-        let mut frame = Vec::with_capacity(1 + length_bytes + payload.len());
+        let mut frame = Vec::with_capacity(header_bytes(payload.len()) + payload.len());
         frame.push(FINAL | opcode);
         match payload.len() {
             len @ 0..=125 => frame.push(len as u8),
@@ -91,6 +108,15 @@ impl Frame {
     }
 }
 
+/// What stands before a payload of so many bytes.
+fn header_bytes(payload: usize) -> usize {
+    match payload {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    }
+}
+
 /// The longest reason that fits a close frame: 125 bytes of payload less the code's two.
 pub const CLOSE_REASON_BYTES: usize = 123;
 
@@ -104,6 +130,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_no_whole_message_is_not_taken_from_the_wire() {
+        for bytes in [
+            &[][..],
+            &[0x81],
+            &[0x81, 2, b'a'],
+            &[0x81, 1, b'a', b'b'],
+            &[0x01, 1, b'a'],
+            &[0x88, 2, 3, 0xe8],
+            &[0x81, 0x81, 0, 0, 0, 0, b'a'],
+            &[0x82, 126, 0, 1, b'a'],
+            &[0x82, 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        ] {
+            assert_eq!(
+                Frame::from_wire(Bytes::from_static(bytes)),
+                None,
+                "{bytes:?}"
+            );
+        }
+    }
+
+    #[test]
     fn frames_have_the_shortest_length_field() {
         for (length, header) in [
             (0, vec![0x82, 0]),
@@ -115,6 +162,7 @@ mod tests {
             let frame = Frame::message(Message::Binary(&vec![7; length]));
             assert_eq!(frame.as_bytes()[..header.len()], header, "{length}");
             assert_eq!(frame.as_bytes().len(), header.len() + length);
+            assert_eq!(Frame::from_wire(frame.to_bytes()), Some(frame));
         }
         assert_eq!(
             Frame::message(Message::Text("é")).as_bytes(),

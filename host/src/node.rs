@@ -9,10 +9,12 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::admin::{self, View};
 use crate::client;
-use crate::config::Config;
+use crate::config::{Config, MeshConfig};
 use crate::counters::Counters;
 use crate::id::Incarnation;
+use crate::mesh::{self, Mesh, Secret, Source};
 use crate::plugin::Plugins;
 use crate::registry::Registry;
 
@@ -33,6 +35,9 @@ pub struct Node {
     address: SocketAddr,
     incarnation: Incarnation,
     plugins: Arc<Plugins>,
+    mesh: Option<(Arc<Mesh>, SocketAddr)>,
+    api: Option<SocketAddr>,
+    view: Arc<View>,
     close: watch::Sender<bool>,
     serving: JoinHandle<()>,
     drain_timeout: Duration,
@@ -49,21 +54,46 @@ impl Node {
         })?;
         let address = listener.local_addr()?;
         let incarnation = Incarnation::draw()?;
+        let is_meshed = !config.mesh.listen.is_empty();
         let registry = Registry::new(
             incarnation,
             config.limits.clone(),
             counters,
             tokio::runtime::Handle::current().metrics().num_workers(),
+            is_meshed,
         );
+        let mesh = match is_meshed {
+            true => Some(join(&config.mesh, &registry).await?),
+            false => None,
+        };
+        let view = View::new(
+            registry.clone(),
+            mesh.as_ref().map(|(mesh, _)| mesh.clone()),
+        );
+        let api = match &*config.api {
+            "" => None,
+            api => Some(open_api(api, view.clone()).await?),
+        };
         let cache = Some(&*config.cache).filter(|path| !path.as_os_str().is_empty());
         let defaults = config.plugin.clone();
-        let plugins = Plugins::open(&config.plugins, cache, defaults, registry.clone()).await?;
+        let plugins = Plugins::open(
+            &config.plugins,
+            cache,
+            defaults,
+            registry.clone(),
+            mesh.as_ref().map(|(mesh, _)| mesh.clone()),
+        )
+        .await?;
+        view.ready(plugins.clone());
         let (close, closed) = watch::channel(false);
         let serving = tokio::spawn(client::serve(listener, plugins.clone(), registry, closed));
         Ok(Node {
             address,
             incarnation,
             plugins,
+            mesh,
+            api,
+            view,
             close,
             serving,
             drain_timeout: config.limits.drain_timeout,
@@ -73,6 +103,16 @@ impl Node {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where operators ask, if anywhere.
+    pub fn api_address(&self) -> Option<SocketAddr> {
+        self.api
+    }
+
+    /// Where its peers connect, if it may have any.
+    pub fn mesh_address(&self) -> Option<SocketAddr> {
+        self.mesh.as_ref().map(|(_, address)| *address)
     }
 
     /// This run of it.
@@ -88,13 +128,64 @@ impl Node {
     /// Accepts no more, closes every client with 1012, tells the plugins, and ends, within
     /// `drain_timeout`.
     pub async fn drain(self) {
+        self.view.draining();
         let _ = self.close.send(true);
         let _ = self.serving.await;
+        if let Some((mesh, _)) = &self.mesh {
+            mesh.drain().await;
+        }
         let drained = tokio::time::timeout(self.drain_timeout, self.plugins.drain());
         if drained.await.is_err() {
             tracing::warn!("the node was not drained within drain_timeout");
         }
+        if let Some((mesh, _)) = self.mesh {
+            mesh.leave().await;
+        }
     }
+}
+
+async fn open_api(address: &str, view: Arc<View>) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: name a free address with --api (port 0 takes one)")
+    })?;
+    let address = listener.local_addr()?;
+    tokio::spawn(admin::serve(listener, view));
+    Ok(address)
+}
+
+/// Takes part in the mesh; answers where peers connect.
+async fn join(
+    config: &MeshConfig,
+    registry: &Arc<Registry>,
+) -> anyhow::Result<(Arc<Mesh>, SocketAddr)> {
+    let secret_file = Some(&*config.secret_file).filter(|path| !path.as_os_str().is_empty());
+    let secret = Secret::read(secret_file)?;
+    let listener = mesh::bind(&config.listen, &secret, "--mesh").await?;
+    let address = listener.local_addr()?;
+    let advertised = match &*config.advertise {
+        "" => {
+            anyhow::ensure!(
+                !address.ip().is_unspecified(),
+                "--mesh {address} is no address that others could dial: name one with --advertise \
+                 HOST:PORT"
+            );
+            address.to_string()
+        }
+        advertised => advertised.to_owned(),
+    };
+    let mesh = Mesh::new(advertised, secret, registry.clone());
+    mesh.start(listener);
+    mesh.want(
+        &Source::Listed("--peer".to_owned()),
+        &config.peers.iter().cloned().collect(),
+    );
+    for register in &config.registers {
+        mesh.join(register);
+    }
+    for source in &config.discover {
+        mesh.discover(source)?;
+    }
+    Ok((mesh, address))
 }
 
 /// Connections that the kernel holds for us. When all clients of another node come here at

@@ -26,9 +26,11 @@ use tokio_util::task::TaskTracker;
 use self::contract::types;
 use self::generation::{Generation, Lease, NoInstance};
 use self::trap::Trapped;
+use crate::mesh::Mesh;
 use crate::message::Message;
 use crate::policy::{Policies, TrapPolicy};
 use crate::registry::{Client, Close, Closer, Departure, Ending, Namespace, Registry};
+use crate::router::Router;
 
 pub use self::folder::{Checked, Plugins, check};
 pub use self::load::{Interfaces, LoadError};
@@ -37,6 +39,7 @@ pub use self::load::{Interfaces, LoadError};
 pub struct Plugin {
     name: Arc<str>,
     namespace: Arc<Namespace>,
+    router: Router,
     slot: ArcSwapOption<Generation>,
     loads: AtomicU64,
     draining: AtomicBool,
@@ -118,10 +121,18 @@ pub struct Turn<'a> {
 }
 
 impl Plugin {
-    fn new(name: &str, registry: &Arc<Registry>, retiring: &TaskTracker) -> Plugin {
+    fn new(
+        name: &str,
+        registry: &Arc<Registry>,
+        mesh: Option<&Arc<Mesh>>,
+        retiring: &TaskTracker,
+    ) -> Plugin {
+        let name: Arc<str> = name.into();
+        let namespace = Namespace::new(&name, registry);
         Plugin {
-            name: name.into(),
-            namespace: Arc::new(Namespace::new(registry.clone())),
+            name,
+            router: Router::new(namespace.clone(), mesh.cloned()),
+            namespace,
             slot: ArcSwapOption::empty(),
             loads: AtomicU64::new(0),
             draining: AtomicBool::new(false),
@@ -178,7 +189,7 @@ impl Plugin {
             uid: None,
         };
         match lease.on_connect(client, asked).await {
-            Ok(Ok(acceptance)) => Ok(self.admit(client, acceptance, handshake)),
+            Ok(Ok(acceptance)) => Ok(self.admit(client, acceptance, handshake).await),
             Ok(Err(types::Refusal { status, reason })) => {
                 let status = if (400..=599).contains(&status) {
                     status
@@ -314,7 +325,7 @@ impl Plugin {
         }
     }
 
-    fn admit(
+    async fn admit(
         &self,
         client: &Client,
         mut acceptance: types::Acceptance,
@@ -326,10 +337,13 @@ impl Plugin {
                 500,
                 format!("on-connect chose the subprotocol {chosen:?}, not one offered"),
             )),
-            _ => contract::admit(&self.namespace, client.id(), acceptance).map_err(|error| {
-                let taken = error.code == types::ErrorCode::Taken;
-                (if taken { 409 } else { 500 }, error.message)
-            }),
+            _ => {
+                let admitted = contract::admit(&self.router, client.id(), acceptance).await;
+                admitted.map_err(|error| {
+                    let taken = error.code == types::ErrorCode::Taken;
+                    (if taken { 409 } else { 500 }, error.message)
+                })
+            }
         };
         match admitted {
             Ok(()) => Answer::Accepted { subprotocol },

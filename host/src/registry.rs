@@ -5,18 +5,23 @@
 //! lock is held while another client's is taken, in this order: a client's own state, then an
 //! index shard, then an outbox.
 
+mod changes;
 mod client;
 mod dirty;
 mod index;
 mod namespace;
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
+use parking_lot::RwLock;
+
+pub use changes::{Changed, Changes, Kind};
 pub use client::{Client, Close, Closer, Departure, Ending, Info};
 pub use dirty::{DirtyList, DirtyLists};
-pub use namespace::{Namespace, Page, Refused};
+pub use namespace::{Binding, Namespace, Refused};
 
 use crate::counters::Counters;
 use crate::id::{ClientId, Incarnation};
@@ -31,15 +36,21 @@ pub struct Registry {
     dirty: DirtyLists,
     limits: Limits,
     counters: Arc<Counters>,
+    /// By their plugins' names. Whoever runs the plugin keeps it.
+    namespaces: RwLock<BTreeMap<Arc<str>, Weak<Namespace>>>,
+    /// For whoever tells the other nodes, where there are any.
+    changes: Option<Changes>,
 }
 
 impl Registry {
-    /// An empty one, whose dirty clients `sweepers` tasks will write.
+    /// An empty one, whose dirty clients `sweepers` tasks will write. `is_meshed`: it keeps
+    /// account of what changes.
     pub fn new(
         incarnation: Incarnation,
         limits: Limits,
         counters: Arc<Counters>,
         sweepers: usize,
+        is_meshed: bool,
     ) -> Arc<Registry> {
         Arc::new(Registry {
             incarnation,
@@ -48,7 +59,28 @@ impl Registry {
             dirty: DirtyLists::new(sweepers),
             limits,
             counters,
+            namespaces: RwLock::default(),
+            changes: is_meshed.then(Changes::default),
         })
+    }
+
+    /// The clients of the plugin of that name, if it is, or was, on this node.
+    pub fn namespace(&self, plugin: &str) -> Option<Arc<Namespace>> {
+        self.namespaces.read().get(plugin).and_then(Weak::upgrade)
+    }
+
+    /// The clients of all plugins.
+    pub fn namespaces(&self) -> Vec<Arc<Namespace>> {
+        self.namespaces
+            .read()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
+    /// What changes, where there are other nodes to be told.
+    pub fn changes(&self) -> Option<&Changes> {
+        self.changes.as_ref()
     }
 
     /// This run of the node.

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where each heavy crate may be named.
-const HOMES: [(&str, &[&str]); 5] = [
+const HOMES: [(&str, &[&str]); 7] = [
     ("wasmtime", &["plugin"]),
     ("wasmtime_wasi", &["plugin"]),
     ("tungstenite", &["client"]),
     ("hyper", &["client"]),
+    ("tonic", &["mesh"]),
+    ("axum", &["admin"]),
     ("figment", &["config"]),
 ];
 

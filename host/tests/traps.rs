@@ -99,13 +99,13 @@ async fn console(folder: &Path) -> (Arc<Plugin>, Arc<Counters>) {
         .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask test`", component.display()));
     let counters = Arc::<Counters>::default();
     let incarnation = Incarnation::draw().expect("randomness");
-    let registry = Registry::new(incarnation, Limits::default(), counters.clone(), 1);
+    let registry = Registry::new(incarnation, Limits::default(), counters.clone(), 1, false);
     let limits = PluginLimits {
         event_timeout: Duration::from_secs(30),
         wait_timeout: Duration::from_secs(60),
         ..PluginLimits::default()
     };
-    let plugins = Plugins::open(folder, None, limits, registry)
+    let plugins = Plugins::open(folder, None, limits, registry, None)
         .await
         .expect("plugins");
     (plugins.get("console").expect("the console"), counters)

@@ -15,7 +15,15 @@ impl Counters {
     }
 
     pub(crate) fn from_line(line: &LogLine) -> Counters {
-        Counters(line.fields().clone())
+        Counters(serde_json::from_str(line.text("values")).unwrap_or_default())
+    }
+
+    /// Those of another node, too.
+    pub(crate) fn add(&mut self, other: &Counters) {
+        for (name, value) in other.all() {
+            let sum = self.0[name].as_u64().unwrap_or_default() + value;
+            self.0[name] = sum.into();
+        }
     }
 
     /// One of them, by its name in `host/src/counters.rs`.

@@ -5,6 +5,7 @@
 //! with a deadline, and absence is shown by what must come after it.
 
 mod client;
+mod cluster;
 mod command;
 mod components;
 mod console;
@@ -17,9 +18,10 @@ mod node;
 mod raw;
 
 pub use client::{Client, End, binary, refusal_status, text};
+pub use cluster::{Barrier, Cluster, Register};
 pub use command::{Output, run_node_binary, run_node_binary_in};
 pub use components::{binary_path, component};
-pub use console::{Console, count, error_code, query, reach};
+pub use console::{Console, comparable, count, error_code, query, reach};
 pub use counters::Counters;
 pub use deadline::{DEADLINE, within};
 pub use folder::PluginFolder;

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,8 +13,11 @@ use tempfile::NamedTempFile;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 
+use crate::cluster::BARRIER;
 use crate::command::node_command;
-use crate::{Client, Console, Counters, Log, LogLine, PluginFolder, Raw, Response};
+use crate::{
+    Barrier, Client, Console, Counters, Log, LogLine, PluginFolder, Raw, Register, Response,
+};
 use crate::{upgrade_request, within};
 
 /// A running node. It is killed when it is dropped.
@@ -20,8 +25,14 @@ use crate::{upgrade_request, within};
 pub struct Node {
     process: Child,
     address: SocketAddr,
-    folder: PluginFolder,
+    api: SocketAddr,
+    folder: Arc<PluginFolder>,
     log: Log,
+    /// Where several nodes stand for one: the others, and who tells them of each other.
+    others: Vec<Node>,
+    _register: Option<Box<Register>>,
+    barrier: Option<Arc<Barrier>>,
+    next: AtomicUsize,
     /// The node may read it again for as long as it runs.
     _config: NamedTempFile,
     has_ended_well: bool,
@@ -32,6 +43,15 @@ pub struct Node {
 pub struct NodeBuilder {
     folder: anyhow::Result<PluginFolder>,
     config: String,
+    arguments: Vec<String>,
+    nodes: usize,
+}
+
+/// How many nodes stand for one, where a test does not care: `JACKFIELD_TESTS_NODES`, or one.
+/// Clients then come to each in turn, and know of each other what clients of one node would.
+pub(crate) fn nodes_of_one() -> usize {
+    let nodes = std::env::var("JACKFIELD_TESTS_NODES").ok();
+    nodes.and_then(|nodes| nodes.parse().ok()).unwrap_or(1)
 }
 
 /// A node that has ended.
@@ -67,15 +87,82 @@ impl NodeBuilder {
         self
     }
 
+    /// One node, also where several stand for one.
+    pub fn alone(mut self) -> NodeBuilder {
+        self.nodes = 1;
+        self
+    }
+
+    /// More arguments.
+    pub fn arguments(mut self, arguments: &[&str]) -> NodeBuilder {
+        self.arguments
+            .extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// It takes part in a mesh, and learns of the others from these registers.
+    pub fn registered_at(self, registers: &[&Register]) -> NodeBuilder {
+        let mut builder = self.arguments(&["--mesh", "127.0.0.1:0"]);
+        for register in registers {
+            let address = register.address().to_string();
+            builder = builder.arguments(&["--register", &address]);
+        }
+        builder
+    }
+
     /// Starts the node and waits until it listens.
     pub async fn start(self) -> anyhow::Result<Node> {
-        let (mut node, mut stdout) = self.spawn()?;
+        if self.nodes > 1 {
+            return Box::pin(self.start_several()).await;
+        }
+        self.start_one().await
+    }
+
+    async fn start_several(mut self) -> anyhow::Result<Node> {
+        let nodes = std::mem::replace(&mut self.nodes, 1);
+        let register = Register::start().await?;
+        let first = self
+            .plugin_from(BARRIER, "console")
+            .registered_at(&[&register]);
+        let folder = Arc::new(first.folder?);
+        let mut started = Vec::new();
+        for _ in 0..nodes {
+            let builder = NodeBuilder {
+                folder: Ok(PluginFolder::new()?),
+                config: first.config.clone(),
+                arguments: first.arguments.clone(),
+                nodes: 1,
+            };
+            started.push(builder.start_in(folder.clone()).await?);
+        }
+        for node in &started {
+            node.wait_for_peers(nodes - 1).await?;
+        }
+        let barrier = Barrier::new(&started).await?;
+        let mut node = started.remove(0);
+        node.others = started;
+        node._register = Some(Box::new(register));
+        node.barrier = Some(Arc::new(barrier));
+        Ok(node)
+    }
+
+    async fn start_one(mut self) -> anyhow::Result<Node> {
+        let folder = std::mem::replace(&mut self.folder, PluginFolder::new())?;
+        self.start_in(Arc::new(folder)).await
+    }
+
+    async fn start_in(self, folder: Arc<PluginFolder>) -> anyhow::Result<Node> {
+        let (mut node, mut stdout) = self.spawn(folder)?;
         let first = within("the first line on stdout", stdout.next_line()).await?;
         let Some(first) = first else {
             node.log.end().await?;
             bail!("the node did not start:\n{}", node.log.tail());
         };
-        node.address = listening(&first).with_context(|| format!("the first line: {first}"))?;
+        let listening = |what| {
+            listening(&first, what).with_context(|| format!("{what} in the first line: {first}"))
+        };
+        node.address = listening("clients")?;
+        node.api = listening("api")?;
         Ok(node)
     }
 
@@ -86,7 +173,9 @@ impl NodeBuilder {
         wanted: impl Fn(&LogLine) -> bool,
         signal: Signal,
     ) -> anyhow::Result<ExitStatus> {
-        let (mut node, mut stdout) = self.spawn()?;
+        let mut builder = self;
+        let folder = std::mem::replace(&mut builder.folder, PluginFolder::new())?;
+        let (mut node, mut stdout) = builder.spawn(Arc::new(folder))?;
         node.wait_for_log(wanted).await?;
         node.signal(signal)?;
         let status = within("the node's end", node.process.wait()).await?;
@@ -96,14 +185,17 @@ impl NodeBuilder {
         Ok(status)
     }
 
-    fn spawn(self) -> anyhow::Result<(Node, Lines<BufReader<ChildStdout>>)> {
-        let folder = self.folder?;
+    fn spawn(
+        self,
+        folder: Arc<PluginFolder>,
+    ) -> anyhow::Result<(Node, Lines<BufReader<ChildStdout>>)> {
         let mut config = NamedTempFile::with_suffix(".toml")?;
         config.write_all(self.config.as_bytes())?;
         let mut command = node_command()?;
         command.arg("node").arg("--config").arg(config.path());
         command.arg("--plugins").arg(folder.path());
-        command.args(["--listen", "127.0.0.1:0", "--log-format", "json"]);
+        command.args(["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"]);
+        command.args(["--log-format", "json"]).args(&self.arguments);
         command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -114,8 +206,13 @@ impl NodeBuilder {
         let node = Node {
             process,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            api: SocketAddr::from(([0, 0, 0, 0], 0)),
             folder,
             log,
+            others: Vec::new(),
+            _register: None,
+            barrier: None,
+            next: AtomicUsize::new(0),
             _config: config,
             has_ended_well: false,
         };
@@ -136,12 +233,19 @@ impl Node {
         NodeBuilder {
             folder: PluginFolder::new(),
             config: String::new(),
+            arguments: Vec::new(),
+            nodes: nodes_of_one(),
         }
     }
 
     /// A node that runs one plugin.
     pub async fn start(plugin: &str) -> anyhow::Result<Node> {
         Node::builder().plugin(plugin).start().await
+    }
+
+    /// The same, and no other nodes with it.
+    pub async fn start_alone(plugin: &str) -> anyhow::Result<Node> {
+        Node::builder().plugin(plugin).alone().start().await
     }
 
     /// Where its clients connect.
@@ -154,14 +258,68 @@ impl Node {
         &self.folder
     }
 
+    /// Where the next client comes: to each of the nodes in turn, where several stand for one.
+    fn next_address(&self) -> SocketAddr {
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % (1 + self.others.len());
+        match next {
+            0 => self.address,
+            other => self.others[other - 1].address,
+        }
+    }
+
     /// A client at `path`, query and all.
     pub async fn client(&self, path: &str) -> anyhow::Result<Client> {
-        Client::connect(self.address, path, &[]).await
+        Client::connect(self.next_address(), path, &[]).await
     }
 
     /// A client of the plugin `console`, with this query.
     pub async fn console(&self, query: &[(&str, &str)]) -> anyhow::Result<Console> {
-        Console::connect(self.address, "/console", query).await
+        self.console_named("console", query).await
+    }
+
+    /// A client of this very node.
+    pub(crate) async fn console_at(
+        &self,
+        plugin: &str,
+        query: &[(&str, &str)],
+    ) -> anyhow::Result<Console> {
+        Console::connect(self.address, &format!("/{plugin}"), query).await
+    }
+
+    /// What its API answers at `path`.
+    pub async fn api(&self, path: &str) -> anyhow::Result<Response> {
+        let mut raw = Raw::connect(self.api).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        raw.write(request.as_bytes()).await?;
+        raw.response().await
+    }
+
+    /// What it knows of the others, as its API tells.
+    pub async fn peers(&self) -> anyhow::Result<Vec<Value>> {
+        let nodes: Value = serde_json::from_str(&self.api("/v1/nodes").await?.body)?;
+        let peers = nodes["peers"].as_array().context("no peers")?;
+        Ok(peers.clone())
+    }
+
+    /// Waits until it has so many peers, and all of them have told what they hold.
+    pub async fn wait_for_peers(&self, peers: usize) -> anyhow::Result<()> {
+        self.wait_for_peer_states(&vec!["alive"; peers]).await
+    }
+
+    /// Waits until its peers' states are these.
+    pub async fn wait_for_peer_states(&self, states: &[&str]) -> anyhow::Result<()> {
+        let reached = async {
+            loop {
+                let peers = self.peers().await?;
+                let mut now: Vec<_> = peers.iter().filter_map(|p| p["state"].as_str()).collect();
+                now.sort_unstable();
+                if now == states {
+                    return anyhow::Ok(());
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        within(&format!("peers to be {states:?}"), reached).await
     }
 
     /// Several clients of the plugin `console`.
@@ -181,7 +339,8 @@ impl Node {
         plugin: &str,
         query: &[(&str, &str)],
     ) -> anyhow::Result<Console> {
-        Console::connect(self.address, &format!("/{plugin}"), query).await
+        let console = Console::connect(self.next_address(), &format!("/{plugin}"), query).await?;
+        console.behind(self.barrier.clone()).await
     }
 
     /// A client of the plugin `console` that hears of every client that has left.
@@ -237,6 +396,14 @@ impl Node {
 
     /// What it has counted so far.
     pub async fn counters(&self) -> anyhow::Result<Counters> {
+        let mut counters = self.own_counters().await?;
+        for other in &self.others {
+            counters.add(&other.own_counters().await?);
+        }
+        Ok(counters)
+    }
+
+    async fn own_counters(&self) -> anyhow::Result<Counters> {
         let before = self.log.so_far(Counters::is_in).len();
         self.signal(Signal::USR1)?;
         Ok(Counters::from_line(
@@ -310,10 +477,8 @@ impl Drop for Node {
     }
 }
 
-fn listening(line: &str) -> anyhow::Result<SocketAddr> {
+fn listening(line: &str, what: &str) -> anyhow::Result<SocketAddr> {
     let line: Value = serde_json::from_str(line)?;
-    Ok(line["listening"]["clients"]
-        .as_str()
-        .context("no listening.clients")?
-        .parse()?)
+    let address = line["listening"][what].as_str();
+    Ok(address.context("it is not there")?.parse()?)
 }

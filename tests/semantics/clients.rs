@@ -69,7 +69,8 @@ async fn a_close_comes_after_what_was_queued_and_after_the_last_message() -> Res
 
 #[tokio::test]
 async fn a_closed_client_has_left_at_once() -> Result<()> {
-    let node = Node::start("console").await?;
+    // A message for a client of another node is on its way before that node is heard.
+    let node = Node::start_alone("console").await?;
     let mut ada = node.console(&[]).await?;
     let bob = node.console(&[("uid", "bob"), ("group", "g")]).await?;
 

@@ -182,7 +182,7 @@ async fn a_client_closed_in_its_own_on_connect_hears_all_of_it() -> Result<()> {
 
 #[tokio::test]
 async fn a_plugin_is_found_by_its_name_and_the_only_one_by_nothing() -> Result<()> {
-    let node = Node::start("console").await?;
+    let node = Node::start_alone("console").await?;
     for path in ["/console", "/console/", "/"] {
         Console::greet(node.client(path).await?).await?;
     }

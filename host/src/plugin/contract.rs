@@ -1,7 +1,7 @@
 //! The host's side of `wit/0.1`: decodes what a guest passes, once, and asks the registry.
 //!
-//! Nothing here traps: what a guest gets wrong is an error value that names it. Nothing waits
-//! either, so no call needs more than the instance it came from.
+//! Nothing here traps: what a guest gets wrong is an error value that names it. A call waits
+//! only where it has to ask another node, for `ask_timeout` at most, and keeps its instance.
 
 use std::sync::Arc;
 
@@ -10,10 +10,12 @@ use wasmtime::component::{HasSelf, Linker};
 use self::generated::plugin::jackfield::plugin as wit;
 use super::instance::Guest;
 use crate::delivery::{Delivery, Target};
-use crate::id::ClientId;
+use crate::id::{ClientId, Incarnation};
 use crate::limits::{PAGE_ITEMS, PluginLimits, TARGETS_A_SEND};
+use crate::mesh::{self, Reason};
 use crate::message::{CLOSE_REASON_BYTES, Frame, Message, may_be_sent};
-use crate::registry::{Client, Close, Closer, Ending, Info, Namespace, Page, Refused};
+use crate::registry::{Client, Close, Closer, Ending, Info, Kind, Namespace, Refused};
+use crate::router::{self, Gathered, Page, Router};
 
 pub(super) use self::generated::lifecycle::WithLifecycle;
 pub(super) use self::generated::plugin::{Plugin, PluginPre};
@@ -42,6 +44,14 @@ mod generated {
             path: "../wit/0.1",
             world: "plugin",
             ownership: Borrowing { duplicate_if_necessary: true },
+            // What may have to ask another node, or concerns many clients.
+            imports: {
+                "jackfield:plugin/uids": async,
+                "jackfield:plugin/groups": async,
+                "jackfield:plugin/clients": async,
+                "jackfield:plugin/close": async,
+                "jackfield:plugin/infos": async,
+            },
             exports: { default: async },
         });
     }
@@ -76,15 +86,19 @@ impl wit::send::Host for Guest {
         message: types::MessageResult,
     ) -> Result<(), types::Error> {
         let frame = self.frame(&message)?;
-        let client = match self.own_client(&client) {
+        match self.own_client(&client) {
             Some(client) => {
                 self.check_present(client)?;
-                client.clone()
+                let client = client.clone();
+                self.count_send()?;
+                Ok(self.namespace().send_to(&client, frame)?)
             }
-            None => self.namespace().find(parse_id(&client)?)?,
-        };
-        self.count_send()?;
-        Ok(self.namespace().send_to(&client, frame)?)
+            None => {
+                let id = parse_id(&client)?;
+                self.count_send()?;
+                Ok(self.router().send_to(id, frame)?)
+            }
+        }
     }
 
     fn send_to_uid(
@@ -108,31 +122,38 @@ impl wit::send::Host for Guest {
 }
 
 impl wit::uids::Host for Guest {
-    fn bind_uid(&mut self, client: String, uid: String) -> Result<(), types::Error> {
+    async fn bind_uid(&mut self, client: String, uid: String) -> Result<(), types::Error> {
         let id = self.client(&client)?;
         self.check_name("uid", &uid)?;
-        Ok(self.namespace().bind_uid(id, &uid)?)
+        Ok(self.router().bind_uid(id, &uid).await?)
     }
 
-    fn unbind_uid(&mut self, client: String, uid: Option<String>) -> Result<bool, types::Error> {
+    async fn unbind_uid(
+        &mut self,
+        client: String,
+        uid: Option<String>,
+    ) -> Result<bool, types::Error> {
         let id = self.client(&client)?;
         if let Some(uid) = &uid {
             self.check_name("uid", uid)?;
         }
-        Ok(self.namespace().unbind_uid(id, uid.as_deref())?)
+        Ok(self.router().unbind_uid(id, uid.as_deref()).await?)
     }
 
-    fn is_uid_online(&mut self, uid: String) -> Result<bool, types::Error> {
+    async fn is_uid_online(&mut self, uid: String) -> Result<bool, types::Error> {
         self.check_name("uid", &uid)?;
-        Ok(self.namespace().is_uid_online(&uid))
+        Ok(self.router().is_uid_online(&uid))
     }
 
-    fn get_uid_by_client_id(&mut self, client: String) -> Result<Option<String>, types::Error> {
+    async fn get_uid_by_client_id(
+        &mut self,
+        client: String,
+    ) -> Result<Option<String>, types::Error> {
         let id = self.client(&client)?;
-        Ok(self.namespace().uid(id)?)
+        Ok(self.router().uid(id).await?)
     }
 
-    fn get_client_ids_by_uid(
+    async fn get_client_ids_by_uid(
         &mut self,
         uid: String,
         cursor: Option<String>,
@@ -140,46 +161,52 @@ impl wit::uids::Host for Guest {
     ) -> Result<types::Page, types::Error> {
         self.check_name("uid", &uid)?;
         let limit = page_limit(limit)?;
-        Ok(self
-            .namespace()
-            .uid_clients(&uid, cursor.as_deref(), limit)?
-            .into())
+        let page = self
+            .router()
+            .clients(Kind::Uid, &uid, cursor.as_deref(), limit);
+        Ok(page.await?.into())
     }
 
-    fn get_all_uids(
+    async fn get_all_uids(
         &mut self,
         cursor: Option<String>,
         limit: u32,
     ) -> Result<types::Page, types::Error> {
         let limit = page_limit(limit)?;
-        Ok(self.namespace().all_uids(cursor.as_deref(), limit)?.into())
+        Ok(self
+            .router()
+            .names(Kind::Uid, cursor.as_deref(), limit)?
+            .into())
     }
 }
 
 impl wit::groups::Host for Guest {
-    fn join_group(&mut self, client: String, group: String) -> Result<(), types::Error> {
+    async fn join_group(&mut self, client: String, group: String) -> Result<(), types::Error> {
         let id = self.client(&client)?;
         self.check_name("group", &group)?;
-        Ok(self.namespace().join_group(id, &group)?)
+        Ok(self.router().join_group(id, &group).await?)
     }
 
-    fn leave_group(&mut self, client: String, group: String) -> Result<(), types::Error> {
+    async fn leave_group(&mut self, client: String, group: String) -> Result<(), types::Error> {
         let id = self.client(&client)?;
         self.check_name("group", &group)?;
-        Ok(self.namespace().leave_group(id, &group)?)
+        Ok(self.router().leave_group(id, &group).await?)
     }
 
-    fn ungroup(&mut self, group: String) -> Result<types::Count, types::Error> {
+    async fn ungroup(&mut self, group: String) -> Result<types::Count, types::Error> {
         self.check_name("group", &group)?;
-        Ok(count(self.namespace().ungroup(&group)))
+        Ok(self.router().ungroup(&group).await.into())
     }
 
-    fn get_client_count_by_group(&mut self, group: String) -> Result<types::Count, types::Error> {
+    async fn get_client_count_by_group(
+        &mut self,
+        group: String,
+    ) -> Result<types::Count, types::Error> {
         self.check_name("group", &group)?;
-        Ok(count(self.namespace().group_count(&group)))
+        Ok(self.router().group_count(&group).into())
     }
 
-    fn get_client_ids_by_group(
+    async fn get_client_ids_by_group(
         &mut self,
         group: String,
         cursor: Option<String>,
@@ -187,13 +214,13 @@ impl wit::groups::Host for Guest {
     ) -> Result<types::Page, types::Error> {
         self.check_name("group", &group)?;
         let limit = page_limit(limit)?;
-        Ok(self
-            .namespace()
-            .group_clients(&group, cursor.as_deref(), limit)?
-            .into())
+        let page = self
+            .router()
+            .clients(Kind::Group, &group, cursor.as_deref(), limit);
+        Ok(page.await?.into())
     }
 
-    fn get_uids_by_group(
+    async fn get_uids_by_group(
         &mut self,
         group: String,
         cursor: Option<String>,
@@ -201,43 +228,44 @@ impl wit::groups::Host for Guest {
     ) -> Result<types::Page, types::Error> {
         self.check_name("group", &group)?;
         let limit = page_limit(limit)?;
-        Ok(self
-            .namespace()
-            .group_uids_page(&group, cursor.as_deref(), limit)?
-            .into())
+        let page = self.router().group_uids(&group, cursor.as_deref(), limit);
+        Ok(page.await?.into())
     }
 
-    fn get_uid_count_by_group(&mut self, group: String) -> Result<types::Count, types::Error> {
+    async fn get_uid_count_by_group(
+        &mut self,
+        group: String,
+    ) -> Result<types::Count, types::Error> {
         self.check_name("group", &group)?;
-        Ok(count(self.namespace().group_uids(&group).len() as u64))
+        Ok(self.router().group_uid_count(&group).await.into())
     }
 
-    fn get_all_groups(
+    async fn get_all_groups(
         &mut self,
         cursor: Option<String>,
         limit: u32,
     ) -> Result<types::Page, types::Error> {
         let limit = page_limit(limit)?;
         Ok(self
-            .namespace()
-            .all_groups(cursor.as_deref(), limit)?
+            .router()
+            .names(Kind::Group, cursor.as_deref(), limit)?
             .into())
     }
 }
 
 impl wit::clients::Host for Guest {
-    fn is_online(&mut self, client: String) -> Result<bool, types::Error> {
+    async fn is_online(&mut self, client: String) -> Result<bool, types::Error> {
         let id = parse_id(&client)?;
-        Ok(self.namespace().is_online(id))
+        Ok(self.router().is_online(id).await?)
     }
 
-    fn get_all_client_count(&mut self) -> Result<types::Count, types::Error> {
-        Ok(count(self.namespace().client_count()))
+    async fn get_all_client_count(&mut self) -> Result<types::Count, types::Error> {
+        Ok(self.router().client_count().into())
     }
 }
 
 impl wit::close::Host for Guest {
-    fn close_client(
+    async fn close_client(
         &mut self,
         client: String,
         code: u16,
@@ -246,10 +274,10 @@ impl wit::close::Host for Guest {
     ) -> Result<(), types::Error> {
         let id = self.client(&client)?;
         let ending = self.ending(code, reason, last_message)?;
-        Ok(self.namespace().close_client(id, &ending)?)
+        Ok(self.router().close_client(id, &ending).await?)
     }
 
-    fn close_uid(
+    async fn close_uid(
         &mut self,
         uid: String,
         code: u16,
@@ -258,10 +286,14 @@ impl wit::close::Host for Guest {
     ) -> Result<types::Count, types::Error> {
         self.check_name("uid", &uid)?;
         let ending = self.ending(code, reason, last_message)?;
-        Ok(count(self.namespace().close_uid(&uid, &ending)))
+        Ok(self
+            .router()
+            .close_all(Kind::Uid, &uid, &ending)
+            .await
+            .into())
     }
 
-    fn close_group(
+    async fn close_group(
         &mut self,
         group: String,
         code: u16,
@@ -270,32 +302,40 @@ impl wit::close::Host for Guest {
     ) -> Result<types::Count, types::Error> {
         self.check_name("group", &group)?;
         let ending = self.ending(code, reason, last_message)?;
-        Ok(count(self.namespace().close_group(&group, &ending)))
+        Ok(self
+            .router()
+            .close_all(Kind::Group, &group, &ending)
+            .await
+            .into())
     }
 }
 
 impl wit::infos::Host for Guest {
-    fn get_info(&mut self, client: String) -> Result<types::InfoResult, types::Error> {
+    async fn get_info(&mut self, client: String) -> Result<types::InfoResult, types::Error> {
         let id = self.client(&client)?;
-        Ok(self.namespace().info(id)?.into_iter().collect())
+        Ok(self.router().info(id).await?.into_iter().collect())
     }
 
-    fn set_info(&mut self, client: String, info: types::InfoResult) -> Result<(), types::Error> {
+    async fn set_info(
+        &mut self,
+        client: String,
+        info: types::InfoResult,
+    ) -> Result<(), types::Error> {
         let id = self.client(&client)?;
-        Ok(self.namespace().set_info(id, info.into_iter().collect())?)
+        Ok(self
+            .router()
+            .set_info(id, info.into_iter().collect())
+            .await?)
     }
 
-    fn update_info(
+    async fn update_info(
         &mut self,
         client: String,
         changes: Vec<(String, Option<String>)>,
     ) -> Result<types::InfoResult, types::Error> {
         let id = self.client(&client)?;
-        Ok(self
-            .namespace()
-            .update_info(id, changes)?
-            .into_iter()
-            .collect())
+        let info = self.router().update_info(id, changes).await?;
+        Ok(info.into_iter().collect())
     }
 }
 
@@ -318,6 +358,10 @@ impl Guest {
         &self.host().namespace
     }
 
+    fn router(&self) -> &Router {
+        &self.host().router
+    }
+
     fn deliver(
         &mut self,
         to: Target<'_>,
@@ -336,11 +380,11 @@ impl Guest {
             exclude: &exclude,
             frame,
         };
-        let reach = self.namespace().deliver(&delivery);
+        let reached = self.router().deliver(&delivery);
         Ok(types::Reach {
-            clients: reach.clients,
-            dropped: reach.dropped,
-            missing: Vec::new(),
+            clients: reached.clients,
+            dropped: reached.dropped,
+            missing: nodes(&reached.missing),
         })
     }
 
@@ -415,38 +459,38 @@ impl Guest {
 
 /// Applies what `on-connect` accepted with, by the rules of the calls it stands for. The uid
 /// comes last: with `kick-old` it is what can't be taken back.
-pub(super) fn admit(
-    namespace: &Namespace,
+pub(super) async fn admit(
+    router: &Router,
     id: ClientId,
     acceptance: types::Acceptance,
 ) -> Result<(), types::Error> {
-    let limit = namespace.registry().limits().name_bytes;
+    let limit = router.namespace().registry().limits().name_bytes;
     let names = acceptance.groups.iter().map(|group| ("group", group));
     for (what, name) in names.chain(acceptance.uid.iter().map(|uid| ("uid", uid))) {
         check_name(what, name, limit)?;
     }
-    let applied = apply(namespace, id, acceptance);
-    // Closed meanwhile, by on-connect itself or by another client's event: it is let in to be
-    // told so.
-    if applied == Err(Refused::NotFound(id)) {
-        return Ok(());
+    match apply(router, id, acceptance).await {
+        // Closed meanwhile, by on-connect itself or by another client's event: it is let in to
+        // be told so.
+        Err(router::Refused::Here(Refused::NotFound(_))) => Ok(()),
+        applied => Ok(applied?),
     }
-    Ok(applied?)
 }
 
-fn apply(
-    namespace: &Namespace,
+async fn apply(
+    router: &Router,
     id: ClientId,
     acceptance: types::Acceptance,
-) -> Result<(), Refused> {
+) -> Result<(), router::Refused> {
     for group in &acceptance.groups {
-        namespace.join_group(id, group)?;
+        router.join_group(id, group).await?;
     }
     if !acceptance.info.is_empty() {
-        namespace.set_info(id, acceptance.info.into_iter().collect::<Info>())?;
+        let info = acceptance.info.into_iter().collect::<Info>();
+        router.set_info(id, info).await?;
     }
     match &acceptance.uid {
-        Some(uid) => namespace.bind_uid(id, uid),
+        Some(uid) => router.bind_uid(id, uid).await,
         None => Ok(()),
     }
 }
@@ -483,33 +527,61 @@ impl From<wit::runtime::Level> for tracing::Level {
     }
 }
 
-impl From<Page> for types::Page {
-    fn from(page: Page) -> types::Page {
+impl From<Gathered<Page>> for types::Page {
+    fn from(page: Gathered<Page>) -> types::Page {
         types::Page {
-            items: page.items,
-            next: page.next,
-            missing: Vec::new(),
+            items: page.value.items,
+            next: page.value.next,
+            missing: nodes(&page.missing),
         }
+    }
+}
+
+impl From<Gathered<u64>> for types::Count {
+    fn from(count: Gathered<u64>) -> types::Count {
+        types::Count {
+            value: count.value,
+            missing: nodes(&count.missing),
+        }
+    }
+}
+
+fn nodes(nodes: &[Incarnation]) -> Vec<String> {
+    nodes.iter().map(ToString::to_string).collect()
+}
+
+fn code_of(refused: &Refused) -> types::ErrorCode {
+    match refused {
+        Refused::NotFound(_) => types::ErrorCode::NotFound,
+        Refused::Taken(_) => types::ErrorCode::Taken,
+        Refused::Overloaded(_) => types::ErrorCode::Overloaded,
+        Refused::LimitExceeded { .. } => types::ErrorCode::LimitExceeded,
     }
 }
 
 impl From<Refused> for types::Error {
     fn from(refused: Refused) -> types::Error {
-        let code = match refused {
-            Refused::NotFound(_) => types::ErrorCode::NotFound,
-            Refused::Taken(_) => types::ErrorCode::Taken,
-            Refused::Overloaded(_) => types::ErrorCode::Overloaded,
-            Refused::LimitExceeded { .. } => types::ErrorCode::LimitExceeded,
-            Refused::MalformedCursor => types::ErrorCode::InvalidArgument,
-        };
-        error(code, refused.to_string())
+        error(code_of(&refused), refused.to_string())
     }
 }
 
-fn count(value: u64) -> types::Count {
-    types::Count {
-        value,
-        missing: Vec::new(),
+impl From<router::Refused> for types::Error {
+    fn from(refused: router::Refused) -> types::Error {
+        use router::Refused::{Here, MalformedCursor, There, Unanswered};
+        let code = match &refused {
+            There { reason, .. } => match reason {
+                Reason::NotFound => types::ErrorCode::NotFound,
+                Reason::Taken => types::ErrorCode::Taken,
+                Reason::LimitExceeded => types::ErrorCode::LimitExceeded,
+                Reason::Internal | Reason::Unspecified => types::ErrorCode::Internal,
+            },
+            Unanswered(mesh::Unanswered::NoNode(_)) => types::ErrorCode::NotFound,
+            Unanswered(mesh::Unanswered::Unreachable(_)) => types::ErrorCode::Unreachable,
+            Unanswered(mesh::Unanswered::TimedOut(_)) => types::ErrorCode::TimedOut,
+            MalformedCursor => types::ErrorCode::InvalidArgument,
+            Here(refused) => code_of(refused),
+        };
+        error(code, refused.to_string())
     }
 }
 
@@ -586,8 +658,10 @@ pub(super) struct Host {
     pub(super) name: Arc<str>,
     /// Which load of it this is.
     pub(super) generation: u64,
-    /// Its clients.
+    /// Its clients here.
     pub(super) namespace: Arc<Namespace>,
+    /// The way to them, and to those of other nodes.
+    pub(super) router: Router,
     /// Its limits.
     pub(super) limits: PluginLimits,
     /// `event_timeout`, in ticks.

@@ -24,6 +24,7 @@ use super::load::{Files, Interfaces, LoadError, Loader, manifest_path};
 use crate::counters::Counters;
 use crate::id::Incarnation;
 use crate::limits::{Limits, PluginLimits, REMOVAL_SETTLE, SETTLE};
+use crate::mesh::Mesh;
 use crate::registry::Registry;
 
 /// How long a load that failed for the machine's sake waits for its next try.
@@ -40,6 +41,7 @@ pub struct Plugins {
     folder: PathBuf,
     loader: Loader,
     registry: Arc<Registry>,
+    mesh: Option<Arc<Mesh>>,
     plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
     looking: Mutex<Option<JoinHandle<()>>>,
     /// Generations on their way out, and plugins that drain.
@@ -54,11 +56,13 @@ impl Plugins {
         cache: Option<&Path>,
         defaults: PluginLimits,
         registry: Arc<Registry>,
+        mesh: Option<Arc<Mesh>>,
     ) -> anyhow::Result<Arc<Plugins>> {
         let plugins = Arc::new(Plugins {
             folder: folder.to_owned(),
             loader: Loader::new(Compiler::start(cache)?, defaults)?,
             registry,
+            mesh,
             plugins: RwLock::default(),
             looking: Mutex::default(),
             retiring: TaskTracker::new(),
@@ -212,11 +216,8 @@ impl Plugins {
             return Ok(None);
         }
         let number = plugin.loads.load(Ordering::Relaxed) + 1;
-        let namespace = plugin.namespace.clone();
-        let generation = self
-            .loader
-            .load(plugin.name.clone(), number, namespace, files)
-            .await?;
+        let router = plugin.router.clone();
+        let generation = self.loader.load(number, router, files).await?;
         plugin.loads.store(number, Ordering::Relaxed);
         plugin.swap(generation);
         Ok(Some(number))
@@ -230,7 +231,8 @@ impl Plugins {
 
     fn plugin(&self, name: &str) -> Arc<Plugin> {
         let mut plugins = self.plugins.write();
-        let new = || Arc::new(Plugin::new(name, &self.registry, &self.retiring));
+        let mesh = self.mesh.as_ref();
+        let new = || Arc::new(Plugin::new(name, &self.registry, mesh, &self.retiring));
         plugins.entry(name.to_owned()).or_insert_with(new).clone()
     }
 
@@ -265,11 +267,11 @@ pub async fn check(
 ) -> anyhow::Result<Checked> {
     let loader = Loader::new(Compiler::start(cache)?, defaults)?;
     let counters = Arc::<Counters>::default();
-    let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, 1);
+    let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, 1, false);
     let name = component
         .file_stem()
         .map_or("plugin".into(), |stem| stem.to_string_lossy());
-    let plugin = Plugin::new(&name, &registry, &TaskTracker::new());
+    let plugin = Plugin::new(&name, &registry, None, &TaskTracker::new());
     let named = match plugin_name(component) {
         Some(name) if fits_a_path(name) => Ok(()),
         _ => Err(LoadError::Name(name.into_owned())),
@@ -287,9 +289,7 @@ pub async fn check(
         .interfaces(files.component.clone())
         .await
         .unwrap_or_default();
-    let loaded = loader
-        .load(plugin.name.clone(), 1, plugin.namespace.clone(), files)
-        .await;
+    let loaded = loader.load(1, plugin.router.clone(), files).await;
     Ok(Checked {
         interfaces,
         error: loaded.err(),

@@ -13,7 +13,7 @@ use super::generation::{Digest, Generation, Refusal};
 use super::instance::Guest;
 use super::manifest::{Manifest, ManifestError};
 use crate::limits::{COMPONENT_BYTES, PluginLimits};
-use crate::registry::Namespace;
+use crate::router::Router;
 
 /// Makes generations: the engine, and what guests may import.
 pub(super) struct Loader {
@@ -151,9 +151,8 @@ impl Loader {
     /// Makes a generation, ready to take over: compiled, checked, instantiated, started.
     pub(super) async fn load(
         &self,
-        name: Arc<str>,
         number: u64,
-        namespace: Arc<Namespace>,
+        router: Router,
         files: Files,
     ) -> Result<Arc<Generation>, LoadError> {
         let manifest = Manifest::parse(&files.manifest, &self.defaults)?;
@@ -163,9 +162,10 @@ impl Loader {
         let has_lifecycle = component.get_export_index(None, LIFECYCLE).is_some();
         let ticks = manifest.limits.event_timeout.as_millis() / TICK.as_millis();
         let host = Host {
-            name,
+            name: router.namespace().name().into(),
             generation: number,
-            namespace,
+            namespace: router.namespace().clone(),
+            router,
             limits: manifest.limits,
             event_ticks: u64::try_from(ticks).unwrap_or(u64::MAX).max(1),
         };

@@ -31,6 +31,9 @@ pub struct Client {
 #[derive(Debug, Default)]
 pub(super) struct Held {
     pub(super) uid: Option<Arc<str>>,
+    /// When it was bound, in milliseconds since 1970: between nodes, the time decides who
+    /// keeps a uid that only one may have.
+    pub(super) bound_at_ms: u64,
     pub(super) groups: BTreeSet<Arc<str>>,
     pub(super) info: Info,
     pub(super) departure: Option<Box<Departure>>,
@@ -143,6 +146,16 @@ impl Client {
 }
 
 impl Ending {
+    /// Why and how.
+    pub fn close(&self) -> &Close {
+        &self.close
+    }
+
+    /// What the client gets before its close.
+    pub fn last_message(&self) -> Option<&Frame> {
+        self.last_message.as_ref()
+    }
+
     /// As `close` says, with a message before it.
     pub fn new(close: Close, last_message: Option<Frame>) -> Ending {
         let close_frame = match close.code {

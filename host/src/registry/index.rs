@@ -70,6 +70,14 @@ impl Index {
         self.shard(name).read().get(name).map_or(0, BTreeMap::len)
     }
 
+    /// How many names there are.
+    pub(super) fn name_count(&self) -> u64 {
+        self.shards
+            .iter()
+            .map(|shard| shard.read().len() as u64)
+            .sum()
+    }
+
     /// Visits each member once, as the index stands when it gets there.
     pub(super) fn for_each(&self, name: &str, mut visit: impl FnMut(&Arc<Client>)) {
         let shard = self.shard(name);
@@ -103,30 +111,17 @@ impl Index {
             .collect()
     }
 
-    /// Up to `limit` names that come after `after` (a shard and a name in it), each with its
-    /// shard.
-    pub(super) fn names_after(
-        &self,
-        after: Option<(usize, &str)>,
-        limit: usize,
-    ) -> Vec<(usize, Arc<str>)> {
-        let first = after.map_or(0, |(shard, _)| shard);
+    /// Up to `limit` names that come after `after`, in order.
+    pub(super) fn names_after(&self, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut names = Vec::new();
-        for (number, shard) in self.shards.iter().enumerate().skip(first) {
-            let from = match after {
-                Some((shard, name)) if shard == number => Bound::Excluded(name),
-                _ => Bound::Unbounded,
-            };
+        for shard in &self.shards {
             let shard = shard.read();
             let rest = shard.range::<str, _>((from, Bound::Unbounded));
-            names.extend(
-                rest.map(|(name, _)| (number, name.clone()))
-                    .take(limit - names.len()),
-            );
-            if names.len() == limit {
-                break;
-            }
+            names.extend(rest.map(|(name, _)| name.clone()).take(limit));
         }
+        names.sort_unstable();
+        names.truncate(limit);
         names
     }
 

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 
 use super::Registry;
+use super::changes::Kind;
 use super::client::{Client, Close, Closer, Departure, Ending, Held, Info};
 use super::dirty::Dirtied;
 use super::index::{Index, Members, SHARDS, visit_some, walk};
@@ -27,6 +28,7 @@ const TAKEN_OVER: (u16, &str) = (4001, "uid taken over");
 /// One plugin's clients on this node.
 #[derive(Debug)]
 pub struct Namespace {
+    name: Arc<str>,
     registry: Arc<Registry>,
     clients: [RwLock<Members>; SHARDS],
     uids: Index,
@@ -56,30 +58,37 @@ pub enum Refused {
         /// The limit's name in the configuration.
         name: &'static str,
     },
-    /// No page gave out this cursor.
-    #[error("not a cursor: pass `next` of the page before, or none for the first page")]
-    MalformedCursor,
 }
 
-/// A part of a list.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Page {
-    /// At most as many as asked for.
-    pub items: Vec<String>,
-    /// Where the next page goes on; none: this was the last.
-    pub next: Option<String>,
+/// A client that has a uid, and since when. Between two nodes the order of these decides who
+/// keeps a uid that only one may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Binding {
+    /// In milliseconds since 1970.
+    pub at_ms: u64,
+    /// Which client.
+    pub client: ClientId,
 }
 
 impl Namespace {
-    /// An empty one.
-    pub fn new(registry: Arc<Registry>) -> Namespace {
-        Namespace {
-            registry,
+    /// The plugin's, an empty one. The registry knows it by that name.
+    pub fn new(name: &Arc<str>, registry: &Arc<Registry>) -> Arc<Namespace> {
+        let namespace = Arc::new(Namespace {
+            name: name.clone(),
+            registry: registry.clone(),
             clients: Default::default(),
             uids: Index::new(),
             groups: Index::new(),
             policies: ArcSwap::default(),
-        }
+        });
+        let known = Arc::downgrade(&namespace);
+        registry.namespaces.write().insert(name.clone(), known);
+        namespace
+    }
+
+    /// The plugin's name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// What the namespaces of the node share.
@@ -108,6 +117,9 @@ impl Namespace {
         self.shard(client.id())
             .write()
             .insert(client.id().counter(), client.clone());
+        if let Some(changes) = self.registry.changes() {
+            changes.add_clients(&self.name);
+        }
         client
     }
 
@@ -161,8 +173,9 @@ impl Namespace {
         }
     }
 
-    /// Gives the client this uid in place of the one it had.
-    pub fn bind_uid(&self, id: ClientId, uid: &str) -> Result<(), Refused> {
+    /// Gives the client this uid in place of the one it had; `elsewhere`, so many clients of
+    /// other nodes have it too.
+    pub fn bind_uid(&self, id: ClientId, uid: &str, elsewhere: u64) -> Result<(), Refused> {
         let client = self.find(id)?;
         let kicked = {
             let mut held = present(&client)?;
@@ -170,25 +183,74 @@ impl Namespace {
                 return Ok(());
             }
             let uid: Arc<str> = uid.into();
-            let kicked = self
-                .uids
-                .insert(&uid, &client, |members| self.admit(&uid, members))?;
+            let kicked = self.uids.insert(&uid, &client, |members| {
+                self.admit(&uid, members, elsewhere)
+            })?;
+            self.changed(Kind::Uid, &uid);
+            held.bound_at_ms = now_ms();
             if let Some(former) = held.uid.replace(uid) {
                 self.uids.remove(&former, &client);
+                self.changed(Kind::Uid, &former);
             }
             kicked
         };
+        for client in kicked.into_values() {
+            self.take_over(&client);
+        }
+        Ok(())
+    }
+
+    /// The clients that have the uid, and since when.
+    pub fn bindings(&self, uid: &str) -> Vec<Binding> {
+        let members = self.uids.members(uid).into_iter();
+        let bindings = members.filter_map(|client| {
+            let held = client.held.lock();
+            (held.uid.as_deref() == Some(uid)).then_some(Binding {
+                at_ms: held.bound_at_ms,
+                client: client.id(),
+            })
+        });
+        bindings.collect()
+    }
+
+    /// A client of another node has the uid, too: where only one may, those here that have to
+    /// go for it are closed. The newest keeps a uid by `kick-old`, the oldest by `reject-new`.
+    pub fn yield_uid(&self, uid: &str, theirs: Binding) {
+        let policy = self.policies.load().uid;
+        for ours in self.bindings(uid) {
+            let yields = match policy {
+                UidPolicy::Many => false,
+                UidPolicy::KickOld => ours < theirs,
+                UidPolicy::RejectNew => theirs < ours,
+            };
+            if let Some(client) = yields.then(|| self.find(ours.client).ok()).flatten() {
+                self.take_over(&client);
+            }
+        }
+    }
+
+    fn take_over(&self, client: &Client) {
         let (code, reason) = TAKEN_OVER;
         let close = Close {
             code,
             reason: reason.to_owned(),
             by: Closer::Plugin,
         };
-        let ending = Ending::new(close, None);
-        for client in kicked.into_values() {
-            self.end(&client, &ending);
+        self.end(client, &Ending::new(close, None));
+    }
+
+    /// A name has another number of clients here.
+    fn changed(&self, kind: Kind, name: &Arc<str>) {
+        if let Some(changes) = self.registry.changes() {
+            changes.add(&self.name, kind, name);
         }
-        Ok(())
+    }
+
+    fn index(&self, kind: Kind) -> &Index {
+        match kind {
+            Kind::Uid => &self.uids,
+            Kind::Group => &self.groups,
+        }
     }
 
     /// Takes the client's uid away; with `uid` given, only if it is that one.
@@ -198,16 +260,12 @@ impl Namespace {
         match &held.uid {
             Some(bound) if uid.is_none_or(|uid| uid == &**bound) => {
                 self.uids.remove(bound, &client);
+                self.changed(Kind::Uid, bound);
                 held.uid = None;
                 Ok(true)
             }
             _ => Ok(false),
         }
-    }
-
-    /// Whether any client has this uid.
-    pub fn is_uid_online(&self, uid: &str) -> bool {
-        self.uids.count(uid) > 0
     }
 
     /// The client's uid, if it has one.
@@ -235,6 +293,7 @@ impl Namespace {
         }
         let group: Arc<str> = group.into();
         self.groups.insert(&group, &client, |_| Ok(()))?;
+        self.changed(Kind::Group, &group);
         held.groups.insert(group);
         Ok(())
     }
@@ -253,9 +312,9 @@ impl Namespace {
             .sum()
     }
 
-    /// How many clients are in the group.
-    pub fn group_count(&self, group: &str) -> u64 {
-        self.groups.count(group) as u64
+    /// How many clients have the uid, or are in the group.
+    pub fn count(&self, kind: Kind, name: &str) -> u64 {
+        self.index(kind).count(name) as u64
     }
 
     /// The uids in the group, each once.
@@ -266,56 +325,50 @@ impl Namespace {
             .collect()
     }
 
-    /// The clients with this uid.
-    pub fn uid_clients(
+    /// Up to `limit` clients with the uid, or in the group, that come after one, in order; and
+    /// whether there are more. A client of a node before this one comes before all of them.
+    pub fn clients_after(
         &self,
-        uid: &str,
-        cursor: Option<&str>,
+        kind: Kind,
+        name: &str,
+        after: Option<ClientId>,
         limit: usize,
-    ) -> Result<Page, Refused> {
-        members_page(&self.uids, uid, cursor, limit)
-    }
-
-    /// The clients in the group.
-    pub fn group_clients(
-        &self,
-        group: &str,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Page, Refused> {
-        members_page(&self.groups, group, cursor, limit)
-    }
-
-    /// The uids in the group, a page of them.
-    pub fn group_uids_page(
-        &self,
-        group: &str,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Page, Refused> {
-        let after = match cursor {
-            None => Unbounded,
-            Some(cursor) => Excluded(
-                cursor
-                    .strip_prefix("after:")
-                    .ok_or(Refused::MalformedCursor)?,
-            ),
+    ) -> (Vec<ClientId>, bool) {
+        let own = self.registry.incarnation();
+        let after = match after {
+            Some(after) if after.incarnation() == own => Some(after.counter()),
+            Some(after) if after.incarnation() > own => return (Vec::new(), false),
+            _ => None,
         };
+        let members = self.index(kind).members_after(name, after, limit + 1);
+        let mut ids: Vec<_> = members.iter().map(|client| client.id()).collect();
+        let more = ids.len() > limit;
+        ids.truncate(limit);
+        (ids, more)
+    }
+
+    /// Up to `limit` uids in the group that come after one, in order; and whether there are
+    /// more.
+    pub fn group_uids_after(
+        &self,
+        group: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> (Vec<Arc<str>>, bool) {
         let uids = self.group_uids(group);
-        let rest = uids
-            .range::<str, _>((after, Unbounded))
-            .map(|uid| uid.to_string());
-        Ok(Page::of(rest, limit, |uid| format!("after:{uid}")))
+        let mut rest = uids.range::<str, _>((after.map_or(Unbounded, Excluded), Unbounded));
+        let uids = rest.by_ref().take(limit).cloned().collect();
+        (uids, rest.next().is_some())
     }
 
-    /// All uids that some client has.
-    pub fn all_uids(&self, cursor: Option<&str>, limit: usize) -> Result<Page, Refused> {
-        names_page(&self.uids, cursor, limit)
+    /// How many uids, or groups, there are.
+    pub fn name_count(&self, kind: Kind) -> u64 {
+        self.index(kind).name_count()
     }
 
-    /// All groups that have members.
-    pub fn all_groups(&self, cursor: Option<&str>, limit: usize) -> Result<Page, Refused> {
-        names_page(&self.groups, cursor, limit)
+    /// Up to `limit` uids, or groups, that come after one, in order.
+    pub fn names_after(&self, kind: Kind, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
+        self.index(kind).names_after(after, limit)
     }
 
     /// Whether the client is here and not being closed.
@@ -349,14 +402,12 @@ impl Namespace {
         }
     }
 
-    /// Closes every client of the uid, and counts them.
-    pub fn close_uid(&self, uid: &str, ending: &Ending) -> u64 {
-        self.end_all(self.uids.members(uid), ending)
-    }
-
-    /// Closes every client in the group, and counts them.
-    pub fn close_group(&self, group: &str, ending: &Ending) -> u64 {
-        self.end_all(self.groups.members(group), ending)
+    /// Closes every client of the uid, or in the group, and counts them.
+    pub fn close_all(&self, kind: Kind, name: &str, ending: &Ending) -> u64 {
+        let members = self.index(kind).members(name).into_iter();
+        members
+            .map(|client| u64::from(self.end(&client, ending)))
+            .sum()
     }
 
     /// The client's info.
@@ -405,11 +456,16 @@ impl Namespace {
         self.shard(client.id())
             .write()
             .remove(&client.id().counter());
+        if let Some(changes) = self.registry.changes() {
+            changes.add_clients(&self.name);
+        }
         if let Some(uid) = &uid {
             self.uids.remove(uid, client);
+            self.changed(Kind::Uid, uid);
         }
         for group in &groups {
             self.groups.remove(group, client);
+            self.changed(Kind::Group, group);
         }
         held.departure = Some(Box::new(Departure {
             close: close.clone(),
@@ -421,27 +477,22 @@ impl Namespace {
         true
     }
 
-    fn end_all(&self, clients: Vec<Arc<Client>>, ending: &Ending) -> u64 {
-        clients
-            .iter()
-            .map(|client| u64::from(self.end(client, ending)))
-            .sum()
-    }
-
     fn leave_group_of(&self, client: &Client, group: &str) -> Result<bool, Refused> {
         let mut held = present(client)?;
         let was_in = held.groups.remove(group);
         if was_in {
             self.groups.remove(group, client);
+            self.changed(Kind::Group, &group.into());
         }
         Ok(was_in)
     }
 
     /// Whether one more client may have the uid; takes out those who must go for it.
-    fn admit(&self, uid: &str, members: &mut Members) -> Result<Members, Refused> {
+    fn admit(&self, uid: &str, members: &mut Members, elsewhere: u64) -> Result<Members, Refused> {
         let limit = self.registry.limits.clients_per_uid;
+        let clients = members.len() as u64 + elsewhere;
         match self.policies.load().uid {
-            UidPolicy::Many if limit > 0 && members.len() >= limit => {
+            UidPolicy::Many if limit > 0 && clients >= limit as u64 => {
                 let what = "the uid's clients";
                 Err(Refused::LimitExceeded {
                     what,
@@ -451,7 +502,7 @@ impl Namespace {
             }
             UidPolicy::Many => Ok(BTreeMap::new()),
             UidPolicy::KickOld => Ok(std::mem::take(members)),
-            UidPolicy::RejectNew if members.is_empty() => Ok(BTreeMap::new()),
+            UidPolicy::RejectNew if clients == 0 => Ok(BTreeMap::new()),
             UidPolicy::RejectNew => Err(Refused::Taken(uid.to_owned())),
         }
     }
@@ -573,63 +624,12 @@ impl<'a> Sending<'a> {
     }
 }
 
-impl Page {
-    /// The first `limit` items; `cursor` says where the next page goes on after an item.
-    fn of(
-        items: impl Iterator<Item = String>,
-        limit: usize,
-        cursor: impl Fn(&String) -> String,
-    ) -> Page {
-        let mut items: Vec<String> = items.take(limit + 1).collect();
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next = items.last().filter(|_| more).map(cursor);
-        Page { items, next }
-    }
-}
-
-fn members_page(
-    index: &Index,
-    name: &str,
-    cursor: Option<&str>,
-    limit: usize,
-) -> Result<Page, Refused> {
-    let after = match cursor {
-        None => None,
-        Some(cursor) => Some(
-            cursor
-                .parse::<ClientId>()
-                .map_err(|_| Refused::MalformedCursor)?
-                .counter(),
-        ),
-    };
-    let members = index.members_after(name, after, limit + 1).into_iter();
-    Ok(Page::of(
-        members.map(|client| client.id().to_string()),
-        limit,
-        String::clone,
-    ))
-}
-
-fn names_page(index: &Index, cursor: Option<&str>, limit: usize) -> Result<Page, Refused> {
-    let after = cursor.map(|cursor| parse_names_cursor(cursor).ok_or(Refused::MalformedCursor));
-    let names = index.names_after(after.transpose()?, limit + 1);
-    let more = names.len() > limit;
-    let next = names[..limit.min(names.len())].last().filter(|_| more);
-    Ok(Page {
-        next: next.map(|(shard, name)| format!("{shard}:{name}")),
-        items: names
-            .iter()
-            .take(limit)
-            .map(|(_, name)| name.to_string())
-            .collect(),
+/// The time, in milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     })
-}
-
-fn parse_names_cursor(cursor: &str) -> Option<(usize, &str)> {
-    let (shard, name) = cursor.split_once(':')?;
-    let shard = shard.parse().ok().filter(|shard| *shard < SHARDS)?;
-    Some((shard, name))
 }
 
 /// The client's state, if it has not left.

@@ -84,8 +84,8 @@ async fn open(folder: &Path) -> Result<Arc<Plugins>> {
         ..Limits::default()
     };
     let counters = Arc::<Counters>::default();
-    let registry = Registry::new(Incarnation::draw()?, limits, counters, 1);
-    Plugins::open(folder, None, PluginLimits::default(), registry).await
+    let registry = Registry::new(Incarnation::draw()?, limits, counters, 1, false);
+    Plugins::open(folder, None, PluginLimits::default(), registry, None).await
 }
 
 /// A plugin, and a client of it.

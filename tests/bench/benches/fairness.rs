@@ -91,8 +91,14 @@ async fn console(folder: &Path) -> Result<Arc<Plugin>> {
         ..PluginLimits::default()
     };
     let counters = Arc::<Counters>::default();
-    let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, WORKERS);
-    let plugins = Plugins::open(folder, None, limits, registry).await?;
+    let registry = Registry::new(
+        Incarnation::draw()?,
+        Limits::default(),
+        counters,
+        WORKERS,
+        false,
+    );
+    let plugins = Plugins::open(folder, None, limits, registry, None).await?;
     plugins.get("console").context("the console does not load")
 }
 

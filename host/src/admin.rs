@@ -1,0 +1,223 @@
+//! The door for operators: is the node alive, is it ready, and what does it know of the others.
+//!
+//! Read only, JSON over HTTP. It answers from the node's start to its end, whatever clients
+//! and plugins do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use arc_swap::ArcSwapOption;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use crate::mesh::{Mesh, PeerState};
+use crate::plugin::Plugins;
+use crate::registry::{Kind, Registry};
+
+/// What the door shows.
+pub struct View {
+    registry: Arc<Registry>,
+    mesh: Option<Arc<Mesh>>,
+    /// Once they have been loaded.
+    plugins: ArcSwapOption<Plugins>,
+    stage: AtomicU8,
+}
+
+/// Where in its life a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// It loads its plugins.
+    Starting,
+    /// It takes clients.
+    Ready,
+    /// It takes no more, and closes those it has.
+    Draining,
+}
+
+impl View {
+    /// Of a node that starts.
+    pub fn new(registry: Arc<Registry>, mesh: Option<Arc<Mesh>>) -> Arc<View> {
+        Arc::new(View {
+            registry,
+            mesh,
+            plugins: ArcSwapOption::empty(),
+            stage: AtomicU8::new(Stage::Starting as u8),
+        })
+    }
+
+    /// The node takes clients.
+    pub fn ready(&self, plugins: Arc<Plugins>) {
+        self.plugins.store(Some(plugins));
+        self.enter(Stage::Ready);
+    }
+
+    /// The node takes none any more.
+    pub fn draining(&self) {
+        self.enter(Stage::Draining);
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Relaxed) {
+            0 => Stage::Starting,
+            1 => Stage::Ready,
+            _ => Stage::Draining,
+        }
+    }
+}
+
+/// Answers until it is dropped.
+pub async fn serve(listener: TcpListener, view: Arc<View>) {
+    let routes = axum::Router::new()
+        .route("/live", get(|| async { Json(Live { live: true }) }))
+        .route("/ready", get(ready))
+        .route("/v1/nodes", get(nodes))
+        .with_state(view);
+    if let Err(error) = axum::serve(listener, routes).await {
+        tracing::error!(%error, "the API's port is closed");
+    }
+}
+
+async fn ready(State(view): State<Arc<View>>) -> (StatusCode, Json<Ready>) {
+    let stage = view.stage();
+    let status = match stage {
+        Stage::Ready => StatusCode::OK,
+        Stage::Starting | Stage::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let ready = Ready {
+        ready: stage == Stage::Ready,
+        stage: stage.as_str(),
+    };
+    (status, Json(ready))
+}
+
+async fn nodes(State(view): State<Arc<View>>) -> Json<Nodes> {
+    let mesh = view.mesh.as_ref();
+    Json(Nodes {
+        node: Node {
+            incarnation: view.registry.incarnation().to_string(),
+            mesh: mesh.map(|mesh| mesh.address().to_owned()),
+            stage: view.stage().as_str(),
+            plugins: plugins(&view),
+        },
+        peers: mesh
+            .map(|mesh| mesh.peers().iter().map(|peer| of(mesh, peer)).collect())
+            .unwrap_or_default(),
+    })
+}
+
+fn plugins(view: &View) -> Vec<Plugin> {
+    let plugins = view.plugins.load_full();
+    let plugins = plugins.iter().flat_map(|plugins| plugins.all());
+    plugins
+        .map(|plugin| {
+            let namespace = plugin.namespace();
+            Plugin {
+                name: plugin.name().to_owned(),
+                generation: plugin.generation(),
+                clients: namespace.client_count(),
+                uids: namespace.name_count(Kind::Uid),
+                groups: namespace.name_count(Kind::Group),
+            }
+        })
+        .collect()
+}
+
+fn of(mesh: &Mesh, peer: &crate::mesh::Peer) -> Peer {
+    let held = mesh.interest().sizes(peer.incarnation());
+    let (waiting_frames, waiting_bytes) = peer.waiting();
+    Peer {
+        incarnation: peer.incarnation().to_string(),
+        mesh: peer.address(),
+        state: match peer.state() {
+            PeerState::New => "new",
+            PeerState::Alive => "alive",
+            PeerState::Suspect => "suspect",
+            PeerState::Leaving => "leaving",
+        },
+        clients: held.clients,
+        uids: held.uids,
+        groups: held.groups,
+        deliveries: peer.delivered(),
+        dropped: peer.dropped(),
+        waiting_frames,
+        waiting_bytes,
+    }
+}
+
+impl Stage {
+    fn as_str(self) -> &'static str {
+        match self {
+            Stage::Starting => "starting",
+            Stage::Ready => "ready",
+            Stage::Draining => "draining",
+        }
+    }
+}
+
+/// `GET /live`.
+#[derive(Serialize)]
+struct Live {
+    live: bool,
+}
+
+/// `GET /ready`: 200 or 503.
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    stage: &'static str,
+}
+
+/// `GET /v1/nodes`.
+#[derive(Serialize)]
+struct Nodes {
+    node: Node,
+    peers: Vec<Peer>,
+}
+
+/// This node.
+#[derive(Serialize)]
+struct Node {
+    incarnation: String,
+    /// What peers dial; null: it is alone.
+    mesh: Option<String>,
+    stage: &'static str,
+    plugins: Vec<Plugin>,
+}
+
+/// A plugin of this node, and what it holds here.
+#[derive(Serialize)]
+struct Plugin {
+    name: String,
+    generation: Option<u64>,
+    clients: u64,
+    uids: u64,
+    groups: u64,
+}
+
+/// Another node, as this one knows it.
+#[derive(Serialize)]
+struct Peer {
+    incarnation: String,
+    mesh: String,
+    state: &'static str,
+    /// What it says it holds.
+    clients: u64,
+    uids: u64,
+    groups: u64,
+    /// Messages that were queued for it.
+    deliveries: u64,
+    /// What its link could not take.
+    dropped: u64,
+    /// What it has not acknowledged yet.
+    waiting_frames: usize,
+    waiting_bytes: usize,
+}

@@ -1,0 +1,209 @@
+//! Accepting: a peer's stream to this node.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::dial::{MESSAGE_BYTES, WINDOW_BYTES};
+use super::peer::Receiving;
+use super::trust::{self, Purpose, Talk};
+use super::wire::mesh_server::{Mesh as MeshService, MeshServer};
+use super::wire::{self, pull, push};
+use super::{Mesh, Peer, Source};
+use crate::id::Incarnation;
+
+/// How long a node that has connected may take to prove itself.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Acknowledgements between us and the connection.
+const ACKS: usize = 16;
+
+/// Serves the peers' streams until `closed`.
+pub(super) async fn serve(
+    mesh: Arc<Mesh>,
+    listener: TcpListener,
+    closed: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let service = MeshServer::new(Accepting(mesh))
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES);
+    tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .add_service(service)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), closed)
+        .await
+}
+
+struct Accepting(Arc<Mesh>);
+
+#[tonic::async_trait]
+impl MeshService for Accepting {
+    type LinkStream = ReceiverStream<Result<wire::Pull, Status>>;
+
+    async fn link(
+        &self,
+        request: Request<Streaming<wire::Push>>,
+    ) -> Result<Response<Self::LinkStream>, Status> {
+        let from = request.remote_addr();
+        let (pull, pulled) = mpsc::channel(ACKS);
+        let link = Link {
+            mesh: self.0.clone(),
+            pushes: request.into_inner(),
+            pull,
+        };
+        tokio::spawn(link.run(from));
+        Ok(Response::new(ReceiverStream::new(pulled)))
+    }
+}
+
+/// One stream of one peer.
+struct Link {
+    mesh: Arc<Mesh>,
+    pushes: Streaming<wire::Push>,
+    pull: mpsc::Sender<Result<wire::Pull, Status>>,
+}
+
+/// A peer that has proved itself, and the sequence it goes on with.
+struct Proved {
+    peer: Arc<Peer>,
+    receiving: Receiving,
+    session: u64,
+}
+
+impl Link {
+    async fn run(mut self, from: Option<SocketAddr>) {
+        let proving = tokio::time::timeout(PROOF_TIMEOUT, self.prove());
+        let ended = match proving.await {
+            Ok(Ok(proved)) => {
+                let peer = proved.peer.clone();
+                let ended = self.take_in(proved).await;
+                if peer.is_leaving.load(std::sync::atomic::Ordering::Relaxed) {
+                    self.mesh.lose(&peer, "it has drained");
+                }
+                ended
+            }
+            Ok(Err(refused)) => {
+                let from = from.map(|from| from.to_string()).unwrap_or_default();
+                tracing::warn!(from, "a link was refused: {}", refused.message());
+                refused
+            }
+            Err(_) => Status::deadline_exceeded("no proof came in time"),
+        };
+        let _ = self.pull.send(Err(ended)).await;
+    }
+
+    async fn prove(&mut self) -> Result<Proved, Status> {
+        let Some(push::Push::Hello(hello)) = self.next().await? else {
+            return Err(Status::invalid_argument("a link begins with a hello"));
+        };
+        let mesh = self.mesh.clone();
+        let nonce = trust::nonce().map_err(|_| Status::internal("no randomness"))?;
+        let (theirs, ours) = (
+            hello.incarnation.to_be_bytes(),
+            mesh.own().to_u64().to_be_bytes(),
+        );
+        let talk = Talk {
+            nonces: [&hello.nonce, &nonce],
+            about: &[&theirs, &ours, hello.address.as_bytes()],
+        };
+        let challenge = wire::Challenge {
+            incarnation: mesh.own().to_u64(),
+            nonce: nonce.to_vec().into(),
+            proof: mesh.secret.prove(Purpose::LinkAccept, &talk).into(),
+        };
+        self.say(pull::Pull::Challenge(challenge)).await?;
+
+        let Some(push::Push::Proof(wire::Proof { proof, session })) = self.next().await? else {
+            return Err(Status::invalid_argument(
+                "a challenge is answered with a proof",
+            ));
+        };
+        let about_session = session.to_be_bytes();
+        let talk = Talk {
+            nonces: talk.nonces,
+            about: &[&theirs, &ours, hello.address.as_bytes(), &about_session],
+        };
+        if !mesh.secret.accepts(&proof, Purpose::LinkDial, &talk) {
+            mesh.registry.counters().mesh_untrusted.add_one();
+            return Err(Status::unauthenticated(
+                "the mesh's secret is another one, or only one of us has one",
+            ));
+        }
+        let node = Incarnation::from_u64(hello.incarnation)
+            .filter(|node| *node != mesh.own() && session != 0)
+            .ok_or_else(|| Status::invalid_argument("no node has that incarnation"))?;
+        let peer = mesh.meet(node, &hello.address);
+        let receiving = peer.supersede(&hello.address);
+        // It is dialled back where it says it listens.
+        mesh.want(&Source::Itself(node), &[hello.address].into());
+        Ok(Proved {
+            peer,
+            receiving,
+            session,
+        })
+    }
+
+    /// Takes in what the peer says, until its stream ends.
+    async fn take_in(&mut self, proved: Proved) -> Status {
+        let Proved {
+            peer,
+            receiving,
+            session,
+        } = proved;
+        // The connection before has stopped once this is ours.
+        let mut incoming = peer.incoming.lock().await;
+        if incoming.session() != session {
+            *incoming = super::link::Incoming::new(session);
+        }
+        peer.heard();
+        let received = incoming.received();
+        if let Err(status) = self
+            .say(pull::Pull::Welcome(wire::Welcome { received }))
+            .await
+        {
+            return status;
+        }
+        loop {
+            let push = tokio::select! {
+                push = self.next() => push,
+                () = peer.superseded(receiving) => return Status::aborted("another connection took over"),
+                () = peer.gone() => return Status::aborted("you were taken for gone"),
+            };
+            let batch = match push {
+                Ok(Some(push::Push::Batch(batch))) => batch,
+                Ok(_) => return Status::invalid_argument("a link goes on with batches"),
+                Err(status) => return status,
+            };
+            peer.heard();
+            let Ok(frames) = incoming.take(batch.into()) else {
+                return Status::data_loss("frames are missing");
+            };
+            for frame in frames {
+                self.mesh.receive(&peer, frame);
+            }
+            let received = incoming.received();
+            if let Err(status) = self.say(pull::Pull::Ack(wire::Ack { received })).await {
+                return status;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<push::Push>, Status> {
+        let push = self.pushes.message().await?;
+        let push = push.ok_or_else(|| Status::cancelled("the stream has ended"))?;
+        Ok(push.push)
+    }
+
+    async fn say(&self, message: pull::Pull) -> Result<(), Status> {
+        let sent = self.pull.send(Ok(message.into())).await;
+        sent.map_err(|_| Status::cancelled("the stream has ended"))
+    }
+}

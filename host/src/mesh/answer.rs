@@ -1,0 +1,222 @@
+//! Answering a peer: what it asks of the clients that are here.
+//!
+//! Nothing here waits. Whatever changes uids or groups is told to all peers before the answer,
+//! on the same link: who has its answer reads its own write.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::Mesh;
+use super::wire::{self, answer::Answer, ask::Ask, refused::Reason};
+use crate::id::ClientId;
+use crate::limits::PAGE_ITEMS;
+use crate::message::Frame;
+use crate::registry::{Close, Closer, Ending, Kind, Namespace, Refused};
+
+/// Why there is no answer: the question makes no sense here.
+struct NotUnderstood;
+
+type Answered = Result<Result<Answer, Refused>, NotUnderstood>;
+
+impl Mesh {
+    pub(super) fn answer(&self, ask: wire::Ask) -> wire::Answer {
+        let wire::Ask { id, plugin, ask } = ask;
+        let answered =
+            ask.ok_or(NotUnderstood)
+                .and_then(|ask| match self.registry.namespace(&plugin) {
+                    Some(namespace) => self.answer_of(&namespace, ask),
+                    None => nobody(&ask),
+                });
+        self.publish();
+        let answer = match answered {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(refused)) => Answer::Refused(refused.into()),
+            Err(NotUnderstood) => Answer::Refused(wire::Refused {
+                reason: Reason::Internal.into(),
+                message: "this node does not understand the question".to_owned(),
+            }),
+        };
+        wire::Answer {
+            id,
+            answer: Some(answer),
+        }
+    }
+
+    fn answer_of(&self, namespace: &Namespace, ask: Ask) -> Answered {
+        let done = |()| Answer::Done(wire::Done {});
+        Ok(match ask {
+            Ask::BindUid(wire::BindUid { client: id, uid }) => {
+                self.bind_uid(namespace, client(&id)?, &uid).map(done)
+            }
+            Ask::UnbindUid(wire::UnbindUid { client: id, uid }) => {
+                let uid = Some(&*uid).filter(|uid| !uid.is_empty());
+                namespace.unbind_uid(client(&id)?, uid).map(Answer::Flag)
+            }
+            Ask::JoinGroup(wire::GroupChange { client: id, group }) => {
+                namespace.join_group(client(&id)?, &group).map(done)
+            }
+            Ask::LeaveGroup(wire::GroupChange { client: id, group }) => {
+                namespace.leave_group(client(&id)?, &group).map(done)
+            }
+            Ask::GetUid(id) => namespace
+                .uid(client(&id)?)
+                .map(|uid| Answer::Uid(wire::OptionalUid { uid })),
+            Ask::IsOnline(id) => Ok(Answer::Flag(namespace.is_online(client(&id)?))),
+            Ask::GetInfo(id) => namespace.info(client(&id)?).map(info),
+            Ask::SetInfo(wire::SetInfo { client: id, info }) => namespace
+                .set_info(client(&id)?, info.into_iter().collect())
+                .map(done),
+            Ask::UpdateInfo(wire::UpdateInfo {
+                client: id,
+                changes,
+            }) => {
+                let changes = changes.into_iter().map(|c| (c.key, c.value)).collect();
+                namespace.update_info(client(&id)?, changes).map(info)
+            }
+            Ask::CloseClient(wire::CloseClient { client: id, ending }) => namespace
+                .close_client(client(&id)?, &to_ending(ending)?)
+                .map(done),
+            Ask::CloseUid(wire::CloseMany { name, ending }) => {
+                let ending = to_ending(ending)?;
+                Ok(Answer::Count(namespace.close_all(
+                    Kind::Uid,
+                    &name,
+                    &ending,
+                )))
+            }
+            Ask::CloseGroup(wire::CloseMany { name, ending }) => {
+                let ending = to_ending(ending)?;
+                Ok(Answer::Count(namespace.close_all(
+                    Kind::Group,
+                    &name,
+                    &ending,
+                )))
+            }
+            Ask::Ungroup(group) => Ok(Answer::Count(namespace.ungroup(&group))),
+            Ask::UidClients(list) => clients(namespace, Kind::Uid, &list).map(Ok)?,
+            Ask::GroupClients(list) => clients(namespace, Kind::Group, &list).map(Ok)?,
+            Ask::GroupUids(list) => {
+                let after = std::str::from_utf8(&list.after).map_err(|_| NotUnderstood)?;
+                let after = Some(after).filter(|after| !after.is_empty());
+                let (uids, more) = namespace.group_uids_after(&list.name, after, limit(&list));
+                let items = uids
+                    .iter()
+                    .map(|uid| Bytes::copy_from_slice(uid.as_bytes()));
+                Ok(Answer::Listed(wire::Listed {
+                    items: items.collect(),
+                    more,
+                }))
+            }
+            Ask::GroupUidCount(group) => Ok(Answer::UidCount(self.uid_count(namespace, &group))),
+        })
+    }
+
+    /// Binds a uid to a client that is here, as the whole cluster lets it.
+    pub fn bind_uid(&self, namespace: &Namespace, id: ClientId, uid: &str) -> Result<(), Refused> {
+        let space = self.interest.space(namespace.name());
+        let holders = space.map(|space| space.holders(Kind::Uid, uid));
+        let elsewhere = holders.iter().flatten().map(|h| u64::from(h.clients)).sum();
+        namespace.bind_uid(id, uid, elsewhere)?;
+        self.claim(namespace.name(), uid);
+        Ok(())
+    }
+
+    /// The different uids in a group here: a number for those that nobody else holds.
+    pub fn uid_count(&self, namespace: &Namespace, group: &str) -> wire::UidCount {
+        let space = self.interest.space(namespace.name());
+        let is_shared = |uid: &str| {
+            let space = space.as_ref();
+            space.is_some_and(|space| !space.holders(Kind::Uid, uid).is_empty())
+        };
+        let (shared, own): (Vec<_>, Vec<_>) = namespace
+            .group_uids(group)
+            .into_iter()
+            .partition(|uid| is_shared(uid));
+        wire::UidCount {
+            own: own.len() as u64,
+            shared: shared.iter().map(|uid| uid.to_string()).collect(),
+        }
+    }
+}
+
+/// The answer of a node that has no such plugin, and thus none of its clients.
+fn nobody(ask: &Ask) -> Answered {
+    let id = match ask {
+        Ask::IsOnline(_) => return Ok(Ok(Answer::Flag(false))),
+        Ask::CloseUid(_) | Ask::CloseGroup(_) | Ask::Ungroup(_) => return Ok(Ok(Answer::Count(0))),
+        Ask::UidClients(_) | Ask::GroupClients(_) | Ask::GroupUids(_) => {
+            return Ok(Ok(Answer::Listed(wire::Listed::default())));
+        }
+        Ask::GroupUidCount(_) => return Ok(Ok(Answer::UidCount(wire::UidCount::default()))),
+        Ask::BindUid(of) => &of.client,
+        Ask::UnbindUid(of) => &of.client,
+        Ask::JoinGroup(of) | Ask::LeaveGroup(of) => &of.client,
+        Ask::GetUid(id) | Ask::GetInfo(id) => id,
+        Ask::SetInfo(of) => &of.client,
+        Ask::UpdateInfo(of) => &of.client,
+        Ask::CloseClient(of) => &of.client,
+    };
+    Ok(Err(Refused::NotFound(client(id)?)))
+}
+
+fn client(bytes: &[u8]) -> Result<ClientId, NotUnderstood> {
+    wire::client(bytes).ok_or(NotUnderstood)
+}
+
+fn limit(list: &wire::List) -> usize {
+    usize::try_from(list.limit)
+        .unwrap_or(PAGE_ITEMS)
+        .min(PAGE_ITEMS)
+}
+
+fn clients(namespace: &Namespace, kind: Kind, list: &wire::List) -> Result<Answer, NotUnderstood> {
+    let after = match &*list.after {
+        [] => None,
+        bytes => Some(client(bytes)?),
+    };
+    let (ids, more) = namespace.clients_after(kind, &list.name, after, limit(list));
+    Ok(Answer::Listed(wire::Listed {
+        items: ids.into_iter().map(wire::client_bytes).collect(),
+        more,
+    }))
+}
+
+fn info(info: BTreeMap<String, String>) -> Answer {
+    Answer::Info(wire::Info {
+        info: info.into_iter().collect(),
+    })
+}
+
+fn to_ending(ending: Option<wire::Ending>) -> Result<Ending, NotUnderstood> {
+    let wire::Ending {
+        code,
+        reason,
+        last_message,
+    } = ending.ok_or(NotUnderstood)?;
+    let last_message = match last_message.is_empty() {
+        true => None,
+        false => Some(Frame::from_wire(last_message).ok_or(NotUnderstood)?),
+    };
+    let code = u16::try_from(code).map_err(|_| NotUnderstood)?;
+    if !crate::message::may_be_sent(code) || reason.len() > crate::message::CLOSE_REASON_BYTES {
+        return Err(NotUnderstood);
+    }
+    let by = Closer::Plugin;
+    Ok(Ending::new(Close { code, reason, by }, last_message))
+}
+
+impl From<Refused> for wire::Refused {
+    fn from(refused: Refused) -> wire::Refused {
+        let reason = match &refused {
+            Refused::NotFound(_) => Reason::NotFound,
+            Refused::Taken(_) => Reason::Taken,
+            Refused::LimitExceeded { .. } => Reason::LimitExceeded,
+            Refused::Overloaded(_) => Reason::Internal,
+        };
+        wire::Refused {
+            reason: reason.into(),
+            message: refused.to_string(),
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Dialling: this node's stream to a peer, made again whenever it breaks.
+//!
+//! One task for each address that somebody lists. Which node is there is known once it has
+//! answered; what waits for that node then goes on from where the last connection stopped.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Endpoint;
+
+use super::trust::{self, Purpose, Talk};
+use super::wire::mesh_client::MeshClient;
+use super::wire::{self, pull, push};
+use super::{Mesh, Peer, Source, draw_session};
+use crate::id::Incarnation;
+
+/// How long an attempt to connect may take, handshake and all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The pause between two attempts.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// The pause where there is nobody to dial: the address is this node's own, or another one of
+/// a node that is linked.
+const OURSELVES: Duration = Duration::from_secs(10);
+
+/// A sign of life, where there is nothing else to send.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
+
+/// A connection that acknowledges nothing for so long, not even a sign of life, is given up:
+/// a new one finds its way sooner than a stalled one.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// Batches between us and the connection; what is beyond waits in the link.
+const BATCHES: usize = 4;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("it cannot be connected to: {0}")]
+    Connect(#[from] tonic::transport::Error),
+    #[error("{}", .0.message())]
+    Refused(Box<tonic::Status>),
+    #[error("it did not answer in time")]
+    Slow,
+    #[error("it closed the connection")]
+    Closed,
+    #[error("it does not know the mesh's secret")]
+    NotTrusted,
+    #[error("it answered what is no answer")]
+    Nonsense,
+    #[error("no randomness: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("it is this node itself")]
+    Ourselves,
+    /// Another task dials it, at another of its addresses.
+    #[error("it is dialled already")]
+    Dialled(Arc<Peer>),
+    #[error("it has acknowledged nothing for a while")]
+    Silent,
+    #[error("its link begins anew")]
+    Restarted,
+    #[error("it is gone")]
+    Gone,
+}
+
+impl From<tonic::Status> for Ended {
+    fn from(status: tonic::Status) -> Ended {
+        Ended::Refused(Box::new(status))
+    }
+}
+
+impl Mesh {
+    /// These addresses, and no others, are what `source` lists: they are dialled for as long
+    /// as anybody lists them.
+    pub fn want(self: &Arc<Self>, source: &Source, addresses: &BTreeSet<String>) {
+        let mut wanted = self.wanted.lock();
+        for (address, sources) in wanted.iter_mut() {
+            if !addresses.contains(address) {
+                sources.remove(source);
+            }
+        }
+        for address in addresses {
+            if *address == self.address {
+                continue;
+            }
+            let is_new = !wanted.contains_key(address);
+            wanted
+                .entry(address.clone())
+                .or_default()
+                .insert(source.clone());
+            if is_new {
+                tokio::spawn(self.clone().keep_dialling(address.clone()));
+            }
+        }
+    }
+
+    /// `source` lists nothing any more.
+    pub(super) fn unwant(&self, source: &Source) {
+        for sources in self.wanted.lock().values_mut() {
+            sources.remove(source);
+        }
+    }
+
+    /// Whether anybody lists the address; if not, it is not dialled any more.
+    fn is_wanted(&self, address: &str) -> bool {
+        let mut wanted = self.wanted.lock();
+        let is_wanted = wanted
+            .get(address)
+            .is_some_and(|sources| !sources.is_empty());
+        if !is_wanted {
+            wanted.remove(address);
+        }
+        is_wanted
+    }
+
+    async fn keep_dialling(self: Arc<Self>, address: String) {
+        let mut said = String::new();
+        while !self.leaving.is_cancelled() && self.is_wanted(&address) {
+            let ended = self.link(&address).await;
+            // The same again is no news.
+            let now = ended.to_string();
+            if now != said && !matches!(ended, Ended::Dialled(_) | Ended::Restarted) {
+                tracing::info!(address, "not linked to a node: {now}");
+            }
+            said = now;
+            match ended {
+                Ended::Ourselves => tokio::time::sleep(OURSELVES).await,
+                Ended::Dialled(peer) => {
+                    let _ = tokio::time::timeout(OURSELVES, peer.gone()).await;
+                }
+                _ => tokio::time::sleep(RETRY).await,
+            }
+        }
+    }
+
+    /// Connects and sends, until the connection ends.
+    async fn link(self: &Arc<Self>, address: &str) -> Ended {
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(address));
+        let connected = match connecting.await {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(ended)) => return ended,
+            Err(_) => return Ended::Slow,
+        };
+        let Connected { peer, .. } = &connected;
+        let peer = peer.clone();
+        let ended = self.push(connected).await;
+        peer.leave_dialling();
+        ended
+    }
+
+    async fn connect(self: &Arc<Self>, address: &str) -> Result<Connected, Ended> {
+        let scheme = "http";
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES);
+        let mut client = MeshClient::new(endpoint.connect().await?)
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES);
+        let (push, pushed) = mpsc::channel(BATCHES);
+        let nonce = trust::nonce()?;
+        let hello = wire::Hello {
+            incarnation: self.own().to_u64(),
+            address: self.address.clone(),
+            nonce: nonce.to_vec().into(),
+        };
+        send(&push, push::Push::Hello(hello)).await?;
+        let mut pulls = client.link(ReceiverStream::new(pushed)).await?.into_inner();
+
+        let Some(pull::Pull::Challenge(challenge)) = next(&mut pulls).await? else {
+            return Err(Ended::Nonsense);
+        };
+        let (ours, theirs) = (
+            self.own().to_u64().to_be_bytes(),
+            challenge.incarnation.to_be_bytes(),
+        );
+        let talk = Talk {
+            nonces: [&nonce, &challenge.nonce],
+            about: &[&ours, &theirs, self.address.as_bytes()],
+        };
+        if !self
+            .secret
+            .accepts(&challenge.proof, Purpose::LinkAccept, &talk)
+        {
+            self.registry.counters().mesh_untrusted.add_one();
+            return Err(Ended::NotTrusted);
+        }
+        let node = Incarnation::from_u64(challenge.incarnation).ok_or(Ended::Nonsense)?;
+        if node == self.own() {
+            return Err(Ended::Ourselves);
+        }
+        let peer = self.meet(node, address);
+        if !peer.take_dialling() {
+            return Err(Ended::Dialled(peer));
+        }
+        let dialling = Dialling(Some(peer));
+        let peer = dialling.peer();
+        let session = peer.session();
+        let about_session = session.to_be_bytes();
+        let talk = Talk {
+            nonces: talk.nonces,
+            about: &[&ours, &theirs, self.address.as_bytes(), &about_session],
+        };
+        let proof = self.secret.prove(Purpose::LinkDial, &talk).into();
+        send(&push, push::Push::Proof(wire::Proof { proof, session })).await?;
+
+        let Some(pull::Pull::Welcome(welcome)) = next(&mut pulls).await? else {
+            return Err(Ended::Nonsense);
+        };
+        if peer.session() != session || peer.resume(welcome.received).is_err() {
+            // It has forgotten what we said: it took us for gone.
+            let lost = peer.restart(draw_session());
+            self.registry.counters().mesh_dropped.add(lost as u64);
+            return Err(Ended::Restarted);
+        }
+        Ok(Connected {
+            peer: dialling.keep(),
+            session,
+            push,
+            pulls,
+        })
+    }
+
+    /// Sends what waits, and takes the acknowledgements.
+    async fn push(&self, connected: Connected) -> Ended {
+        let Connected {
+            peer,
+            session,
+            push,
+            mut pulls,
+        } = connected;
+        tracing::debug!(peer = %peer.incarnation(), "linked");
+        let mut telling = std::pin::pin!(self.tell_everything(&peer));
+        let mut is_telling = !peer.is_told.load(Ordering::Relaxed);
+        let mut alive = tokio::time::interval(SIGN_OF_LIFE);
+        let silence = tokio::time::sleep(SILENCE);
+        let mut silence = std::pin::pin!(silence);
+        let mut sent = true;
+        loop {
+            // What waits goes out as fast as the connection takes it.
+            let batch = async {
+                let permit = push.reserve().await;
+                match peer.next_batch() {
+                    Some(batch) => permit.map(|permit| permit.send(batch.into())).is_ok(),
+                    None => {
+                        drop(permit);
+                        peer.queued().await;
+                        true
+                    }
+                }
+            };
+            tokio::select! {
+                pull = pulls.message() => match pull {
+                    Ok(Some(wire::Pull { pull: Some(pull::Pull::Ack(ack)) })) => {
+                        peer.acknowledged(ack.received);
+                        silence.as_mut().reset(tokio::time::Instant::now() + SILENCE);
+                    }
+                    Ok(Some(_)) => return Ended::Nonsense,
+                    Ok(None) => return Ended::Closed,
+                    Err(status) => return status.into(),
+                },
+                is_open = batch => {
+                    if !is_open {
+                        return Ended::Closed;
+                    }
+                    sent = true;
+                }
+                () = &mut telling, if is_telling => is_telling = false,
+                _ = alive.tick() => {
+                    // Only where nothing else says it.
+                    if !std::mem::take(&mut sent) {
+                        let _ = push.try_send(peer.sign_of_life().into());
+                    }
+                }
+                () = &mut silence => return Ended::Silent,
+                () = peer.gone() => return Ended::Gone,
+                () = self.leaving.cancelled() => return Ended::Gone,
+            }
+            if peer.session() != session {
+                return Ended::Restarted;
+            }
+        }
+    }
+}
+
+/// Bytes under way that a stream may have: what a fast sender keeps in a connection's
+/// buffers. The rest waits in the link.
+pub(super) const WINDOW_BYTES: u32 = 1 << 20;
+
+/// The largest message of the protocol: a batch, with a frame that alone may be as large as
+/// an outbox.
+pub(super) const MESSAGE_BYTES: usize = 256 << 20;
+
+/// A stream that both sides have agreed on.
+struct Connected {
+    peer: Arc<Peer>,
+    session: u64,
+    push: mpsc::Sender<wire::Push>,
+    pulls: Streaming<wire::Pull>,
+}
+
+/// The right to dial a peer, given back when it is dropped.
+struct Dialling(Option<Arc<Peer>>);
+
+impl Dialling {
+    fn peer(&self) -> Arc<Peer> {
+        self.0.clone().expect("kept until the end")
+    }
+
+    fn keep(mut self) -> Arc<Peer> {
+        self.0.take().expect("kept once")
+    }
+}
+
+impl Drop for Dialling {
+    fn drop(&mut self) {
+        if let Some(peer) = &self.0 {
+            peer.leave_dialling();
+        }
+    }
+}
+
+async fn send(push: &mpsc::Sender<wire::Push>, message: push::Push) -> Result<(), Ended> {
+    push.send(message.into()).await.map_err(|_| Ended::Closed)
+}
+
+async fn next(pulls: &mut Streaming<wire::Pull>) -> Result<Option<pull::Pull>, Ended> {
+    let pull = pulls.message().await?.ok_or(Ended::Closed)?;
+    Ok(pull.pull)
+}

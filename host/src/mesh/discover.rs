@@ -1,0 +1,54 @@
+//! Discovering nodes without a register: by a name in DNS that stands for all of them, as a
+//! headless service has it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::{Mesh, Source};
+
+/// How often a name is looked up.
+const LOOK_UP: Duration = Duration::from_secs(5);
+
+impl Mesh {
+    /// Finds nodes at `source` (`dns:NAME:PORT`), for as long as the node runs.
+    pub fn discover(self: &Arc<Self>, source: &str) -> anyhow::Result<()> {
+        let name = source
+            .strip_prefix("dns:")
+            .filter(|name| is_name_and_port(name));
+        let name =
+            name.with_context(|| format!("--discover {source}: write it as dns:NAME:PORT"))?;
+        tokio::spawn(self.clone().look_up(source.to_owned(), name.to_owned()));
+        Ok(())
+    }
+
+    async fn look_up(self: Arc<Self>, source: String, name: String) {
+        let listed = Source::Listed(source.clone());
+        let mut failed = false;
+        loop {
+            match tokio::net::lookup_host(&name).await {
+                Ok(found) => {
+                    failed = false;
+                    let addresses: BTreeSet<String> = found.map(|a| a.to_string()).collect();
+                    self.want(&listed, &addresses);
+                }
+                // What was found stays: a name server that is down has not ended any node.
+                Err(error) => {
+                    if !std::mem::replace(&mut failed, true) {
+                        tracing::warn!(source, %error, "the name can't be looked up");
+                    }
+                }
+            }
+            tokio::time::sleep(LOOK_UP).await;
+        }
+    }
+}
+
+fn is_name_and_port(name: &str) -> bool {
+    let port = name
+        .rsplit_once(':')
+        .map(|(host, port)| (host, port.parse::<u16>()));
+    matches!(port, Some((host, Ok(_))) if !host.is_empty())
+}

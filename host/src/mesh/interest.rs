@@ -1,0 +1,350 @@
+//! Interest: which uids and groups each peer holds, and how many clients of each.
+//!
+//! Told by the peers themselves, on the same stream as everything else they say; kept in
+//! memory, so that a send finds its holders and a count its number without asking anybody. A
+//! peer's interest goes with its incarnation. It takes as much memory as the peers hold names:
+//! some 100 bytes for each.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use smallvec::SmallVec;
+
+use crate::id::Incarnation;
+use crate::registry::Kind;
+
+const SHARDS: usize = 16;
+
+/// Names looked at under one lock while a peer is forgotten.
+const NAMES_A_LOCK: usize = 4096;
+
+/// What all peers hold.
+#[derive(Debug, Default)]
+pub struct Interest {
+    spaces: RwLock<BTreeMap<Arc<str>, Arc<Space>>>,
+}
+
+/// What all peers hold of one plugin.
+#[derive(Debug)]
+pub struct Space {
+    clients: RwLock<Holders>,
+    uids: Names,
+    groups: Names,
+}
+
+/// Who holds a name, and how many clients of it; mostly it is one node.
+type Holders = SmallVec<[Holder; 1]>;
+
+/// A node, and how many clients it has of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Which node.
+    pub node: Incarnation,
+    /// How many clients.
+    pub clients: u32,
+    /// The full picture that this belongs to, or came after.
+    picture: u32,
+}
+
+/// How much a node holds, of all plugins together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Clients.
+    pub clients: u64,
+    /// Uids.
+    pub uids: u64,
+    /// Groups.
+    pub groups: u64,
+}
+
+/// One of a peer's pictures: what it said since it began to tell everything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Picture {
+    pub(super) node: Incarnation,
+    pub(super) number: u32,
+}
+
+#[derive(Debug)]
+struct Names {
+    shards: [RwLock<BTreeMap<Arc<str>, Holders>>; SHARDS],
+    hasher: RandomState,
+}
+
+impl Interest {
+    /// What the peers hold of a plugin, if any of them has said anything.
+    pub fn space(&self, plugin: &str) -> Option<Arc<Space>> {
+        self.spaces.read().get(plugin).cloned()
+    }
+
+    /// The same; there is one from now on.
+    pub(super) fn space_of(&self, plugin: &str) -> Arc<Space> {
+        if let Some(space) = self.space(plugin) {
+            return space;
+        }
+        let mut spaces = self.spaces.write();
+        let space = spaces.entry(plugin.into()).or_insert_with(|| {
+            Arc::new(Space {
+                clients: RwLock::default(),
+                uids: Names::new(),
+                groups: Names::new(),
+            })
+        });
+        space.clone()
+    }
+
+    /// A full picture is complete: what an older one said, and this one did not, is gone.
+    pub(super) fn forget_before(&self, picture: Picture) {
+        let spaces: Vec<_> = self.spaces.read().values().cloned().collect();
+        for space in spaces {
+            drop_older(&mut space.clients.write(), picture);
+            space.uids.forget_before(picture);
+            space.groups.forget_before(picture);
+        }
+    }
+
+    /// The node is gone.
+    pub(super) fn forget(&self, node: Incarnation) {
+        let number = u32::MAX;
+        self.forget_before(Picture { node, number });
+    }
+
+    /// How much a node holds. Walks all names: for a person who looks now and then.
+    pub fn sizes(&self, node: Incarnation) -> Sizes {
+        let spaces: Vec<_> = self.spaces.read().values().cloned().collect();
+        let mut sizes = Sizes::default();
+        for space in spaces {
+            let clients = space
+                .nodes()
+                .into_iter()
+                .filter(|holder| holder.node == node);
+            sizes.clients += clients.map(|holder| u64::from(holder.clients)).sum::<u64>();
+            sizes.uids += space.uids.held_by(node);
+            sizes.groups += space.groups.held_by(node);
+        }
+        sizes
+    }
+}
+
+impl Space {
+    /// Who holds clients of this uid or group.
+    pub fn holders(&self, kind: Kind, name: &str) -> SmallVec<[Holder; 1]> {
+        let shard = self.names(kind).shard(name).read();
+        shard.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Who holds clients of the plugin at all.
+    pub fn nodes(&self) -> SmallVec<[Holder; 1]> {
+        self.clients.read().clone()
+    }
+
+    /// Up to `limit` names that come after `after`, in order.
+    pub fn names_after(&self, kind: Kind, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
+        self.names(kind).after(after, limit)
+    }
+
+    /// The peer holds `clients` of the plugin.
+    pub(super) fn note_clients(&self, picture: Picture, clients: u64) {
+        note(&mut self.clients.write(), picture, clients);
+    }
+
+    /// The peer holds `clients` of this uid or group; true if it held none before.
+    pub(super) fn note(&self, kind: Kind, name: &str, picture: Picture, clients: u64) -> bool {
+        let mut shard = self.names(kind).shard(name).write();
+        if let Some(holders) = shard.get_mut(name) {
+            let is_new = note(holders, picture, clients);
+            if holders.is_empty() {
+                shard.remove(name);
+            }
+            return is_new;
+        }
+        if clients == 0 {
+            return false;
+        }
+        let holders = shard.entry(name.into()).or_default();
+        note(holders, picture, clients)
+    }
+
+    fn names(&self, kind: Kind) -> &Names {
+        match kind {
+            Kind::Uid => &self.uids,
+            Kind::Group => &self.groups,
+        }
+    }
+}
+
+impl Names {
+    fn new() -> Names {
+        Names {
+            shards: Default::default(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "which shard does not matter"
+    )]
+    fn shard(&self, name: &str) -> &RwLock<BTreeMap<Arc<str>, Holders>> {
+        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+    }
+
+    fn after(&self, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut names: Vec<Arc<str>> = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read();
+            let rest = shard.range::<str, _>((from, Bound::Unbounded));
+            names.extend(rest.map(|(name, _)| name.clone()).take(limit));
+        }
+        names.sort_unstable();
+        names.truncate(limit);
+        names
+    }
+
+    fn held_by(&self, node: Incarnation) -> u64 {
+        let holds = |holders: &Holders| holders.iter().any(|holder| holder.node == node);
+        let shards = self.shards.iter();
+        shards
+            .map(|shard| {
+                shard
+                    .read()
+                    .values()
+                    .filter(|holders| holds(holders))
+                    .count() as u64
+            })
+            .sum()
+    }
+
+    /// Not under one lock: sends look here.
+    fn forget_before(&self, picture: Picture) {
+        for shard in &self.shards {
+            let mut after: Option<Arc<str>> = None;
+            loop {
+                let mut shard = shard.write();
+                let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                let mut emptied = Vec::new();
+                let mut last = None;
+                for (name, holders) in shard
+                    .range_mut::<str, _>((from, Bound::Unbounded))
+                    .take(NAMES_A_LOCK)
+                {
+                    drop_older(holders, picture);
+                    if holders.is_empty() {
+                        emptied.push(name.clone());
+                    }
+                    last = Some(name.clone());
+                }
+                for name in emptied {
+                    shard.remove(&name);
+                }
+                match last {
+                    Some(last) => after = Some(last),
+                    None => break,
+                }
+            }
+        }
+    }
+}
+
+/// Sets a holder's count; true if it held none before.
+fn note(holders: &mut Holders, picture: Picture, clients: u64) -> bool {
+    let Picture { node, number } = picture;
+    let place = holders.iter().position(|holder| holder.node == node);
+    let clients = u32::try_from(clients).unwrap_or(u32::MAX);
+    match (place, clients) {
+        (Some(place), 0) => {
+            holders.swap_remove(place);
+        }
+        (None, 0) => {}
+        (Some(place), _) => {
+            holders[place].clients = clients;
+            holders[place].picture = number;
+        }
+        (None, _) => holders.push(Holder {
+            node,
+            clients,
+            picture: number,
+        }),
+    }
+    place.is_none() && clients > 0
+}
+
+fn drop_older(holders: &mut Holders, picture: Picture) {
+    holders.retain(|holder| holder.node != picture.node || holder.picture >= picture.number);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(node: Incarnation, number: u32) -> Picture {
+        Picture { node, number }
+    }
+
+    fn nodes<const N: usize>() -> [Incarnation; N] {
+        std::array::from_fn(|_| Incarnation::draw().expect("randomness"))
+    }
+
+    #[test]
+    fn the_last_word_on_a_name_counts() {
+        let interest = Interest::default();
+        let [ada, bob] = nodes();
+        let space = interest.space_of("chat");
+        assert!(space.note(Kind::Group, "lobby", picture(ada, 1), 2));
+        assert!(space.note(Kind::Group, "lobby", picture(bob, 1), 1));
+        assert!(!space.note(Kind::Group, "lobby", picture(ada, 1), 3));
+        let mut holders: Vec<_> = space
+            .holders(Kind::Group, "lobby")
+            .iter()
+            .map(|holder| (holder.node, holder.clients))
+            .collect();
+        holders.sort();
+        let mut expected = vec![(ada, 3), (bob, 1)];
+        expected.sort();
+        assert_eq!(holders, expected);
+        assert!(space.holders(Kind::Uid, "lobby").is_empty());
+        let sizes = interest.sizes(ada);
+        assert_eq!((sizes.uids, sizes.groups), (0, 1));
+
+        space.note(Kind::Group, "lobby", picture(ada, 1), 0);
+        space.note(Kind::Group, "lobby", picture(bob, 1), 0);
+        assert!(space.names_after(Kind::Group, None, 10).is_empty());
+    }
+
+    #[test]
+    fn a_new_picture_replaces_the_one_before_and_a_gone_node_holds_nothing() {
+        let interest = Interest::default();
+        let [ada, bob] = nodes();
+        let space = interest.space_of("chat");
+        for name in 0..3 * NAMES_A_LOCK {
+            space.note(Kind::Uid, &name.to_string(), picture(ada, 1), 1);
+        }
+        space.note(Kind::Uid, "7", picture(bob, 1), 1);
+        space.note_clients(picture(ada, 1), 9);
+        space.note(Kind::Uid, "8", picture(ada, 2), 1);
+        interest.forget_before(picture(ada, 2));
+        assert_eq!(interest.sizes(ada).uids, 1);
+        assert_eq!(interest.sizes(bob).uids, 1);
+        assert!(space.nodes().is_empty());
+
+        interest.forget(ada);
+        assert_eq!(space.names_after(Kind::Uid, None, 10), ["7".into()]);
+    }
+
+    #[test]
+    fn names_come_in_order_page_by_page() {
+        let interest = Interest::default();
+        let [ada] = nodes();
+        let space = interest.space_of("chat");
+        for name in ["c", "a", "e", "b", "d"] {
+            space.note(Kind::Uid, name, picture(ada, 1), 1);
+        }
+        let page = |after| space.names_after(Kind::Uid, after, 2);
+        assert_eq!(page(None), ["a".into(), "b".into()]);
+        assert_eq!(page(Some("b")), ["c".into(), "d".into()]);
+        assert_eq!(page(Some("d")), ["e".into()]);
+    }
+}

@@ -1,0 +1,382 @@
+//! A link: what one node tells one peer, numbered, kept until acknowledged, and resumed after
+//! a broken connection. Nothing is lost, nothing comes twice, and the order is kept, for as
+//! long as both nodes run and the link's bound holds.
+//!
+//! Plain state, no I/O: a connection takes batches out of an `Outgoing` and puts them into an
+//! `Incoming`; acknowledgements go back. The connection may cut, delay, double and reorder:
+//! what is not the next frame in line is dropped if it was there already, and otherwise ends
+//! the connection, and the next one resumes.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// The most that a link keeps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound {
+    /// Bytes of frames that are not acknowledged yet.
+    pub(super) bytes: usize,
+    /// Frames, likewise.
+    pub(super) frames: usize,
+}
+
+/// Frames go out in batches of some so many bytes: a write of many costs little more than a
+/// write of one, and a batch is what a broken connection may send twice.
+const BATCH_BYTES: usize = 64 << 10;
+const BATCH_FRAMES: usize = 1024;
+
+/// Frames in their order, from one node to one peer.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    bound: Bound,
+    session: u64,
+    /// Frames that are not acknowledged yet; the first one's number is `acknowledged + 1`.
+    kept: VecDeque<Bytes>,
+    bytes: usize,
+    acknowledged: u64,
+    /// The last frame that the connection has been given.
+    sent: u64,
+}
+
+/// Frames that go out together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Batch {
+    /// The number of the first.
+    pub(super) first: u64,
+    /// The frames; none: a sign of life.
+    pub(super) frames: Vec<Bytes>,
+}
+
+/// The link keeps as much as it may: the frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// The other side has not received what it acknowledged: its session is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Forgotten;
+
+/// What the receiving side remembers of a sequence.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    session: u64,
+    received: u64,
+}
+
+/// Frames are missing between what was received and what came: the connection must end, and
+/// the next one resumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gap;
+
+impl Outgoing {
+    /// An empty sequence, which `session` names.
+    pub(super) fn new(session: u64, bound: Bound) -> Outgoing {
+        Outgoing {
+            bound,
+            session,
+            kept: VecDeque::new(),
+            bytes: 0,
+            acknowledged: 0,
+            sent: 0,
+        }
+    }
+
+    /// Names the sequence.
+    pub(super) fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// Adds a frame to the end.
+    pub(super) fn push(&mut self, frame: Bytes) -> Result<(), Full> {
+        // An empty link takes any frame: a bound below one message must not mute a peer.
+        let is_full = !self.kept.is_empty()
+            && (self.kept.len() >= self.bound.frames
+                || self.bytes + frame.len() > self.bound.bytes);
+        if is_full {
+            return Err(Full);
+        }
+        self.bytes += frame.len();
+        self.kept.push_back(frame);
+        Ok(())
+    }
+
+    /// What the connection should send next, if there is anything.
+    pub(super) fn next_batch(&mut self) -> Option<Batch> {
+        let mut batch = Batch {
+            first: self.sent + 1,
+            frames: Vec::new(),
+        };
+        let mut bytes = 0;
+        for frame in self.kept.range(self.unsent()..).take(BATCH_FRAMES) {
+            if !batch.frames.is_empty() && bytes + frame.len() > BATCH_BYTES {
+                break;
+            }
+            bytes += frame.len();
+            batch.frames.push(frame.clone());
+        }
+        self.sent += batch.frames.len() as u64;
+        (!batch.frames.is_empty()).then_some(batch)
+    }
+
+    /// An empty batch, in its place.
+    pub(super) fn sign_of_life(&self) -> Batch {
+        Batch {
+            first: self.sent + 1,
+            frames: Vec::new(),
+        }
+    }
+
+    /// The other side has everything up to `received`; what it says of frames that were never
+    /// sent counts for nothing.
+    pub(super) fn acknowledge(&mut self, received: u64) {
+        let received = received.min(self.sent);
+        while self.acknowledged < received {
+            let Some(frame) = self.kept.pop_front() else {
+                return;
+            };
+            self.bytes -= frame.len();
+            self.acknowledged += 1;
+        }
+    }
+
+    /// A new connection is there, whose other side has everything up to `received`.
+    pub(super) fn resume(&mut self, received: u64) -> Result<(), Forgotten> {
+        if received < self.acknowledged || received > self.last() {
+            return Err(Forgotten);
+        }
+        self.sent = received;
+        self.acknowledge(received);
+        Ok(())
+    }
+
+    /// Begins a new sequence; answers how many frames of the old one are lost.
+    pub(super) fn restart(&mut self, session: u64) -> usize {
+        let lost = self.kept.len();
+        *self = Outgoing::new(session, self.bound);
+        lost
+    }
+
+    /// Bytes that are not acknowledged yet.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Frames that are not acknowledged yet.
+    pub(super) fn frames(&self) -> usize {
+        self.kept.len()
+    }
+
+    fn last(&self) -> u64 {
+        self.acknowledged + self.kept.len() as u64
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "an index into `kept`")]
+    fn unsent(&self) -> usize {
+        (self.sent - self.acknowledged) as usize
+    }
+}
+
+impl Incoming {
+    /// Nothing of this session has come yet.
+    pub(super) fn new(session: u64) -> Incoming {
+        Incoming {
+            session,
+            received: 0,
+        }
+    }
+
+    /// Which sequence it is.
+    pub(super) fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// The number of the last frame that has come.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Takes a batch; answers the frames in it that are new.
+    pub(super) fn take(
+        &mut self,
+        batch: Batch,
+    ) -> Result<impl Iterator<Item = Bytes> + use<>, Gap> {
+        let Batch { first, frames } = batch;
+        if first == 0 || first > self.received + 1 {
+            return Err(Gap);
+        }
+        let last = first - 1 + frames.len() as u64;
+        let known = usize::try_from(self.received + 1 - first).unwrap_or(usize::MAX);
+        self.received = self.received.max(last);
+        Ok(frames.into_iter().skip(known))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUND: Bound = Bound {
+        bytes: 1 << 20,
+        frames: 10_000,
+    };
+
+    fn frame(number: u64) -> Bytes {
+        Bytes::from(number.to_be_bytes().to_vec())
+    }
+
+    fn numbers(frames: impl Iterator<Item = Bytes>) -> Vec<u64> {
+        frames
+            .map(|frame| u64::from_be_bytes(frame[..].try_into().expect("eight bytes")))
+            .collect()
+    }
+
+    /// A connection that cuts, delays, doubles and reorders, as a seed says.
+    struct Bad {
+        random: u64,
+        under_way: Vec<Batch>,
+        acknowledgements: Vec<u64>,
+    }
+
+    impl Bad {
+        fn chance(&mut self, of: u64) -> bool {
+            // Steele, Lea, Flood: splitmix64.
+            self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.random;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (z ^ (z >> 31)).is_multiple_of(of)
+        }
+    }
+
+    /// Everything arrives once and in order, whatever the connection does, as long as it is
+    /// made again.
+    #[test]
+    fn every_frame_comes_once_and_in_order_over_any_connection() {
+        for seed in 0..200 {
+            let mut bad = Bad {
+                random: seed,
+                under_way: Vec::new(),
+                acknowledgements: Vec::new(),
+            };
+            let mut outgoing = Outgoing::new(seed, BOUND);
+            let mut incoming = Incoming::new(seed);
+            let (mut pushed, mut came) = (0, Vec::new());
+            let mut cuts = 0;
+            while came.len() < 2_000 {
+                if pushed < 2_000 && !bad.chance(3) {
+                    pushed += 1;
+                    outgoing.push(frame(pushed)).expect("room");
+                }
+                if bad.chance(2)
+                    && let Some(batch) = outgoing.next_batch()
+                {
+                    if bad.chance(5) {
+                        bad.under_way.push(batch.clone());
+                    }
+                    bad.under_way.push(batch);
+                }
+                if bad.under_way.len() > 1 && bad.chance(10) {
+                    let last = bad.under_way.len() - 1;
+                    bad.under_way.swap(0, last);
+                }
+                let mut cut = bad.chance(50);
+                if !bad.under_way.is_empty() && !bad.chance(4) {
+                    match incoming.take(bad.under_way.remove(0)) {
+                        Ok(new) => {
+                            came.extend(numbers(new));
+                            bad.acknowledgements.push(incoming.received());
+                        }
+                        Err(Gap) => cut = true,
+                    }
+                }
+                if !bad.acknowledgements.is_empty() && bad.chance(3) {
+                    outgoing.acknowledge(bad.acknowledgements.remove(0));
+                }
+                if cut {
+                    cuts += 1;
+                    bad.under_way.clear();
+                    bad.acknowledgements.clear();
+                    outgoing.resume(incoming.received()).expect("it is known");
+                }
+            }
+            assert_eq!(came, (1..=2_000).collect::<Vec<_>>(), "seed {seed}");
+            assert!(cuts > 0, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_full_link_takes_no_more_until_something_is_acknowledged() {
+        let mut outgoing = Outgoing::new(
+            1,
+            Bound {
+                bytes: 20,
+                frames: 10,
+            },
+        );
+        outgoing.push(frame(1)).expect("room");
+        outgoing.push(frame(2)).expect("room");
+        assert_eq!(outgoing.push(frame(3)), Err(Full));
+        outgoing.next_batch().expect("two frames");
+        outgoing.acknowledge(1);
+        outgoing.push(frame(3)).expect("room again");
+        assert_eq!((outgoing.frames(), outgoing.bytes()), (2, 16));
+
+        let mut outgoing = Outgoing::new(
+            1,
+            Bound {
+                bytes: 100,
+                frames: 1,
+            },
+        );
+        outgoing
+            .push(Bytes::from(vec![0; 200]))
+            .expect("an empty link takes any");
+        assert_eq!(outgoing.push(frame(2)), Err(Full));
+    }
+
+    #[test]
+    fn a_peer_that_has_forgotten_the_session_is_told_apart() {
+        let mut outgoing = Outgoing::new(1, BOUND);
+        for number in 1..=3 {
+            outgoing.push(frame(number)).expect("room");
+        }
+        outgoing.next_batch().expect("three frames");
+        outgoing.acknowledge(2);
+        assert_eq!(outgoing.resume(0), Err(Forgotten));
+        assert_eq!(outgoing.resume(4), Err(Forgotten));
+        assert_eq!(outgoing.resume(2), Ok(()));
+        assert_eq!(outgoing.next_batch().map(|batch| batch.first), Some(3));
+        assert_eq!(outgoing.restart(2), 1);
+        assert_eq!(outgoing.resume(0), Ok(()));
+        assert_eq!(outgoing.next_batch(), None);
+    }
+
+    #[test]
+    fn a_large_backlog_goes_out_in_batches() {
+        let mut outgoing = Outgoing::new(1, BOUND);
+        for _ in 0..10 {
+            outgoing.push(Bytes::from(vec![7; 30 << 10])).expect("room");
+        }
+        let sizes: Vec<usize> = std::iter::from_fn(|| outgoing.next_batch())
+            .map(|batch| batch.frames.len())
+            .collect();
+        assert_eq!(sizes, [2; 5]);
+    }
+
+    #[test]
+    fn what_a_peer_says_wrong_changes_nothing() {
+        let mut outgoing = Outgoing::new(1, BOUND);
+        outgoing.push(frame(1)).expect("room");
+        outgoing.acknowledge(7);
+        assert_eq!(outgoing.frames(), 1, "it was never sent");
+        let mut incoming = Incoming::new(1);
+        let batch = |first| Batch {
+            first,
+            frames: vec![frame(1)],
+        };
+        assert!(incoming.take(batch(0)).is_err());
+        assert!(incoming.take(batch(2)).is_err());
+        assert_eq!(numbers(incoming.take(batch(1)).expect("the next")), [1]);
+        assert_eq!(numbers(incoming.take(batch(1)).expect("known")), [0; 0]);
+        assert_eq!(incoming.received(), 1);
+    }
+}

@@ -1,0 +1,344 @@
+//! A peer: one other node, as this one knows it.
+//!
+//! Two streams join two nodes, one each way. What this node has to say waits in the peer's
+//! `Outgoing`, bounded; what the peer says is taken by one connection at a time. A peer is
+//! alive while both are heard: its frames, and its acknowledgements of ours.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use super::interest::Picture;
+use super::link::{Batch, Bound, Forgotten, Incoming, Outgoing};
+use super::wire::answer;
+use crate::id::Incarnation;
+
+/// One other node.
+#[derive(Debug)]
+pub struct Peer {
+    incarnation: Incarnation,
+    address: Mutex<String>,
+    outgoing: Mutex<Outgoing>,
+    bound: Bound,
+    /// There is something for the connection: frames, or another session.
+    queued: Notify,
+    /// Frames were acknowledged: there may be room.
+    room: Notify,
+    /// Taken by the connection that receives; another one waits until it has stopped.
+    pub(super) incoming: tokio::sync::Mutex<Incoming>,
+    connections: AtomicU64,
+    superseded: Notify,
+    asks: Mutex<HashMap<u64, oneshot::Sender<answer::Answer>>>,
+    next_ask: AtomicU64,
+    heard: Mutex<Heard>,
+    is_dialled: AtomicBool,
+    is_gone: AtomicBool,
+    gone: Notify,
+    pub(super) is_leaving: AtomicBool,
+    pub(super) is_suspect: AtomicBool,
+    /// It is told what this node holds: everything that changes from here on.
+    pub(super) is_told: AtomicBool,
+    /// Which full picture of what it holds it tells, or told last; 0: none yet.
+    picture: AtomicU32,
+    /// The last one is complete.
+    pub(super) is_known: AtomicBool,
+    /// Deliveries that were queued for it.
+    pub(super) deliveries: AtomicU64,
+    /// Frames that found its link full.
+    dropped: AtomicU64,
+    is_full: AtomicBool,
+}
+
+/// How a peer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// It has not said yet what it holds.
+    New,
+    /// It talks.
+    Alive,
+    /// It has said nothing for `suspect_after`.
+    Suspect,
+    /// It drains.
+    Leaving,
+}
+
+/// When a peer was last heard.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    /// A batch of its own.
+    pushing: Instant,
+    /// An acknowledgement of ours.
+    pulling: Instant,
+}
+
+/// What became of a frame for a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It waits for the connection.
+    Queued,
+    /// The link was full, and this is the first frame that it dropped.
+    FullNow,
+    /// The link is still full.
+    StillFull,
+}
+
+/// One connection's turn to receive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Receiving(u64);
+
+impl Peer {
+    pub(super) fn new(incarnation: Incarnation, address: &str, session: u64, bound: Bound) -> Peer {
+        let now = Instant::now();
+        Peer {
+            incarnation,
+            address: Mutex::new(address.to_owned()),
+            outgoing: Mutex::new(Outgoing::new(session, bound)),
+            bound,
+            queued: Notify::new(),
+            room: Notify::new(),
+            // No session has this number; see `draw_session`.
+            incoming: tokio::sync::Mutex::new(Incoming::new(0)),
+            connections: AtomicU64::new(0),
+            superseded: Notify::new(),
+            asks: Mutex::default(),
+            next_ask: AtomicU64::new(1),
+            heard: Mutex::new(Heard {
+                pushing: now,
+                pulling: now,
+            }),
+            is_dialled: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
+            gone: Notify::new(),
+            is_leaving: AtomicBool::new(false),
+            is_suspect: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
+            picture: AtomicU32::new(0),
+            is_known: AtomicBool::new(false),
+            deliveries: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            is_full: AtomicBool::new(false),
+        }
+    }
+
+    /// Which run of a node it is.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Where it is dialled.
+    pub fn address(&self) -> String {
+        self.address.lock().clone()
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> PeerState {
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        if is(&self.is_leaving) {
+            PeerState::Leaving
+        } else if is(&self.is_suspect) {
+            PeerState::Suspect
+        } else if is(&self.is_known) {
+            PeerState::Alive
+        } else {
+            PeerState::New
+        }
+    }
+
+    /// Deliveries that were queued for it.
+    pub fn delivered(&self) -> u64 {
+        self.deliveries.load(Ordering::Relaxed)
+    }
+
+    /// Frames that its link could not take.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    // What this node tells it.
+
+    /// Queues a frame; never waits.
+    pub(super) fn tell(&self, frame: Bytes) -> Told {
+        if self.outgoing.lock().push(frame).is_ok() {
+            self.queued.notify_one();
+            return Told::Queued;
+        }
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        match self.is_full.swap(true, Ordering::Relaxed) {
+            false => Told::FullNow,
+            true => Told::StillFull,
+        }
+    }
+
+    /// Begins a new sequence: what waits is lost, and the peer is told everything anew.
+    pub(super) fn restart(&self, session: u64) -> usize {
+        let lost = self.outgoing.lock().restart(session);
+        self.is_told.store(false, Ordering::Relaxed);
+        self.queued.notify_one();
+        lost
+    }
+
+    pub(super) fn session(&self) -> u64 {
+        self.outgoing.lock().session()
+    }
+
+    pub(super) fn resume(&self, received: u64) -> Result<(), Forgotten> {
+        self.outgoing.lock().resume(received)
+    }
+
+    pub(super) fn next_batch(&self) -> Option<Batch> {
+        self.outgoing.lock().next_batch()
+    }
+
+    pub(super) fn sign_of_life(&self) -> Batch {
+        self.outgoing.lock().sign_of_life()
+    }
+
+    pub(super) fn acknowledged(&self, received: u64) {
+        self.heard.lock().pulling = Instant::now();
+        self.outgoing.lock().acknowledge(received);
+        self.is_full.store(false, Ordering::Relaxed);
+        self.room.notify_one();
+    }
+
+    /// Waits until the connection has something to send, or another session.
+    pub(super) async fn queued(&self) {
+        self.queued.notified().await;
+    }
+
+    /// Waits until little waits: whoever has much to say that must not be lost goes by this.
+    pub(super) async fn has_room(&self) {
+        while self.outgoing.lock().bytes() > self.bound.bytes / 8 {
+            self.room.notified().await;
+        }
+    }
+
+    /// Waits until it has acknowledged everything.
+    pub(super) async fn is_empty(&self) {
+        while self.outgoing.lock().frames() > 0 && !self.is_gone() {
+            self.room.notified().await;
+        }
+    }
+
+    pub(super) fn is_dialled(&self) -> bool {
+        self.is_dialled.load(Ordering::Acquire)
+    }
+
+    /// One dialler at a time; false: there is one.
+    pub(super) fn take_dialling(&self) -> bool {
+        !self.is_dialled.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn leave_dialling(&self) {
+        self.is_dialled.store(false, Ordering::Release);
+    }
+
+    /// Frames and bytes that it has not acknowledged.
+    pub fn waiting(&self) -> (usize, usize) {
+        let outgoing = self.outgoing.lock();
+        (outgoing.frames(), outgoing.bytes())
+    }
+
+    // What it tells this node.
+
+    /// A new connection wants to receive: the one before stops.
+    pub(super) fn supersede(&self, address: &str) -> Receiving {
+        let number = self.connections.fetch_add(1, Ordering::AcqRel) + 1;
+        self.superseded.notify_waiters();
+        address.clone_into(&mut self.address.lock());
+        Receiving(number)
+    }
+
+    /// Waits until another connection wants to receive.
+    pub(super) async fn superseded(&self, receiving: Receiving) {
+        loop {
+            let superseded = self.superseded.notified();
+            if self.connections.load(Ordering::Acquire) != receiving.0 {
+                return;
+            }
+            superseded.await;
+        }
+    }
+
+    pub(super) fn heard(&self) {
+        self.heard.lock().pushing = Instant::now();
+    }
+
+    /// It begins to tell everything that it holds.
+    pub(super) fn begin_picture(&self) {
+        self.is_known.store(false, Ordering::Relaxed);
+        self.picture.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn picture(&self) -> Picture {
+        Picture {
+            node: self.incarnation,
+            number: self.picture.load(Ordering::Relaxed),
+        }
+    }
+
+    // Questions.
+
+    /// A number for a question, and where its answer comes.
+    pub(super) fn begin_ask(&self) -> (u64, oneshot::Receiver<answer::Answer>) {
+        let id = self.next_ask.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        self.asks.lock().insert(id, sender);
+        // Gone meanwhile: nobody would ever drop it.
+        if self.is_gone() {
+            self.asks.lock().clear();
+        }
+        (id, receiver)
+    }
+
+    pub(super) fn end_ask(&self, id: u64) -> Option<oneshot::Sender<answer::Answer>> {
+        self.asks.lock().remove(&id)
+    }
+
+    // Life and death.
+
+    /// For how long it has been silent, one way or the other.
+    pub(super) fn silent_for(&self) -> Duration {
+        let heard = *self.heard.lock();
+        heard.pushing.min(heard.pulling).elapsed()
+    }
+
+    /// Whether it hears this node, but has said nothing itself.
+    pub(super) fn is_one_way(&self) -> bool {
+        let heard = *self.heard.lock();
+        heard.pushing < heard.pulling
+    }
+
+    /// This process itself was stopped for a while: nobody else's silence.
+    pub(super) fn excuse(&self) {
+        let now = Instant::now();
+        let mut heard = self.heard.lock();
+        heard.pushing = now;
+        heard.pulling = now;
+    }
+
+    /// Nobody is to wait for it any more.
+    pub(super) fn end(&self) {
+        self.is_gone.store(true, Ordering::Release);
+        self.gone.notify_waiters();
+        self.superseded.notify_waiters();
+        self.asks.lock().clear();
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
+    }
+
+    pub(super) async fn gone(&self) {
+        loop {
+            let gone = self.gone.notified();
+            if self.is_gone() {
+                return;
+            }
+            gone.await;
+        }
+    }
+}

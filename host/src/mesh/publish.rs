@@ -1,0 +1,187 @@
+//! Telling the peers what this node holds: everything to a peer that is new to it, and from
+//! then on what changes, to all of them.
+//!
+//! The registry is read and the links are written under one lock, so the last word that a peer
+//! hears on a name is the truth. What changes while a peer is told everything is told at once,
+//! too: numbers are absolute.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Mesh, Peer, wire};
+use crate::registry::{Kind, Namespace};
+
+/// Names in one frame.
+const NAMES_A_FRAME: usize = 1000;
+
+/// What changes within this time is told together: a group that a thousand clients join is
+/// one frame and not a thousand.
+const GATHER: Duration = Duration::from_millis(1);
+
+impl Mesh {
+    /// Tells the peers what changes, for as long as the node runs.
+    pub(super) async fn keep_publishing(self: Arc<Self>) {
+        let Some(changes) = self.registry.changes() else {
+            return;
+        };
+        loop {
+            changes.something().await;
+            self.publish();
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+
+    /// Tells all peers what has changed since the last call.
+    pub(super) fn publish(&self) {
+        let Some(changes) = self
+            .registry
+            .changes()
+            .filter(|changes| changes.is_pending())
+        else {
+            return;
+        };
+        let _publishing = self.publishing.lock();
+        let mut frames = Vec::new();
+        for (plugin, changed) in changes.take() {
+            let Some(namespace) = self.registry.namespace(&plugin) else {
+                continue;
+            };
+            let mut told = Telling::new(&namespace, &mut frames);
+            if changed.clients {
+                told.clients();
+            }
+            for uid in &changed.uids {
+                told.name(Kind::Uid, uid);
+            }
+            for group in &changed.groups {
+                told.name(Kind::Group, group);
+            }
+            told.end();
+        }
+        for peer in self.peers() {
+            if peer.is_told.load(Ordering::Relaxed) {
+                for frame in &frames {
+                    self.tell_surely(&peer, frame.clone());
+                }
+            }
+        }
+        changes.told();
+    }
+
+    /// Tells a peer everything that this node holds. It is told of changes from the beginning
+    /// of that on.
+    pub(super) async fn tell_everything(&self, peer: &Peer) {
+        let session = peer.session();
+        {
+            let _publishing = self.publishing.lock();
+            peer.is_told.store(true, Ordering::Relaxed);
+            self.tell_surely(peer, interest(true, false, Vec::new()));
+        }
+        for namespace in self.registry.namespaces() {
+            self.tell_clients(peer, &namespace);
+            for kind in [Kind::Uid, Kind::Group] {
+                let mut after = None;
+                while let Some(last) = self.tell_names(peer, &namespace, kind, after.as_deref()) {
+                    after = Some(last);
+                    peer.has_room().await;
+                    if peer.session() != session {
+                        // It begins anew, and so does this.
+                        return;
+                    }
+                }
+            }
+        }
+        self.tell_surely(peer, interest(false, true, Vec::new()));
+    }
+
+    fn tell_clients(&self, peer: &Peer, namespace: &Namespace) {
+        let _publishing = self.publishing.lock();
+        let mut frames = Vec::new();
+        let mut telling = Telling::new(namespace, &mut frames);
+        telling.clients();
+        telling.end();
+        for frame in frames {
+            self.tell_surely(peer, frame);
+        }
+    }
+
+    /// Tells a page of names; answers the last, if there was any.
+    fn tell_names(
+        &self,
+        peer: &Peer,
+        namespace: &Namespace,
+        kind: Kind,
+        after: Option<&str>,
+    ) -> Option<Arc<str>> {
+        let _publishing = self.publishing.lock();
+        let names = namespace.names_after(kind, after, NAMES_A_FRAME);
+        let mut frames = Vec::new();
+        let mut telling = Telling::new(namespace, &mut frames);
+        for name in &names {
+            telling.name(kind, name);
+        }
+        telling.end();
+        for frame in frames {
+            self.tell_surely(peer, frame);
+        }
+        names.last().cloned()
+    }
+}
+
+/// What is said of one plugin, cut into frames.
+struct Telling<'a> {
+    namespace: &'a Namespace,
+    holding: wire::Holding,
+    names: usize,
+    frames: &'a mut Vec<Bytes>,
+}
+
+impl<'a> Telling<'a> {
+    fn new(namespace: &'a Namespace, frames: &'a mut Vec<Bytes>) -> Telling<'a> {
+        Telling {
+            namespace,
+            holding: wire::Holding::default(),
+            names: 0,
+            frames,
+        }
+    }
+
+    fn clients(&mut self) {
+        self.holding.clients = Some(self.namespace.client_count());
+    }
+
+    fn name(&mut self, kind: Kind, name: &str) {
+        let held = wire::Held {
+            name: name.to_owned(),
+            clients: self.namespace.count(kind, name),
+        };
+        match kind {
+            Kind::Uid => self.holding.uids.push(held),
+            Kind::Group => self.holding.groups.push(held),
+        }
+        self.names += 1;
+        if self.names == NAMES_A_FRAME {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        let mut holding = std::mem::take(&mut self.holding);
+        self.names = 0;
+        if holding != wire::Holding::default() {
+            self.namespace.name().clone_into(&mut holding.plugin);
+            self.frames.push(interest(false, false, vec![holding]));
+        }
+    }
+}
+
+fn interest(first: bool, last: bool, holdings: Vec<wire::Holding>) -> Bytes {
+    wire::encode(wire::frame::Frame::Interest(wire::Interest {
+        first,
+        last,
+        holdings,
+    }))
+}

@@ -1,0 +1,158 @@
+//! What a peer says, taken in: delivered, noted, answered.
+//!
+//! In the order in which it was said, and never forwarded. What can't be made sense of is
+//! counted and left out: a peer of another version may say more than we know.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::{Mesh, Peer, wire};
+use crate::delivery::{Delivery, Target};
+use crate::id::ClientId;
+use crate::message::Frame;
+use crate::policy::UidPolicy;
+use crate::registry::{Binding, Kind, Refused};
+
+impl Mesh {
+    /// Takes in one frame of a peer.
+    pub(super) fn receive(&self, peer: &Peer, frame: Bytes) {
+        use wire::frame::Frame::{Answer, Ask, Claim, Deliver, Interest, Leaving};
+        let understood = match wire::Frame::decode(frame)
+            .ok()
+            .and_then(|frame| frame.frame)
+        {
+            Some(Deliver(deliver)) => self.deliver(deliver),
+            Some(Interest(interest)) => {
+                self.note(peer, &interest);
+                Some(())
+            }
+            Some(Ask(ask)) => {
+                let answer = self.answer(ask);
+                self.tell_surely(peer, wire::encode(Answer(answer)));
+                Some(())
+            }
+            Some(Answer(answer)) => {
+                // Nobody waits any more: it came too late.
+                if let (Some(asker), Some(answer)) = (peer.end_ask(answer.id), answer.answer) {
+                    let _ = asker.send(answer);
+                }
+                Some(())
+            }
+            Some(Claim(claim)) => self.claimed(&claim),
+            Some(Leaving(_)) => {
+                peer.is_leaving.store(true, Ordering::Relaxed);
+                Some(())
+            }
+            None => None,
+        };
+        if understood.is_none() {
+            self.registry.counters().mesh_not_understood.add_one();
+        }
+    }
+
+    fn deliver(&self, deliver: wire::Deliver) -> Option<()> {
+        use wire::deliver::To;
+        let frame = Frame::from_wire(deliver.frame)?;
+        let exclude: Option<Vec<ClientId>> = deliver
+            .exclude
+            .iter()
+            .map(|bytes| wire::client(bytes))
+            .collect();
+        let exclude = &exclude?;
+        // A plugin that is not here has no clients here.
+        let Some(namespace) = self.registry.namespace(&deliver.plugin) else {
+            return Some(());
+        };
+        let counters = self.registry.counters();
+        counters.mesh_delivered.add_one();
+        let to = match &deliver.to {
+            Some(To::Client(bytes)) => {
+                let client = wire::client(bytes)?;
+                let sent = namespace
+                    .find(client)
+                    .and_then(|client| namespace.send_to(&client, frame));
+                if matches!(sent, Err(Refused::NotFound(_))) {
+                    // It has left while the message was on its way.
+                    counters.mesh_client_missing.add_one();
+                }
+                return Some(());
+            }
+            Some(To::All(_)) => Target::All,
+            Some(To::Uids(uids)) => Target::Uids(&uids.names),
+            Some(To::Groups(groups)) => Target::Groups(&groups.names),
+            None => return None,
+        };
+        namespace.deliver(&Delivery { to, exclude, frame });
+        Some(())
+    }
+
+    fn note(&self, peer: &Peer, interest: &wire::Interest) {
+        if interest.first {
+            peer.begin_picture();
+        }
+        let picture = peer.picture();
+        for holding in &interest.holdings {
+            let space = self.interest.space_of(&holding.plugin);
+            if let Some(clients) = holding.clients {
+                space.note_clients(picture, clients);
+            }
+            for held in &holding.groups {
+                space.note(Kind::Group, &held.name, picture, held.clients);
+            }
+            for held in &holding.uids {
+                if space.note(Kind::Uid, &held.name, picture, held.clients) {
+                    self.claim_against(peer, &holding.plugin, &held.name);
+                }
+            }
+        }
+        if interest.last {
+            self.interest.forget_before(picture);
+            peer.is_known.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// This node has bound a uid that one client at most may have: whoever holds it is told.
+    pub fn claim(&self, plugin: &str, uid: &str) {
+        let Some(space) = self.interest.space(plugin) else {
+            return;
+        };
+        for holder in space.holders(Kind::Uid, uid) {
+            if let Some(peer) = self.peer(holder.node) {
+                self.claim_against(&peer, plugin, uid);
+            }
+        }
+    }
+
+    /// Tells a peer when this node's client was bound to a uid that the peer holds too, where
+    /// only one may have it. It tells us the same, and one of the two yields.
+    fn claim_against(&self, peer: &Peer, plugin: &str, uid: &str) {
+        let Some(namespace) = self.registry.namespace(plugin) else {
+            return;
+        };
+        if namespace.policies().uid == UidPolicy::Many {
+            return;
+        }
+        for binding in namespace.bindings(uid) {
+            let claim = wire::Claim {
+                plugin: plugin.to_owned(),
+                uid: uid.to_owned(),
+                bound_at_ms: binding.at_ms,
+                client: wire::client_bytes(binding.client),
+            };
+            self.tell_surely(peer, wire::encode(wire::frame::Frame::Claim(claim)));
+        }
+    }
+
+    fn claimed(&self, claim: &wire::Claim) -> Option<()> {
+        let binding = Binding {
+            at_ms: claim.bound_at_ms,
+            client: wire::client(&claim.client)?,
+        };
+        if let Some(namespace) = self.registry.namespace(&claim.plugin) {
+            namespace.yield_uid(&claim.uid, binding);
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,155 @@
+//! Trust between nodes and registers: both prove that they know the mesh's secret, and
+//! neither ever sends it.
+//!
+//! Each side draws a nonce; a proof is an HMAC-SHA256 over what it is for, both nonces and who
+//! talks. A proof is good for one conversation only, since the verifier's nonce is in it. What
+//! follows on the connection is neither hidden nor signed: where others can read or change the
+//! traffic, use mutual TLS.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// What can be guessed is no secret.
+const SECRET_BYTES_MIN: usize = 16;
+
+/// A random number that is used once.
+pub(super) type Nonce = [u8; 32];
+
+/// The mesh's secret; without one, nobody has to prove anything.
+#[derive(Clone)]
+pub struct Secret(Option<Hmac<Sha256>>);
+
+/// What a proof is for: one cannot be used as another.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    /// The node that was dialled proves itself to the one that dialled.
+    LinkAccept,
+    /// The node that dialled proves itself.
+    LinkDial,
+    /// A register proves itself to a node.
+    JoinRegister,
+    /// A node proves itself to a register.
+    JoinNode,
+}
+
+/// What both sides have said, in their order.
+pub(super) struct Talk<'a> {
+    pub(super) nonces: [&'a [u8]; 2],
+    /// Who talks, and whatever else must not be changed on the way.
+    pub(super) about: &'a [&'a [u8]],
+}
+
+impl Secret {
+    /// From its text; empty: none.
+    pub fn new(text: &str) -> Secret {
+        let key = (!text.is_empty()).then(|| Hmac::new_from_slice(text.as_bytes()));
+        // An HMAC takes a key of any length.
+        Secret(key.and_then(Result::ok))
+    }
+
+    /// From a file, without the line break at its end; no file: none.
+    pub fn read(file: Option<&Path>) -> anyhow::Result<Secret> {
+        let Some(file) = file else {
+            return Ok(Secret::new(""));
+        };
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("the secret file {} cannot be read", file.display()))?;
+        let text = text.trim_end_matches(['\n', '\r']);
+        anyhow::ensure!(
+            text.len() >= SECRET_BYTES_MIN,
+            "the secret in {} has {} bytes, fewer than {SECRET_BYTES_MIN}: `openssl rand -hex 32` makes a good one",
+            file.display(),
+            text.len()
+        );
+        Ok(Secret::new(text))
+    }
+
+    /// Whether there is one.
+    pub fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Proves that this side knows the secret; empty where there is none.
+    pub(super) fn prove(&self, purpose: Purpose, talk: &Talk<'_>) -> Vec<u8> {
+        match &self.0 {
+            None => Vec::new(),
+            Some(key) => mac(key, purpose, talk).finalize().into_bytes().to_vec(),
+        }
+    }
+
+    /// Whether the other side does.
+    pub(super) fn accepts(&self, proof: &[u8], purpose: Purpose, talk: &Talk<'_>) -> bool {
+        match &self.0 {
+            None => proof.is_empty(),
+            // Compared in constant time.
+            Some(key) => mac(key, purpose, talk).verify_slice(proof).is_ok(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.is_set() { "a secret" } else { "none" })
+    }
+}
+
+/// A new nonce, from the system's randomness.
+pub(super) fn nonce() -> Result<Nonce, getrandom::Error> {
+    let mut nonce = Nonce::default();
+    getrandom::fill(&mut nonce)?;
+    Ok(nonce)
+}
+
+fn mac(key: &Hmac<Sha256>, purpose: Purpose, talk: &Talk<'_>) -> Hmac<Sha256> {
+    let purpose: &[u8] = match purpose {
+        Purpose::LinkAccept => b"jackfield link accept",
+        Purpose::LinkDial => b"jackfield link dial",
+        Purpose::JoinRegister => b"jackfield join register",
+        Purpose::JoinNode => b"jackfield join node",
+    };
+    let mut mac = key.clone();
+    for part in [purpose].iter().chain(&talk.nonces).chain(talk.about) {
+        // With its length, or two parts could be cut differently and read the same.
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    mac
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn talk<'a>(about: &'a [&'a [u8]]) -> Talk<'a> {
+        Talk {
+            nonces: [&[1; 32], &[2; 32]],
+            about,
+        }
+    }
+
+    #[test]
+    fn a_proof_is_good_for_its_secret_purpose_and_talk_only() {
+        let (ours, theirs) = (Secret::new("blue"), Secret::new("green"));
+        let told = talk(&[b"a", b"bc"]);
+        let proof = ours.prove(Purpose::LinkDial, &told);
+        assert!(ours.accepts(&proof, Purpose::LinkDial, &told));
+        assert!(!theirs.accepts(&proof, Purpose::LinkDial, &told));
+        assert!(!ours.accepts(&proof, Purpose::LinkAccept, &told));
+        assert!(!ours.accepts(&proof, Purpose::LinkDial, &talk(&[b"ab", b"c"])));
+        assert!(!ours.accepts(&proof[1..], Purpose::LinkDial, &told));
+        assert!(!ours.accepts(&[], Purpose::LinkDial, &told));
+    }
+
+    #[test]
+    fn who_has_no_secret_takes_no_proof_and_gives_none() {
+        let none = Secret::new("");
+        let told = talk(&[]);
+        assert_eq!(none.prove(Purpose::LinkDial, &told), Vec::<u8>::new());
+        assert!(none.accepts(&[], Purpose::LinkDial, &told));
+        assert!(!none.accepts(&[0; 32], Purpose::LinkDial, &told));
+        assert_eq!(format!("{:?}", Secret::new("blue")), "a secret");
+    }
+}
