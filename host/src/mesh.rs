@@ -51,6 +51,9 @@ pub use self::wire::refused::Reason;
 /// How often the peers' silence is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// What a peer may send at once, at least.
+const MESSAGE_BYTES: usize = 16 << 20;
+
 /// How long a node that drains waits for its peers and registers to have heard so.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -304,6 +307,12 @@ impl Mesh {
 
     fn own(&self) -> Incarnation {
         self.registry.incarnation()
+    }
+
+    /// The largest message that a peer may send: a batch, whose one frame may be as large as
+    /// an outbox, here or where it comes from.
+    fn largest_message(&self) -> usize {
+        MESSAGE_BYTES.max(self.limits().outbox_bytes.saturating_mul(2))
     }
 
     fn limits(&self) -> &Limits {

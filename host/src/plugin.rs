@@ -244,16 +244,10 @@ impl Plugin {
 
     /// Closes all clients of `generation`, waits until they have gone, and frees it; unless
     /// another one takes over meanwhile.
-    async fn drain(&self, generation: Arc<Generation>, code: u16, reason: &str) {
-        let close = Close {
-            code,
-            reason: reason.to_owned(),
-            by: Closer::Node,
-        };
-        let ending = Ending::new(close, None);
+    async fn drain(&self, generation: Arc<Generation>, farewell: Farewell) {
         // The rest of it is the generation's: its last events, and `on-stop`.
         let timeout = self.namespace.registry().limits().drain_timeout * 3 / 4;
-        let gone = self.empty(&generation, &ending);
+        let gone = self.empty(&generation, farewell);
         if tokio::time::timeout(timeout, gone).await.is_err() {
             let (plugin, left) = (&*self.name, self.sessions.load(Ordering::Relaxed));
             tracing::warn!(
@@ -273,11 +267,12 @@ impl Plugin {
         }
     }
 
-    async fn empty(&self, generation: &Arc<Generation>, ending: &Ending) {
+    async fn empty(&self, generation: &Arc<Generation>, farewell: Farewell) {
         while self.runs(generation) {
-            for clients in self.namespace.clients().chunks(DRAIN_BATCH) {
+            let all = self.namespace.clients();
+            for clients in all.chunks(DRAIN_BATCH) {
                 for client in clients {
-                    self.namespace.end(client, ending);
+                    self.namespace.end(client, &farewell.to(client, all.len()));
                 }
                 tokio::task::yield_now().await;
             }
@@ -367,6 +362,47 @@ impl Plugin {
 
 /// How often an `on-close` asks again for an instance.
 const LEASE_RETRY: Duration = Duration::from_millis(50);
+
+/// Why all clients of a plugin are closed.
+#[derive(Clone, Copy, Debug)]
+enum Farewell {
+    /// Its file is gone.
+    Removed,
+    /// The node ends, and another one, or the next run of it, takes its clients.
+    Restart,
+}
+
+impl Farewell {
+    /// What one of so many clients is told.
+    fn to(self, client: &Client, clients: usize) -> Ending {
+        let (code, reason) = match self {
+            Farewell::Removed => (1001, "the service has ended".to_owned()),
+            Farewell::Restart => {
+                let after = return_after(client.id().counter(), clients);
+                (
+                    1012,
+                    format!("the node restarts, retry-after-ms={}", after.as_millis()),
+                )
+            }
+        };
+        let by = Closer::Node;
+        Ending::new(Close { code, reason, by }, None)
+    }
+}
+
+/// When a client should come back: spread, so that the nodes that take them over see a
+/// thousand a second of them and not all at once.
+fn return_after(counter: u64, clients: usize) -> Duration {
+    let window = RETURN_MIN + Duration::from_millis(clients as u64);
+    let window = window.min(RETURN_MAX).as_nanos();
+    // Multiples of the golden ratio's fraction fall evenly, however many there are.
+    let fraction = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let after = window * u128::from(fraction) >> 32;
+    Duration::from_nanos(u64::try_from(after).unwrap_or_default())
+}
+
+const RETURN_MIN: Duration = Duration::from_secs(1);
+const RETURN_MAX: Duration = Duration::from_secs(30);
 
 /// Clients closed before others get their turn.
 const DRAIN_BATCH: usize = 256;
@@ -464,4 +500,26 @@ fn failed(lease: &Lease, function: &str, client: &Client, trapped: &Trapped) -> 
         trapped.cause,
     );
     Failure::Trapped(on_trap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_come_back_evenly_and_no_later_than_they_should() {
+        for (clients, window) in [(10, 1_010), (5_000, 6_000), (1_000_000, 30_000)] {
+            let counters = 1..=clients.min(5_000) as u64;
+            let mut tenths = [0; 10];
+            for counter in counters.clone() {
+                let after = return_after(counter, clients).as_millis();
+                assert!(after < window, "{after} of {window}");
+                tenths[usize::try_from(after * 10 / window).expect("a tenth")] += 1;
+            }
+            let expected = counters.count() / 10;
+            for tenth in tenths {
+                assert!(tenth.abs_diff(expected) <= 1 + expected / 20, "{tenths:?}");
+            }
+        }
+    }
 }

@@ -10,7 +10,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::dial::{MESSAGE_BYTES, WINDOW_BYTES};
+use super::dial::WINDOW_BYTES;
+use super::link::Incoming;
 use super::peer::Receiving;
 use super::trust::{self, Purpose, Talk};
 use super::wire::mesh_server::{Mesh as MeshService, MeshServer};
@@ -30,9 +31,8 @@ pub(super) async fn serve(
     listener: TcpListener,
     closed: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    let service = MeshServer::new(Accepting(mesh))
-        .max_decoding_message_size(MESSAGE_BYTES)
-        .max_encoding_message_size(MESSAGE_BYTES);
+    let largest = mesh.largest_message();
+    let service = MeshServer::new(Accepting(mesh)).max_decoding_message_size(largest);
     tonic::transport::Server::builder()
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW_BYTES)
@@ -151,33 +151,35 @@ impl Link {
         })
     }
 
-    /// Takes in what the peer says, until its stream ends.
+    /// Takes in what the peer says, until its stream ends or another one takes over.
     async fn take_in(&mut self, proved: Proved) -> Status {
         let Proved {
             peer,
             receiving,
             session,
         } = proved;
+        // Whatever this waits for: the next connection does not wait for it.
+        tokio::select! {
+            ended = self.keep_taking_in(&peer, session) => ended,
+            () = peer.superseded(receiving) => Status::aborted("another connection took over"),
+            () = peer.gone() => Status::aborted("you were taken for gone"),
+        }
+    }
+
+    async fn keep_taking_in(&mut self, peer: &Peer, session: u64) -> Status {
         // The connection before has stopped once this is ours.
         let mut incoming = peer.incoming.lock().await;
         if incoming.session() != session {
-            *incoming = super::link::Incoming::new(session);
+            *incoming = Incoming::new(session);
         }
         peer.heard();
         let received = incoming.received();
-        if let Err(status) = self
-            .say(pull::Pull::Welcome(wire::Welcome { received }))
-            .await
-        {
+        let welcome = pull::Pull::Welcome(wire::Welcome { received });
+        if let Err(status) = self.say(welcome).await {
             return status;
         }
         loop {
-            let push = tokio::select! {
-                push = self.next() => push,
-                () = peer.superseded(receiving) => return Status::aborted("another connection took over"),
-                () = peer.gone() => return Status::aborted("you were taken for gone"),
-            };
-            let batch = match push {
+            let batch = match self.next().await {
                 Ok(Some(push::Push::Batch(batch))) => batch,
                 Ok(_) => return Status::invalid_argument("a link goes on with batches"),
                 Err(status) => return status,
@@ -187,10 +189,12 @@ impl Link {
                 return Status::data_loss("frames are missing");
             };
             for frame in frames {
-                self.mesh.receive(&peer, frame);
+                self.mesh.receive(peer, frame);
             }
-            let received = incoming.received();
-            if let Err(status) = self.say(pull::Pull::Ack(wire::Ack { received })).await {
+            let ack = pull::Pull::Ack(wire::Ack {
+                received: incoming.received(),
+            });
+            if let Err(status) = self.say(ack).await {
                 return status;
             }
         }

@@ -161,9 +161,7 @@ impl Mesh {
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES);
-        let mut client = MeshClient::new(endpoint.connect().await?)
-            .max_decoding_message_size(MESSAGE_BYTES)
-            .max_encoding_message_size(MESSAGE_BYTES);
+        let mut client = MeshClient::new(endpoint.connect().await?);
         let (push, pushed) = mpsc::channel(BATCHES);
         let nonce = trust::nonce()?;
         let hello = wire::Hello {
@@ -293,10 +291,6 @@ impl Mesh {
 /// Bytes under way that a stream may have: what a fast sender keeps in a connection's
 /// buffers. The rest waits in the link.
 pub(super) const WINDOW_BYTES: u32 = 1 << 20;
-
-/// The largest message of the protocol: a batch, with a frame that alone may be as large as
-/// an outbox.
-pub(super) const MESSAGE_BYTES: usize = 256 << 20;
 
 /// A stream that both sides have agreed on.
 struct Connected {

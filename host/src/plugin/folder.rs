@@ -18,9 +18,9 @@ use rustix::io::Errno;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use super::Plugin;
 use super::engine::Compiler;
 use super::load::{Files, Interfaces, LoadError, Loader, manifest_path};
+use super::{Farewell, Plugin};
 use crate::counters::Counters;
 use crate::id::Incarnation;
 use crate::limits::{Limits, PluginLimits, REMOVAL_SETTLE, SETTLE};
@@ -119,16 +119,16 @@ impl Plugins {
             let _ = looking.await;
         }
         for plugin in self.all() {
-            self.spawn_drain(plugin, 1012, "the node restarts");
+            self.spawn_drain(plugin, Farewell::Restart);
         }
         self.retiring.close();
         self.retiring.wait().await;
     }
 
-    fn spawn_drain(&self, plugin: Arc<Plugin>, code: u16, reason: &'static str) {
+    fn spawn_drain(&self, plugin: Arc<Plugin>, farewell: Farewell) {
         if let Some(generation) = plugin.close_door() {
             self.retiring
-                .spawn(async move { plugin.drain(generation, code, reason).await });
+                .spawn(async move { plugin.drain(generation, farewell).await });
         }
     }
 
@@ -226,7 +226,7 @@ impl Plugins {
     fn remove(&self, name: &str) {
         let Some(plugin) = self.get(name) else { return };
         tracing::info!(plugin = name, "plugin removed, its clients are drained");
-        self.spawn_drain(plugin, 1001, "the service has ended");
+        self.spawn_drain(plugin, Farewell::Removed);
     }
 
     fn plugin(&self, name: &str) -> Arc<Plugin> {
