@@ -397,7 +397,7 @@ fn return_after(counter: u64, clients: usize) -> Duration {
     let window = window.min(RETURN_MAX).as_nanos();
     // Multiples of the golden ratio's fraction fall evenly, however many there are.
     let fraction = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    let after = window * u128::from(fraction) >> 32;
+    let after = (window * u128::from(fraction)) >> 32;
     Duration::from_nanos(u64::try_from(after).unwrap_or_default())
 }
 
@@ -510,7 +510,7 @@ mod tests {
     fn clients_come_back_evenly_and_no_later_than_they_should() {
         for (clients, window) in [(10, 1_010), (5_000, 6_000), (1_000_000, 30_000)] {
             let counters = 1..=clients.min(5_000) as u64;
-            let mut tenths = [0; 10];
+            let mut tenths = [0_usize; 10];
             for counter in counters.clone() {
                 let after = return_after(counter, clients).as_millis();
                 assert!(after < window, "{after} of {window}");

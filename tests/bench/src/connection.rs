@@ -138,8 +138,8 @@ impl Connecting {
         Ok(Connecting(socket))
     }
 
-    /// Waits for the answer.
-    pub(crate) fn finish(mut self) -> Result<Connection> {
+    /// Waits for the answer; the socket, and what came right behind it.
+    pub(crate) fn open(mut self) -> Result<(std::net::TcpStream, Vec<u8>)> {
         let mut answer = vec![0; HEAD_BYTES];
         let mut length = 0;
         let end = loop {
@@ -157,11 +157,17 @@ impl Connecting {
             "the server refused the handshake: {}",
             head.lines().next().unwrap_or_default()
         );
-        self.0.set_nonblocking(true)?;
+        Ok((self.0, answer[end..length].to_vec()))
+    }
+
+    /// Waits for the answer; the connection does not block.
+    pub(crate) fn finish(self) -> Result<Connection> {
+        let (socket, input) = self.open()?;
+        socket.set_nonblocking(true)?;
         Ok(Connection {
-            socket: TcpStream::from_std(self.0),
+            socket: TcpStream::from_std(socket),
             output: Vec::new(),
-            input: answer[end..length].to_vec(),
+            input,
         })
     }
 }

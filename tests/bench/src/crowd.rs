@@ -42,8 +42,8 @@ const EVENTS: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Crowd {
-    /// Connects `number` clients.
-    pub(crate) fn connect(address: SocketAddr, path: &str, number: usize) -> Result<Crowd> {
+    /// Connects `number` clients, to each of the addresses in turn.
+    pub(crate) fn connect(addresses: &[SocketAddr], path: &str, number: usize) -> Result<Crowd> {
         let mut crowd = Crowd {
             clients: Vec::with_capacity(number),
             waiting: Waiting::default(),
@@ -55,7 +55,8 @@ impl Crowd {
         while crowd.clients.len() < number {
             let batch = HANDSHAKES.min(number - crowd.clients.len());
             let connecting: Result<Vec<_>> = (0..batch)
-                .map(|_| Connecting::start(address, path))
+                .map(|place| addresses[(crowd.clients.len() + place) % addresses.len()])
+                .map(|address| Connecting::start(address, path))
                 .collect();
             for connecting in connecting? {
                 crowd.add(connecting.finish()?)?;

@@ -4,6 +4,7 @@
 //! measured and what came out.
 
 mod bare;
+mod cluster;
 mod connection;
 mod crowd;
 mod frame;
@@ -11,6 +12,7 @@ mod idle;
 mod load;
 mod machine;
 mod measure;
+mod mesh;
 mod run;
 mod server;
 mod table;
@@ -98,6 +100,8 @@ enum What {
     Fanout,
     /// Memory for each of 10,000 idle clients.
     Idle,
+    /// Several nodes: one message, what a third node knows, a group.
+    Mesh,
     /// One event inside the host: the call of a guest, and its send.
     Event,
     /// All of these.
@@ -141,6 +145,9 @@ fn measure(run: &Run) -> Result<()> {
     }
     if matches!(run.what, What::Idle | What::All) {
         idle::run_idle(&built, amount.rounds)?;
+    }
+    if matches!(run.what, What::Mesh | What::All) {
+        mesh::run_mesh(&built, amount)?;
     }
     if matches!(run.what, What::Event | What::All) {
         run_event()?;

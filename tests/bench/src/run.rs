@@ -81,7 +81,7 @@ fn echo(kind: Kind, server: &Server, clients: usize, in_flight: u32) -> Result<B
 fn fan_out(kind: Kind, server: &Server, undelivered: u32) -> Result<Box<dyn Load>> {
     let group = kind.group();
     let group = anyhow::Context::context(group, "this server has no groups")?;
-    let load = FanOut::connect(server.address, group, SUBSCRIBERS, undelivered)?;
+    let load = FanOut::connect(&[server.address], group, SUBSCRIBERS, undelivered)?;
     Ok(Box::new(load))
 }
 

@@ -34,7 +34,7 @@ impl Echo {
         in_flight: u32,
     ) -> Result<Echo> {
         Ok(Echo {
-            crowd: Crowd::connect(address, path, clients)?,
+            crowd: Crowd::connect(&[address], path, clients)?,
             places: vec![Place::default(); clients],
             in_flight,
         })

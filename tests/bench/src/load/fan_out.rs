@@ -44,15 +44,16 @@ pub(crate) struct FanOut {
 }
 
 impl FanOut {
-    /// Connects a group's subscribers and the publisher.
+    /// Connects a group's subscribers, to each of the addresses in turn, and the publisher, to
+    /// the first.
     pub(crate) fn connect(
-        address: SocketAddr,
+        addresses: &[SocketAddr],
         group: Group,
         subscribers: usize,
         undelivered: u32,
     ) -> Result<FanOut> {
-        let mut crowd = Crowd::connect(address, group.subscribe, subscribers)?;
-        let publisher = crowd.connect_one(address, group.publish)?;
+        let mut crowd = Crowd::connect(addresses, group.subscribe, subscribers)?;
+        let publisher = crowd.connect_one(addresses[0], group.publish)?;
         crowd.wait_for_greetings()?;
         Ok(FanOut {
             crowd,

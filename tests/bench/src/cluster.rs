@@ -1,0 +1,208 @@
+//! Several nodes that know each other, in processes of their own, and a client that waits.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::connection::Connecting;
+use crate::frame;
+use crate::machine;
+use crate::server::Built;
+
+/// How long nodes may take to know each other.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Nodes with the plugin `console`, one worker each, wherever the system runs them.
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Node>,
+    _register: Process,
+    _folder: TempDir,
+}
+
+/// One of them.
+pub(crate) struct Node {
+    process: Process,
+    pub(crate) clients: SocketAddr,
+    api: SocketAddr,
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Cluster {
+    /// So many nodes, once all of them know all others.
+    pub(crate) fn start(nodes: usize, built: &Built) -> Result<Cluster> {
+        let folder = tempfile::tempdir()?;
+        std::fs::copy(
+            built.plugins.join("console.wasm"),
+            folder.path().join("console.wasm"),
+        )
+        .context("console.wasm is missing: `cargo xtask build-plugins`")?;
+        let mut register = Command::new(&built.node);
+        register.args(["register", "--listen", "127.0.0.1:0", "--log", "warn"]);
+        let (register, listening) = start(&mut register)?;
+        let register_address = address(&listening, "register")?.to_string();
+        let mut cluster = Cluster {
+            nodes: Vec::new(),
+            _register: register,
+            _folder: folder,
+        };
+        for _ in 0..nodes {
+            let mut node = Command::new(&built.node);
+            node.args(["node", "--workers", "1", "--log", "warn"])
+                .args(["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"])
+                .args(["--mesh", "127.0.0.1:0", "--register", &register_address])
+                .args(["--set", "limits.connects_per_second=0"])
+                .arg("--plugins")
+                .arg(cluster._folder.path())
+                .arg("--cache")
+                .arg(cluster._folder.path().join("cache"));
+            let (process, listening) = start(&mut node)?;
+            cluster.nodes.push(Node {
+                process,
+                clients: address(&listening, "clients")?,
+                api: address(&listening, "api")?,
+            });
+        }
+        for node in &cluster.nodes {
+            node.wait_for(|peers| {
+                peers.len() + 1 == nodes && peers.iter().all(|peer| peer["state"] == "alive")
+            })?;
+        }
+        Ok(cluster)
+    }
+
+    /// Where clients connect.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| node.clients).collect()
+    }
+}
+
+impl Node {
+    /// CPU time it has used.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        machine::cpu_of(self.process.0.id())
+    }
+
+    /// Waits until its peers are as wanted.
+    pub(crate) fn wait_for(&self, wanted: impl Fn(&[Value]) -> bool) -> Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            let nodes = self.get("/v1/nodes")?;
+            if wanted(nodes["peers"].as_array().context("no peers")?) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the nodes do not know each other after {PATIENCE:?}")
+    }
+
+    /// Deliveries that it has queued for its peers.
+    pub(crate) fn deliveries(&self) -> Result<u64> {
+        let nodes = self.get("/v1/nodes")?;
+        let peers = nodes["peers"].as_array().context("no peers")?;
+        Ok(peers
+            .iter()
+            .filter_map(|peer| peer["deliveries"].as_u64())
+            .sum())
+    }
+
+    fn get(&self, path: &str) -> Result<Value> {
+        let mut socket = TcpStream::connect(self.api)?;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.api
+        );
+        socket.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        Ok(serde_json::from_str(body)?)
+    }
+}
+
+fn start(command: &mut Command) -> Result<(Process, Value)> {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut process = Process(child.with_context(|| format!("cannot start {command:?}"))?);
+    let stdout = process.0.stdout.as_mut().context("it has no stdout")?;
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    let said: Value = serde_json::from_str(&line)
+        .with_context(|| format!("{command:?} said {line:?} and not where it listens"))?;
+    Ok((process, said["listening"].clone()))
+}
+
+fn address(listening: &Value, what: &str) -> Result<SocketAddr> {
+    let address = listening[what].as_str();
+    Ok(address
+        .with_context(|| format!("no {what} in {listening}"))?
+        .parse()?)
+}
+
+/// A client of `console` that asks and waits.
+pub(crate) struct Talker {
+    socket: TcpStream,
+    input: Vec<u8>,
+}
+
+impl Talker {
+    /// Connects, and takes the greeting.
+    pub(crate) fn connect(address: SocketAddr, path: &str) -> Result<(Talker, String)> {
+        let (socket, input) = Connecting::start(address, path)?.open()?;
+        let mut talker = Talker { socket, input };
+        let greeting: Value = serde_json::from_str(&talker.next()?)?;
+        let id = greeting["client"]
+            .as_str()
+            .context("no client id")?
+            .to_owned();
+        Ok((talker, id))
+    }
+
+    /// Sends a request.
+    pub(crate) fn say(&mut self, request: &str) -> Result<()> {
+        let mut bytes = Vec::with_capacity(request.len() + 8);
+        frame::append_masked(&mut bytes, frame::TEXT, request.as_bytes());
+        Ok(self.socket.write_all(&bytes)?)
+    }
+
+    /// Asks, and waits for the answer, which must be good.
+    pub(crate) fn ask(&mut self, request: &str) -> Result<String> {
+        self.say(request)?;
+        let answer = self.next()?;
+        ensure!(
+            answer.contains("\"ok\""),
+            "{request} was answered with {answer}"
+        );
+        Ok(answer)
+    }
+
+    /// Waits for the next message.
+    pub(crate) fn next(&mut self) -> Result<String> {
+        loop {
+            if let Some((frame, length)) = frame::first(&self.input)? {
+                let is_text = frame.opcode == frame::TEXT;
+                let text = String::from_utf8_lossy(frame.payload).into_owned();
+                self.input.drain(..length);
+                if is_text {
+                    return Ok(text);
+                }
+                continue;
+            }
+            let mut bytes = [0; 4096];
+            let read = self.socket.read(&mut bytes)?;
+            ensure!(read > 0, "the node closed the connection");
+            self.input.extend_from_slice(&bytes[..read]);
+        }
+    }
+}
