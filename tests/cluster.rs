@@ -133,6 +133,83 @@ async fn of_two_clients_that_are_bound_to_one_uid_at_once_one_keeps_it() -> Resu
     Ok(())
 }
 
+/// Nodes with certificates of one authority know each other, by secret or not; whoever has
+/// another one's, or none, stays outside.
+#[tokio::test]
+async fn with_certificates_only_those_of_the_authority_take_part() -> Result<()> {
+    let (ours, theirs) = (Authority::new()?, Authority::new()?);
+    let first = node_with(Some(&ours), None).await?;
+    let address = first.mesh()?;
+    let second = node_with(Some(&ours), Some(&address)).await?;
+    first.wait_for_peers(1).await?;
+    second.wait_for_peers(1).await?;
+
+    for stranger in [Some(&theirs), None] {
+        let stranger = node_with(stranger, Some(&address)).await?;
+        stranger
+            .wait_for_log(|line| line.says("not linked to a node"))
+            .await?;
+        assert_eq!(stranger.peers().await?, [] as [Value; 0]);
+    }
+    // Nobody has come meanwhile, and the two talk.
+    let mut ada = first.console(&[]).await?;
+    let mut bob = second.console(&[]).await?;
+    let tell = json!({ "do": "send-to-client", "client": bob.id(), "text": "hi" });
+    ada.ok(tell).await?;
+    assert_eq!(bob.next().await?, text("hi"));
+    assert_eq!(first.peers().await?.len(), 1);
+    Ok(())
+}
+
+/// Issues nodes' certificates, for the name `mesh`.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    folder: tempfile::TempDir,
+}
+
+impl Authority {
+    fn new() -> Result<Authority> {
+        let mut params = rcgen::CertificateParams::new(Vec::new())?;
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate()?;
+        let folder = tempfile::tempdir()?;
+        let certificate = params.self_signed(&key)?;
+        std::fs::write(folder.path().join("authority.pem"), certificate.pem())?;
+        Ok(Authority {
+            issuer: rcgen::Issuer::new(params, key),
+            folder,
+        })
+    }
+
+    /// The flags of a node with a new certificate.
+    fn flags(&self) -> Result<Vec<String>> {
+        let key = rcgen::KeyPair::generate()?;
+        let params = rcgen::CertificateParams::new(vec!["mesh".to_owned()])?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        std::fs::write(self.folder.path().join("node.pem"), certificate.pem())?;
+        std::fs::write(self.folder.path().join("node.key"), key.serialize_pem())?;
+        let path = |name| self.folder.path().join(name).display().to_string();
+        Ok(vec![
+            format!("--tls-certificate={}", path("node.pem")),
+            format!("--tls-key={}", path("node.key")),
+            format!("--tls-authority={}", path("authority.pem")),
+            "--tls-name=mesh".to_owned(),
+        ])
+    }
+}
+
+/// A node with a certificate, or without, that dials another one.
+async fn node_with(authority: Option<&Authority>, peer: Option<&str>) -> Result<Node> {
+    let mut arguments = vec!["--mesh=127.0.0.1:0".to_owned()];
+    arguments.extend(peer.map(|peer| format!("--peer={peer}")));
+    if let Some(authority) = authority {
+        arguments.extend(authority.flags()?);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let builder = Node::builder().plugin("console").alone();
+    builder.arguments(&arguments).start().await
+}
+
 /// The single node's test of reload under load, with the clients of three nodes in one group:
 /// each hears everything that anybody publishes, once and in order, and each publisher's
 /// messages come from ever newer generations.

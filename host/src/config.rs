@@ -60,8 +60,16 @@ pub struct MeshConfig {
     /// Where else nodes are found: `dns:NAME:PORT`.
     pub discover: Vec<String>,
     /// A file with the secret that all nodes and registers share; empty: none, and then only
-    /// loopback addresses are listened on.
+    /// loopback addresses are listened on, unless there are certificates.
     pub secret_file: PathBuf,
+    /// This node's certificate, in PEM; empty: no TLS.
+    pub tls_certificate: PathBuf,
+    /// The certificate's key.
+    pub tls_key: PathBuf,
+    /// The certificate of the authority that all nodes' certificates are from.
+    pub tls_authority: PathBuf,
+    /// The name in all nodes' certificates; empty: the host that each is dialled at.
+    pub tls_name: String,
 }
 
 /// How log lines look.

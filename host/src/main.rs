@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use jackfield::config::{Config, Flag, Layers, LogFormat};
 use jackfield::counters::Counters;
-use jackfield::mesh::{self, Register};
+use jackfield::mesh::{self, Register, Tls, TlsFiles, Trust};
 use jackfield::node::Node;
 use jackfield::plugin;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -32,10 +32,8 @@ enum Command {
         /// Where nodes connect; port 0 takes a free one.
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
         listen: String,
-        /// A file with the secret that all nodes and registers share. Without it, only a
-        /// loopback address is listened on.
-        #[arg(long, value_name = "FILE")]
-        secret_file: Option<PathBuf>,
+        #[command(flatten)]
+        trust: TrustFlags,
         /// What is logged: error, warn, info, debug, trace, or directives.
         #[arg(long, value_name = "LEVEL", default_value = "info")]
         log: String,
@@ -88,10 +86,8 @@ struct NodeFlags {
     /// Where else other nodes are found: dns:NAME:PORT; may be repeated.
     #[arg(long, value_name = "SOURCE")]
     discover: Vec<String>,
-    /// A file with the secret that all nodes and registers share. Without it, the mesh is on
-    /// a loopback address.
-    #[arg(long, value_name = "FILE")]
-    secret_file: Option<String>,
+    #[command(flatten)]
+    trust: TrustFlags,
     /// Threads that serve; 0: one for each processor.
     #[arg(long, value_name = "N")]
     workers: Option<String>,
@@ -109,15 +105,51 @@ struct NodeFlags {
     print_config: bool,
 }
 
+/// Whom nodes and registers trust. Without a secret and certificates, they listen on loopback
+/// addresses only.
+#[derive(Args)]
+struct TrustFlags {
+    /// A file with the secret that all nodes and registers share.
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// This one's certificate, in PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's key.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// The certificate of the authority that all certificates are from.
+    #[arg(long, value_name = "FILE")]
+    tls_authority: Option<PathBuf>,
+    /// The name in all certificates, where that is not the host that is dialled.
+    #[arg(long, value_name = "NAME")]
+    tls_name: Option<String>,
+}
+
+impl TrustFlags {
+    fn read(&self) -> anyhow::Result<Trust> {
+        let file = |file: &Option<PathBuf>| file.clone().unwrap_or_default();
+        Ok(Trust {
+            secret: mesh::Secret::read(self.secret_file.as_deref())?,
+            tls: Tls::read(&TlsFiles {
+                certificate: file(&self.tls_certificate),
+                key: file(&self.tls_key),
+                authority: file(&self.tls_authority),
+                name: self.tls_name.clone().unwrap_or_default(),
+            })?,
+        })
+    }
+}
+
 fn main() -> ExitCode {
     let run = match Cli::parse().command {
         Command::Node(flags) => node(&flags),
         Command::Register {
             listen,
-            secret_file,
+            trust,
             log,
             log_format,
-        } => register(&listen, secret_file.as_deref(), &log, &log_format),
+        } => register(&listen, &trust, &log, &log_format),
         Command::Check { files, config } => check(&files, config.as_deref()),
     };
     run.unwrap_or_else(|error| {
@@ -179,7 +211,7 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
 #[tokio::main(flavor = "current_thread")]
 async fn register(
     listen: &str,
-    secret_file: Option<&Path>,
+    trust: &TrustFlags,
     log: &str,
     log_format: &str,
 ) -> anyhow::Result<ExitCode> {
@@ -190,8 +222,8 @@ async fn register(
     };
     let _flush_at_the_end = start_log(log, log_format)?;
     let mut signals = Signals::new()?;
-    let secret = mesh::Secret::read(secret_file)?;
-    let listener = mesh::bind(listen, &secret, "--listen").await?;
+    let trust = trust.read()?;
+    let listener = mesh::bind(listen, &trust, "--listen").await?;
     let address = listener.local_addr()?;
     print(&format!(
         "{}\n",
@@ -200,7 +232,7 @@ async fn register(
     tracing::info!(%address, "serving nodes");
     let counters = Counters::default();
     tokio::select! {
-        served = Register::new(secret).serve(listener) => served?,
+        served = Register::new(trust).serve(listener) => served?,
         () = signals.wait_for_end(&counters) => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -241,7 +273,7 @@ impl NodeFlags {
             ("--cache", "cache", &self.cache),
             ("--mesh", "mesh.listen", &self.mesh),
             ("--advertise", "mesh.advertise", &self.advertise),
-            ("--secret-file", "mesh.secret_file", &self.secret_file),
+            ("--tls-name", "mesh.tls_name", &self.trust.tls_name),
             ("--workers", "workers", &self.workers),
             ("--log", "log", &self.log),
             ("--log-format", "log_format", &self.log_format),
@@ -265,9 +297,29 @@ impl NodeFlags {
                 .with_context(|| format!("--set {pair}: write it as KEY=VALUE"))?;
             set(&format!("--set {key}"), key, value.to_owned());
         }
+        let trust = &self.trust;
+        let files = [
+            ("--secret-file", "mesh.secret_file", &trust.secret_file),
+            (
+                "--tls-certificate",
+                "mesh.tls_certificate",
+                &trust.tls_certificate,
+            ),
+            ("--tls-key", "mesh.tls_key", &trust.tls_key),
+            (
+                "--tls-authority",
+                "mesh.tls_authority",
+                &trust.tls_authority,
+            ),
+        ];
         for (name, key, value) in named {
             if let Some(value) = value {
                 set(name, key, value.clone());
+            }
+        }
+        for (name, key, file) in files {
+            if let Some(file) = file {
+                set(name, key, file.to_string_lossy().into_owned());
             }
         }
         for (name, key, values) in lists {

@@ -19,6 +19,7 @@ mod peer;
 mod publish;
 mod receive;
 mod register;
+mod tls;
 mod trust;
 mod wire;
 
@@ -43,7 +44,8 @@ use crate::registry::{Kind, Registry};
 pub use self::interest::{Holder, Interest, Sizes, Space};
 pub use self::peer::{Peer, PeerState};
 pub use self::register::Register;
-pub use self::trust::Secret;
+pub use self::tls::{Tls, TlsFiles};
+pub use self::trust::{Secret, Trust};
 pub use self::wire::answer::Answer;
 pub use self::wire::ask::Ask;
 pub use self::wire::refused::Reason;
@@ -60,7 +62,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// This node's part of the mesh.
 pub struct Mesh {
     address: String,
-    secret: Secret,
+    trust: Trust,
     registry: Arc<Registry>,
     interest: Interest,
     peers: RwLock<BTreeMap<Incarnation, Arc<Peer>>>,
@@ -112,10 +114,10 @@ pub enum Unanswered {
 
 impl Mesh {
     /// A node's part of the mesh, which its peers reach at `address`.
-    pub fn new(address: String, secret: Secret, registry: Arc<Registry>) -> Arc<Mesh> {
+    pub fn new(address: String, trust: Trust, registry: Arc<Registry>) -> Arc<Mesh> {
         Arc::new(Mesh {
             address,
-            secret,
+            trust,
             registry,
             interest: Interest::default(),
             peers: RwLock::default(),
@@ -416,17 +418,17 @@ impl Mesh {
     }
 }
 
-/// Listens for nodes at `address`, `HOST:PORT`. Without a secret whoever reaches it is trusted,
-/// so that must be nobody on another machine.
-pub async fn bind(address: &str, secret: &Secret, flag: &str) -> anyhow::Result<TcpListener> {
+/// Listens for nodes at `address`, `HOST:PORT`. Without a secret and certificates whoever
+/// reaches it is trusted, so that must be nobody on another machine.
+pub async fn bind(address: &str, trust: &Trust, flag: &str) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}: name a free address with {flag} (port 0 takes one)")
     })?;
     anyhow::ensure!(
-        secret.is_set() || listener.local_addr()?.ip().is_loopback(),
-        "{flag} {address} can be reached from other machines, and without a secret anybody there \
-         would be trusted: give one to all nodes and registers with --secret-file, or listen on \
-         127.0.0.1"
+        trust.is_set() || listener.local_addr()?.ip().is_loopback(),
+        "{flag} {address} can be reached from other machines, and anybody there would be trusted: \
+         give all nodes and registers a secret with --secret-file, or certificates with \
+         --tls-certificate, or listen on 127.0.0.1"
     );
     Ok(listener)
 }

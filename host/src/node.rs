@@ -14,7 +14,7 @@ use crate::client;
 use crate::config::{Config, MeshConfig};
 use crate::counters::Counters;
 use crate::id::Incarnation;
-use crate::mesh::{self, Mesh, Secret, Source};
+use crate::mesh::{self, Mesh, Secret, Source, Tls, TlsFiles, Trust};
 use crate::plugin::Plugins;
 use crate::registry::Registry;
 
@@ -159,8 +159,16 @@ async fn join(
     registry: &Arc<Registry>,
 ) -> anyhow::Result<(Arc<Mesh>, SocketAddr)> {
     let secret_file = Some(&*config.secret_file).filter(|path| !path.as_os_str().is_empty());
-    let secret = Secret::read(secret_file)?;
-    let listener = mesh::bind(&config.listen, &secret, "--mesh").await?;
+    let trust = Trust {
+        secret: Secret::read(secret_file)?,
+        tls: Tls::read(&TlsFiles {
+            certificate: config.tls_certificate.clone(),
+            key: config.tls_key.clone(),
+            authority: config.tls_authority.clone(),
+            name: config.tls_name.clone(),
+        })?,
+    };
+    let listener = mesh::bind(&config.listen, &trust, "--mesh").await?;
     let address = listener.local_addr()?;
     let advertised = match &*config.advertise {
         "" => {
@@ -173,7 +181,7 @@ async fn join(
         }
         advertised => advertised.to_owned(),
     };
-    let mesh = Mesh::new(advertised, secret, registry.clone());
+    let mesh = Mesh::new(advertised, trust, registry.clone());
     mesh.start(listener);
     mesh.want(
         &Source::Listed("--peer".to_owned()),

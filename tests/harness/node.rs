@@ -26,6 +26,7 @@ pub struct Node {
     process: Child,
     address: SocketAddr,
     api: SocketAddr,
+    mesh: Option<SocketAddr>,
     folder: Arc<PluginFolder>,
     log: Log,
     /// Where several nodes stand for one: the others, and who tells them of each other.
@@ -163,6 +164,7 @@ impl NodeBuilder {
         };
         node.address = listening("clients")?;
         node.api = listening("api")?;
+        node.mesh = listening("mesh").ok();
         Ok(node)
     }
 
@@ -207,6 +209,7 @@ impl NodeBuilder {
             process,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             api: SocketAddr::from(([0, 0, 0, 0], 0)),
+            mesh: None,
             folder,
             log,
             others: Vec::new(),
@@ -284,6 +287,12 @@ impl Node {
         query: &[(&str, &str)],
     ) -> anyhow::Result<Console> {
         Console::connect(self.address, &format!("/{plugin}"), query).await
+    }
+
+    /// Where its peers connect.
+    pub fn mesh(&self) -> anyhow::Result<String> {
+        let address = self.mesh.context("the node is in no mesh")?;
+        Ok(address.to_string())
     }
 
     /// What its API answers at `path`.

@@ -32,8 +32,9 @@ pub(super) async fn serve(
     closed: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let largest = mesh.largest_message();
+    let server = mesh.trust.tls.server()?;
     let service = MeshServer::new(Accepting(mesh)).max_decoding_message_size(largest);
-    tonic::transport::Server::builder()
+    server
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
@@ -117,7 +118,7 @@ impl Link {
         let challenge = wire::Challenge {
             incarnation: mesh.own().to_u64(),
             nonce: nonce.to_vec().into(),
-            proof: mesh.secret.prove(Purpose::LinkAccept, &talk).into(),
+            proof: mesh.trust.secret.prove(Purpose::LinkAccept, &talk).into(),
         };
         self.say(pull::Pull::Challenge(challenge)).await?;
 
@@ -131,7 +132,7 @@ impl Link {
             nonces: talk.nonces,
             about: &[&theirs, &ours, hello.address.as_bytes(), &about_session],
         };
-        if !mesh.secret.accepts(&proof, Purpose::LinkDial, &talk) {
+        if !mesh.trust.secret.accepts(&proof, Purpose::LinkDial, &talk) {
             mesh.registry.counters().mesh_untrusted.add_one();
             return Err(Status::unauthenticated(
                 "the mesh's secret is another one, or only one of us has one",

@@ -11,7 +11,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Endpoint;
 
 use super::trust::{self, Purpose, Talk};
 use super::wire::mesh_client::MeshClient;
@@ -155,8 +154,10 @@ impl Mesh {
     }
 
     async fn connect(self: &Arc<Self>, address: &str) -> Result<Connected, Ended> {
-        let scheme = "http";
-        let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
+        let endpoint = self
+            .trust
+            .tls
+            .endpoint(address)?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_BYTES)
@@ -184,6 +185,7 @@ impl Mesh {
             about: &[&ours, &theirs, self.address.as_bytes()],
         };
         if !self
+            .trust
             .secret
             .accepts(&challenge.proof, Purpose::LinkAccept, &talk)
         {
@@ -206,7 +208,7 @@ impl Mesh {
             nonces: talk.nonces,
             about: &[&ours, &theirs, self.address.as_bytes(), &about_session],
         };
-        let proof = self.secret.prove(Purpose::LinkDial, &talk).into();
+        let proof = self.trust.secret.prove(Purpose::LinkDial, &talk).into();
         send(&push, push::Push::Proof(wire::Proof { proof, session })).await?;
 
         let Some(pull::Pull::Welcome(welcome)) = next(&mut pulls).await? else {

@@ -14,10 +14,9 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::trust::{self, Purpose, Secret, Talk};
+use super::trust::{self, Purpose, Talk, Trust};
 use super::wire::register_client::RegisterClient;
 use super::wire::register_server::{Register as RegisterService, RegisterServer};
 use super::wire::{self, announcement, membership};
@@ -44,7 +43,7 @@ const CHANGES: usize = 1024;
 
 /// A register.
 pub struct Register {
-    secret: Secret,
+    trust: Trust,
     started: Instant,
     list: Mutex<List>,
     changes: broadcast::Sender<wire::Changed>,
@@ -65,9 +64,9 @@ struct Listed {
 
 impl Register {
     /// An empty one.
-    pub fn new(secret: Secret) -> Arc<Register> {
+    pub fn new(trust: Trust) -> Arc<Register> {
         Arc::new(Register {
-            secret,
+            trust,
             started: Instant::now(),
             list: Mutex::default(),
             changes: broadcast::Sender::new(CHANGES),
@@ -80,7 +79,9 @@ impl Register {
         listener: TcpListener,
     ) -> Result<(), tonic::transport::Error> {
         tokio::spawn(self.clone().settle());
-        tonic::transport::Server::builder()
+        self.trust
+            .tls
+            .server()?
             .tcp_nodelay(true)
             .add_service(RegisterServer::new(Serving(self)))
             .serve_with_incoming(TcpListenerStream::new(listener))
@@ -262,7 +263,7 @@ impl Stay {
             nonces: [&present.nonce, &nonce],
             about: &[&incarnation, member.address.as_bytes()],
         };
-        let secret = &self.register.secret;
+        let secret = &self.register.trust.secret;
         let challenge = wire::JoinChallenge {
             nonce: nonce.to_vec().into(),
             proof: secret.prove(Purpose::JoinRegister, &talk).into(),
@@ -276,6 +277,7 @@ impl Stay {
         };
         match self
             .register
+            .trust
             .secret
             .accepts(&proof, Purpose::JoinNode, &talk)
         {
@@ -466,7 +468,7 @@ impl Mesh {
         let unreachable = |error: tonic::transport::Error| {
             Status::unavailable(format!("it cannot be connected to: {error}"))
         };
-        let endpoint = Endpoint::from_shared(format!("http://{register}")).map_err(unreachable)?;
+        let endpoint = self.trust.tls.endpoint(register).map_err(unreachable)?;
         let channel = endpoint
             .tcp_nodelay(true)
             .connect()
@@ -500,6 +502,7 @@ impl Mesh {
             about: &[&incarnation, self.address.as_bytes()],
         };
         if !self
+            .trust
             .secret
             .accepts(&challenge.proof, Purpose::JoinRegister, &talk)
         {
@@ -508,7 +511,7 @@ impl Mesh {
                 "it does not know the mesh's secret",
             ));
         }
-        let proof = self.secret.prove(Purpose::JoinNode, &talk).into();
+        let proof = self.trust.secret.prove(Purpose::JoinNode, &talk).into();
         let proof = announcement::Announcement::Proof(wire::JoinProof { proof });
         say.send(proof.into()).await.map_err(ended)?;
         Ok((said, say))

@@ -12,6 +12,8 @@ use anyhow::Context as _;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use super::tls::Tls;
+
 /// What can be guessed is no secret.
 const SECRET_BYTES_MIN: usize = 16;
 
@@ -21,6 +23,23 @@ pub(super) type Nonce = [u8; 32];
 /// The mesh's secret; without one, nobody has to prove anything.
 #[derive(Clone)]
 pub struct Secret(Option<Hmac<Sha256>>);
+
+/// Whom to trust: who knows the secret, and shows a certificate. Either will do; without both,
+/// everybody is trusted who can connect.
+#[derive(Clone)]
+pub struct Trust {
+    /// Proved, and never sent.
+    pub secret: Secret,
+    /// Mutual TLS.
+    pub tls: Tls,
+}
+
+impl Trust {
+    /// Whether there is anything to tell a stranger by.
+    pub fn is_set(&self) -> bool {
+        self.secret.is_set() || self.tls.is_set()
+    }
+}
 
 /// What a proof is for: one cannot be used as another.
 #[derive(Clone, Copy, Debug)]

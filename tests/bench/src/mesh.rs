@@ -46,7 +46,7 @@ pub(crate) fn run_mesh(built: &Built, amount: Amount) -> Result<()> {
     )?;
 
     eprintln!("what a third node knows");
-    let head = ["", "p50 µs", "p99 µs", "at most"];
+    let head = ["", "p50 µs", "p99 µs", "p99.9 µs"];
     writeln!(
         stdout,
         "Until a third node knows a bind, from the bind's answer on\n\n{}",
