@@ -5,6 +5,7 @@ fn main() -> anyhow::Result<()> {
     let files = [
         "jackfield/mesh/v1/mesh.proto",
         "jackfield/mesh/v1/register.proto",
+        "etcd/rpc.proto",
     ];
     println!("cargo:rerun-if-changed={root}");
     let descriptors = protox::compile(files, [root])?;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use jackfield_tests::{Client, Cluster, Node, count, text, within};
+use jackfield_tests::{Client, Cluster, Etcd, Node, count, text, within};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -130,6 +130,36 @@ async fn of_two_clients_that_are_bound_to_one_uid_at_once_one_keeps_it() -> Resu
             ensure!([here.id(), there.id()].contains(&&*left[0]), "{left:?}");
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn nodes_find_each_other_in_etcd_also_after_it_was_restarted() -> Result<()> {
+    let mut etcd = Etcd::start()?;
+    let source = etcd.source();
+    let start = || async {
+        let arguments = ["--mesh", "127.0.0.1:0", "--discover", &source];
+        let builder = Node::builder().plugin("console").alone();
+        builder.arguments(&arguments).start().await
+    };
+    let nodes = [start().await?, start().await?, start().await?];
+    for node in &nodes {
+        node.wait_for_peers(2).await?;
+    }
+    etcd.restart().await?;
+    // Who is known stays known, and who comes is found.
+    let late = start().await?;
+    late.wait_for_peers(3).await?;
+    let [first, second, third] = nodes;
+    first.wait_for_peers(3).await?;
+
+    // Who drains takes its name off: the next one does not look for it.
+    third.stop().await?;
+    let last = start().await?;
+    last.wait_for_peers(3).await?;
+    second.wait_for_peers(3).await?;
+    let missed = last.log().so_far(|line| line.says("not linked to a node"));
+    assert!(missed.is_empty(), "{missed:?}");
     Ok(())
 }
 

@@ -57,7 +57,7 @@ pub struct MeshConfig {
     pub registers: Vec<String>,
     /// Other nodes, each `HOST:PORT`.
     pub peers: Vec<String>,
-    /// Where else nodes are found: `dns:NAME:PORT`.
+    /// Where else nodes are found: `dns:NAME:PORT` or `etcd:HOST:PORT`.
     pub discover: Vec<String>,
     /// A file with the secret that all nodes and registers share; empty: none, and then only
     /// loopback addresses are listened on, unless there are certificates.

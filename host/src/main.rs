@@ -83,7 +83,7 @@ struct NodeFlags {
     /// Another node; may be repeated.
     #[arg(long, value_name = "HOST:PORT")]
     peer: Vec<String>,
-    /// Where else other nodes are found: dns:NAME:PORT; may be repeated.
+    /// Where else other nodes are found: dns:NAME:PORT or etcd:HOST:PORT; may be repeated.
     #[arg(long, value_name = "SOURCE")]
     discover: Vec<String>,
     #[command(flatten)]

@@ -13,6 +13,7 @@ mod answer;
 pub mod ask;
 mod dial;
 mod discover;
+mod etcd;
 mod interest;
 mod link;
 mod peer;

@@ -44,7 +44,7 @@ const STEPS: &[Step] = &[
 ];
 
 pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
-    test::require_browser()?;
+    test::require_programs()?;
     let mut durations = Vec::new();
     let outcome = run_steps(workspace, &mut durations);
     print_durations(&durations)?;

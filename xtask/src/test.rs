@@ -24,25 +24,36 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn test(workspace: &Workspace, options: &Options) -> Result<()> {
-    // A chosen test may well do without a browser; the browser's own test says if it is missing.
+    // A chosen test may well do without; those that do not say what is missing.
     if options.cargo_args.is_empty() && options.test_args.is_empty() {
-        require_browser()?;
+        require_programs()?;
     }
     plugins::build(workspace, &[])?;
     guests::build(workspace)?;
     build_node_and_run(workspace, options)
 }
 
+/// What the tests run, and the Debian package that has it.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
+    ("etcd", "etcd-server"),
+];
+
 /// Fails now rather than at the end of a long build.
-pub(crate) fn require_browser() -> Result<()> {
-    let missing: Vec<_> = ["chromium", "chromedriver"]
+pub(crate) fn require_programs() -> Result<()> {
+    let missing: Vec<_> = PROGRAMS
         .into_iter()
-        .filter(|program| process::find_program(program).is_none())
+        .filter(|(program, _)| process::find_program(program).is_none())
         .collect();
+    let list = |part: fn(&(&'static str, &'static str)) -> &'static str, between: &str| {
+        missing.iter().map(part).collect::<Vec<_>>().join(between)
+    };
     ensure!(
         missing.is_empty(),
-        "the browser test needs {}, not found on PATH; install them: apt-get install chromium chromium-driver",
-        missing.join(" and ")
+        "the tests need {}, not found on PATH; install: apt-get install {}",
+        list(|missing| missing.0, ", "),
+        list(|missing| missing.1, " ")
     );
     Ok(())
 }

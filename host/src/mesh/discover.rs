@@ -1,5 +1,5 @@
 //! Discovering nodes without a register: by a name in DNS that stands for all of them, as a
-//! headless service has it.
+//! headless service has it, or in etcd.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,13 +13,24 @@ use super::{Mesh, Source};
 const LOOK_UP: Duration = Duration::from_secs(5);
 
 impl Mesh {
-    /// Finds nodes at `source` (`dns:NAME:PORT`), for as long as the node runs.
+    /// Finds nodes at `source` (`dns:NAME:PORT` or `etcd:HOST:PORT`), for as long as the node
+    /// runs.
     pub fn discover(self: &Arc<Self>, source: &str) -> anyhow::Result<()> {
+        if let Some(endpoint) = source
+            .strip_prefix("etcd:")
+            .filter(|name| is_name_and_port(name))
+        {
+            let (source, endpoint) = (source.to_owned(), endpoint.to_owned());
+            self.stays
+                .spawn(self.clone().stay_in_etcd(source, endpoint));
+            return Ok(());
+        }
         let name = source
             .strip_prefix("dns:")
             .filter(|name| is_name_and_port(name));
-        let name =
-            name.with_context(|| format!("--discover {source}: write it as dns:NAME:PORT"))?;
+        let name = name.with_context(|| {
+            format!("--discover {source}: write it as dns:NAME:PORT or etcd:HOST:PORT")
+        })?;
         tokio::spawn(self.clone().look_up(source.to_owned(), name.to_owned()));
         Ok(())
     }
