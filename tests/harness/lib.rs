@@ -15,6 +15,7 @@ mod folder;
 mod frame;
 mod log;
 mod node;
+mod proxy;
 mod raw;
 
 pub use client::{Client, End, binary, refusal_status, text};
@@ -28,4 +29,5 @@ pub use folder::PluginFolder;
 pub use frame::{Frame, OpCode};
 pub use log::{Log, LogLine};
 pub use node::{Node, NodeBuilder, Stopped};
+pub use proxy::{Proxy, Way};
 pub use raw::{Raw, Response, upgrade_request};
