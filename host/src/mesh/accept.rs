@@ -190,7 +190,13 @@ impl Link {
                 self.mesh.receive(&peer, frame);
             }
             let received = incoming.received();
-            if let Err(status) = self.say(pull::Pull::Ack(wire::Ack { received })).await {
+            // A connection that takes nothing more must not keep the next one waiting.
+            let said = tokio::select! {
+                said = self.say(pull::Pull::Ack(wire::Ack { received })) => said,
+                () = peer.superseded(receiving) => return Status::aborted("another connection took over"),
+                () = peer.gone() => return Status::aborted("you were taken for gone"),
+            };
+            if let Err(status) = said {
                 return status;
             }
         }
