@@ -189,6 +189,10 @@ impl Mesh {
             .accepts(&challenge.proof, Purpose::LinkAccept, &talk)
         {
             self.registry.counters().mesh_untrusted.add_one();
+            let (proof, session) = (trust::NO_PROOF.into(), 0);
+            send(&push, push::Push::Proof(wire::Proof { proof, session })).await?;
+            // Its refusal: it has heard so.
+            let _ = next(&mut pulls).await;
             return Err(Ended::NotTrusted);
         }
         let node = Incarnation::from_u64(challenge.incarnation).ok_or(Ended::Nonsense)?;

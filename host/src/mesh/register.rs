@@ -15,9 +15,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Endpoint;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::trust::{self, Purpose, Secret, Talk};
+use super::accept::{PROBE_EVERY, PROBE_TIMEOUT};
+use super::trust::{self, Purpose, Refusals, Secret, Talk};
 use super::wire::register_client::RegisterClient;
 use super::wire::register_server::{Register as RegisterService, RegisterServer};
 use super::wire::{self, announcement, membership};
@@ -47,6 +48,7 @@ pub struct Register {
     secret: Secret,
     started: Instant,
     list: Mutex<List>,
+    refusals: Refusals,
     changes: broadcast::Sender<wire::Changed>,
 }
 
@@ -70,6 +72,7 @@ impl Register {
             secret,
             started: Instant::now(),
             list: Mutex::default(),
+            refusals: Refusals::default(),
             changes: broadcast::Sender::new(CHANGES),
         })
     }
@@ -82,6 +85,8 @@ impl Register {
         tokio::spawn(self.clone().settle());
         tonic::transport::Server::builder()
             .tcp_nodelay(true)
+            .http2_keepalive_interval(Some(PROBE_EVERY))
+            .http2_keepalive_timeout(Some(PROBE_TIMEOUT))
             .add_service(RegisterServer::new(Serving(self)))
             .serve_with_incoming(TcpListenerStream::new(listener))
             .await
@@ -218,8 +223,7 @@ impl Stay {
         let member = match proved {
             Ok(member) => member,
             Err(status) => {
-                let from = from.map(|from| from.to_string()).unwrap_or_default();
-                tracing::warn!(from, "a node was refused: {}", status.message());
+                self.say_refused(from, &status);
                 let _ = self.say.send(Err(status)).await;
                 return;
             }
@@ -239,6 +243,20 @@ impl Stay {
                 tokio::time::sleep(LEASE).await;
                 register.leave(node, stay, "its lease has run out");
             }
+        }
+    }
+
+    fn say_refused(&self, from: Option<SocketAddr>, refused: &Status) {
+        let from = from.map(|from| from.to_string()).unwrap_or_default();
+        let why = refused.message();
+        if !matches!(
+            refused.code(),
+            Code::Unauthenticated | Code::InvalidArgument
+        ) {
+            // The connection broke: that is the node's news.
+            tracing::debug!(from, "a stay did not come about: {why}");
+        } else if let Some(unsaid) = self.register.refusals.add_one() {
+            tracing::warn!(from, unsaid, "a node was refused: {why}");
         }
     }
 
@@ -504,6 +522,11 @@ impl Mesh {
             .accepts(&challenge.proof, Purpose::JoinRegister, &talk)
         {
             self.registry.counters().mesh_untrusted.add_one();
+            let proof = trust::NO_PROOF.into();
+            let proof = announcement::Announcement::Proof(wire::JoinProof { proof });
+            say.send(proof.into()).await.map_err(ended)?;
+            // Its refusal: it has heard so.
+            let _ = said.message().await;
             return Err(Status::unauthenticated(
                 "it does not know the mesh's secret",
             ));
