@@ -119,7 +119,10 @@ impl NodeBuilder {
     /// It takes part in a mesh, where the others reach it through this proxy.
     pub async fn start_behind(self, proxy: &Proxy) -> anyhow::Result<Node> {
         let advertised = proxy.address().to_string();
-        let node = self.arguments(&["--advertise", &advertised]).start().await?;
+        let node = self
+            .arguments(&["--advertise", &advertised])
+            .start()
+            .await?;
         proxy.lead_to(node.mesh_address()?);
         Ok(node)
     }

@@ -36,6 +36,10 @@ struct Network {
     first: u64,
     /// Nothing comes through this way. It waits, as what TCP sends again.
     stalled: [bool; 2],
+    /// Connections below this number are lost: nothing ever comes through, and nobody is told.
+    stranded: u64,
+    /// The last connection's number.
+    last: u64,
     /// The next connection is cut once so many bytes have come through.
     allowance: Option<usize>,
 }
@@ -97,6 +101,13 @@ impl Proxy {
             .send_modify(|network| network.stalled[way as usize] = true);
     }
 
+    /// Nothing ever comes through the connections that there are, nor is their end told; new
+    /// ones are well.
+    pub fn strand(&self) {
+        self.network
+            .send_modify(|network| network.stranded = network.last + 1);
+    }
+
     /// All is well; what has waited comes through.
     pub fn restore(&self) {
         self.network.send_modify(|network| {
@@ -118,6 +129,7 @@ async fn serve(listener: TcpListener, network: Arc<watch::Sender<Network>>) {
     while let Ok((from, _)) = listener.accept().await {
         number += 1;
         network.send_modify(|network| {
+            network.last = number;
             if !network.is_cut {
                 // What was cut stays cut, and this one is not.
                 network.first = network.first.min(number);
@@ -172,7 +184,9 @@ impl Connection {
         let mut buffer = vec![0; 16 << 10];
         loop {
             let length = from.read(&mut buffer).await?;
-            let passes = changes.wait_for(|network| !network.stalled[way as usize]);
+            let passes = changes.wait_for(|network| {
+                !network.stalled[way as usize] && network.stranded <= self.number
+            });
             if passes.await.map(drop).is_err() {
                 return Ok(());
             }
