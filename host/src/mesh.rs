@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::peer::Told;
+use self::trust::Refusals;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
 use crate::limits::Limits;
@@ -77,6 +78,7 @@ pub struct Mesh {
     leaving: CancellationToken,
     /// Stays at registers.
     stays: TaskTracker,
+    refusals: Refusals,
 }
 
 /// Who says that there is a node at an address.
@@ -127,6 +129,7 @@ impl Mesh {
             draining: CancellationToken::new(),
             leaving: CancellationToken::new(),
             stays: TaskTracker::new(),
+            refusals: Refusals::default(),
         })
     }
 

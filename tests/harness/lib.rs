@@ -16,6 +16,7 @@ mod folder;
 mod frame;
 mod log;
 mod node;
+mod proxy;
 mod raw;
 
 pub use client::{Client, End, binary, refusal_status, text};
@@ -30,4 +31,5 @@ pub use folder::PluginFolder;
 pub use frame::{Frame, OpCode};
 pub use log::{Log, LogLine};
 pub use node::{Node, NodeBuilder, Stopped};
+pub use proxy::{Proxy, Way};
 pub use raw::{Raw, Response, upgrade_request};

@@ -16,7 +16,7 @@ use tokio::process::{Child, ChildStdout};
 use crate::cluster::BARRIER;
 use crate::command::node_command;
 use crate::{
-    Barrier, Client, Console, Counters, Log, LogLine, PluginFolder, Raw, Register, Response,
+    Barrier, Client, Console, Counters, Log, LogLine, PluginFolder, Proxy, Raw, Register, Response,
 };
 use crate::{upgrade_request, within};
 
@@ -103,12 +103,28 @@ impl NodeBuilder {
 
     /// It takes part in a mesh, and learns of the others from these registers.
     pub fn registered_at(self, registers: &[&Register]) -> NodeBuilder {
-        let mut builder = self.arguments(&["--mesh", "127.0.0.1:0"]);
+        let mut builder = self.meshed();
         for register in registers {
             let address = register.address().to_string();
             builder = builder.arguments(&["--register", &address]);
         }
         builder
+    }
+
+    /// It takes part in a mesh.
+    pub fn meshed(self) -> NodeBuilder {
+        self.arguments(&["--mesh", "127.0.0.1:0"])
+    }
+
+    /// It takes part in a mesh, where the others reach it through this proxy.
+    pub async fn start_behind(self, proxy: &Proxy) -> anyhow::Result<Node> {
+        let advertised = proxy.address().to_string();
+        let node = self
+            .arguments(&["--advertise", &advertised])
+            .start()
+            .await?;
+        proxy.lead_to(node.mesh_address()?);
+        Ok(node)
     }
 
     /// Starts the node and waits until it listens.
@@ -254,6 +270,18 @@ impl Node {
     /// Where its clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its peers connect.
+    pub fn mesh_address(&self) -> anyhow::Result<SocketAddr> {
+        self.mesh.context("the node is alone")
+    }
+
+    /// This run of it, as its API tells.
+    pub async fn incarnation(&self) -> anyhow::Result<String> {
+        let nodes: Value = serde_json::from_str(&self.api("/v1/nodes").await?.body)?;
+        let incarnation = nodes["node"]["incarnation"].as_str();
+        Ok(incarnation.context("no incarnation")?.to_owned())
     }
 
     /// Its plugins folder.
@@ -441,6 +469,20 @@ impl Node {
             .and_then(|line| line.trim().strip_suffix(" kB"))
             .context("no VmRSS")?;
         Ok(kib.parse::<u64>()? * 1024)
+    }
+
+    /// How many files its process has open, connections among them.
+    pub fn open_files(&self) -> anyhow::Result<usize> {
+        let folder = format!("/proc/{}/fd", self.pid()?.as_raw_nonzero());
+        Ok(std::fs::read_dir(folder)?.count())
+    }
+
+    /// Ends it without a word.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        self.signal(Signal::KILL)?;
+        within("the node's end", self.process.wait()).await?;
+        self.has_ended_well = true;
+        Ok(())
     }
 
     /// Sends its process a signal.

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::dial::WINDOW_BYTES;
 use super::link::Incoming;
@@ -21,6 +21,12 @@ use crate::id::Incarnation;
 
 /// How long a node that has connected may take to prove itself.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a connection is probed, whoever still uses it, and how long its other side may
+/// then take. Where the network has lost it without a word, nothing else would end it: its
+/// node has long made another one.
+pub(super) const PROBE_EVERY: Duration = Duration::from_secs(5);
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Acknowledgements between us and the connection.
 const ACKS: usize = 16;
@@ -38,6 +44,8 @@ pub(super) async fn serve(
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
+        .http2_keepalive_interval(Some(PROBE_EVERY))
+        .http2_keepalive_timeout(Some(PROBE_TIMEOUT))
         .add_service(service)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), closed)
         .await
@@ -92,13 +100,26 @@ impl Link {
                 ended
             }
             Ok(Err(refused)) => {
-                let from = from.map(|from| from.to_string()).unwrap_or_default();
-                tracing::warn!(from, "a link was refused: {}", refused.message());
+                self.say_refused(from, &refused);
                 refused
             }
             Err(_) => Status::deadline_exceeded("no proof came in time"),
         };
         let _ = self.pull.send(Err(ended)).await;
+    }
+
+    fn say_refused(&self, from: Option<SocketAddr>, refused: &Status) {
+        let from = from.map(|from| from.to_string()).unwrap_or_default();
+        let why = refused.message();
+        if !matches!(
+            refused.code(),
+            Code::Unauthenticated | Code::InvalidArgument
+        ) {
+            // The connection broke: that is the dialler's news.
+            tracing::debug!(from, "a link did not come about: {why}");
+        } else if let Some(unsaid) = self.mesh.refusals.add_one() {
+            tracing::warn!(from, unsaid, "a link was refused: {why}");
+        }
     }
 
     async fn prove(&mut self) -> Result<Proved, Status> {

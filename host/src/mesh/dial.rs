@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -190,6 +189,10 @@ impl Mesh {
             .accepts(&challenge.proof, Purpose::LinkAccept, &talk)
         {
             self.registry.counters().mesh_untrusted.add_one();
+            let (proof, session) = (trust::NO_PROOF.into(), 0);
+            send(&push, push::Push::Proof(wire::Proof { proof, session })).await?;
+            // Its refusal: it has heard so.
+            let _ = next(&mut pulls).await;
             return Err(Ended::NotTrusted);
         }
         let node = Incarnation::from_u64(challenge.incarnation).ok_or(Ended::Nonsense)?;
@@ -238,7 +241,7 @@ impl Mesh {
         } = connected;
         tracing::debug!(peer = %peer.incarnation(), "linked");
         let mut telling = std::pin::pin!(self.tell_everything(&peer));
-        let mut is_telling = !peer.is_told.load(Ordering::Relaxed);
+        let mut is_telling = peer.must_be_told();
         let mut alive = tokio::time::interval(SIGN_OF_LIFE);
         let silence = tokio::time::sleep(SILENCE);
         let mut silence = std::pin::pin!(silence);
@@ -247,7 +250,7 @@ impl Mesh {
             // What waits goes out as fast as the connection takes it.
             let batch = async {
                 let permit = push.reserve().await;
-                match peer.next_batch() {
+                match peer.next_batch(session) {
                     Some(batch) => permit.map(|permit| permit.send(batch.into())).is_ok(),
                     None => {
                         drop(permit);
@@ -259,7 +262,7 @@ impl Mesh {
             tokio::select! {
                 pull = pulls.message() => match pull {
                     Ok(Some(wire::Pull { pull: Some(pull::Pull::Ack(ack)) })) => {
-                        peer.acknowledged(ack.received);
+                        peer.acknowledged(session, ack.received);
                         silence.as_mut().reset(tokio::time::Instant::now() + SILENCE);
                     }
                     Ok(Some(_)) => return Ended::Nonsense,

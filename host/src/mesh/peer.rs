@@ -42,6 +42,8 @@ pub struct Peer {
     pub(super) is_suspect: AtomicBool,
     /// It is told what this node holds: everything that changes from here on.
     pub(super) is_told: AtomicBool,
+    /// The session in which it was told everything, to the end; 0: none yet.
+    told_in: AtomicU64,
     /// Which full picture of what it holds it tells, or told last; 0: none yet.
     picture: AtomicU32,
     /// The last one is complete.
@@ -116,6 +118,7 @@ impl Peer {
             is_leaving: AtomicBool::new(false),
             is_suspect: AtomicBool::new(false),
             is_told: AtomicBool::new(false),
+            told_in: AtomicU64::new(0),
             picture: AtomicU32::new(0),
             is_known: AtomicBool::new(false),
             deliveries: AtomicU64::new(0),
@@ -189,19 +192,42 @@ impl Peer {
         self.outgoing.lock().resume(received)
     }
 
-    pub(super) fn next_batch(&self) -> Option<Batch> {
-        self.outgoing.lock().next_batch()
+    /// What a connection of this session should send next; nothing once there is another.
+    pub(super) fn next_batch(&self, session: u64) -> Option<Batch> {
+        let mut outgoing = self.outgoing.lock();
+        let is_current = outgoing.session() == session;
+        is_current.then(|| outgoing.next_batch()).flatten()
     }
 
     pub(super) fn sign_of_life(&self) -> Batch {
         self.outgoing.lock().sign_of_life()
     }
 
-    pub(super) fn acknowledged(&self, received: u64) {
+    /// A connection of this session has heard how far the peer is.
+    pub(super) fn acknowledged(&self, session: u64, received: u64) {
         self.heard.lock().pulling = Instant::now();
-        self.outgoing.lock().acknowledge(received);
-        self.is_full.store(false, Ordering::Relaxed);
+        let mut outgoing = self.outgoing.lock();
+        if outgoing.session() != session {
+            return;
+        }
+        outgoing.acknowledge(received);
+        if outgoing.frames() == 0 {
+            // Not at the first room: a link that is too slow would be full again at once, and
+            // say so each time.
+            self.is_full.store(false, Ordering::Relaxed);
+        }
+        drop(outgoing);
         self.room.notify_one();
+    }
+
+    /// Whether it must be told everything: it was not, or not to the end.
+    pub(super) fn must_be_told(&self) -> bool {
+        self.told_in.load(Ordering::Relaxed) != self.session()
+    }
+
+    /// It was told everything, in this session.
+    pub(super) fn told_everything(&self, session: u64) {
+        self.told_in.store(session, Ordering::Relaxed);
     }
 
     /// Waits until the connection has something to send, or another session.

@@ -72,7 +72,7 @@ impl Mesh {
     }
 
     /// Tells a peer everything that this node holds. It is told of changes from the beginning
-    /// of that on.
+    /// of that on. Where the connection ends meanwhile, the next one begins with it again.
     pub(super) async fn tell_everything(&self, peer: &Peer) {
         let session = peer.session();
         {
@@ -95,6 +95,7 @@ impl Mesh {
             }
         }
         self.tell_surely(peer, interest(false, true, Vec::new()));
+        peer.told_everything(session);
     }
 
     fn tell_clients(&self, peer: &Peer, namespace: &Namespace) {

@@ -14,9 +14,10 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::trust::{self, Purpose, Talk, Trust};
+use super::accept::{PROBE_EVERY, PROBE_TIMEOUT};
+use super::trust::{self, Purpose, Refusals, Talk, Trust};
 use super::wire::register_client::RegisterClient;
 use super::wire::register_server::{Register as RegisterService, RegisterServer};
 use super::wire::{self, announcement, membership};
@@ -46,6 +47,7 @@ pub struct Register {
     trust: Trust,
     started: Instant,
     list: Mutex<List>,
+    refusals: Refusals,
     changes: broadcast::Sender<wire::Changed>,
 }
 
@@ -69,6 +71,7 @@ impl Register {
             trust,
             started: Instant::now(),
             list: Mutex::default(),
+            refusals: Refusals::default(),
             changes: broadcast::Sender::new(CHANGES),
         })
     }
@@ -83,6 +86,8 @@ impl Register {
             .tls
             .server()?
             .tcp_nodelay(true)
+            .http2_keepalive_interval(Some(PROBE_EVERY))
+            .http2_keepalive_timeout(Some(PROBE_TIMEOUT))
             .add_service(RegisterServer::new(Serving(self)))
             .serve_with_incoming(TcpListenerStream::new(listener))
             .await
@@ -219,8 +224,7 @@ impl Stay {
         let member = match proved {
             Ok(member) => member,
             Err(status) => {
-                let from = from.map(|from| from.to_string()).unwrap_or_default();
-                tracing::warn!(from, "a node was refused: {}", status.message());
+                self.say_refused(from, &status);
                 let _ = self.say.send(Err(status)).await;
                 return;
             }
@@ -240,6 +244,20 @@ impl Stay {
                 tokio::time::sleep(LEASE).await;
                 register.leave(node, stay, "its lease has run out");
             }
+        }
+    }
+
+    fn say_refused(&self, from: Option<SocketAddr>, refused: &Status) {
+        let from = from.map(|from| from.to_string()).unwrap_or_default();
+        let why = refused.message();
+        if !matches!(
+            refused.code(),
+            Code::Unauthenticated | Code::InvalidArgument
+        ) {
+            // The connection broke: that is the node's news.
+            tracing::debug!(from, "a stay did not come about: {why}");
+        } else if let Some(unsaid) = self.register.refusals.add_one() {
+            tracing::warn!(from, unsaid, "a node was refused: {why}");
         }
     }
 
@@ -507,6 +525,11 @@ impl Mesh {
             .accepts(&challenge.proof, Purpose::JoinRegister, &talk)
         {
             self.registry.counters().mesh_untrusted.add_one();
+            let proof = trust::NO_PROOF.into();
+            let proof = announcement::Announcement::Proof(wire::JoinProof { proof });
+            say.send(proof.into()).await.map_err(ended)?;
+            // Its refusal: it has heard so.
+            let _ = said.message().await;
             return Err(Status::unauthenticated(
                 "it does not know the mesh's secret",
             ));

@@ -1,0 +1,339 @@
+//! A link that breaks, is made again, and has lost nothing; or too much waited for it.
+
+use anyhow::Result;
+use jackfield_tests::{Console, Node, NodeBuilder, Proxy, Register, Way, within};
+use serde_json::{Value, json};
+
+use crate::traffic::{Talker, hears, next_number};
+use crate::{becomes, reaches};
+
+/// Two nodes, a proxy before each.
+struct Scene {
+    _register: Register,
+    here: Node,
+    there: Node,
+    /// Before `here`.
+    from_there: Proxy,
+    /// Before `there`.
+    from_here: Proxy,
+}
+
+impl Scene {
+    async fn new(config: &str) -> Result<Scene> {
+        let register = Register::start().await?;
+        let (from_there, from_here) = (Proxy::start().await?, Proxy::start().await?);
+        let node = || -> NodeBuilder {
+            let node = Node::builder().alone().plugin("console").config(config);
+            node.registered_at(&[&register])
+        };
+        let here = node().start_behind(&from_there).await?;
+        let there = node().start_behind(&from_here).await?;
+        here.wait_for_peers(1).await?;
+        there.wait_for_peers(1).await?;
+        Ok(Scene {
+            _register: register,
+            here,
+            there,
+            from_there,
+            from_here,
+        })
+    }
+
+    /// Two thousand messages a second from here to a group there, and five hundred from there
+    /// to a client here, while the network is broken for a while: each comes once, in order.
+    async fn loses_nothing(
+        &self,
+        seconds: f64,
+        breaks: impl Fn(&Scene),
+        heals: impl Fn(&Scene),
+    ) -> Result<()> {
+        let mut ada = self.here.console(&[]).await?;
+        let mut home = self.here.console(&[]).await?;
+        let mut bob = self.there.console(&[("group", "g")]).await?;
+        let mut eve = self.there.console(&[("group", "g")]).await?;
+        let mut zoe = self.there.console(&[]).await?;
+        let count = json!({ "do": "get-client-count-by-group", "group": "g" });
+        becomes(&mut ada, count, &json!({ "value": 2, "missing": [] })).await?;
+
+        let all = 2.0 + seconds;
+        let home_id = home.id().to_owned();
+        let mut to_group = Talker::to_group(&mut ada, "g");
+        let mut to_home = Talker::to_client(&mut zoe, &home_id);
+        let messages = |a_second: f64| (all * a_second).round().abs() as usize;
+        tokio::try_join!(
+            async {
+                to_group.talk(1.0, 2_000).await?;
+                breaks(self);
+                to_group.talk(seconds, 2_000).await?;
+                heals(self);
+                to_group.talk(1.0, 2_000).await
+            },
+            to_home.talk(all, 500),
+            hears(&mut bob, messages(2_000.0)),
+            hears(&mut eve, messages(2_000.0)),
+            hears(&mut home, messages(500.0)),
+        )?;
+        for node in [&self.here, &self.there] {
+            let counters = node.counters().await?;
+            assert_eq!(counters.get("mesh_dropped")?, 0);
+            assert_eq!(counters.get("mesh_not_understood")?, 0);
+            let gone = node.log().so_far(|line| line.says("a node is gone"));
+            assert!(gone.is_empty(), "{gone:?}");
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing waits in the link to `there`.
+    async fn link_is_empty(&self) -> Result<()> {
+        let emptied = async {
+            loop {
+                let peers = self.here.peers().await?;
+                if peers.iter().all(|peer| peer["waiting_frames"] == 0) {
+                    return anyhow::Ok(());
+                }
+            }
+        };
+        within("the link to be empty", emptied).await
+    }
+}
+
+#[tokio::test]
+async fn cut_for_three_seconds_it_loses_nothing() -> Result<()> {
+    let scene = Scene::new("").await?;
+    let cut = |scene: &Scene| {
+        scene.from_here.cut();
+        scene.from_there.cut();
+    };
+    let restore = |scene: &Scene| {
+        scene.from_here.restore();
+        scene.from_there.restore();
+    };
+    scene.loses_nothing(3.0, cut, restore).await
+}
+
+#[tokio::test]
+async fn stalled_for_three_seconds_it_loses_nothing() -> Result<()> {
+    let scene = Scene::new("").await?;
+    let stall = |scene: &Scene| {
+        scene.from_here.stall();
+        scene.from_there.stall();
+    };
+    let restore = |scene: &Scene| {
+        scene.from_here.restore();
+        scene.from_there.restore();
+    };
+    scene.loses_nothing(3.0, stall, restore).await
+}
+
+#[tokio::test]
+async fn without_acknowledgements_for_three_seconds_it_doubles_nothing() -> Result<()> {
+    let scene = Scene::new("").await?;
+    let stall = |scene: &Scene| scene.from_here.stall_one_way(Way::Back);
+    let restore = |scene: &Scene| scene.from_here.restore();
+    scene.loses_nothing(3.0, stall, restore).await
+}
+
+#[tokio::test]
+async fn connections_that_the_network_has_lost_are_closed_at_last() -> Result<()> {
+    let scene = Scene::new("").await?;
+    let open_files =
+        || -> Result<[usize; 2]> { Ok([scene.here.open_files()?, scene.there.open_files()?]) };
+    let mut ada = scene.here.console(&[]).await?;
+    let mut bob = scene.there.console(&[]).await?;
+    reaches(&mut ada, &mut bob).await?;
+    reaches(&mut bob, &mut ada).await?;
+    let before = open_files()?;
+
+    scene.from_here.strand();
+    scene.from_there.strand();
+    reaches(&mut ada, &mut bob).await?;
+    reaches(&mut bob, &mut ada).await?;
+    let [here, there] = open_files()?;
+    assert!(here > before[0] && there > before[1], "they were lost");
+    let closed = async {
+        while open_files()?
+            .iter()
+            .zip(before)
+            .any(|(now, before)| *now > before)
+        {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    };
+    within("the lost connections to be closed", closed).await?;
+    reaches(&mut ada, &mut bob).await?;
+    reaches(&mut bob, &mut ada).await?;
+    assert_eq!(scene.here.counters().await?.get("mesh_dropped")?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn cut_again_and_again_it_loses_and_doubles_nothing() -> Result<()> {
+    let scene = Scene::new("").await?;
+    let cutting = tokio::sync::watch::Sender::new(false);
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(40));
+    let flapping = async {
+        let mut started = cutting.subscribe();
+        started.wait_for(|is_cutting| *is_cutting).await?;
+        while *cutting.borrow() {
+            pace.tick().await;
+            scene.from_here.cut_for_a_moment();
+            scene.from_there.cut_for_a_moment();
+        }
+        anyhow::Ok(())
+    };
+    let talking = scene.loses_nothing(
+        4.0,
+        |_| cutting.send_modify(|is_cutting| *is_cutting = true),
+        |_| cutting.send_modify(|is_cutting| *is_cutting = false),
+    );
+    tokio::try_join!(flapping, talking)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_cut_link_has_no_room_for_is_dropped_counted_and_said_once() -> Result<()> {
+    let scene = Scene::new("[limits]\nlink_bytes = 65536\n").await?;
+    let mut ada = scene.here.console(&[]).await?;
+    let mut bob = scene.there.console(&[]).await?;
+    let there = scene.there.incarnation().await?;
+    ada.ok(json!({ "do": "join-group", "client": bob.id(), "group": "g" }))
+        .await?;
+    scene.link_is_empty().await?;
+    scene.from_here.cut();
+
+    let mut talker = Talker::to_group(&mut ada, "g");
+    let answers = talker.say(300, &"m".repeat(1000)).await?;
+    let named: Vec<bool> = answers
+        .iter()
+        .map(|answer| answer["missing"] == json!([there]))
+        .collect();
+    assert!(named.is_sorted(), "the first ones fit: {named:?}");
+    let dropped = named.iter().filter(|is_missing| **is_missing).count();
+    assert!((200..270).contains(&dropped), "{dropped} of 300");
+    scene.from_here.restore();
+    scene.link_is_empty().await?;
+    talker.say(1, "").await?;
+    let said = talker.said();
+
+    for expected in 0..300 - dropped {
+        assert_eq!(next_number(&mut bob).await?, expected);
+    }
+    assert_eq!(next_number(&mut bob).await?, said - 1);
+    assert_eq!(bob.heard().await?, []);
+    let counters = scene.here.counters().await?;
+    assert_eq!(counters.get("mesh_dropped")?, dropped as u64);
+    assert_eq!(scene.here.peers().await?[0]["dropped"], dropped);
+    let lines = scene.here.log().so_far(|line| line.says("link is full"));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_link_that_is_not_fast_enough_says_so_now_and_then() -> Result<()> {
+    let scene = Scene::new("[limits]\nlink_bytes = 65536\n").await?;
+    let mut ada = scene.here.console(&[]).await?;
+    let mut bob = scene.there.console(&[("group", "g")]).await?;
+    let count = json!({ "do": "get-client-count-by-group", "group": "g" });
+    becomes(&mut ada, count, &json!({ "value": 1, "missing": [] })).await?;
+
+    // Four mebibytes in one event: a link of 64 KiB is full most of the time.
+    let text = "m".repeat(4000);
+    let send = json!({ "do": "send-to-group", "group": "g", "text": text });
+    let repeat = json!({ "do": "repeat", "times": 1000, "request": send });
+    let flooding = async {
+        ada.ok(repeat.clone()).await?;
+        ada.ok(repeat.clone()).await?;
+        ada.ok(repeat).await?;
+        scene.link_is_empty().await?;
+        ada.ok(json!({ "do": "send-to-group", "group": "g", "text": "end" }))
+            .await?;
+        anyhow::Ok(())
+    };
+    let hearing = async {
+        let mut heard = 0;
+        while bob.next().await?.to_text()? != "end" {
+            heard += 1;
+        }
+        anyhow::Ok(heard)
+    };
+    let ((), heard) = tokio::try_join!(flooding, hearing)?;
+    let dropped = scene.here.counters().await?.get("mesh_dropped")?;
+    assert!(dropped > 0, "it was never too much");
+    assert_eq!(heard + dropped, 3000);
+    let lines = scene.here.log().so_far(|line| line.says("link is full"));
+    assert!(lines.len() <= 5, "{} lines", lines.len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_it_was_full_it_tells_what_the_node_holds() -> Result<()> {
+    let scene = Scene::new("[limits]\nlink_bytes = 65536\n").await?;
+    let mut ada = scene.here.console(&[("group", "old")]).await?;
+    let mut bob = scene.there.console(&[]).await?;
+    ada.ok(json!({ "do": "join-group", "client": bob.id(), "group": "g" }))
+        .await?;
+    scene.link_is_empty().await?;
+    scene.from_here.cut();
+
+    Talker::to_group(&mut ada, "g")
+        .say(100, &"m".repeat(1000))
+        .await?;
+    // These can't be told, and must not be forgotten.
+    ada.ok(json!({ "do": "leave-group", "group": "old" }))
+        .await?;
+    ada.ok(json!({ "do": "join-group", "group": "new" }))
+        .await?;
+    ada.ok(json!({ "do": "bind-uid", "uid": "ada" })).await?;
+    scene.from_here.restore();
+
+    holds(&mut bob, "old", 0).await?;
+    holds(&mut bob, "new", 1).await?;
+    let online = json!({ "do": "is-uid-online", "uid": "ada" });
+    becomes(&mut bob, online, &json!(true)).await?;
+    scene.there.wait_for_peers(1).await?;
+    let lost = scene.here.counters().await?.get("mesh_dropped")?;
+    assert!(lost >= 36, "{lost} of 100 and what waited");
+    Ok(())
+}
+
+#[tokio::test]
+async fn cut_while_it_tells_what_the_node_holds_it_tells_all_of_it() -> Result<()> {
+    // The link has room for one page of names at a time: telling takes many round trips.
+    let config = "[limits]\nlink_bytes = 20000\ngroups_per_client = 20000\n";
+    let alone = || {
+        let node = Node::builder().alone().plugin("console").config(config);
+        node.meshed()
+    };
+    let here = alone().start().await?;
+    let mut ada = here.console(&[]).await?;
+    let groups = 10_000;
+    for some in (0..groups).collect::<Vec<_>>().chunks(100) {
+        let mut asked = Vec::new();
+        for group in some {
+            let join = json!({ "do": "join-group", "group": format!("group {group:05}") });
+            asked.push(ada.start(join).await?);
+        }
+        for id in asked {
+            assert!(ada.answer(id).await?["ok"].is_null());
+        }
+    }
+
+    // What there is to tell is some 170 KB.
+    let proxy = Proxy::start().await?;
+    proxy.cut_after(60_000);
+    let peer = here.mesh_address()?.to_string();
+    let there = alone().arguments(&["--peer", &peer]);
+    let there = there.start_behind(&proxy).await?;
+    there.wait_for_peers(1).await?;
+    assert_eq!(there.peers().await?[0]["groups"], groups);
+    let mut bob = there.console(&[]).await?;
+    holds(&mut bob, "group 09999", 1).await?;
+    here.wait_for_peers(1).await
+}
+
+/// Waits until a group has so many clients, all nodes asked.
+async fn holds(client: &mut Console, group: &str, clients: u64) -> Result<()> {
+    let count: Value = json!({ "do": "get-client-count-by-group", "group": group });
+    becomes(client, count, &json!({ "value": clients, "missing": [] })).await
+}

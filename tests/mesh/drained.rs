@@ -1,0 +1,66 @@
+//! A node that drains (SIGTERM): the others and the register know at once.
+
+use anyhow::Result;
+use jackfield_tests::End;
+use serde_json::json;
+
+use crate::{becomes, nodes, reaches};
+
+/// So that nobody is forgotten for being silent while a test runs.
+const PATIENT: &str = "[limits]\nsuspect_after = '40s'\ngone_after = '50s'\n";
+
+#[tokio::test]
+async fn its_peers_forget_it_at_once_and_the_register_takes_it_off() -> Result<()> {
+    let mut cluster = nodes(3, PATIENT).await?;
+    let leaving = cluster.nodes_mut().remove(2);
+    let mut ada = cluster[0].console(&[]).await?;
+    let mut bob = cluster[1].console(&[]).await?;
+    let mut watcher = cluster[0].watcher().await?;
+    let query = [("uid", "zoe"), ("group", "g")];
+    let mut zoe = leaving.console(&query).await?;
+    for client in [&mut ada, &mut bob] {
+        let online = json!({ "do": "is-uid-online", "uid": "zoe" });
+        becomes(client, online, &json!(true)).await?;
+    }
+    let watch = json!({ "do": "get-client-count-by-group", "group": "watch-close" });
+    becomes(&mut zoe, watch, &json!({ "value": 1, "missing": [] })).await?;
+
+    let (stopped, end) = tokio::try_join!(leaving.stop(), async { zoe.until_end().await })?;
+    assert!(stopped.status.success());
+    assert_eq!(end.1.code(), 1012, "{end:?}");
+    assert_ne!(end.1, End::Cut);
+    // What its plugin said at the end was heard.
+    assert_eq!(watcher.departure(zoe.id()).await?["code"], 1012);
+
+    cluster
+        .register()
+        .log()
+        .nth(1, |line| line.says("a node has left: it drains"))
+        .await?;
+    for (node, client) in [(0, &mut ada), (1, &mut bob)] {
+        cluster[node].wait_for_peers(1).await?;
+        cluster[node]
+            .wait_for_log(|line| line.says("a node is gone: it has drained"))
+            .await?;
+        let online = json!({ "do": "is-uid-online", "uid": "zoe" });
+        assert_eq!(client.ok(online).await?, false);
+        let groups = client.ok(json!({ "do": "get-all-groups" })).await?;
+        assert_eq!(groups["items"], json!(["watch-close"]));
+        let to_zoe = json!({ "do": "send-to-client", "client": zoe.id(), "text": "m" });
+        assert_eq!(client.error(to_zoe).await?, "not-found");
+    }
+    reaches(&mut ada, &mut bob).await
+}
+
+#[tokio::test]
+async fn all_at_once_they_drain_in_time() -> Result<()> {
+    let mut cluster = nodes(3, PATIENT).await?;
+    let nodes = cluster.nodes_mut();
+    let (c, b, a) = (nodes.remove(2), nodes.remove(1), nodes.remove(0));
+    let started = std::time::Instant::now();
+    let (a, b, c) = tokio::try_join!(a.stop(), b.stop(), c.stop())?;
+    assert!(a.status.success() && b.status.success() && c.status.success());
+    let took = started.elapsed();
+    assert!(took < std::time::Duration::from_secs(6), "it took {took:?}");
+    Ok(())
+}
