@@ -18,7 +18,7 @@ pub fn send_to_all(message: impl Into<Message>, exclude: &[ClientId]) -> Result<
     host::send_to_all(message.into(), exclude)
 }
 
-/// Sends to one client; ok means its outbox has the message.
+/// Sends to one client; ok means its outbox has the message, or the link to its node.
 pub fn send_to_client(client: &ClientId, message: impl Into<Message>) -> Result<(), Error> {
     host::send_to_client(client, message.into())
 }

@@ -172,11 +172,14 @@ impl fmt::Display for ErrorCode {
 /// Whom a send reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
-    /// Clients whose outbox took the message; 0 is no error.
+    /// Clients of this node whose outbox took the message, and those that other nodes have told
+    /// of (excluded ones, and those in several of the groups, are not taken off there); 0 is no
+    /// error.
     pub clients: u64,
-    /// Clients that lost it because their outbox was full.
+    /// Clients of this node that lost it because their outbox was full.
     pub dropped: u64,
-    /// Nodes that could not be told; empty when the answer is complete.
+    /// Nodes that could not be told, are silent, or have not said yet what they hold; empty when
+    /// the answer is complete.
     pub missing: Vec<String>,
 }
 
@@ -185,7 +188,8 @@ pub struct Reach {
 pub struct Count {
     /// The number.
     pub value: u64,
-    /// Nodes that did not answer; empty when the answer is complete.
+    /// Nodes that did not answer, are silent, or have not said yet what they hold; empty when the
+    /// answer is complete.
     pub missing: Vec<String>,
 }
 
@@ -198,7 +202,7 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// None: this was the last page.
     pub next: Option<String>,
-    /// Nodes that did not answer; empty when the answer is complete.
+    /// As in [`Count`].
     pub missing: Vec<String>,
 }
 

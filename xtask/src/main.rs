@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask demo`, `build-plugins`, `test`, `bench`
-//! and `ci`.
+//! The project's own commands: `cargo xtask demo`, `cluster`, `build-plugins`, `test`,
+//! `bench` and `ci`.
 //!
 //! Each makes sure of everything it needs, the wasm target included, so that a fresh
 //! machine with a Rust toolchain runs any of them first. What is up to date is not built
@@ -7,10 +7,12 @@
 
 mod bench;
 mod ci;
+mod cluster;
 mod component;
 mod demo;
 mod file;
 mod guests;
+mod host;
 mod plugins;
 mod process;
 mod progress;
@@ -39,6 +41,8 @@ struct Cli {
 enum Task {
     /// Build everything, start a node with the shipped plugins and say what to open
     Demo(demo::Options),
+    /// The same with several nodes that know each other, and a register
+    Cluster(cluster::Options),
     /// Build plugins into target/plugins, where a running node picks them up
     BuildPlugins {
         /// Folders in plugins/; all of them if none is named
@@ -66,6 +70,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::load()?;
     match task {
         Task::Demo(options) => return demo::demo(&workspace, &options),
+        Task::Cluster(options) => return cluster::cluster(&workspace, &options),
         Task::BuildPlugins { names } => plugins::build(&workspace, &names)?,
         Task::Test(options) => test::test(&workspace, &options)?,
         Task::Bench(options) => bench::bench(&workspace, &options)?,

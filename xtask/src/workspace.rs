@@ -54,6 +54,15 @@ impl Workspace {
         self.target.join("plugins")
     }
 
+    /// The same, as a person in the workspace's root would name it.
+    pub(crate) fn shown_plugin_folder(&self) -> PathBuf {
+        let folder = self.plugin_folder();
+        folder
+            .strip_prefix(&self.root)
+            .map(Path::to_owned)
+            .unwrap_or(folder)
+    }
+
     pub(crate) fn guest_folder(&self) -> PathBuf {
         self.target.join("guests")
     }
