@@ -32,8 +32,8 @@ const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// How many nodes
-    #[arg(value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
+    /// How many nodes, 2 to 50
+    #[arg(value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=50))]
     nodes: u8,
 }
 
