@@ -46,7 +46,7 @@ pub struct Config {
 }
 
 /// What a node is told of the other nodes.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MeshConfig {
     /// Where peers connect, `HOST:PORT`; empty: the node is alone.

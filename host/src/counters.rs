@@ -22,7 +22,7 @@ macro_rules! counters {
             pub fn log(&self) {
                 let values: BTreeMap<_, _> = self.snapshot().into_iter().collect();
                 let values = serde_json::to_string(&values).unwrap_or_default();
-                tracing::info!(values, "counters");
+                tracing::info!(%values, "counters");
             }
         }
     };

@@ -26,7 +26,7 @@ mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -58,6 +58,10 @@ const LOOK: Duration = Duration::from_millis(200);
 /// What a peer may send at once, at least.
 const MESSAGE_BYTES: usize = 16 << 20;
 
+/// How long a node at whose address another one has come must have said nothing: it has been
+/// restarted, and need not be waited for.
+const REPLACED_AFTER: Duration = Duration::from_secs(1);
+
 /// How long a node that drains waits for its peers and registers to have heard so.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -79,6 +83,8 @@ pub struct Mesh {
     /// Stays at registers.
     stays: TaskTracker,
     refusals: Refusals,
+    /// How many full pictures have been begun by all peers together.
+    pictures: AtomicU32,
 }
 
 /// Who says that there is a node at an address.
@@ -130,6 +136,7 @@ impl Mesh {
             leaving: CancellationToken::new(),
             stays: TaskTracker::new(),
             refusals: Refusals::default(),
+            pictures: AtomicU32::new(0),
         })
     }
 
@@ -315,6 +322,17 @@ impl Mesh {
         self.registry.incarnation()
     }
 
+    /// Whether another node listens where this peer did: it was restarted there.
+    fn is_replaced(&self, peer: &Peer) -> bool {
+        let address = peer.address();
+        let peers = self.peers();
+        peers.iter().any(|other| {
+            other.incarnation() != peer.incarnation()
+                && other.address() == address
+                && other.silent_for() < REPLACED_AFTER
+        })
+    }
+
     /// The largest message that a peer may send: a batch, whose one frame may be as large as
     /// an outbox, here or where it comes from.
     fn largest_message(&self) -> usize {
@@ -351,7 +369,7 @@ impl Mesh {
     /// Queues a frame that the peer must not miss. Where the link is full, what waits is lost
     /// and the peer is told everything anew.
     fn tell_surely(&self, peer: &Peer, frame: Bytes) {
-        if peer.tell(frame) == Told::Queued {
+        if peer.tell_surely(frame) == Told::Queued {
             return;
         }
         let lost = peer.restart(draw_session());
@@ -385,7 +403,21 @@ impl Mesh {
         let (lost, _) = peer.waiting();
         self.registry.counters().mesh_dropped.add(lost as u64);
         self.unwant(&Source::Itself(node));
-        tracing::warn!(peer = %node, address = peer.address(), lost, "a node is gone: {why}");
+        let address = peer.address();
+        match peer.state() {
+            PeerState::Leaving => tracing::info!(peer = %node, address, "a node is gone: {why}"),
+            _ => tracing::warn!(peer = %node, address, lost, "a node is gone: {why}"),
+        }
+    }
+
+    /// Nothing more comes from a peer that is gone: what it said while it was being forgotten
+    /// is forgotten, too.
+    fn forget_last_words(&self, peer: &Peer) {
+        let node = peer.incarnation();
+        // If it is back, its new picture replaces what is left of the old one.
+        if peer.is_gone() && self.peer(node).is_none() {
+            self.interest.forget(node);
+        }
     }
 
     /// Looks after the peers, for as long as the node runs.
@@ -413,6 +445,9 @@ impl Mesh {
             };
             return self.lose(peer, why);
         }
+        if silent > REPLACED_AFTER && self.is_replaced(peer) {
+            return self.lose(peer, "another node has its address");
+        }
         let is_suspect = silent > self.limits().suspect_after;
         let was_suspect = peer.is_suspect.swap(is_suspect, Ordering::Relaxed);
         if is_suspect && !was_suspect {
@@ -420,6 +455,20 @@ impl Mesh {
             tracing::warn!(%peer, address, ?silent, "a node is silent");
         }
     }
+}
+
+/// A transport's error, with what caused it: by itself it does not say.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Listens for nodes at `address`, `HOST:PORT`. Without a secret and certificates whoever

@@ -55,6 +55,11 @@ impl Node {
         let address = listener.local_addr()?;
         let incarnation = Incarnation::draw()?;
         let is_meshed = !config.mesh.listen.is_empty();
+        let alone = MeshConfig::default();
+        anyhow::ensure!(
+            is_meshed || config.mesh == alone,
+            "the node is told of other nodes, and not where they reach it: say it with --mesh ADDR"
+        );
         let registry = Registry::new(
             incarnation,
             config.limits.clone(),

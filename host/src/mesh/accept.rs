@@ -94,6 +94,7 @@ impl Link {
             Ok(Ok(proved)) => {
                 let peer = proved.peer.clone();
                 let ended = self.take_in(proved).await;
+                self.mesh.forget_last_words(&peer);
                 if peer.is_leaving.load(std::sync::atomic::Ordering::Relaxed) {
                     self.mesh.lose(&peer, "it has drained");
                 }

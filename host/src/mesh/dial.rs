@@ -40,7 +40,7 @@ const BATCHES: usize = 4;
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
-    #[error("it cannot be connected to: {0}")]
+    #[error("it cannot be connected to: {}", super::causes(.0))]
     Connect(#[from] tonic::transport::Error),
     #[error("{}", .0.message())]
     Refused(Box<tonic::Status>),

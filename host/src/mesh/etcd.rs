@@ -137,7 +137,10 @@ struct Listing {
 impl Listing {
     async fn begin(endpoint: &str, mesh: &Mesh) -> Result<Listing, Status> {
         let unreachable = |error: tonic::transport::Error| {
-            Status::unavailable(format!("it cannot be connected to: {error}"))
+            Status::unavailable(format!(
+                "it cannot be connected to: {}",
+                super::causes(&error)
+            ))
         };
         let endpoint = Endpoint::from_shared(format!("http://{endpoint}")).map_err(unreachable)?;
         let channel = endpoint.connect().await.map_err(unreachable)?;

@@ -85,12 +85,25 @@ impl Outgoing {
         self.session
     }
 
-    /// Adds a frame to the end.
+    /// Adds a frame to the end, if the bound lets it.
     pub(super) fn push(&mut self, frame: Bytes) -> Result<(), Full> {
+        self.push_within(self.bound, frame)
+    }
+
+    /// Adds a frame that the other side must not miss: for such ones there is as much room
+    /// again.
+    pub(super) fn push_surely(&mut self, frame: Bytes) -> Result<(), Full> {
+        let twice = Bound {
+            bytes: self.bound.bytes.saturating_mul(2),
+            frames: self.bound.frames.saturating_mul(2),
+        };
+        self.push_within(twice, frame)
+    }
+
+    fn push_within(&mut self, bound: Bound, frame: Bytes) -> Result<(), Full> {
         // An empty link takes any frame: a bound below one message must not mute a peer.
         let is_full = !self.kept.is_empty()
-            && (self.kept.len() >= self.bound.frames
-                || self.bytes + frame.len() > self.bound.bytes);
+            && (self.kept.len() >= bound.frames || self.bytes + frame.len() > bound.bytes);
         if is_full {
             return Err(Full);
         }
@@ -315,8 +328,14 @@ mod tests {
         outgoing.push(frame(1)).expect("room");
         outgoing.push(frame(2)).expect("room");
         assert_eq!(outgoing.push(frame(3)), Err(Full));
-        outgoing.next_batch().expect("two frames");
-        outgoing.acknowledge(1);
+        outgoing
+            .push_surely(frame(3))
+            .expect("room for what must not be missed");
+        outgoing.push_surely(frame(4)).expect("and as much again");
+        outgoing.push_surely(frame(5)).expect("and as much again");
+        assert_eq!(outgoing.push_surely(frame(6)), Err(Full));
+        outgoing.next_batch().expect("all of them");
+        outgoing.acknowledge(4);
         outgoing.push(frame(3)).expect("room again");
         assert_eq!((outgoing.frames(), outgoing.bytes()), (2, 16));
 

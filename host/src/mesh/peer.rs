@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::interest::Picture;
-use super::link::{Batch, Bound, Forgotten, Incoming, Outgoing};
+use super::link::{Batch, Bound, Forgotten, Full, Incoming, Outgoing};
 use super::wire::answer;
 use crate::id::Incarnation;
 
@@ -76,6 +76,10 @@ struct Heard {
     /// An acknowledgement of ours.
     pulling: Instant,
 }
+
+/// The least between a peer's last two signs, one each way, that makes it one way. It
+/// acknowledges what it is sent each half second, and sends something itself as often.
+const ONE_WAY: Duration = Duration::from_secs(2);
 
 /// What became of a frame for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +169,16 @@ impl Peer {
 
     /// Queues a frame; never waits.
     pub(super) fn tell(&self, frame: Bytes) -> Told {
-        if self.outgoing.lock().push(frame).is_ok() {
+        self.told(|outgoing| outgoing.push(frame))
+    }
+
+    /// Queues a frame that it must not miss.
+    pub(super) fn tell_surely(&self, frame: Bytes) -> Told {
+        self.told(|outgoing| outgoing.push_surely(frame))
+    }
+
+    fn told(&self, push: impl FnOnce(&mut Outgoing) -> Result<(), Full>) -> Told {
+        if push(&mut self.outgoing.lock()).is_ok() {
             self.queued.notify_one();
             return Told::Queued;
         }
@@ -294,9 +307,9 @@ impl Peer {
     }
 
     /// It begins to tell everything that it holds.
-    pub(super) fn begin_picture(&self) {
+    pub(super) fn begin_picture(&self, number: u32) {
         self.is_known.store(false, Ordering::Relaxed);
-        self.picture.fetch_add(1, Ordering::Relaxed);
+        self.picture.store(number, Ordering::Relaxed);
     }
 
     pub(super) fn picture(&self) -> Picture {
@@ -335,7 +348,7 @@ impl Peer {
     /// Whether it hears this node, but has said nothing itself.
     pub(super) fn is_one_way(&self) -> bool {
         let heard = *self.heard.lock();
-        heard.pushing < heard.pulling
+        heard.pushing + ONE_WAY < heard.pulling
     }
 
     /// This process itself was stopped for a while: nobody else's silence.

@@ -90,7 +90,8 @@ impl Mesh {
 
     fn note(&self, peer: &Peer, interest: &wire::Interest) {
         if interest.first {
-            peer.begin_picture();
+            let number = self.pictures.fetch_add(1, Ordering::Relaxed) + 1;
+            peer.begin_picture(number);
         }
         let picture = peer.picture();
         for holding in &interest.holdings {

@@ -484,7 +484,10 @@ impl Mesh {
         Status,
     > {
         let unreachable = |error: tonic::transport::Error| {
-            Status::unavailable(format!("it cannot be connected to: {error}"))
+            Status::unavailable(format!(
+                "it cannot be connected to: {}",
+                super::causes(&error)
+            ))
         };
         let endpoint = self.trust.tls.endpoint(register).map_err(unreachable)?;
         let channel = endpoint
