@@ -19,6 +19,7 @@ mod peer;
 mod publish;
 mod receive;
 mod register;
+mod seldom;
 mod trust;
 mod wire;
 
@@ -35,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::peer::Told;
-use self::trust::Refusals;
+use self::seldom::Seldom;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
 use crate::limits::Limits;
@@ -72,7 +73,8 @@ pub struct Mesh {
     leaving: CancellationToken,
     /// Stays at registers.
     stays: TaskTracker,
-    refusals: Refusals,
+    /// Who is refused tries again, four times a second.
+    refusals: Seldom,
 }
 
 /// Who says that there is a node at an address.
@@ -123,7 +125,7 @@ impl Mesh {
             draining: CancellationToken::new(),
             leaving: CancellationToken::new(),
             stays: TaskTracker::new(),
-            refusals: Refusals::default(),
+            refusals: Seldom::default(),
         })
     }
 

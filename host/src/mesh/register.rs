@@ -18,7 +18,8 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::accept::{PROBE_EVERY, PROBE_TIMEOUT};
-use super::trust::{self, Purpose, Refusals, Secret, Talk};
+use super::seldom::Seldom;
+use super::trust::{self, Purpose, Secret, Talk};
 use super::wire::register_client::RegisterClient;
 use super::wire::register_server::{Register as RegisterService, RegisterServer};
 use super::wire::{self, announcement, membership};
@@ -48,7 +49,8 @@ pub struct Register {
     secret: Secret,
     started: Instant,
     list: Mutex<List>,
-    refusals: Refusals,
+    /// Who is refused tries again, twice a second.
+    refusals: Seldom,
     changes: broadcast::Sender<wire::Changed>,
 }
 
@@ -72,7 +74,7 @@ impl Register {
             secret,
             started: Instant::now(),
             list: Mutex::default(),
-            refusals: Refusals::default(),
+            refusals: Seldom::default(),
             changes: broadcast::Sender::new(CHANGES),
         })
     }
@@ -255,7 +257,7 @@ impl Stay {
         ) {
             // The connection broke: that is the node's news.
             tracing::debug!(from, "a stay did not come about: {why}");
-        } else if let Some(unsaid) = self.register.refusals.add_one() {
+        } else if let Some(unsaid) = self.register.refusals.happened() {
             tracing::warn!(from, unsaid, "a node was refused: {why}");
         }
     }
