@@ -20,6 +20,7 @@ mod peer;
 mod publish;
 mod receive;
 mod register;
+mod seldom;
 mod tls;
 mod trust;
 mod wire;
@@ -37,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::peer::Told;
-use self::trust::Refusals;
+use self::seldom::Seldom;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
 use crate::limits::Limits;
@@ -82,7 +83,8 @@ pub struct Mesh {
     leaving: CancellationToken,
     /// Stays at registers.
     stays: TaskTracker,
-    refusals: Refusals,
+    /// Who is refused tries again, four times a second.
+    refusals: Seldom,
     /// How many full pictures have been begun by all peers together.
     pictures: AtomicU32,
 }
@@ -135,7 +137,7 @@ impl Mesh {
             draining: CancellationToken::new(),
             leaving: CancellationToken::new(),
             stays: TaskTracker::new(),
-            refusals: Refusals::default(),
+            refusals: Seldom::default(),
             pictures: AtomicU32::new(0),
         })
     }

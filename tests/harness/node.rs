@@ -477,6 +477,21 @@ impl Node {
         Ok(std::fs::read_dir(folder)?.count())
     }
 
+    /// How many connections its peers have to it that it has not closed.
+    pub fn mesh_connections(&self) -> anyhow::Result<usize> {
+        const ESTABLISHED: &str = "01";
+        const CLOSE_WAIT: &str = "08";
+        let port = format!(":{:04X}", self.mesh_address()?.port());
+        let table = std::fs::read_to_string("/proc/net/tcp")?;
+        let is_ours = |line: &&str| {
+            let mut fields = line.split_whitespace().skip(1);
+            let local = fields.next().unwrap_or_default();
+            let state = fields.nth(1).unwrap_or_default();
+            local.ends_with(&port) && [ESTABLISHED, CLOSE_WAIT].contains(&state)
+        };
+        Ok(table.lines().filter(is_ours).count())
+    }
+
     /// Ends it without a word.
     pub async fn kill(mut self) -> anyhow::Result<()> {
         self.signal(Signal::KILL)?;

@@ -177,7 +177,7 @@ async fn without_a_secret_only_loopback_is_listened_on() -> Result<()> {
     ] {
         let output = run_node_binary(arguments).await?;
         assert_eq!(output.code, 1, "{}", output.text());
-        for words in ["0.0.0.0:0", "without a secret", "--secret-file"] {
+        for words in ["0.0.0.0:0", "--secret-file", "--tls-certificate"] {
             assert!(output.stderr.contains(words), "{}", output.text());
         }
     }

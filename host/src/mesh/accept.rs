@@ -118,7 +118,7 @@ impl Link {
         ) {
             // The connection broke: that is the dialler's news.
             tracing::debug!(from, "a link did not come about: {why}");
-        } else if let Some(unsaid) = self.mesh.refusals.add_one() {
+        } else if let Some(unsaid) = self.mesh.refusals.happened() {
             tracing::warn!(from, unsaid, "a link was refused: {why}");
         }
     }

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::interest::Picture;
 use super::link::{Batch, Bound, Forgotten, Full, Incoming, Outgoing};
+use super::seldom::Seldom;
 use super::wire::answer;
 use crate::id::Incarnation;
 
@@ -52,7 +53,8 @@ pub struct Peer {
     pub(super) deliveries: AtomicU64,
     /// Frames that found its link full.
     dropped: AtomicU64,
-    is_full: AtomicBool,
+    /// What a link does that is full, for every message.
+    full: Seldom,
 }
 
 /// How a peer stands.
@@ -86,9 +88,9 @@ const ONE_WAY: Duration = Duration::from_secs(2);
 pub(super) enum Told {
     /// It waits for the connection.
     Queued,
-    /// The link was full, and this is the first frame that it dropped.
+    /// The link was full, for the first time or the first in a while: it should be said.
     FullNow,
-    /// The link is still full.
+    /// The link was full, as it was a moment ago.
     StillFull,
 }
 
@@ -127,7 +129,7 @@ impl Peer {
             is_known: AtomicBool::new(false),
             deliveries: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-            is_full: AtomicBool::new(false),
+            full: Seldom::default(),
         }
     }
 
@@ -183,9 +185,9 @@ impl Peer {
             return Told::Queued;
         }
         self.dropped.fetch_add(1, Ordering::Relaxed);
-        match self.is_full.swap(true, Ordering::Relaxed) {
-            false => Told::FullNow,
-            true => Told::StillFull,
+        match self.full.happened() {
+            Some(_) => Told::FullNow,
+            None => Told::StillFull,
         }
     }
 
@@ -224,11 +226,6 @@ impl Peer {
             return;
         }
         outgoing.acknowledge(received);
-        if outgoing.frames() == 0 {
-            // Not at the first room: a link that is too slow would be full again at once, and
-            // say so each time.
-            self.is_full.store(false, Ordering::Relaxed);
-        }
         drop(outgoing);
         self.room.notify_one();
     }

@@ -17,7 +17,8 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::accept::{PROBE_EVERY, PROBE_TIMEOUT};
-use super::trust::{self, Purpose, Refusals, Talk, Trust};
+use super::seldom::Seldom;
+use super::trust::{self, Purpose, Talk, Trust};
 use super::wire::register_client::RegisterClient;
 use super::wire::register_server::{Register as RegisterService, RegisterServer};
 use super::wire::{self, announcement, membership};
@@ -47,7 +48,8 @@ pub struct Register {
     trust: Trust,
     started: Instant,
     list: Mutex<List>,
-    refusals: Refusals,
+    /// Who is refused tries again, twice a second.
+    refusals: Seldom,
     changes: broadcast::Sender<wire::Changed>,
 }
 
@@ -71,7 +73,7 @@ impl Register {
             trust,
             started: Instant::now(),
             list: Mutex::default(),
-            refusals: Refusals::default(),
+            refusals: Seldom::default(),
             changes: broadcast::Sender::new(CHANGES),
         })
     }
@@ -256,7 +258,7 @@ impl Stay {
         ) {
             // The connection broke: that is the node's news.
             tracing::debug!(from, "a stay did not come about: {why}");
-        } else if let Some(unsaid) = self.register.refusals.add_one() {
+        } else if let Some(unsaid) = self.register.refusals.happened() {
             tracing::warn!(from, unsaid, "a node was refused: {why}");
         }
     }

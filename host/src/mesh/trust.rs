@@ -7,11 +7,9 @@
 //! traffic, use mutual TLS.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hmac::{Hmac, KeyInit, Mac};
-use parking_lot::Mutex;
 use sha2::Sha256;
 
 use super::tls::Tls;
@@ -22,9 +20,6 @@ const SECRET_BYTES_MIN: usize = 16;
 /// What is no proof, with or without a secret: it tells the other side that it is not
 /// trusted, so that its operator can read it there.
 pub(super) const NO_PROOF: &[u8] = b"no";
-
-/// How often it is said that somebody was refused.
-const REFUSALS_SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// A random number that is used once.
 pub(super) type Nonce = [u8; 32];
@@ -68,23 +63,6 @@ pub(super) struct Talk<'a> {
     pub(super) nonces: [&'a [u8]; 2],
     /// Who talks, and whatever else must not be changed on the way.
     pub(super) about: &'a [&'a [u8]],
-}
-
-/// Who was refused tries again, four times a second: that is said now and then.
-#[derive(Default)]
-pub(super) struct Refusals(Mutex<(Option<Instant>, u64)>);
-
-impl Refusals {
-    /// One more; if it should be said, how many have not been since the last that was.
-    pub(super) fn add_one(&self) -> Option<u64> {
-        let (said, unsaid) = &mut *self.0.lock();
-        if said.is_some_and(|said| said.elapsed() < REFUSALS_SAID_EVERY) {
-            *unsaid += 1;
-            return None;
-        }
-        *said = Some(Instant::now());
-        Some(std::mem::take(unsaid))
-    }
 }
 
 impl Secret {

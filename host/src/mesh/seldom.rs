@@ -1,0 +1,32 @@
+//! What happens again and again, and is said now and then.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// How often the same is said.
+const SAID_EVERY: Duration = Duration::from_secs(10);
+
+/// One thing that happens, perhaps thousands of times a second.
+#[derive(Debug, Default)]
+pub(super) struct Seldom(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Seldom {
+    /// It has happened. If it should be said: how many times it has not been, since the last
+    /// time that it was.
+    pub(super) fn happened(&self) -> Option<u64> {
+        let mut state = self.0.lock();
+        if state.said.is_some_and(|said| said.elapsed() < SAID_EVERY) {
+            state.unsaid += 1;
+            return None;
+        }
+        state.said = Some(Instant::now());
+        Some(std::mem::take(&mut state.unsaid))
+    }
+}
