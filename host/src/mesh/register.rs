@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::accept::{PROBE_EVERY, PROBE_TIMEOUT};
+use super::accept::{PROBE_EVERY, PROBE_TIMEOUT, incoming};
 use super::seldom::Seldom;
 use super::trust::{self, Purpose, Secret, Talk};
 use super::wire::register_client::RegisterClient;
@@ -86,11 +86,10 @@ impl Register {
     ) -> Result<(), tonic::transport::Error> {
         tokio::spawn(self.clone().settle());
         tonic::transport::Server::builder()
-            .tcp_nodelay(true)
             .http2_keepalive_interval(Some(PROBE_EVERY))
             .http2_keepalive_timeout(Some(PROBE_TIMEOUT))
             .add_service(RegisterServer::new(Serving(self)))
-            .serve_with_incoming(TcpListenerStream::new(listener))
+            .serve_with_incoming(incoming(listener))
             .await
     }
 
