@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -475,6 +476,29 @@ impl Node {
     pub fn open_files(&self) -> anyhow::Result<usize> {
         let folder = format!("/proc/{}/fd", self.pid()?.as_raw_nonzero());
         Ok(std::fs::read_dir(folder)?.count())
+    }
+
+    /// It can open no more files than it has open now; or as many as it wants, again.
+    pub fn keep_out_of_files(&self, out_of_files: bool) -> anyhow::Result<()> {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let current = match out_of_files {
+            true => Some(0),
+            false => maximum,
+        };
+        let limit = Rlimit { current, maximum };
+        prlimit(Some(self.pid()?), Resource::Nofile, limit)?;
+        Ok(())
+    }
+
+    /// For how long its process has run, all processors together.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        let path = format!("/proc/{}/stat", self.pid()?.as_raw_nonzero());
+        let stat = std::fs::read_to_string(path)?;
+        let (_, fields) = stat.rsplit_once(')').context("no name")?;
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(str::parse::<u64>).sum::<Result<_, _>>()?;
+        // A hundred a second, wherever Linux runs.
+        Ok(Duration::from_millis(ticks * 10))
     }
 
     /// How many connections its peers have to it that it has not closed.

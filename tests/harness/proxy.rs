@@ -183,13 +183,15 @@ impl Connection {
         let mut changes = self.network.subscribe();
         let mut buffer = vec![0; 16 << 10];
         loop {
-            let length = from.read(&mut buffer).await?;
+            // A reset does not come through either.
+            let read = from.read(&mut buffer).await;
             let passes = changes.wait_for(|network| {
                 !network.stalled[way as usize] && network.stranded <= self.number
             });
             if passes.await.map(drop).is_err() {
                 return Ok(());
             }
+            let length = read?;
             if length == 0 {
                 return to.shutdown().await;
             }

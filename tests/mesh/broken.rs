@@ -1,7 +1,9 @@
 //! A link that breaks, is made again, and has lost nothing; or too much waited for it.
 
+use std::time::Duration;
+
 use anyhow::Result;
-use jackfield_tests::{Console, Node, NodeBuilder, Proxy, Register, Way, within};
+use jackfield_tests::{Console, LogLine, Node, NodeBuilder, Proxy, Register, Way, within};
 use serde_json::{Value, json};
 
 use crate::traffic::{Talker, hears, next_number};
@@ -59,6 +61,7 @@ impl Scene {
         let home_id = home.id().to_owned();
         let mut to_group = Talker::to_group(&mut ada, "g");
         let mut to_home = Talker::to_client(&mut zoe, &home_id);
+        #[expect(clippy::cast_possible_truncation, reason = "some thousands")]
         let messages = |a_second: f64| (all * a_second).round().abs() as usize;
         tokio::try_join!(
             async {
@@ -161,10 +164,30 @@ async fn connections_that_the_network_has_lost_are_closed_at_last() -> Result<()
 }
 
 #[tokio::test]
+async fn a_node_without_files_is_linked_again_once_it_has_some() -> Result<()> {
+    let scene = Scene::new("").await?;
+    let mut ada = scene.here.console(&[]).await?;
+    let mut bob = scene.there.console(&[]).await?;
+    scene.there.keep_out_of_files(true)?;
+    scene.from_here.cut_for_a_moment();
+    let is_news = |line: &LogLine| line.says("nodes cannot be accepted");
+    scene.there.wait_for_log(is_news).await?;
+    let before = scene.there.processor_time()?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let took = scene.there.processor_time()? - before;
+    assert!(took < Duration::from_millis(300), "it spun for {took:?}");
+
+    scene.there.keep_out_of_files(false)?;
+    reaches(&mut ada, &mut bob).await?;
+    assert_eq!(scene.there.log().so_far(is_news).len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn cut_again_and_again_it_loses_and_doubles_nothing() -> Result<()> {
     let scene = Scene::new("").await?;
     let cutting = tokio::sync::watch::Sender::new(false);
-    let mut pace = tokio::time::interval(std::time::Duration::from_millis(40));
+    let mut pace = tokio::time::interval(Duration::from_millis(40));
     let flapping = async {
         let mut started = cutting.subscribe();
         started.wait_for(|is_cutting| *is_cutting).await?;

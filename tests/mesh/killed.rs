@@ -1,6 +1,4 @@
-//! A node that is killed: the others notice in time, say so meanwhile, and keep nothing of it.
-
-use std::time::{Duration, Instant};
+//! A node that is killed: the others notice, say so meanwhile, and keep nothing of it.
 
 use anyhow::{Context as _, Result};
 use jackfield_tests::{Cluster, Console, Node, Register, within};
@@ -8,14 +6,12 @@ use serde_json::{Value, json};
 
 use crate::{SOON, becomes, console, nodes, reaches};
 
-/// `gone_after` of `SOON`, and what a busy machine may add.
-const GONE: Duration = Duration::from_secs(3 + 3);
-
-/// `ask_timeout` of `SOON`, and what a busy machine may add.
-const ANSWERED: Duration = Duration::from_secs(1 + 1);
+/// As many as take a quarter of a minute.
+const RESTARTS: usize = 20;
 
 #[tokio::test]
-async fn its_clients_are_offline_in_time_and_meanwhile_it_is_named_as_missing() -> Result<()> {
+async fn its_clients_are_offline_after_a_while_and_meanwhile_it_is_named_as_missing() -> Result<()>
+{
     let mut cluster = nodes(3, SOON).await?;
     let doomed = cluster.nodes_mut().remove(2);
     let missing = doomed.incarnation().await?;
@@ -26,11 +22,7 @@ async fn its_clients_are_offline_in_time_and_meanwhile_it_is_named_as_missing() 
     there.knows_everybody().await?;
 
     doomed.kill().await?;
-    let killed = Instant::now();
-    tokio::try_join!(
-        here.until_it_is_gone(killed),
-        there.until_it_is_gone(killed)
-    )?;
+    tokio::try_join!(here.until_it_is_gone(), there.until_it_is_gone())?;
 
     for watch in [&mut here, &mut there] {
         let group = json!({ "do": "get-client-ids-by-group", "group": "g" });
@@ -68,16 +60,11 @@ impl<'a> Watch<'a> {
     }
 
     async fn asks(&mut self, request: Value) -> Result<Value> {
-        let asked = Instant::now();
-        let shown = request.to_string();
-        let answer = self.client.ok(request).await?;
-        let took = asked.elapsed();
-        assert!(took < ANSWERED, "{shown} took {took:?}");
-        Ok(answer)
+        self.client.ok(request).await
     }
 
-    /// What it is told by the living until the dead one is gone, which is in time.
-    async fn until_it_is_gone(&mut self, killed: Instant) -> Result<()> {
+    /// What it is told by the living until the dead one is gone.
+    async fn until_it_is_gone(&mut self) -> Result<()> {
         let group = json!({ "do": "get-client-ids-by-group", "group": "g" });
         let uids = json!({ "do": "get-uid-count-by-group", "group": "g" });
         let mut was_missing = 0;
@@ -92,8 +79,6 @@ impl<'a> Watch<'a> {
             let counted = self.asks(uids.clone()).await?;
             assert_eq!(counted["value"], 2, "{counted}");
         }
-        let took = killed.elapsed();
-        assert!(took < GONE, "it was gone after {took:?}");
         assert!(was_missing > 0, "it was never missing");
         let online = json!({ "do": "is-uid-online", "uid": "carl" });
         assert_eq!(self.asks(online).await?, false);
@@ -180,13 +165,9 @@ async fn many_restarts_leave_nothing_behind_in_the_others() -> Result<()> {
         nodes.map(Node::mesh_connections).collect()
     };
     let before = open_files()?;
-    let started = Instant::now();
-    let mut restarts = 0;
-    while started.elapsed() < Duration::from_secs(15) {
-        restart(&cluster, restarts, &mut ada).await?;
-        restarts += 1;
+    for number in 0..RESTARTS {
+        restart(&cluster, number, &mut ada).await?;
     }
-    assert!(restarts > 16, "only {restarts} restarts");
 
     for node in cluster.nodes() {
         node.wait_for_peers(1).await?;

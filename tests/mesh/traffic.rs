@@ -42,7 +42,9 @@ impl<'a> Talker<'a> {
         let mut pace = tokio::time::interval(TICK);
         pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let ticks = Duration::from_secs_f64(seconds).div_duration_f64(TICK);
-        for _ in 0..ticks.round().abs() as usize {
+        #[expect(clippy::cast_possible_truncation, reason = "some thousands")]
+        let ticks = ticks.round().abs() as usize;
+        for _ in 0..ticks {
             pace.tick().await;
             self.say(a_tick, "").await?;
         }

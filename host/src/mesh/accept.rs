@@ -1,18 +1,21 @@
 //! Accepting: a peer's stream to this node.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use futures_util::{Stream, StreamExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::dial::WINDOW_BYTES;
 use super::link::Incoming;
 use super::peer::Receiving;
+use super::seldom::Seldom;
 use super::trust::{self, Purpose, Talk};
 use super::wire::mesh_server::{Mesh as MeshService, MeshServer};
 use super::wire::{self, pull, push};
@@ -28,6 +31,9 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const PROBE_EVERY: Duration = Duration::from_secs(5);
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The pause after a connection that could not be accepted.
+const REST: Duration = Duration::from_millis(100);
+
 /// Acknowledgements between us and the connection.
 const ACKS: usize = 16;
 
@@ -41,14 +47,32 @@ pub(super) async fn serve(
     let server = mesh.trust.tls.server()?;
     let service = MeshServer::new(Accepting(mesh)).max_decoding_message_size(largest);
     server
-        .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_keepalive_interval(Some(PROBE_EVERY))
         .http2_keepalive_timeout(Some(PROBE_TIMEOUT))
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), closed)
+        .serve_with_incoming_shutdown(incoming(listener), closed)
         .await
+}
+
+/// The connections of nodes. (The server's own `tcp_nodelay` does not concern them, and it asks
+/// for the next one at once, also where the system has just said that it has no files left.)
+pub(super) fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
+    let failures = Arc::<Seldom>::default();
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    incoming.then(move |accepted| {
+        let failures = failures.clone();
+        async move {
+            if let Err(error) = &accepted {
+                if failures.happened().is_some() {
+                    tracing::error!(%error, "nodes cannot be accepted; is `ulimit -n` high enough?");
+                }
+                tokio::time::sleep(REST).await;
+            }
+            accepted
+        }
+    })
 }
 
 struct Accepting(Arc<Mesh>);

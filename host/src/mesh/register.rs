@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::accept::{PROBE_EVERY, PROBE_TIMEOUT};
+use super::accept::{PROBE_EVERY, PROBE_TIMEOUT, incoming};
 use super::seldom::Seldom;
 use super::trust::{self, Purpose, Talk, Trust};
 use super::wire::register_client::RegisterClient;
@@ -87,11 +87,10 @@ impl Register {
         self.trust
             .tls
             .server()?
-            .tcp_nodelay(true)
             .http2_keepalive_interval(Some(PROBE_EVERY))
             .http2_keepalive_timeout(Some(PROBE_TIMEOUT))
             .add_service(RegisterServer::new(Serving(self)))
-            .serve_with_incoming(TcpListenerStream::new(listener))
+            .serve_with_incoming(incoming(listener))
             .await
     }
 
