@@ -244,6 +244,38 @@ async fn what_a_cut_link_has_no_room_for_is_dropped_counted_and_said_once() -> R
 }
 
 #[tokio::test]
+async fn a_question_whose_answer_finds_no_room_costs_no_messages() -> Result<()> {
+    let scene = Scene::new("[limits]\nlink_bytes = 65536\nask_timeout = '500ms'\n").await?;
+    let mut ada = scene.here.console(&[]).await?;
+    let mut bob = scene.there.console(&[]).await?;
+    let bob_id = bob.id().to_owned();
+    reaches(&mut ada, &mut bob).await?;
+    scene.link_is_empty().await?;
+    // From there to here all is well.
+    scene.from_here.cut();
+
+    ada.ok(json!({ "do": "join-group", "client": ada.id(), "group": "g" }))
+        .await?;
+    let filler = "m".repeat(1000);
+    let send = json!({ "do": "send-to-client", "client": bob_id, "text": filler });
+    let mut taken = 0;
+    while ada.call(send.clone()).await?.get("ok").is_some() {
+        taken += 1;
+    }
+    assert!((40..70).contains(&taken), "{taken} messages of 64 KiB");
+    let info = json!({ "k": "v".repeat(2000) });
+    ada.ok(json!({ "do": "set-info", "info": info })).await?;
+    let question = json!({ "do": "get-info", "client": ada.id() });
+    assert_eq!(bob.error(question.clone()).await?, "timed-out");
+    scene.from_here.restore();
+
+    for _ in 0..taken {
+        assert_eq!(bob.next().await?.to_text()?, filler);
+    }
+    becomes(&mut bob, question, &info).await
+}
+
+#[tokio::test]
 async fn a_link_that_is_too_slow_says_so_now_and_then() -> Result<()> {
     let scene = Scene::new("[limits]\nlink_bytes = 65536\n").await?;
     let mut ada = scene.here.console(&[]).await?;

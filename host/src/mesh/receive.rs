@@ -30,7 +30,9 @@ impl Mesh {
             }
             Some(Ask(ask)) => {
                 let answer = self.answer(ask);
-                self.tell_surely(peer, wire::encode(Answer(answer)));
+                // Where there is no room, who asked waits in vain, and not for long: no reason
+                // to drop all messages that found some.
+                self.tell(peer, wire::encode(Answer(answer)));
                 Some(())
             }
             Some(Answer(answer)) => {
