@@ -45,7 +45,7 @@ impl Scene {
     /// to a client here, while the network is broken for a while: each comes once, in order.
     async fn loses_nothing(
         &self,
-        seconds: f64,
+        seconds: usize,
         breaks: impl Fn(&Scene),
         heals: impl Fn(&Scene),
     ) -> Result<()> {
@@ -57,24 +57,22 @@ impl Scene {
         let count = json!({ "do": "get-client-count-by-group", "group": "g" });
         becomes(&mut ada, count, &json!({ "value": 2, "missing": [] })).await?;
 
-        let all = 2.0 + seconds;
+        let all = 2 + seconds;
         let home_id = home.id().to_owned();
         let mut to_group = Talker::to_group(&mut ada, "g");
         let mut to_home = Talker::to_client(&mut zoe, &home_id);
-        #[expect(clippy::cast_possible_truncation, reason = "some thousands")]
-        let messages = |a_second: f64| (all * a_second).round().abs() as usize;
         tokio::try_join!(
             async {
-                to_group.talk(1.0, 2_000).await?;
+                to_group.talk(1, 2_000).await?;
                 breaks(self);
                 to_group.talk(seconds, 2_000).await?;
                 heals(self);
-                to_group.talk(1.0, 2_000).await
+                to_group.talk(1, 2_000).await
             },
             to_home.talk(all, 500),
-            hears(&mut bob, messages(2_000.0)),
-            hears(&mut eve, messages(2_000.0)),
-            hears(&mut home, messages(500.0)),
+            hears(&mut bob, all * 2_000),
+            hears(&mut eve, all * 2_000),
+            hears(&mut home, all * 500),
         )?;
         for node in [&self.here, &self.there] {
             let counters = node.counters().await?;
@@ -111,7 +109,7 @@ async fn cut_for_three_seconds_it_loses_nothing() -> Result<()> {
         scene.from_here.restore();
         scene.from_there.restore();
     };
-    scene.loses_nothing(3.0, cut, restore).await
+    scene.loses_nothing(3, cut, restore).await
 }
 
 #[tokio::test]
@@ -125,7 +123,7 @@ async fn stalled_for_three_seconds_it_loses_nothing() -> Result<()> {
         scene.from_here.restore();
         scene.from_there.restore();
     };
-    scene.loses_nothing(3.0, stall, restore).await
+    scene.loses_nothing(3, stall, restore).await
 }
 
 #[tokio::test]
@@ -133,7 +131,7 @@ async fn without_acknowledgements_for_three_seconds_it_doubles_nothing() -> Resu
     let scene = Scene::new("").await?;
     let stall = |scene: &Scene| scene.from_here.stall_one_way(Way::Back);
     let restore = |scene: &Scene| scene.from_here.restore();
-    scene.loses_nothing(3.0, stall, restore).await
+    scene.loses_nothing(3, stall, restore).await
 }
 
 #[tokio::test]
@@ -199,7 +197,7 @@ async fn cut_again_and_again_it_loses_and_doubles_nothing() -> Result<()> {
         anyhow::Ok(())
     };
     let talking = scene.loses_nothing(
-        4.0,
+        4,
         |_| cutting.send_modify(|is_cutting| *is_cutting = true),
         |_| cutting.send_modify(|is_cutting| *is_cutting = false),
     );
@@ -243,6 +241,38 @@ async fn what_a_cut_link_has_no_room_for_is_dropped_counted_and_said_once() -> R
     let lines = scene.here.log().so_far(|line| line.says("link is full"));
     assert_eq!(lines.len(), 1, "{lines:?}");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_question_whose_answer_finds_no_room_costs_no_messages() -> Result<()> {
+    let scene = Scene::new("[limits]\nlink_bytes = 65536\nask_timeout = '500ms'\n").await?;
+    let mut ada = scene.here.console(&[]).await?;
+    let mut bob = scene.there.console(&[]).await?;
+    let bob_id = bob.id().to_owned();
+    reaches(&mut ada, &mut bob).await?;
+    scene.link_is_empty().await?;
+    // From there to here all is well.
+    scene.from_here.cut();
+
+    ada.ok(json!({ "do": "join-group", "client": ada.id(), "group": "g" }))
+        .await?;
+    let filler = "m".repeat(1000);
+    let send = json!({ "do": "send-to-client", "client": bob_id, "text": filler });
+    let mut taken = 0;
+    while ada.call(send.clone()).await?.get("ok").is_some() {
+        taken += 1;
+    }
+    assert!((40..70).contains(&taken), "{taken} messages of 64 KiB");
+    let info = json!({ "k": "v".repeat(2000) });
+    ada.ok(json!({ "do": "set-info", "info": info })).await?;
+    let question = json!({ "do": "get-info", "client": ada.id() });
+    assert_eq!(bob.error(question.clone()).await?, "timed-out");
+    scene.from_here.restore();
+
+    for _ in 0..taken {
+        assert_eq!(bob.next().await?.to_text()?, filler);
+    }
+    becomes(&mut bob, question, &info).await
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ async fn while_it_is_stopped_the_others_go_on_and_then_it_has_missed_nothing() -
     let mut talker = Talker::to_group(&mut sender, "g");
     let messages = 4 * 500;
     tokio::try_join!(
-        talker.talk(4.0, 500),
+        talker.talk(4, 500),
         hears(&mut here, messages),
         hears(&mut there, messages),
     )?;

@@ -9,6 +9,7 @@ use tokio::time::MissedTickBehavior;
 
 /// How often a talker says some.
 const TICK: Duration = Duration::from_millis(10);
+const TICKS_A_SECOND: usize = 100;
 
 /// Somebody who sends numbered messages.
 pub(crate) struct Talker<'a> {
@@ -37,16 +38,12 @@ impl<'a> Talker<'a> {
     }
 
     /// Sends messages for so long, so many a second.
-    pub(crate) async fn talk(&mut self, seconds: f64, a_second: usize) -> Result<()> {
-        let a_tick = a_second * usize::try_from(TICK.as_millis())? / 1000;
+    pub(crate) async fn talk(&mut self, seconds: usize, a_second: usize) -> Result<()> {
         let mut pace = tokio::time::interval(TICK);
         pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let ticks = Duration::from_secs_f64(seconds).div_duration_f64(TICK);
-        #[expect(clippy::cast_possible_truncation, reason = "some thousands")]
-        let ticks = ticks.round().abs() as usize;
-        for _ in 0..ticks {
+        for _ in 0..seconds * TICKS_A_SECOND {
             pace.tick().await;
-            self.say(a_tick, "").await?;
+            self.say(a_second / TICKS_A_SECOND, "").await?;
         }
         Ok(())
     }

@@ -30,7 +30,9 @@ impl Mesh {
             }
             Some(Ask(ask)) => {
                 let answer = self.answer(ask);
-                self.tell_surely(peer, wire::encode(Answer(answer)));
+                // Where there is no room, who asked waits in vain, and not for long: no reason
+                // to drop all messages that found some.
+                self.tell(peer, wire::encode(Answer(answer)));
                 Some(())
             }
             Some(Answer(answer)) => {
@@ -103,7 +105,10 @@ impl Mesh {
                 space.note(Kind::Group, &held.name, picture, held.clients);
             }
             for held in &holding.uids {
-                if space.note(Kind::Uid, &held.name, picture, held.clients) {
+                let is_new = space.note(Kind::Uid, &held.name, picture, held.clients);
+                // In a full picture any of them: a claim may have been lost with what the link
+                // held before it.
+                if is_new || !peer.is_known.load(Ordering::Relaxed) {
                     self.claim_against(peer, &holding.plugin, &held.name);
                 }
             }
