@@ -21,6 +21,7 @@ mod publish;
 mod receive;
 mod register;
 mod seldom;
+mod stay;
 mod tls;
 mod trust;
 mod wire;
