@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
@@ -488,17 +487,6 @@ impl Node {
         let limit = Rlimit { current, maximum };
         prlimit(Some(self.pid()?), Resource::Nofile, limit)?;
         Ok(())
-    }
-
-    /// For how long its process has run, all processors together.
-    pub fn processor_time(&self) -> anyhow::Result<Duration> {
-        let path = format!("/proc/{}/stat", self.pid()?.as_raw_nonzero());
-        let stat = std::fs::read_to_string(path)?;
-        let (_, fields) = stat.rsplit_once(')').context("no name")?;
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.map(str::parse::<u64>).sum::<Result<_, _>>()?;
-        // A hundred a second, wherever Linux runs.
-        Ok(Duration::from_millis(ticks * 10))
     }
 
     /// How many connections its peers have to it that it has not closed.

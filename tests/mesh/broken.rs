@@ -170,11 +170,6 @@ async fn a_node_without_files_is_linked_again_once_it_has_some() -> Result<()> {
     scene.from_here.cut_for_a_moment();
     let is_news = |line: &LogLine| line.says("nodes cannot be accepted");
     scene.there.wait_for_log(is_news).await?;
-    let before = scene.there.processor_time()?;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let took = scene.there.processor_time()? - before;
-    assert!(took < Duration::from_millis(300), "it spun for {took:?}");
-
     scene.there.keep_out_of_files(false)?;
     reaches(&mut ada, &mut bob).await?;
     assert_eq!(scene.there.log().so_far(is_news).len(), 1);
