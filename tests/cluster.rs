@@ -169,7 +169,7 @@ async fn nodes_find_each_other_in_etcd_also_after_it_was_restarted() -> Result<(
 async fn with_certificates_only_those_of_the_authority_take_part() -> Result<()> {
     let (ours, theirs) = (Authority::new()?, Authority::new()?);
     let first = node_with(Some(&ours), None).await?;
-    let address = first.mesh()?;
+    let address = first.mesh_address()?.to_string();
     let second = node_with(Some(&ours), Some(&address)).await?;
     first.wait_for_peers(1).await?;
     second.wait_for_peers(1).await?;

@@ -4,13 +4,13 @@
 //! and plugins do.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use arc_swap::ArcSwapOption;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
@@ -24,12 +24,11 @@ pub struct View {
     mesh: Option<Arc<Mesh>>,
     /// Once they have been loaded.
     plugins: ArcSwapOption<Plugins>,
-    stage: AtomicU8,
+    stage: Mutex<Stage>,
 }
 
 /// Where in its life a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Stage {
     /// It loads its plugins.
     Starting,
@@ -46,31 +45,23 @@ impl View {
             registry,
             mesh,
             plugins: ArcSwapOption::empty(),
-            stage: AtomicU8::new(Stage::Starting as u8),
+            stage: Mutex::new(Stage::Starting),
         })
     }
 
     /// The node takes clients.
     pub fn ready(&self, plugins: Arc<Plugins>) {
         self.plugins.store(Some(plugins));
-        self.enter(Stage::Ready);
+        *self.stage.lock() = Stage::Ready;
     }
 
     /// The node takes none any more.
     pub fn draining(&self) {
-        self.enter(Stage::Draining);
-    }
-
-    fn enter(&self, stage: Stage) {
-        self.stage.store(stage as u8, Ordering::Relaxed);
+        *self.stage.lock() = Stage::Draining;
     }
 
     fn stage(&self) -> Stage {
-        match self.stage.load(Ordering::Relaxed) {
-            0 => Stage::Starting,
-            1 => Stage::Ready,
-            _ => Stage::Draining,
-        }
+        *self.stage.lock()
     }
 }
 

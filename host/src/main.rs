@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use jackfield::config::{Config, Flag, Layers, LogFormat};
 use jackfield::counters::Counters;
-use jackfield::mesh::{self, Register, Tls, TlsFiles, Trust};
+use jackfield::mesh::{self, Register, TlsFiles, Trust};
 use jackfield::node::Node;
 use jackfield::plugin;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -129,15 +129,13 @@ struct TrustFlags {
 impl TrustFlags {
     fn read(&self) -> anyhow::Result<Trust> {
         let file = |file: &Option<PathBuf>| file.clone().unwrap_or_default();
-        Ok(Trust {
-            secret: mesh::Secret::read(self.secret_file.as_deref())?,
-            tls: Tls::read(&TlsFiles {
-                certificate: file(&self.tls_certificate),
-                key: file(&self.tls_key),
-                authority: file(&self.tls_authority),
-                name: self.tls_name.clone().unwrap_or_default(),
-            })?,
-        })
+        let tls = TlsFiles {
+            certificate: file(&self.tls_certificate),
+            key: file(&self.tls_key),
+            authority: file(&self.tls_authority),
+            name: self.tls_name.clone().unwrap_or_default(),
+        };
+        Trust::read(&file(&self.secret_file), &tls)
     }
 }
 

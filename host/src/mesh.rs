@@ -39,17 +39,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::peer::Told;
-use self::seldom::Seldom;
+use self::trust::Refusals;
+use self::wire::deliver::To;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
 use crate::limits::Limits;
+use crate::message::Frame;
 use crate::registry::{Kind, Registry};
 
 pub use self::interest::{Holder, Interest, Sizes, Space};
 pub use self::peer::{Peer, PeerState};
 pub use self::register::Register;
-pub use self::tls::{Tls, TlsFiles};
-pub use self::trust::{Secret, Trust};
+pub use self::tls::TlsFiles;
+pub use self::trust::Trust;
 pub use self::wire::answer::Answer;
 pub use self::wire::ask::Ask;
 pub use self::wire::refused::Reason;
@@ -85,7 +87,7 @@ pub struct Mesh {
     /// Stays at registers.
     stays: TaskTracker,
     /// Who is refused tries again, four times a second.
-    refusals: Seldom,
+    refusals: Refusals,
     /// How many full pictures have been begun by all peers together.
     pictures: AtomicU32,
 }
@@ -138,7 +140,7 @@ impl Mesh {
             draining: CancellationToken::new(),
             leaving: CancellationToken::new(),
             stays: TaskTracker::new(),
-            refusals: Seldom::default(),
+            refusals: Refusals::default(),
             pictures: AtomicU32::new(0),
         })
     }
@@ -234,23 +236,25 @@ impl Mesh {
                 *holders.entry(holder.node).or_default() += u64::from(holder.clients);
             }
         };
+        let mut hold_names = |kind: Kind, names: &[String]| {
+            for name in names.iter().collect::<BTreeSet<_>>() {
+                hold(&space.holders(kind, name));
+            }
+        };
         match delivery.to {
             Target::All => hold(&space.nodes()),
-            Target::Uids(names) => names
-                .iter()
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .for_each(|name| hold(&space.holders(Kind::Uid, name))),
-            Target::Groups(names) => names
-                .iter()
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .for_each(|name| hold(&space.holders(Kind::Group, name))),
+            Target::Uids(names) => hold_names(Kind::Uid, names),
+            Target::Groups(names) => hold_names(Kind::Group, names),
         }
         if holders.is_empty() {
             return forwarded;
         }
-        let frame = deliver_frame(plugin, delivery);
+        let frame = deliver_frame(
+            plugin,
+            delivery.to.into(),
+            delivery.exclude,
+            &delivery.frame,
+        );
         for (node, clients) in holders {
             match self
                 .peer(node)
@@ -270,17 +274,12 @@ impl Mesh {
         &self,
         plugin: &str,
         client: ClientId,
-        frame: &crate::message::Frame,
+        frame: &Frame,
     ) -> Result<(), Unanswered> {
         let node = client.incarnation();
         let peer = self.peer(node).ok_or(Unanswered::NoNode(node))?;
-        let deliver = wire::Deliver {
-            plugin: plugin.to_owned(),
-            to: Some(wire::deliver::To::Client(wire::client_bytes(client))),
-            exclude: Vec::new(),
-            frame: frame.to_bytes(),
-        };
-        let frame = wire::encode(wire::frame::Frame::Deliver(deliver));
+        let to = To::Client(wire::client_bytes(client));
+        let frame = deliver_frame(plugin, to, &[], frame);
         match self.tell_delivery(&peer, frame) {
             true => Ok(()),
             false => Err(Unanswered::Unreachable(node)),
@@ -474,6 +473,11 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// The same, for a register or an etcd that is dialled.
+fn unreachable(error: tonic::transport::Error) -> tonic::Status {
+    tonic::Status::unavailable(format!("it cannot be connected to: {}", causes(&error)))
+}
+
 /// Listens for nodes at `address`, `HOST:PORT`. Without a secret and certificates whoever
 /// reaches it is trusted, so that must be nobody on another machine.
 pub async fn bind(address: &str, trust: &Trust, flag: &str) -> anyhow::Result<TcpListener> {
@@ -490,25 +494,12 @@ pub async fn bind(address: &str, trust: &Trust, flag: &str) -> anyhow::Result<Tc
 }
 
 /// A delivery, as peers get it.
-fn deliver_frame(plugin: &str, delivery: &Delivery<'_>) -> Bytes {
-    let names = |names: &[String]| wire::Names {
-        names: names.to_vec(),
-    };
-    let to = match delivery.to {
-        Target::All => wire::deliver::To::All(wire::All {}),
-        Target::Uids(uids) => wire::deliver::To::Uids(names(uids)),
-        Target::Groups(groups) => wire::deliver::To::Groups(names(groups)),
-    };
+fn deliver_frame(plugin: &str, to: To, exclude: &[ClientId], frame: &Frame) -> Bytes {
     let deliver = wire::Deliver {
         plugin: plugin.to_owned(),
         to: Some(to),
-        exclude: delivery
-            .exclude
-            .iter()
-            .copied()
-            .map(wire::client_bytes)
-            .collect(),
-        frame: delivery.frame.to_bytes(),
+        exclude: exclude.iter().copied().map(wire::client_bytes).collect(),
+        frame: frame.to_bytes(),
     };
     wire::encode(wire::frame::Frame::Deliver(deliver))
 }

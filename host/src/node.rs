@@ -14,7 +14,7 @@ use crate::client;
 use crate::config::{Config, MeshConfig};
 use crate::counters::Counters;
 use crate::id::Incarnation;
-use crate::mesh::{self, Mesh, Secret, Source, Tls, TlsFiles, Trust};
+use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
 use crate::plugin::Plugins;
 use crate::registry::Registry;
 
@@ -163,16 +163,13 @@ async fn join(
     config: &MeshConfig,
     registry: &Arc<Registry>,
 ) -> anyhow::Result<(Arc<Mesh>, SocketAddr)> {
-    let secret_file = Some(&*config.secret_file).filter(|path| !path.as_os_str().is_empty());
-    let trust = Trust {
-        secret: Secret::read(secret_file)?,
-        tls: Tls::read(&TlsFiles {
-            certificate: config.tls_certificate.clone(),
-            key: config.tls_key.clone(),
-            authority: config.tls_authority.clone(),
-            name: config.tls_name.clone(),
-        })?,
+    let tls = TlsFiles {
+        certificate: config.tls_certificate.clone(),
+        key: config.tls_key.clone(),
+        authority: config.tls_authority.clone(),
+        name: config.tls_name.clone(),
     };
+    let trust = Trust::read(&config.secret_file, &tls)?;
     let listener = mesh::bind(&config.listen, &trust, "--mesh").await?;
     let address = listener.local_addr()?;
     let advertised = match &*config.advertise {

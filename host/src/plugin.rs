@@ -37,8 +37,6 @@ pub use self::load::{Interfaces, LoadError};
 
 /// Business logic as a component, named by its file.
 pub struct Plugin {
-    name: Arc<str>,
-    namespace: Arc<Namespace>,
     router: Router,
     slot: ArcSwapOption<Generation>,
     loads: AtomicU64,
@@ -127,12 +125,8 @@ impl Plugin {
         mesh: Option<&Arc<Mesh>>,
         retiring: &TaskTracker,
     ) -> Plugin {
-        let name: Arc<str> = name.into();
-        let namespace = Namespace::new(&name, registry);
         Plugin {
-            name,
-            router: Router::new(namespace.clone(), mesh.cloned()),
-            namespace,
+            router: Router::new(Namespace::new(&name.into(), registry), mesh.cloned()),
             slot: ArcSwapOption::empty(),
             loads: AtomicU64::new(0),
             draining: AtomicBool::new(false),
@@ -144,12 +138,12 @@ impl Plugin {
 
     /// Its name: the component's file name without `.wasm`.
     pub fn name(&self) -> &str {
-        &self.name
+        self.namespace().name()
     }
 
     /// Its clients.
     pub fn namespace(&self) -> &Arc<Namespace> {
-        &self.namespace
+        self.router.namespace()
     }
 
     /// Which generation runs, if one does.
@@ -205,7 +199,7 @@ impl Plugin {
     /// Tells the plugin that a client has left. Waits for an instance longer than other
     /// events do: this one is owed.
     pub async fn on_close(&self, client: &Arc<Client>, departure: &Departure) {
-        let registry = self.namespace.registry();
+        let registry = self.namespace().registry();
         let patience = registry.limits().drain_timeout;
         let why = match tokio::time::timeout(patience, self.lease_patiently()).await {
             Ok(Some(lease)) => return tell_on_close(lease, client, departure).await,
@@ -213,7 +207,7 @@ impl Plugin {
             Err(_) => "no instance was to be had within drain_timeout",
         };
         registry.counters().on_close_lost.add_one();
-        let (plugin, client) = (&*self.name, client.id());
+        let (plugin, client) = (self.name(), client.id());
         tracing::error!(plugin, %client, "an on-close is lost: {why}");
     }
 
@@ -228,7 +222,7 @@ impl Plugin {
 
     /// Lets `generation` take over.
     fn swap(&self, generation: Arc<Generation>) {
-        self.namespace.set_policies(generation.policies);
+        self.namespace().set_policies(generation.policies);
         let former = self.slot.swap(Some(generation));
         self.draining.store(false, Ordering::Relaxed);
         if let Some(former) = former {
@@ -246,10 +240,10 @@ impl Plugin {
     /// another one takes over meanwhile.
     async fn drain(&self, generation: Arc<Generation>, farewell: Farewell) {
         // The rest of it is the generation's: its last events, and `on-stop`.
-        let timeout = self.namespace.registry().limits().drain_timeout * 3 / 4;
+        let timeout = self.namespace().registry().limits().drain_timeout * 3 / 4;
         let gone = self.empty(&generation, farewell);
         if tokio::time::timeout(timeout, gone).await.is_err() {
-            let (plugin, left) = (&*self.name, self.sessions.load(Ordering::Relaxed));
+            let (plugin, left) = (self.name(), self.sessions.load(Ordering::Relaxed));
             tracing::warn!(
                 plugin,
                 left,
@@ -269,10 +263,11 @@ impl Plugin {
 
     async fn empty(&self, generation: &Arc<Generation>, farewell: Farewell) {
         while self.runs(generation) {
-            let all = self.namespace.clients();
+            let all = self.namespace().clients();
             for clients in all.chunks(DRAIN_BATCH) {
                 for client in clients {
-                    self.namespace.end(client, &farewell.to(client, all.len()));
+                    self.namespace()
+                        .end(client, &farewell.to(client, all.len()));
                 }
                 tokio::task::yield_now().await;
             }
@@ -348,7 +343,7 @@ impl Plugin {
             },
             Err((status, error)) => {
                 tracing::error!(
-                    plugin = &*self.name,
+                    plugin = self.name(),
                     client = %client.id(),
                     error, "on-connect's answer is wrong");
                 Answer::Refused {
@@ -420,7 +415,7 @@ impl Turn<'_> {
         #[cfg(feature = "bench-native")]
         if &*self.plugin.name == "native" {
             let frame = crate::message::Frame::message(message);
-            let _ = self.plugin.namespace.send_to(client, frame);
+            let _ = self.plugin.namespace().send_to(client, frame);
             return Ok(());
         }
         self.events += 1;
@@ -441,7 +436,7 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let counters = self.plugin.namespace.registry().counters();
+        let counters = self.plugin.namespace().registry().counters();
         counters.messages_in.add(self.events);
     }
 }
@@ -486,10 +481,10 @@ fn failed(lease: &Lease, function: &str, client: &Client, trapped: &Trapped) -> 
     let Policies { on_trap, .. } = generation.policies;
     trapped
         .kind
-        .counter(generation.host.namespace.registry().counters())
+        .counter(generation.host.namespace().registry().counters())
         .add_one();
     tracing::error!(
-        plugin = &*generation.host.name,
+        plugin = generation.host.plugin(),
         generation = generation.host.generation,
         function,
         client = %client.id(),

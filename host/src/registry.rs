@@ -9,6 +9,7 @@ mod changes;
 mod client;
 mod dirty;
 mod index;
+mod names;
 mod namespace;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use parking_lot::RwLock;
 pub use changes::{Changed, Changes, Kind};
 pub use client::{Client, Close, Closer, Departure, Ending, Info};
 pub use dirty::{DirtyList, DirtyLists};
+pub use names::Names;
 pub use namespace::{Binding, Namespace, Refused};
 
 use crate::counters::Counters;

@@ -126,7 +126,7 @@ impl Router {
             (None, None) => Ok(self.namespace.bind_uid(id, uid, 0)?),
             (None, Some(mesh)) => Ok(mesh.bind_uid(&self.namespace, id, uid)?),
             (Some(mesh), _) => {
-                let (client, uid) = (ask::client(id), uid.to_owned());
+                let (client, uid) = (ask::client_bytes(id), uid.to_owned());
                 self.done(mesh, id, Ask::BindUid(ask::BindUid { client, uid }))
                     .await
             }
@@ -138,7 +138,7 @@ impl Router {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.unbind_uid(id, uid)?);
         };
-        let (client, uid) = (ask::client(id), uid.unwrap_or_default().to_owned());
+        let (client, uid) = (ask::client_bytes(id), uid.unwrap_or_default().to_owned());
         match self
             .at(mesh, id, Ask::UnbindUid(ask::UnbindUid { client, uid }))
             .await?
@@ -153,7 +153,10 @@ impl Router {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.uid(id)?);
         };
-        match self.at(mesh, id, Ask::GetUid(ask::client(id))).await? {
+        match self
+            .at(mesh, id, Ask::GetUid(ask::client_bytes(id)))
+            .await?
+        {
             Answer::Uid(answer) => Ok(answer.uid),
             _ => Err(nonsense()),
         }
@@ -164,7 +167,7 @@ impl Router {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.join_group(id, group)?);
         };
-        let (client, group) = (ask::client(id), group.to_owned());
+        let (client, group) = (ask::client_bytes(id), group.to_owned());
         self.done(mesh, id, Ask::JoinGroup(ask::GroupChange { client, group }))
             .await
     }
@@ -174,7 +177,7 @@ impl Router {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.leave_group(id, group)?);
         };
-        let (client, group) = (ask::client(id), group.to_owned());
+        let (client, group) = (ask::client_bytes(id), group.to_owned());
         self.done(
             mesh,
             id,
@@ -188,7 +191,10 @@ impl Router {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.is_online(id));
         };
-        match self.at(mesh, id, Ask::IsOnline(ask::client(id))).await {
+        match self
+            .at(mesh, id, Ask::IsOnline(ask::client_bytes(id)))
+            .await
+        {
             Ok(Answer::Flag(is_online)) => Ok(is_online),
             Ok(_) => Err(nonsense()),
             // Its clients have gone with it.
@@ -202,7 +208,7 @@ impl Router {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.close_client(id, ending)?);
         };
-        let (client, ending) = (ask::client(id), Some(ask::ending(ending)));
+        let (client, ending) = (ask::client_bytes(id), Some(ask::ending(ending)));
         self.done(
             mesh,
             id,
@@ -216,7 +222,10 @@ impl Router {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.info(id)?);
         };
-        match self.at(mesh, id, Ask::GetInfo(ask::client(id))).await? {
+        match self
+            .at(mesh, id, Ask::GetInfo(ask::client_bytes(id)))
+            .await?
+        {
             Answer::Info(answer) => Ok(answer.info.into_iter().collect()),
             _ => Err(nonsense()),
         }
@@ -227,7 +236,7 @@ impl Router {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.set_info(id, info)?);
         };
-        let (client, info) = (ask::client(id), info.into_iter().collect());
+        let (client, info) = (ask::client_bytes(id), info.into_iter().collect());
         self.done(mesh, id, Ask::SetInfo(ask::SetInfo { client, info }))
             .await
     }
@@ -241,7 +250,7 @@ impl Router {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.update_info(id, changes)?);
         };
-        let client = ask::client(id);
+        let client = ask::client_bytes(id);
         let changes = changes
             .into_iter()
             .map(|(key, value)| ask::Change { key, value });
@@ -314,7 +323,7 @@ impl Router {
         let after = after.map_err(|_| Refused::MalformedCursor)?;
         let list = ask::List {
             name: name.to_owned(),
-            after: after.map(ask::client).unwrap_or_default(),
+            after: after.map(ask::client_bytes).unwrap_or_default(),
             limit: u32::try_from(limit.min(PAGE_ITEMS)).unwrap_or(u32::MAX),
         };
         let ask = match kind {
@@ -328,12 +337,7 @@ impl Router {
                 continue;
             };
             more |= listed.more;
-            clients.extend(
-                listed
-                    .items
-                    .iter()
-                    .filter_map(|bytes| ask::to_client(bytes)),
-            );
+            clients.extend(listed.items.iter().filter_map(|bytes| ask::client(bytes)));
         }
         // A node's clients follow one another: the incarnation comes first in an id.
         clients.sort_unstable();

@@ -1,23 +1,19 @@
 //! Several nodes that know each other, and the register that tells them.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
 
-use anyhow::{Context as _, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Child;
+use anyhow::ensure;
+use serde_json::json;
 
 use crate::command::node_command;
-use crate::{Console, Log, Node, NodeBuilder, within};
+use crate::process::Process;
+use crate::{Console, Log, Node, NodeBuilder};
 
 /// A register, in a process of its own. It is killed when it is dropped.
 #[derive(Debug)]
 pub struct Register {
-    process: Child,
+    process: Process,
     address: SocketAddr,
-    log: Log,
 }
 
 impl Register {
@@ -31,26 +27,11 @@ impl Register {
         let mut command = node_command()?;
         command
             .args(["register", "--listen", address, "--log-format", "json"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut process = command.spawn()?;
-        let log = Log::read(process.stderr.take().context("stderr is piped")?);
-        let stdout = process.stdout.take().context("stdout is piped")?;
-        let mut lines = BufReader::new(stdout).lines();
-        let first = within("the first line on stdout", lines.next_line()).await?;
-        let Some(first) = first else {
-            log.end().await?;
-            bail!("the register did not start:\n{}", log.tail());
-        };
-        let first: Value = serde_json::from_str(&first)?;
-        let address = first["listening"]["register"].as_str();
-        Ok(Register {
-            process,
-            address: address.context("no listening.register")?.parse()?,
-            log,
-        })
+            .args(arguments);
+        let mut process = Process::spawn(command)?;
+        process.listen().await?;
+        let address = process.listening("register")?;
+        Ok(Register { process, address })
     }
 
     /// Where nodes connect.
@@ -60,16 +41,12 @@ impl Register {
 
     /// Its log.
     pub fn log(&self) -> &Log {
-        &self.log
+        self.process.log()
     }
 
     /// Ends it without a word.
     pub async fn kill(mut self) -> anyhow::Result<()> {
-        let id = self.process.id().context("the register has ended")?;
-        let id = Pid::from_raw(i32::try_from(id)?).context("a process has a number")?;
-        kill_process(id, Signal::KILL)?;
-        within("the register's end", self.process.wait()).await?;
-        Ok(())
+        self.process.kill().await
     }
 }
 

@@ -4,11 +4,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::within;
+use crate::process::kill;
 
 /// A running etcd. It is killed when it is dropped.
 #[derive(Debug)]
@@ -34,10 +33,7 @@ impl Etcd {
 
     /// Ends it without a word, and starts it again with what it has kept.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        let id = self.process.id().context("etcd has ended")?;
-        let id = Pid::from_raw(i32::try_from(id)?).context("a process has a number")?;
-        kill_process(id, Signal::KILL)?;
-        within("etcd's end", self.process.wait()).await?;
+        kill(&mut self.process).await?;
         self.process = spawn(&self.folder, self.clients, self.peers)?;
         Ok(())
     }

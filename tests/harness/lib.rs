@@ -16,6 +16,7 @@ mod folder;
 mod frame;
 mod log;
 mod node;
+mod process;
 mod proxy;
 mod raw;
 

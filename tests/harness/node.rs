@@ -2,19 +2,18 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout};
 
 use crate::cluster::BARRIER;
 use crate::command::node_command;
+use crate::process::Process;
 use crate::{
     Barrier, Client, Console, Counters, Log, LogLine, PluginFolder, Proxy, Raw, Register, Response,
 };
@@ -23,12 +22,10 @@ use crate::{upgrade_request, within};
 /// A running node. It is killed when it is dropped.
 #[derive(Debug)]
 pub struct Node {
-    process: Child,
+    process: Process,
     address: SocketAddr,
     api: SocketAddr,
-    mesh: Option<SocketAddr>,
     folder: Arc<PluginFolder>,
-    log: Log,
     /// Where several nodes stand for one: the others, and who tells them of each other.
     others: Vec<Node>,
     _register: Option<Box<Register>>,
@@ -169,18 +166,10 @@ impl NodeBuilder {
     }
 
     async fn start_in(self, folder: Arc<PluginFolder>) -> anyhow::Result<Node> {
-        let (mut node, mut stdout) = self.spawn(folder)?;
-        let first = within("the first line on stdout", stdout.next_line()).await?;
-        let Some(first) = first else {
-            node.log.end().await?;
-            bail!("the node did not start:\n{}", node.log.tail());
-        };
-        let listening = |what| {
-            listening(&first, what).with_context(|| format!("{what} in the first line: {first}"))
-        };
-        node.address = listening("clients")?;
-        node.api = listening("api")?;
-        node.mesh = listening("mesh").ok();
+        let mut node = self.spawn(folder)?;
+        node.process.listen().await?;
+        node.address = node.process.listening("clients")?;
+        node.api = node.process.listening("api")?;
         Ok(node)
     }
 
@@ -193,20 +182,16 @@ impl NodeBuilder {
     ) -> anyhow::Result<ExitStatus> {
         let mut builder = self;
         let folder = std::mem::replace(&mut builder.folder, PluginFolder::new())?;
-        let (mut node, mut stdout) = builder.spawn(Arc::new(folder))?;
+        let mut node = builder.spawn(Arc::new(folder))?;
         node.wait_for_log(wanted).await?;
         node.signal(signal)?;
-        let status = within("the node's end", node.process.wait()).await?;
-        let first = stdout.next_line().await?;
-        anyhow::ensure!(first.is_none(), "it listened already: {first:?}");
+        let status = node.process.wait().await?;
+        node.process.says_nothing().await?;
         node.has_ended_well = true;
         Ok(status)
     }
 
-    fn spawn(
-        self,
-        folder: Arc<PluginFolder>,
-    ) -> anyhow::Result<(Node, Lines<BufReader<ChildStdout>>)> {
+    fn spawn(self, folder: Arc<PluginFolder>) -> anyhow::Result<Node> {
         let mut config = NamedTempFile::with_suffix(".toml")?;
         config.write_all(self.config.as_bytes())?;
         let mut command = node_command()?;
@@ -214,28 +199,18 @@ impl NodeBuilder {
         command.arg("--plugins").arg(folder.path());
         command.args(["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"]);
         command.args(["--log-format", "json"]).args(&self.arguments);
-        command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut process = command.spawn()?;
-        let log = Log::read(process.stderr.take().context("stderr is piped")?);
-        let stdout = process.stdout.take().context("stdout is piped")?;
-        let node = Node {
-            process,
+        Ok(Node {
+            process: Process::spawn(command)?,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             api: SocketAddr::from(([0, 0, 0, 0], 0)),
-            mesh: None,
             folder,
-            log,
             others: Vec::new(),
             _register: None,
             barrier: None,
             next: AtomicUsize::new(0),
             _config: config,
             has_ended_well: false,
-        };
-        Ok((node, BufReader::new(stdout).lines()))
+        })
     }
 
     fn with_folder(mut self, work: impl Fn(&PluginFolder) -> anyhow::Result<()>) -> NodeBuilder {
@@ -274,7 +249,7 @@ impl Node {
 
     /// Where its peers connect.
     pub fn mesh_address(&self) -> anyhow::Result<SocketAddr> {
-        self.mesh.context("the node is alone")
+        self.process.listening("mesh")
     }
 
     /// This run of it, as its API tells.
@@ -315,12 +290,6 @@ impl Node {
         query: &[(&str, &str)],
     ) -> anyhow::Result<Console> {
         Console::connect(self.address, &format!("/{plugin}"), query).await
-    }
-
-    /// Where its peers connect.
-    pub fn mesh(&self) -> anyhow::Result<String> {
-        let address = self.mesh.context("the node is in no mesh")?;
-        Ok(address.to_string())
     }
 
     /// What its API answers at `path`.
@@ -401,12 +370,12 @@ impl Node {
 
     /// Its log.
     pub fn log(&self) -> &Log {
-        &self.log
+        self.process.log()
     }
 
     /// Waits for a line in the log.
     pub async fn wait_for_log(&self, wanted: impl Fn(&LogLine) -> bool) -> anyhow::Result<LogLine> {
-        self.log.nth(1, wanted).await
+        self.log().nth(1, wanted).await
     }
 
     /// Waits until this generation of a plugin has taken over.
@@ -441,10 +410,10 @@ impl Node {
     }
 
     async fn own_counters(&self) -> anyhow::Result<Counters> {
-        let before = self.log.so_far(Counters::is_in).len();
+        let before = self.log().so_far(Counters::is_in).len();
         self.signal(Signal::USR1)?;
         Ok(Counters::from_line(
-            &self.log.nth(before + 1, Counters::is_in).await?,
+            &self.log().nth(before + 1, Counters::is_in).await?,
         ))
     }
 
@@ -462,8 +431,10 @@ impl Node {
 
     /// Resident memory of its process.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.pid()?.as_raw_nonzero()))?;
+        let status = std::fs::read_to_string(format!(
+            "/proc/{}/status",
+            self.process.pid()?.as_raw_nonzero()
+        ))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line
             .and_then(|line| line.trim().strip_suffix(" kB"))
@@ -473,7 +444,7 @@ impl Node {
 
     /// How many files its process has open, connections among them.
     pub fn open_files(&self) -> anyhow::Result<usize> {
-        let folder = format!("/proc/{}/fd", self.pid()?.as_raw_nonzero());
+        let folder = format!("/proc/{}/fd", self.process.pid()?.as_raw_nonzero());
         Ok(std::fs::read_dir(folder)?.count())
     }
 
@@ -485,7 +456,7 @@ impl Node {
             false => maximum,
         };
         let limit = Rlimit { current, maximum };
-        prlimit(Some(self.pid()?), Resource::Nofile, limit)?;
+        prlimit(Some(self.process.pid()?), Resource::Nofile, limit)?;
         Ok(())
     }
 
@@ -506,15 +477,14 @@ impl Node {
 
     /// Ends it without a word.
     pub async fn kill(mut self) -> anyhow::Result<()> {
-        self.signal(Signal::KILL)?;
-        within("the node's end", self.process.wait()).await?;
+        self.process.kill().await?;
         self.has_ended_well = true;
         Ok(())
     }
 
     /// Sends its process a signal.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        Ok(kill_process(self.pid()?, signal)?)
+        self.process.signal(signal)
     }
 
     /// Ends it as an operator would, and waits for the end.
@@ -525,9 +495,9 @@ impl Node {
 
     /// Waits for its end.
     pub async fn wait(mut self) -> anyhow::Result<Stopped> {
-        let status = within("the node's end", self.process.wait()).await?;
-        self.log.end().await?;
-        let lines = self.log.so_far(Counters::is_in);
+        let status = self.process.wait().await?;
+        self.log().end().await?;
+        let lines = self.log().so_far(Counters::is_in);
         let last = lines
             .last()
             .context("the node logged no counters at its end")?;
@@ -536,13 +506,8 @@ impl Node {
         Ok(Stopped {
             status,
             counters,
-            log: self.log.clone(),
+            log: self.log().clone(),
         })
-    }
-
-    fn pid(&self) -> anyhow::Result<Pid> {
-        let id = self.process.id().context("the node has ended")?;
-        Pid::from_raw(i32::try_from(id)?).context("a process has a number")
     }
 }
 
@@ -550,13 +515,7 @@ impl Drop for Node {
     /// A failed test shows what its node had to say; a passed one's output is not seen.
     fn drop(&mut self) {
         if !self.has_ended_well {
-            eprintln!("the node's log:\n{}", self.log.tail());
+            eprintln!("the node's log:\n{}", self.log().tail());
         }
     }
-}
-
-fn listening(line: &str, what: &str) -> anyhow::Result<SocketAddr> {
-    let line: Value = serde_json::from_str(line)?;
-    let address = line["listening"][what].as_str();
-    Ok(address.context("it is not there")?.parse()?)
 }

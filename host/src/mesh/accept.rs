@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
@@ -10,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::dial::WINDOW_BYTES;
 use super::link::Incoming;
@@ -24,12 +25,6 @@ use crate::id::Incarnation;
 
 /// How long a node that has connected may take to prove itself.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How often a connection is probed, whoever still uses it, and how long its other side may
-/// then take. Where the network has lost it without a word, nothing else would end it: its
-/// node has long made another one.
-pub(super) const PROBE_EVERY: Duration = Duration::from_secs(5);
-pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause after a connection that could not be accepted.
 const REST: Duration = Duration::from_millis(100);
@@ -49,8 +44,6 @@ pub(super) async fn serve(
     server
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
-        .http2_keepalive_interval(Some(PROBE_EVERY))
-        .http2_keepalive_timeout(Some(PROBE_TIMEOUT))
         .add_service(service)
         .serve_with_incoming_shutdown(incoming(listener), closed)
         .await
@@ -119,32 +112,18 @@ impl Link {
                 let peer = proved.peer.clone();
                 let ended = self.take_in(proved).await;
                 self.mesh.forget_last_words(&peer);
-                if peer.is_leaving.load(std::sync::atomic::Ordering::Relaxed) {
+                if peer.is_leaving.load(Ordering::Relaxed) {
                     self.mesh.lose(&peer, "it has drained");
                 }
                 ended
             }
             Ok(Err(refused)) => {
-                self.say_refused(from, &refused);
+                self.mesh.refusals.say("link", from, &refused);
                 refused
             }
             Err(_) => Status::deadline_exceeded("no proof came in time"),
         };
         let _ = self.pull.send(Err(ended)).await;
-    }
-
-    fn say_refused(&self, from: Option<SocketAddr>, refused: &Status) {
-        let from = from.map(|from| from.to_string()).unwrap_or_default();
-        let why = refused.message();
-        if !matches!(
-            refused.code(),
-            Code::Unauthenticated | Code::InvalidArgument
-        ) {
-            // The connection broke: that is the dialler's news.
-            tracing::debug!(from, "a link did not come about: {why}");
-        } else if let Some(unsaid) = self.mesh.refusals.happened() {
-            tracing::warn!(from, unsaid, "a link was refused: {why}");
-        }
     }
 
     async fn prove(&mut self) -> Result<Proved, Status> {

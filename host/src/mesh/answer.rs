@@ -1,7 +1,7 @@
 //! Answering a peer: what it asks of the clients that are here.
 //!
-//! Nothing here waits. Whatever changes uids or groups is told to all peers before the answer,
-//! on the same link: who has its answer reads its own write.
+//! Nothing here waits. Whatever changes uids or groups is told to all peers before the answer
+//! (`Mesh::tell`), on the same link: who has its answer reads its own write.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,6 @@ impl Mesh {
                     Some(namespace) => self.answer_of(&namespace, ask),
                     None => nobody(&ask),
                 });
-        self.publish();
         let answer = match answered {
             Ok(Ok(answer)) => answer,
             Ok(Err(refused)) => Answer::Refused(refused.into()),

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
+use super::seldom::News;
 use super::trust::{self, Purpose, Talk};
 use super::wire::mesh_client::MeshClient;
 use super::wire::{self, pull, push};
@@ -118,15 +119,13 @@ impl Mesh {
     }
 
     async fn keep_dialling(self: Arc<Self>, address: String) {
-        let mut said = String::new();
+        let mut news = News::default();
         while !self.leaving.is_cancelled() && self.is_wanted(&address) {
             let ended = self.link(&address).await;
-            // The same again is no news.
-            let now = ended.to_string();
-            if now != said && !matches!(ended, Ended::Dialled(_) | Ended::Restarted) {
-                tracing::info!(address, "not linked to a node: {now}");
+            if news.is(&ended.to_string()) && !matches!(ended, Ended::Dialled(_) | Ended::Restarted)
+            {
+                tracing::info!(address, "not linked to a node: {ended}");
             }
-            said = now;
             match ended {
                 Ended::Ourselves => tokio::time::sleep(OURSELVES).await,
                 Ended::Dialled(peer) => {
@@ -140,16 +139,11 @@ impl Mesh {
     /// Connects and sends, until the connection ends.
     async fn link(self: &Arc<Self>, address: &str) -> Ended {
         let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(address));
-        let connected = match connecting.await {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(ended)) => return ended,
-            Err(_) => return Ended::Slow,
-        };
-        let Connected { peer, .. } = &connected;
-        let peer = peer.clone();
-        let ended = self.push(connected).await;
-        peer.leave_dialling();
-        ended
+        match connecting.await {
+            Ok(Ok(connected)) => self.push(connected).await,
+            Ok(Err(ended)) => ended,
+            Err(_) => Ended::Slow,
+        }
     }
 
     async fn connect(self: &Arc<Self>, address: &str) -> Result<Connected, Ended> {
@@ -203,8 +197,8 @@ impl Mesh {
         if !peer.take_dialling() {
             return Err(Ended::Dialled(peer));
         }
-        let dialling = Dialling(Some(peer));
-        let peer = dialling.peer();
+        let dialling = Dialling(peer);
+        let peer = &dialling.0;
         let session = peer.session();
         let about_session = session.to_be_bytes();
         let talk = Talk {
@@ -224,7 +218,7 @@ impl Mesh {
             return Err(Ended::Restarted);
         }
         Ok(Connected {
-            peer: dialling.keep(),
+            dialling,
             session,
             push,
             pulls,
@@ -234,13 +228,14 @@ impl Mesh {
     /// Sends what waits, and takes the acknowledgements.
     async fn push(&self, connected: Connected) -> Ended {
         let Connected {
-            peer,
+            dialling,
             session,
             push,
             mut pulls,
         } = connected;
+        let peer = &dialling.0;
         tracing::debug!(peer = %peer.incarnation(), "linked");
-        let mut telling = std::pin::pin!(self.tell_everything(&peer));
+        let mut telling = std::pin::pin!(self.tell_everything(peer));
         let mut is_telling = peer.must_be_told();
         let mut alive = tokio::time::interval(SIGN_OF_LIFE);
         let silence = tokio::time::sleep(SILENCE);
@@ -299,30 +294,18 @@ pub(super) const WINDOW_BYTES: u32 = 1 << 20;
 
 /// A stream that both sides have agreed on.
 struct Connected {
-    peer: Arc<Peer>,
+    dialling: Dialling,
     session: u64,
     push: mpsc::Sender<wire::Push>,
     pulls: Streaming<wire::Pull>,
 }
 
 /// The right to dial a peer, given back when it is dropped.
-struct Dialling(Option<Arc<Peer>>);
-
-impl Dialling {
-    fn peer(&self) -> Arc<Peer> {
-        self.0.clone().expect("kept until the end")
-    }
-
-    fn keep(mut self) -> Arc<Peer> {
-        self.0.take().expect("kept once")
-    }
-}
+struct Dialling(Arc<Peer>);
 
 impl Drop for Dialling {
     fn drop(&mut self) {
-        if let Some(peer) = &self.0 {
-            peer.leave_dialling();
-        }
+        self.0.leave_dialling();
     }
 }
 

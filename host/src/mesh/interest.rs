@@ -3,10 +3,9 @@
 //! Told by the peers themselves, on the same stream as everything else they say; kept in
 //! memory, so that a send finds its holders and a count its number without asking anybody. A
 //! peer's interest goes with its incarnation. It takes as much memory as the peers hold names:
-//! some 100 bytes for each.
+//! some 120 bytes for each (docs/mesh.md).
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -14,9 +13,7 @@ use parking_lot::RwLock;
 use smallvec::SmallVec;
 
 use crate::id::Incarnation;
-use crate::registry::Kind;
-
-const SHARDS: usize = 16;
+use crate::registry::{Kind, Names};
 
 /// Names looked at under one lock while a peer is forgotten.
 const NAMES_A_LOCK: usize = 4096;
@@ -28,11 +25,11 @@ pub struct Interest {
 }
 
 /// What all peers hold of one plugin.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Space {
     clients: RwLock<Holders>,
-    uids: Names,
-    groups: Names,
+    uids: Names<Holders>,
+    groups: Names<Holders>,
 }
 
 /// Who holds a name, and how many clients of it; mostly it is one node.
@@ -67,12 +64,6 @@ pub(super) struct Picture {
     pub(super) number: u32,
 }
 
-#[derive(Debug)]
-struct Names {
-    shards: [RwLock<BTreeMap<Arc<str>, Holders>>; SHARDS],
-    hasher: RandomState,
-}
-
 impl Interest {
     /// What the peers hold of a plugin, if any of them has said anything.
     pub fn space(&self, plugin: &str) -> Option<Arc<Space>> {
@@ -85,14 +76,7 @@ impl Interest {
             return space;
         }
         let mut spaces = self.spaces.write();
-        let space = spaces.entry(plugin.into()).or_insert_with(|| {
-            Arc::new(Space {
-                clients: RwLock::default(),
-                uids: Names::new(),
-                groups: Names::new(),
-            })
-        });
-        space.clone()
+        spaces.entry(plugin.into()).or_default().clone()
     }
 
     /// A full picture is complete: what an older one said, and this one did not, is gone.
@@ -100,8 +84,8 @@ impl Interest {
         let spaces: Vec<_> = self.spaces.read().values().cloned().collect();
         for space in spaces {
             drop_older(&mut space.clients.write(), picture);
-            space.uids.forget_before(picture);
-            space.groups.forget_before(picture);
+            forget_before(&space.uids, picture);
+            forget_before(&space.groups, picture);
         }
     }
 
@@ -121,8 +105,8 @@ impl Interest {
                 .into_iter()
                 .filter(|holder| holder.node == node);
             sizes.clients += clients.map(|holder| u64::from(holder.clients)).sum::<u64>();
-            sizes.uids += space.uids.held_by(node);
-            sizes.groups += space.groups.held_by(node);
+            sizes.uids += held_by(&space.uids, node);
+            sizes.groups += held_by(&space.groups, node);
         }
         sizes
     }
@@ -167,7 +151,7 @@ impl Space {
         note(holders, picture, clients)
     }
 
-    fn names(&self, kind: Kind) -> &Names {
+    fn names(&self, kind: Kind) -> &Names<Holders> {
         match kind {
             Kind::Uid => &self.uids,
             Kind::Group => &self.groups,
@@ -175,75 +159,35 @@ impl Space {
     }
 }
 
-impl Names {
-    fn new() -> Names {
-        Names {
-            shards: Default::default(),
-            hasher: RandomState::new(),
-        }
-    }
+fn held_by(names: &Names<Holders>, node: Incarnation) -> u64 {
+    names.count_where(|holders| holders.iter().any(|holder| holder.node == node))
+}
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "which shard does not matter"
-    )]
-    fn shard(&self, name: &str) -> &RwLock<BTreeMap<Arc<str>, Holders>> {
-        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
-    }
-
-    fn after(&self, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut names: Vec<Arc<str>> = Vec::new();
-        for shard in &self.shards {
-            let shard = shard.read();
-            let rest = shard.range::<str, _>((from, Bound::Unbounded));
-            names.extend(rest.map(|(name, _)| name.clone()).take(limit));
-        }
-        names.sort_unstable();
-        names.truncate(limit);
-        names
-    }
-
-    fn held_by(&self, node: Incarnation) -> u64 {
-        let holds = |holders: &Holders| holders.iter().any(|holder| holder.node == node);
-        let shards = self.shards.iter();
-        shards
-            .map(|shard| {
-                shard
-                    .read()
-                    .values()
-                    .filter(|holders| holds(holders))
-                    .count() as u64
-            })
-            .sum()
-    }
-
-    /// Not under one lock: sends look here.
-    fn forget_before(&self, picture: Picture) {
-        for shard in &self.shards {
-            let mut after: Option<Arc<str>> = None;
-            loop {
-                let mut shard = shard.write();
-                let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-                let mut emptied = Vec::new();
-                let mut last = None;
-                for (name, holders) in shard
-                    .range_mut::<str, _>((from, Bound::Unbounded))
-                    .take(NAMES_A_LOCK)
-                {
-                    drop_older(holders, picture);
-                    if holders.is_empty() {
-                        emptied.push(name.clone());
-                    }
-                    last = Some(name.clone());
+/// Not under one lock: sends look here.
+fn forget_before(names: &Names<Holders>, picture: Picture) {
+    for shard in names.shards() {
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let mut shard = shard.write();
+            let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut emptied = Vec::new();
+            let mut last = None;
+            for (name, holders) in shard
+                .range_mut::<str, _>((from, Bound::Unbounded))
+                .take(NAMES_A_LOCK)
+            {
+                drop_older(holders, picture);
+                if holders.is_empty() {
+                    emptied.push(name.clone());
                 }
-                for name in emptied {
-                    shard.remove(&name);
-                }
-                match last {
-                    Some(last) => after = Some(last),
-                    None => break,
-                }
+                last = Some(name.clone());
+            }
+            for name in emptied {
+                shard.remove(&name);
+            }
+            match last {
+                Some(last) => after = Some(last),
+                None => break,
             }
         }
     }

@@ -168,6 +168,11 @@ impl Outgoing {
         lost
     }
 
+    /// Whether little waits: an eighth of what may, at most.
+    pub(super) fn is_light(&self) -> bool {
+        self.bytes <= self.bound.bytes / 8
+    }
+
     /// Bytes that are not acknowledged yet.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

@@ -24,7 +24,6 @@ pub struct Peer {
     incarnation: Incarnation,
     address: Mutex<String>,
     outgoing: Mutex<Outgoing>,
-    bound: Bound,
     /// There is something for the connection: frames, or another session.
     queued: Notify,
     /// Frames were acknowledged: there may be room.
@@ -105,7 +104,6 @@ impl Peer {
             incarnation,
             address: Mutex::new(address.to_owned()),
             outgoing: Mutex::new(Outgoing::new(session, bound)),
-            bound,
             queued: Notify::new(),
             room: Notify::new(),
             // No session has this number; see `draw_session`.
@@ -247,7 +245,7 @@ impl Peer {
 
     /// Waits until little waits: whoever has much to say that must not be lost goes by this.
     pub(super) async fn has_room(&self) {
-        while self.outgoing.lock().bytes() > self.bound.bytes / 8 {
+        while !self.outgoing.lock().is_light() {
             self.room.notified().await;
         }
     }

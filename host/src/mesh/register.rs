@@ -14,11 +14,10 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::accept::{PROBE_EVERY, PROBE_TIMEOUT, incoming};
-use super::seldom::Seldom;
-use super::trust::{self, Purpose, Talk, Trust};
+use super::accept::incoming;
+use super::trust::{self, Purpose, Refusals, Talk, Trust};
 use super::wire::register_server::{Register as RegisterService, RegisterServer};
 use super::wire::{self, announcement, membership};
 use crate::id::Incarnation;
@@ -44,7 +43,7 @@ pub struct Register {
     started: Instant,
     list: Mutex<List>,
     /// Who is refused tries again, twice a second.
-    refusals: Seldom,
+    refusals: Refusals,
     changes: broadcast::Sender<wire::Changed>,
 }
 
@@ -68,7 +67,7 @@ impl Register {
             trust,
             started: Instant::now(),
             list: Mutex::default(),
-            refusals: Seldom::default(),
+            refusals: Refusals::default(),
             changes: broadcast::Sender::new(CHANGES),
         })
     }
@@ -82,8 +81,6 @@ impl Register {
         self.trust
             .tls
             .server()?
-            .http2_keepalive_interval(Some(PROBE_EVERY))
-            .http2_keepalive_timeout(Some(PROBE_TIMEOUT))
             .add_service(RegisterServer::new(Serving(self)))
             .serve_with_incoming(incoming(listener))
             .await
@@ -220,7 +217,7 @@ impl Stay {
         let member = match proved {
             Ok(member) => member,
             Err(status) => {
-                self.say_refused(from, &status);
+                self.register.refusals.say("node", from, &status);
                 let _ = self.say.send(Err(status)).await;
                 return;
             }
@@ -240,20 +237,6 @@ impl Stay {
                 tokio::time::sleep(LEASE).await;
                 register.leave(node, stay, "its lease has run out");
             }
-        }
-    }
-
-    fn say_refused(&self, from: Option<SocketAddr>, refused: &Status) {
-        let from = from.map(|from| from.to_string()).unwrap_or_default();
-        let why = refused.message();
-        if !matches!(
-            refused.code(),
-            Code::Unauthenticated | Code::InvalidArgument
-        ) {
-            // The connection broke: that is the node's news.
-            tracing::debug!(from, "a stay did not come about: {why}");
-        } else if let Some(unsaid) = self.register.refusals.happened() {
-            tracing::warn!(from, unsaid, "a node was refused: {why}");
         }
     }
 

@@ -30,3 +30,18 @@ impl Seldom {
         Some(std::mem::take(&mut state.unsaid))
     }
 }
+
+/// What is tried again and again, and ends the same way mostly.
+#[derive(Debug, Default)]
+pub(super) struct News(String);
+
+impl News {
+    /// Whether it is something else than the last time.
+    pub(super) fn is(&mut self, text: &str) -> bool {
+        let is_new = self.0 != text;
+        if is_new {
+            text.clone_into(&mut self.0);
+        }
+        is_new
+    }
+}

@@ -12,10 +12,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::register::{LEASE, PROOF_TIMEOUT, SIGN_OF_LIFE};
+use super::seldom::News;
 use super::trust::{self, Purpose, Talk};
 use super::wire::register_client::RegisterClient;
 use super::wire::{self, announcement, membership};
-use super::{Mesh, Source};
+use super::{Mesh, Source, unreachable};
 
 /// The pause between two attempts to reach a register.
 const RETRY: Duration = Duration::from_millis(500);
@@ -73,14 +74,12 @@ impl Mesh {
     /// Stays at a register for as long as the node runs, and dials whom it lists.
     pub(super) async fn stay_at(self: Arc<Self>, register: String) {
         let mut known = Known::default();
-        let mut said = String::new();
+        let mut news = News::default();
         while !self.draining.is_cancelled() {
             let ended = self.stay(&register, &mut known).await;
-            let now = ended.message().to_owned();
-            if now != said && !self.draining.is_cancelled() {
-                tracing::warn!(register, "not at this register: {now}");
+            if news.is(ended.message()) && !self.draining.is_cancelled() {
+                tracing::warn!(register, "not at this register: {}", ended.message());
             }
-            said = now;
             let _ = tokio::time::timeout(RETRY, self.draining.cancelled()).await;
         }
     }
@@ -141,12 +140,6 @@ impl Mesh {
         ),
         Status,
     > {
-        let unreachable = |error: tonic::transport::Error| {
-            Status::unavailable(format!(
-                "it cannot be connected to: {}",
-                super::causes(&error)
-            ))
-        };
         let endpoint = self.trust.tls.endpoint(register).map_err(unreachable)?;
         let channel = endpoint
             .tcp_nodelay(true)

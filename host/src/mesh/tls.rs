@@ -6,9 +6,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
+
+/// How often a connection is probed, whoever still uses it, and how long its other side may
+/// then take. Where the network has lost it without a word, nothing else would end it: its
+/// node has long made another one.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the certificates are, in PEM; all of the first three, or none.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +42,7 @@ struct Material {
 
 impl Tls {
     /// From files.
-    pub fn read(files: &TlsFiles) -> anyhow::Result<Tls> {
+    pub(super) fn read(files: &TlsFiles) -> anyhow::Result<Tls> {
         let paths = [&files.certificate, &files.key, &files.authority];
         let given = paths
             .iter()
@@ -56,7 +63,7 @@ impl Tls {
     }
 
     /// Whether there is any.
-    pub fn is_set(&self) -> bool {
+    pub(super) fn is_set(&self) -> bool {
         self.0.is_some()
     }
 
@@ -77,7 +84,9 @@ impl Tls {
 
     /// What to serve with.
     pub(super) fn server(&self) -> Result<Server, tonic::transport::Error> {
-        let server = Server::builder();
+        let server = Server::builder()
+            .http2_keepalive_interval(Some(PROBE_EVERY))
+            .http2_keepalive_timeout(Some(PROBE_TIMEOUT));
         match &self.0 {
             None => Ok(server),
             Some(material) => server.tls_config(

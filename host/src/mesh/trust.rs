@@ -6,13 +6,16 @@
 //! follows on the connection is neither hidden nor signed: where others can read or change the
 //! traffic, use mutual TLS.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use tonic::{Code, Status};
 
-use super::tls::Tls;
+use super::seldom::Seldom;
+use super::tls::{Tls, TlsFiles};
 
 /// What can be guessed is no secret.
 const SECRET_BYTES_MIN: usize = 16;
@@ -39,6 +42,14 @@ pub struct Trust {
 }
 
 impl Trust {
+    /// From files; those that are not named are not there.
+    pub fn read(secret: &Path, tls: &TlsFiles) -> anyhow::Result<Trust> {
+        Ok(Trust {
+            secret: Secret::read(secret)?,
+            tls: Tls::read(tls)?,
+        })
+    }
+
     /// Whether there is anything to tell a stranger by.
     pub fn is_set(&self) -> bool {
         self.secret.is_set() || self.tls.is_set()
@@ -65,19 +76,40 @@ pub(super) struct Talk<'a> {
     pub(super) about: &'a [&'a [u8]],
 }
 
+/// Who is refused, said now and then: they try again, some times a second.
+#[derive(Default)]
+pub(super) struct Refusals(Seldom);
+
+impl Refusals {
+    /// A node that wanted this has been refused, or has gone before it was judged.
+    pub(super) fn say(&self, what: &str, from: Option<SocketAddr>, refused: &Status) {
+        let from = from.map(|from| from.to_string()).unwrap_or_default();
+        let why = refused.message();
+        if !matches!(
+            refused.code(),
+            Code::Unauthenticated | Code::InvalidArgument
+        ) {
+            // The connection broke: that is the dialler's news.
+            tracing::debug!(from, "a {what} did not come about: {why}");
+        } else if let Some(unsaid) = self.0.happened() {
+            tracing::warn!(from, unsaid, "a {what} was refused: {why}");
+        }
+    }
+}
+
 impl Secret {
     /// From its text; empty: none.
-    pub fn new(text: &str) -> Secret {
+    fn new(text: &str) -> Secret {
         let key = (!text.is_empty()).then(|| Hmac::new_from_slice(text.as_bytes()));
         // An HMAC takes a key of any length.
         Secret(key.and_then(Result::ok))
     }
 
     /// From a file, without the line break at its end; no file: none.
-    pub fn read(file: Option<&Path>) -> anyhow::Result<Secret> {
-        let Some(file) = file else {
+    fn read(file: &Path) -> anyhow::Result<Secret> {
+        if file.as_os_str().is_empty() {
             return Ok(Secret::new(""));
-        };
+        }
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("the secret file {} cannot be read", file.display()))?;
         let text = text.trim_end_matches(['\n', '\r']);

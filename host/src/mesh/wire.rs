@@ -5,6 +5,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::link;
+use crate::delivery::Target;
 use crate::id::ClientId;
 
 pub use self::generated::*;
@@ -26,13 +27,26 @@ pub(super) fn encode(frame: frame::Frame) -> Bytes {
     Frame { frame: Some(frame) }.encode_to_vec().into()
 }
 
+impl From<Target<'_>> for deliver::To {
+    fn from(to: Target<'_>) -> deliver::To {
+        let names = |names: &[String]| Names {
+            names: names.to_vec(),
+        };
+        match to {
+            Target::All => deliver::To::All(All {}),
+            Target::Uids(uids) => deliver::To::Uids(names(uids)),
+            Target::Groups(groups) => deliver::To::Groups(names(groups)),
+        }
+    }
+}
+
 /// A client id, in 16 bytes.
-pub(super) fn client_bytes(client: ClientId) -> Bytes {
+pub fn client_bytes(client: ClientId) -> Bytes {
     Bytes::copy_from_slice(&client.to_bytes())
 }
 
 /// A client id from its bytes; none: no node gives out such a one.
-pub(super) fn client(bytes: &[u8]) -> Option<ClientId> {
+pub fn client(bytes: &[u8]) -> Option<ClientId> {
     bytes.try_into().ok().map(ClientId::from_bytes)
 }
 

@@ -342,7 +342,7 @@ impl wit::infos::Host for Guest {
 impl wit::runtime::Host for Guest {
     fn identify(&mut self) -> wit::runtime::Identity {
         wit::runtime::Identity {
-            plugin: self.host().name.to_string(),
+            plugin: self.host().plugin().to_owned(),
             generation: self.host().generation,
             node: self.namespace().registry().incarnation().to_string(),
         }
@@ -355,7 +355,7 @@ impl wit::runtime::Host for Guest {
 
 impl Guest {
     fn namespace(&self) -> &Namespace {
-        &self.host().namespace
+        self.host().namespace()
     }
 
     fn router(&self) -> &Router {
@@ -654,18 +654,26 @@ fn ending(code: u16, reason: String, last_message: Option<Frame>) -> Result<Endi
 
 /// What of a guest's host the contract needs.
 pub(super) struct Host {
-    /// The plugin's name.
-    pub(super) name: Arc<str>,
     /// Which load of it this is.
     pub(super) generation: u64,
-    /// Its clients here.
-    pub(super) namespace: Arc<Namespace>,
-    /// The way to them, and to those of other nodes.
+    /// The way to the plugin's clients, here and at other nodes.
     pub(super) router: Router,
     /// Its limits.
     pub(super) limits: PluginLimits,
     /// `event_timeout`, in ticks.
     pub(super) event_ticks: u64,
+}
+
+impl Host {
+    /// The plugin's clients here.
+    pub(super) fn namespace(&self) -> &Arc<Namespace> {
+        self.router.namespace()
+    }
+
+    /// The plugin's name.
+    pub(super) fn plugin(&self) -> &str {
+        self.namespace().name()
+    }
 }
 
 /// Whether an exported lifecycle has the contract's type.

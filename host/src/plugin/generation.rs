@@ -140,9 +140,9 @@ impl Generation {
             };
             let is_full = error.is::<wasmtime::PoolConcurrencyLimitError>();
             if !is_full || Instant::now() > deadline {
-                let (plugin, generation) = (&*self.host.name, self.host.generation);
+                let (plugin, generation) = (self.host.plugin(), self.host.generation);
                 tracing::warn!(plugin, generation, %error, "no instance could be made");
-                let counters = self.host.namespace.registry().counters();
+                let counters = self.host.namespace().registry().counters();
                 counters.events_overloaded.add_one();
                 return Err(NoInstance::Overloaded);
             }
@@ -183,7 +183,7 @@ impl Generation {
             drop(instance);
             tokio::task::yield_now().await;
         }
-        let (plugin, generation) = (&*self.host.name, self.host.generation);
+        let (plugin, generation) = (self.host.plugin(), self.host.generation);
         tracing::debug!(plugin, generation, "generation freed");
     }
 
@@ -205,7 +205,7 @@ impl Generation {
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = stopped {
-            let (plugin, generation) = (&*self.host.name, self.host.generation);
+            let (plugin, generation) = (self.host.plugin(), self.host.generation);
             tracing::error!(plugin, generation, error, "on-stop failed");
         }
     }
@@ -223,7 +223,7 @@ impl Generation {
             Ok(Err(_)) => Err(NoInstance::Retired),
             Err(_) => {
                 self.host
-                    .namespace
+                    .namespace()
                     .registry()
                     .counters()
                     .events_overloaded
@@ -235,7 +235,7 @@ impl Generation {
 
     async fn make(&self) -> wasmtime::Result<Instance> {
         self.host
-            .namespace
+            .namespace()
             .registry()
             .counters()
             .instances_made
@@ -403,7 +403,7 @@ impl Drop for Lease {
             if instance.is_worn() {
                 self.generation
                     .host
-                    .namespace
+                    .namespace()
                     .registry()
                     .counters()
                     .instances_recycled

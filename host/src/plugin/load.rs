@@ -162,9 +162,7 @@ impl Loader {
         let has_lifecycle = component.get_export_index(None, LIFECYCLE).is_some();
         let ticks = manifest.limits.event_timeout.as_millis() / TICK.as_millis();
         let host = Host {
-            name: router.namespace().name().into(),
             generation: number,
-            namespace: router.namespace().clone(),
             router,
             limits: manifest.limits,
             event_ticks: u64::try_from(ticks).unwrap_or(u64::MAX).max(1),

@@ -125,11 +125,11 @@ impl LogStream {
     fn line(&self, level: tracing::Level, line: &str) {
         let line = truncated(line, LOG_LINE_BYTES);
         if !self.count(line) {
-            let counters = self.host.namespace.registry().counters();
+            let counters = self.host.namespace().registry().counters();
             counters.log_lines_dropped.add_one();
             return;
         }
-        let (plugin, generation) = (&*self.host.name, self.host.generation);
+        let (plugin, generation) = (self.host.plugin(), self.host.generation);
         let stream = self.stream.as_str();
         match level {
             tracing::Level::TRACE => tracing::trace!(plugin, generation, stream, "{line}"),

@@ -1,19 +1,14 @@
 //! An index: from a name (a uid, a group) to the clients that have it.
 //!
-//! A name exists while it has members. Sharded by name; walks hold a shard's lock for a
-//! bounded number of members at a time, so a large group does not stop the others. Ordered
-//! maps, so that a page goes on where the last one ended, whatever came and went meanwhile.
+//! A name exists while it has members. Walks hold a shard's lock for a bounded number of
+//! members at a time, so a large group does not stop the others.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
-
 use super::Client;
-
-pub(super) const SHARDS: usize = 16;
+use super::names::Names;
 
 /// Members visited under one lock: some 50 µs of it.
 const MEMBERS_A_LOCK: usize = 1024;
@@ -21,20 +16,11 @@ const MEMBERS_A_LOCK: usize = 1024;
 /// The clients of one name, by their counter.
 pub(super) type Members = BTreeMap<u64, Arc<Client>>;
 
-#[derive(Debug)]
-pub(super) struct Index {
-    shards: [RwLock<BTreeMap<Arc<str>, Members>>; SHARDS],
-    hasher: RandomState,
-}
+/// Names, each with its clients.
+#[derive(Debug, Default)]
+pub(super) struct Index(Names<Members>);
 
 impl Index {
-    pub(super) fn new() -> Index {
-        Index {
-            shards: Default::default(),
-            hasher: RandomState::new(),
-        }
-    }
-
     /// Adds a client unless `admit`, which sees the members so far, says otherwise.
     pub(super) fn insert<T, E>(
         &self,
@@ -42,7 +28,7 @@ impl Index {
         client: &Arc<Client>,
         admit: impl FnOnce(&mut Members) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut shard = self.shard(name).write();
+        let mut shard = self.0.shard(name).write();
         let result = match shard.get_mut(name) {
             Some(members) => admit(members),
             None => admit(&mut Members::new()),
@@ -56,7 +42,7 @@ impl Index {
 
     /// Removes a client; the name goes with its last member.
     pub(super) fn remove(&self, name: &str, client: &Client) {
-        let mut shard = self.shard(name).write();
+        let mut shard = self.0.shard(name).write();
         if let Some(members) = shard.get_mut(name) {
             members.remove(&client.id().counter());
             if members.is_empty() {
@@ -67,20 +53,17 @@ impl Index {
 
     /// How many clients have the name.
     pub(super) fn count(&self, name: &str) -> usize {
-        self.shard(name).read().get(name).map_or(0, BTreeMap::len)
+        self.0.shard(name).read().get(name).map_or(0, BTreeMap::len)
     }
 
     /// How many names there are.
     pub(super) fn name_count(&self) -> u64 {
-        self.shards
-            .iter()
-            .map(|shard| shard.read().len() as u64)
-            .sum()
+        self.0.count()
     }
 
     /// Visits each member once, as the index stands when it gets there.
     pub(super) fn for_each(&self, name: &str, mut visit: impl FnMut(&Arc<Client>)) {
-        let shard = self.shard(name);
+        let shard = self.0.shard(name);
         walk(|after| {
             let shard = shard.read();
             let members = shard.get(name)?;
@@ -102,7 +85,7 @@ impl Index {
         after: Option<u64>,
         limit: usize,
     ) -> Vec<Arc<Client>> {
-        let shard = self.shard(name).read();
+        let shard = self.0.shard(name).read();
         let members = shard.get(name).into_iter();
         members
             .flat_map(|members| members.range(later_than(after)))
@@ -113,24 +96,7 @@ impl Index {
 
     /// Up to `limit` names that come after `after`, in order.
     pub(super) fn names_after(&self, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut names = Vec::new();
-        for shard in &self.shards {
-            let shard = shard.read();
-            let rest = shard.range::<str, _>((from, Bound::Unbounded));
-            names.extend(rest.map(|(name, _)| name.clone()).take(limit));
-        }
-        names.sort_unstable();
-        names.truncate(limit);
-        names
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "which shard does not matter"
-    )]
-    fn shard(&self, name: &str) -> &RwLock<BTreeMap<Arc<str>, Members>> {
-        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+        self.0.after(after, limit)
     }
 }
 

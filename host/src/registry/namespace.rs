@@ -14,7 +14,8 @@ use super::Registry;
 use super::changes::Kind;
 use super::client::{Client, Close, Closer, Departure, Ending, Held, Info};
 use super::dirty::Dirtied;
-use super::index::{Index, Members, SHARDS, visit_some, walk};
+use super::index::{Index, Members, visit_some, walk};
+use super::names::SHARDS;
 use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
@@ -77,8 +78,8 @@ impl Namespace {
             name: name.clone(),
             registry: registry.clone(),
             clients: Default::default(),
-            uids: Index::new(),
-            groups: Index::new(),
+            uids: Index::default(),
+            groups: Index::default(),
             policies: ArcSwap::default(),
         });
         let known = Arc::downgrade(&namespace);

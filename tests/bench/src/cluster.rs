@@ -1,8 +1,8 @@
 //! Several nodes that know each other, in processes of their own, and a client that waits.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::connection::Connecting;
 use crate::frame;
 use crate::machine;
+use crate::process::Process;
 use crate::server::Built;
 
 /// How long nodes may take to know each other.
@@ -31,15 +32,6 @@ pub(crate) struct Node {
     api: SocketAddr,
 }
 
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 impl Cluster {
     /// So many nodes, once all of them know all others.
     pub(crate) fn start(nodes: usize, built: &Built) -> Result<Cluster> {
@@ -51,8 +43,8 @@ impl Cluster {
         .context("console.wasm is missing: `cargo xtask build-plugins`")?;
         let mut register = Command::new(&built.node);
         register.args(["register", "--listen", "127.0.0.1:0", "--log", "warn"]);
-        let (register, listening) = start(&mut register)?;
-        let register_address = address(&listening, "register")?.to_string();
+        let register = Process::start(&mut register)?;
+        let register_address = register.address("register")?.to_string();
         let mut cluster = Cluster {
             nodes: Vec::new(),
             _register: register,
@@ -68,11 +60,11 @@ impl Cluster {
                 .arg(cluster._folder.path())
                 .arg("--cache")
                 .arg(cluster._folder.path().join("cache"));
-            let (process, listening) = start(&mut node)?;
+            let process = Process::start(&mut node)?;
             cluster.nodes.push(Node {
+                clients: process.address("clients")?,
+                api: process.address("api")?,
                 process,
-                clients: address(&listening, "clients")?,
-                api: address(&listening, "api")?,
             });
         }
         for node in &cluster.nodes {
@@ -92,7 +84,7 @@ impl Cluster {
 impl Node {
     /// CPU time it has used.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        machine::cpu_of(self.process.0.id())
+        machine::cpu_of(self.process.id())
     }
 
     /// Waits until its peers are as wanted.
@@ -130,24 +122,6 @@ impl Node {
         let (_, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
         Ok(serde_json::from_str(body)?)
     }
-}
-
-fn start(command: &mut Command) -> Result<(Process, Value)> {
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-    let mut process = Process(child.with_context(|| format!("cannot start {command:?}"))?);
-    let stdout = process.0.stdout.as_mut().context("it has no stdout")?;
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line)?;
-    let said: Value = serde_json::from_str(&line)
-        .with_context(|| format!("{command:?} said {line:?} and not where it listens"))?;
-    Ok((process, said["listening"].clone()))
-}
-
-fn address(listening: &Value, what: &str) -> Result<SocketAddr> {
-    let address = listening[what].as_str();
-    Ok(address
-        .with_context(|| format!("no {what} in {listening}"))?
-        .parse()?)
 }
 
 /// A client of `console` that asks and waits.

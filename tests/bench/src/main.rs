@@ -13,6 +13,7 @@ mod load;
 mod machine;
 mod measure;
 mod mesh;
+mod process;
 mod run;
 mod server;
 mod table;
@@ -20,7 +21,7 @@ mod table;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{self, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -159,7 +160,7 @@ fn measure(run: &Run) -> Result<()> {
 /// to build.
 fn run_event() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = process::Command::new(cargo)
+    let status = std::process::Command::new(cargo)
         .args(["bench", "--bench", "event", "--bench", "fairness"])
         // As `cargo xtask bench` builds these, or their dependencies would be compiled again.
         .args(["--package", "jackfield", "--package", "jackfield-bench"])

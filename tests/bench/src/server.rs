@@ -1,18 +1,17 @@
 //! A server in a process of its own, on a processor of its own, with what it costs.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::bare;
 use crate::load::Group;
 use crate::machine::{self, Resident};
+use crate::process::Process;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +35,7 @@ pub(crate) struct Built {
 
 /// A server that runs; dropped, it is ended.
 pub(crate) struct Server {
-    child: Child,
+    process: Process,
     /// Where it listens.
     pub(crate) address: SocketAddr,
     _folder: TempDir,
@@ -107,37 +106,24 @@ impl Server {
         }
         let mut command = command(kind, built, folder.path())?;
         machine::pin(machine::SERVER_CORE)?;
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let process = Process::start(&mut command);
         machine::pin(machine::CLIENT_CORE)?;
-        let mut server = Server {
-            child: child.with_context(|| format!("cannot start {command:?}"))?,
-            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        let process = process?;
+        Ok(Server {
+            address: process.address("clients")?,
+            process,
             _folder: folder,
-        };
-        let mut line = String::new();
-        let stdout = server.child.stdout.as_mut().context("it has no stdout")?;
-        BufReader::new(stdout).read_line(&mut line)?;
-        let started: Started = serde_json::from_str(&line)
-            .with_context(|| format!("{command:?} said {line:?} and not where it listens"))?;
-        server.address = started.listening.clients;
-        Ok(server)
+        })
     }
 
     /// CPU time it has used.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        machine::cpu_of(self.child.id())
+        machine::cpu_of(self.process.id())
     }
 
     /// What of it is in memory.
     pub(crate) fn resident(&self) -> Result<Resident> {
-        machine::resident(self.child.id())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        machine::resident(self.process.id())
     }
 }
 
@@ -158,15 +144,4 @@ fn command(kind: Kind, built: &Built, folder: &Path) -> Result<Command> {
         // All of the clients come at once here.
         .args(["--set", "limits.connects_per_second=0"]);
     Ok(command)
-}
-
-/// A server's first line.
-#[derive(Deserialize)]
-struct Started {
-    listening: Listening,
-}
-
-#[derive(Deserialize)]
-struct Listening {
-    clients: SocketAddr,
 }
