@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use jackfield_tests::{Client, Cluster, Etcd, Node, count, text, within};
+use jackfield_tests::{Client, Cluster, End, Etcd, Node, NodeBuilder, count, text, within};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -71,6 +71,46 @@ async fn what_is_bound_or_joined_through_a_node_is_reached_through_it_at_once() 
     }
     for round in 0..ROUNDS {
         assert_eq!(ada.next().await?, text(&round.to_string()));
+    }
+    Ok(())
+}
+
+/// More members than a node changes before it lets others run.
+#[tokio::test]
+async fn a_group_of_very_many_is_dissolved_and_closed_from_another_node() -> Result<()> {
+    const MEMBERS: u64 = 1_300;
+    let build = |node: NodeBuilder| {
+        node.plugin("console")
+            .config("limits.connects_per_second = 0\n")
+    };
+    let cluster = Cluster::start(2, build).await?;
+    let mut asker = cluster[1].console(&[]).await?;
+    let mut members = JoinSet::new();
+    for number in 0..MEMBERS {
+        let address = cluster[0].address();
+        members.spawn(async move {
+            let path = format!("/console?group=all&group=some&uid=u{number}");
+            Client::connect(address, &path, &[]).await
+        });
+    }
+    let members = members.join_all().await.into_iter();
+    let members: Vec<Client> = members.collect::<Result<_>>()?;
+    wait_for_count(&mut asker, "some", MEMBERS).await?;
+    wait_for_count(&mut asker, "all", MEMBERS).await?;
+
+    let uids = json!({ "do": "get-uid-count-by-group", "group": "all" });
+    assert_eq!(asker.ok(uids).await?, count(MEMBERS));
+    let dissolved = asker
+        .ok(json!({ "do": "ungroup", "group": "some" }))
+        .await?;
+    assert_eq!(dissolved, count(MEMBERS));
+    let left = asker.ok(json!({ "do": "get-client-count-by-group", "group": "some" }));
+    assert_eq!(left.await?, count(0), "who has the answer knows");
+    let close = json!({ "do": "close-group", "group": "all", "code": 4000, "reason": "over" });
+    assert_eq!(asker.ok(close).await?, count(MEMBERS));
+    for mut member in members {
+        let (_, end) = member.until_end().await?;
+        assert_eq!(end, End::closed(4000, "over"));
     }
     Ok(())
 }

@@ -361,7 +361,7 @@ impl Router {
             after: after.unwrap_or_default().as_bytes().to_vec().into(),
             limit: u32::try_from(limit.min(PAGE_ITEMS)).unwrap_or(u32::MAX),
         };
-        let (here, mut more) = self.namespace.group_uids_after(group, after, limit);
+        let (here, mut more) = self.namespace.group_uids_after(group, after, limit).await;
         let mut uids: BTreeSet<String> = here.iter().map(|uid| uid.to_string()).collect();
         let gathered = self.gather(Kind::Group, group, Ask::GroupUids(list)).await;
         for answer in gathered.value {
@@ -384,13 +384,13 @@ impl Router {
     /// How many different uids are in the group.
     pub async fn group_uid_count(&self, group: &str) -> Gathered<u64> {
         let Some(mesh) = &self.mesh else {
-            let value = self.namespace.group_uids(group).len() as u64;
+            let value = self.namespace.group_uids(group).await.len() as u64;
             return Gathered {
                 value,
                 missing: Vec::new(),
             };
         };
-        let here = mesh.uid_count(&self.namespace, group);
+        let here = mesh.uid_count(&self.namespace, group).await;
         let ask = Ask::GroupUidCount(group.to_owned());
         let gathered = self.gather(Kind::Group, group, ask).await;
         let mut own = here.own;
@@ -409,14 +409,14 @@ impl Router {
 
     /// Takes every member out of the group, and counts them.
     pub async fn ungroup(&self, group: &str) -> Gathered<u64> {
-        let here = self.namespace.ungroup(group);
+        let here = self.namespace.ungroup(group).await;
         let ask = Ask::Ungroup(group.to_owned());
         sum(here, self.gather(Kind::Group, group, ask).await)
     }
 
     /// Closes every client of the uid, or in the group, and counts them.
     pub async fn close_all(&self, kind: Kind, name: &str, ending: &Ending) -> Gathered<u64> {
-        let here = self.namespace.close_all(kind, name, ending);
+        let here = self.namespace.close_all(kind, name, ending).await;
         let close = ask::CloseMany {
             name: name.to_owned(),
             ending: Some(ask::ending(ending)),

@@ -192,7 +192,7 @@ impl Link {
         }
     }
 
-    async fn keep_taking_in(&mut self, peer: &Peer, session: u64) -> Status {
+    async fn keep_taking_in(&mut self, peer: &Arc<Peer>, session: u64) -> Status {
         // The connection before has stopped once this is ours.
         let mut incoming = peer.incoming.lock().await;
         if incoming.session() != session {

@@ -1,6 +1,6 @@
 //! Answering a peer: what it asks of the clients that are here.
 //!
-//! Nothing here waits. Whatever changes uids or groups is told to all peers before the answer
+//! Nothing here waits; what concerns very many clients steps aside now and then. Whatever changes uids or groups is told to all peers before the answer
 //! (`Mesh::tell`), on the same link: who has its answer reads its own write.
 
 use std::collections::BTreeMap;
@@ -20,14 +20,13 @@ struct NotUnderstood;
 type Answered = Result<Result<Answer, Refused>, NotUnderstood>;
 
 impl Mesh {
-    pub(super) fn answer(&self, ask: wire::Ask) -> wire::Answer {
+    pub(super) async fn answer(&self, ask: wire::Ask) -> wire::Answer {
         let wire::Ask { id, plugin, ask } = ask;
-        let answered =
-            ask.ok_or(NotUnderstood)
-                .and_then(|ask| match self.registry.namespace(&plugin) {
-                    Some(namespace) => self.answer_of(&namespace, ask),
-                    None => nobody(&ask),
-                });
+        let answered = match (ask, self.registry.namespace(&plugin)) {
+            (Some(ask), Some(namespace)) => self.answer_of(&namespace, ask).await,
+            (Some(ask), None) => nobody(&ask),
+            (None, _) => Err(NotUnderstood),
+        };
         let answer = match answered {
             Ok(Ok(answer)) => answer,
             Ok(Err(refused)) => Answer::Refused(refused.into()),
@@ -42,7 +41,7 @@ impl Mesh {
         }
     }
 
-    fn answer_of(&self, namespace: &Namespace, ask: Ask) -> Answered {
+    async fn answer_of(&self, namespace: &Namespace, ask: Ask) -> Answered {
         let done = |()| Answer::Done(wire::Done {});
         Ok(match ask {
             Ask::BindUid(wire::BindUid { client: id, uid }) => {
@@ -78,27 +77,25 @@ impl Mesh {
                 .map(done),
             Ask::CloseUid(wire::CloseMany { name, ending }) => {
                 let ending = to_ending(ending)?;
-                Ok(Answer::Count(namespace.close_all(
-                    Kind::Uid,
-                    &name,
-                    &ending,
-                )))
+                Ok(Answer::Count(
+                    namespace.close_all(Kind::Uid, &name, &ending).await,
+                ))
             }
             Ask::CloseGroup(wire::CloseMany { name, ending }) => {
                 let ending = to_ending(ending)?;
-                Ok(Answer::Count(namespace.close_all(
-                    Kind::Group,
-                    &name,
-                    &ending,
-                )))
+                Ok(Answer::Count(
+                    namespace.close_all(Kind::Group, &name, &ending).await,
+                ))
             }
-            Ask::Ungroup(group) => Ok(Answer::Count(namespace.ungroup(&group))),
+            Ask::Ungroup(group) => Ok(Answer::Count(namespace.ungroup(&group).await)),
             Ask::UidClients(list) => clients(namespace, Kind::Uid, &list).map(Ok)?,
             Ask::GroupClients(list) => clients(namespace, Kind::Group, &list).map(Ok)?,
             Ask::GroupUids(list) => {
                 let after = std::str::from_utf8(&list.after).map_err(|_| NotUnderstood)?;
                 let after = Some(after).filter(|after| !after.is_empty());
-                let (uids, more) = namespace.group_uids_after(&list.name, after, limit(&list));
+                let (uids, more) = namespace
+                    .group_uids_after(&list.name, after, limit(&list))
+                    .await;
                 let items = uids
                     .iter()
                     .map(|uid| Bytes::copy_from_slice(uid.as_bytes()));
@@ -107,7 +104,9 @@ impl Mesh {
                     more,
                 }))
             }
-            Ask::GroupUidCount(group) => Ok(Answer::UidCount(self.uid_count(namespace, &group))),
+            Ask::GroupUidCount(group) => {
+                Ok(Answer::UidCount(self.uid_count(namespace, &group).await))
+            }
         })
     }
 
@@ -122,7 +121,7 @@ impl Mesh {
     }
 
     /// The different uids in a group here: a number for those that nobody else holds.
-    pub fn uid_count(&self, namespace: &Namespace, group: &str) -> wire::UidCount {
+    pub async fn uid_count(&self, namespace: &Namespace, group: &str) -> wire::UidCount {
         let space = self.interest.space(namespace.name());
         let is_shared = |uid: &str| {
             let space = space.as_ref();
@@ -130,6 +129,7 @@ impl Mesh {
         };
         let (shared, own): (Vec<_>, Vec<_>) = namespace
             .group_uids(group)
+            .await
             .into_iter()
             .partition(|uid| is_shared(uid));
         wire::UidCount {

@@ -3,9 +3,11 @@
 //! In the order in which it was said, and never forwarded. What can't be made sense of is
 //! counted and left out: a peer of another version may say more than we know.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use prost::Message as _;
 
 use super::{Mesh, Peer, wire};
@@ -17,7 +19,7 @@ use crate::registry::{Binding, Kind, Refused};
 
 impl Mesh {
     /// Takes in one frame of a peer.
-    pub(super) fn receive(&self, peer: &Peer, frame: Bytes) {
+    pub(super) fn receive(self: &Arc<Self>, peer: &Arc<Peer>, frame: Bytes) {
         use wire::frame::Frame::{Answer, Ask, Claim, Deliver, Interest, Leaving};
         let understood = match wire::Frame::decode(frame)
             .ok()
@@ -29,10 +31,7 @@ impl Mesh {
                 Some(())
             }
             Some(Ask(ask)) => {
-                let answer = self.answer(ask);
-                // Where there is no room, who asked waits in vain, and not for long: no reason
-                // to drop all messages that found some.
-                self.tell(peer, wire::encode(Answer(answer)));
+                self.answer_to(peer, ask);
                 Some(())
             }
             Some(Answer(answer)) => {
@@ -51,6 +50,21 @@ impl Mesh {
         };
         if understood.is_none() {
             self.registry.counters().mesh_not_understood.add_one();
+        }
+    }
+
+    fn answer_to(self: &Arc<Self>, peer: &Arc<Peer>, ask: wire::Ask) {
+        let (mesh, peer) = (self.clone(), peer.clone());
+        let mut answering = Box::pin(async move {
+            let answer = mesh.answer(ask).await;
+            // Where there is no room, who asked waits in vain, and not for long: no reason to
+            // drop all messages that found some.
+            mesh.tell(&peer, wire::encode(wire::frame::Frame::Answer(answer)));
+        });
+        // Mostly it is there at once. One that concerns very many clients goes on by itself:
+        // what the peer says next does not wait for it, and it outlives the connection.
+        if answering.as_mut().now_or_never().is_none() {
+            tokio::spawn(answering);
         }
     }
 

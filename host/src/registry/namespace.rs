@@ -26,6 +26,9 @@ use crate::policy::{OverflowPolicy, Policies, UidPolicy};
 /// private range, so that a client library does not come back at once.
 const TAKEN_OVER: (u16, &str) = (4001, "uid taken over");
 
+/// Clients that one call changes before it lets others run: at most a millisecond of it.
+const CLIENTS_A_TURN: usize = 512;
+
 /// One plugin's clients on this node.
 #[derive(Debug)]
 pub struct Namespace {
@@ -306,11 +309,13 @@ impl Namespace {
     }
 
     /// Takes every member out of the group, and counts them.
-    pub fn ungroup(&self, group: &str) -> u64 {
-        let members = self.groups.members(group).into_iter();
-        members
-            .map(|client| u64::from(self.leave_group_of(&client, group) == Ok(true)))
-            .sum()
+    pub async fn ungroup(&self, group: &str) -> u64 {
+        let mut count = 0;
+        let leave = |client: &Arc<Client>| {
+            count += u64::from(self.leave_group_of(client, group) == Ok(true));
+        };
+        in_turns(&self.groups.members(group), leave).await;
+        count
     }
 
     /// How many clients have the uid, or are in the group.
@@ -319,11 +324,11 @@ impl Namespace {
     }
 
     /// The uids in the group, each once.
-    pub fn group_uids(&self, group: &str) -> BTreeSet<Arc<str>> {
-        let members = self.groups.members(group).into_iter();
-        members
-            .filter_map(|client| client.held.lock().uid.clone())
-            .collect()
+    pub async fn group_uids(&self, group: &str) -> BTreeSet<Arc<str>> {
+        let mut uids = BTreeSet::new();
+        let add = |client: &Arc<Client>| uids.extend(client.held.lock().uid.clone());
+        in_turns(&self.groups.members(group), add).await;
+        uids
     }
 
     /// Up to `limit` clients with the uid, or in the group, that come after one, in order; and
@@ -350,13 +355,13 @@ impl Namespace {
 
     /// Up to `limit` uids in the group that come after one, in order; and whether there are
     /// more.
-    pub fn group_uids_after(
+    pub async fn group_uids_after(
         &self,
         group: &str,
         after: Option<&str>,
         limit: usize,
     ) -> (Vec<Arc<str>>, bool) {
-        let uids = self.group_uids(group);
+        let uids = self.group_uids(group).await;
         let mut rest = uids.range::<str, _>((after.map_or(Unbounded, Excluded), Unbounded));
         let uids = rest.by_ref().take(limit).cloned().collect();
         (uids, rest.next().is_some())
@@ -404,11 +409,11 @@ impl Namespace {
     }
 
     /// Closes every client of the uid, or in the group, and counts them.
-    pub fn close_all(&self, kind: Kind, name: &str, ending: &Ending) -> u64 {
-        let members = self.index(kind).members(name).into_iter();
-        members
-            .map(|client| u64::from(self.end(&client, ending)))
-            .sum()
+    pub async fn close_all(&self, kind: Kind, name: &str, ending: &Ending) -> u64 {
+        let mut count = 0;
+        let close = |client: &Arc<Client>| count += u64::from(self.end(client, ending));
+        in_turns(&self.index(kind).members(name), close).await;
+        count
     }
 
     /// The client's info.
@@ -621,6 +626,18 @@ impl<'a> Sending<'a> {
             Outcome::Queued => self.reach.clients += 1,
             Outcome::Dropped | Outcome::Overflowed => self.reach.dropped += 1,
             Outcome::Closing => {}
+        }
+    }
+}
+
+/// Does this with each of them. Every so often it steps aside, waiting for nobody: what is done
+/// with a hundred thousand must not hold up a worker for as long as that takes.
+async fn in_turns(clients: &[Arc<Client>], work: impl FnMut(&Arc<Client>)) {
+    let mut work = work;
+    for some in clients.chunks(CLIENTS_A_TURN) {
+        some.iter().for_each(&mut work);
+        if some.len() == CLIENTS_A_TURN {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -21,8 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Nodes with the plugin `console`, one worker each, wherever the system runs them.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
+    register: SocketAddr,
     _register: Process,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// One of them.
@@ -44,28 +45,14 @@ impl Cluster {
         let mut register = Command::new(&built.node);
         register.args(["register", "--listen", "127.0.0.1:0", "--log", "warn"]);
         let register = Process::start(&mut register)?;
-        let register_address = register.address("register")?.to_string();
         let mut cluster = Cluster {
             nodes: Vec::new(),
+            register: register.address("register")?,
             _register: register,
-            _folder: folder,
+            folder,
         };
         for _ in 0..nodes {
-            let mut node = Command::new(&built.node);
-            node.args(["node", "--workers", "1", "--log", "warn"])
-                .args(["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"])
-                .args(["--mesh", "127.0.0.1:0", "--register", &register_address])
-                .args(["--set", "limits.connects_per_second=0"])
-                .arg("--plugins")
-                .arg(cluster._folder.path())
-                .arg("--cache")
-                .arg(cluster._folder.path().join("cache"));
-            let process = Process::start(&mut node)?;
-            cluster.nodes.push(Node {
-                clients: process.address("clients")?,
-                api: process.address("api")?,
-                process,
-            });
+            cluster.add(built)?;
         }
         for node in &cluster.nodes {
             node.wait_for(|peers| {
@@ -73,6 +60,28 @@ impl Cluster {
             })?;
         }
         Ok(cluster)
+    }
+
+    /// One more node, which does not know the others yet.
+    pub(crate) fn add(&mut self, built: &Built) -> Result<&Node> {
+        let mut node = Command::new(&built.node);
+        node.args(["node", "--workers", "1", "--log", "warn"])
+            .args(["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"])
+            .args(["--mesh", "127.0.0.1:0"])
+            .args(["--register", &self.register.to_string()])
+            .args(["--set", "limits.connects_per_second=0"])
+            .args(["--set", "limits.groups_per_client=1000000"])
+            .arg("--plugins")
+            .arg(self.folder.path())
+            .arg("--cache")
+            .arg(self.folder.path().join("cache"));
+        let process = Process::start(&mut node)?;
+        self.nodes.push(Node {
+            clients: process.address("clients")?,
+            api: process.address("api")?,
+            process,
+        });
+        self.nodes.last().context("there is one now")
     }
 
     /// Where clients connect.
@@ -87,13 +96,19 @@ impl Node {
         machine::cpu_of(self.process.id())
     }
 
-    /// Waits until its peers are as wanted.
-    pub(crate) fn wait_for(&self, wanted: impl Fn(&[Value]) -> bool) -> Result<()> {
+    /// What it has allocated.
+    pub(crate) fn allocated_bytes(&self) -> Result<u64> {
+        Ok(machine::resident(self.process.id())?.anonymous_bytes)
+    }
+
+    /// Waits until its peers are as wanted, and says how long the last look at them took.
+    pub(crate) fn wait_for(&self, wanted: impl Fn(&[Value]) -> bool) -> Result<Duration> {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
+            let asked = Instant::now();
             let nodes = self.get("/v1/nodes")?;
             if wanted(nodes["peers"].as_array().context("no peers")?) {
-                return Ok(());
+                return Ok(asked.elapsed());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

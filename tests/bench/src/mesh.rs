@@ -28,6 +28,9 @@ const BINDS: usize = 1_000;
 /// Clients of the group.
 const SUBSCRIBERS: usize = 1_000;
 
+/// Names that one node holds and others are told.
+const NAMES: usize = 200_000;
+
 /// All of it.
 pub(crate) fn run_mesh(built: &Built, amount: Amount) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
@@ -53,6 +56,14 @@ pub(crate) fn run_mesh(built: &Built, amount: Amount) -> Result<()> {
         table(head, [known(built)?])
     )?;
 
+    eprintln!("{NAMES} names");
+    writeln!(
+        stdout,
+        "{} groups with names of 16 bytes, all of one node\n\n{}",
+        thousands(NAMES as f64),
+        table(["", ""], names(built)?)
+    )?;
+
     for undelivered in [1, 16] {
         let mut rows = Vec::new();
         for nodes in 1..=4 {
@@ -62,6 +73,8 @@ pub(crate) fn run_mesh(built: &Built, amount: Amount) -> Result<()> {
         let head = [
             "nodes",
             "deliveries/s",
+            "p50 µs",
+            "p99 µs",
             "publisher's node, CPU µs each",
             "all nodes, CPU µs each",
         ];
@@ -131,7 +144,57 @@ fn known(built: &Built) -> Result<[String; 4]> {
     ])
 }
 
-fn fan_out(built: &Built, amount: Amount, nodes: usize, undelivered: u32) -> Result<[String; 4]> {
+/// What names of another node's cost: one that is told each as it comes, and one that comes
+/// later and is told all at once.
+fn names(built: &Built) -> Result<Vec<[String; 2]>> {
+    /// Requests under way: some 10 KB of them.
+    const AT_ONCE: usize = 200;
+    let mut cluster = Cluster::start(2, built)?;
+    let (mut talker, _) = Talker::connect(cluster.nodes[0].clients, "/console")?;
+    let holds = |names: usize| {
+        move |peers: &[serde_json::Value]| {
+            let held = peers.iter().filter_map(|peer| peer["groups"].as_u64());
+            held.sum::<u64>() == names as u64 && peers.iter().all(|peer| peer["state"] == "alive")
+        }
+    };
+    let before = cluster.nodes[1].allocated_bytes()?;
+    for first in (0..NAMES).step_by(AT_ONCE) {
+        for number in first..first + AT_ONCE {
+            // Not in their order: hashed names, as uids mostly are.
+            let name = (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            talker.say(&format!(r#"{{"do":"join-group","group":"{name:016x}"}}"#))?;
+        }
+        for _ in 0..AT_ONCE {
+            let answer = talker.next()?;
+            ensure!(answer.contains("\"ok\""), "no group joined: {answer}");
+        }
+    }
+    let looked = cluster.nodes[1].wait_for(holds(NAMES))?;
+    let told = cluster.nodes[1].allocated_bytes()? - before;
+
+    let started = Instant::now();
+    let newcomer = cluster.add(built)?;
+    let listens = started.elapsed();
+    newcomer.wait_for(holds(NAMES))?;
+    let knows = started.elapsed() - listens;
+    let pictured = newcomer.allocated_bytes()?.saturating_sub(before);
+    let each = |bytes: u64| format!("{:.0} bytes", bytes as f64 / NAMES as f64);
+    let millis = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
+    Ok(vec![
+        ["memory for each, told one by one".to_owned(), each(told)],
+        [
+            "memory for each, told all at once".to_owned(),
+            each(pictured),
+        ],
+        ["until a newcomer knows them".to_owned(), millis(knows)],
+        [
+            "GET /v1/nodes with one such peer".to_owned(),
+            millis(looked),
+        ],
+    ])
+}
+
+fn fan_out(built: &Built, amount: Amount, nodes: usize, undelivered: u32) -> Result<[String; 6]> {
     let group = Kind::Plugin.group().context("the plugin has groups")?;
     let mut rounds = Vec::new();
     for _ in 0..amount.rounds {
@@ -147,29 +210,36 @@ fn fan_out(built: &Built, amount: Amount, nodes: usize, undelivered: u32) -> Res
         })?;
         load.crowd().waiting = amount.waiting;
         load.run(Instant::now() + Duration::from_secs(1))?;
+        load.take_times();
         let before = cpu(&cluster)?;
         let started = Instant::now();
         let delivered = load.run(started + amount.duration)? as f64;
         let elapsed = started.elapsed().as_secs_f64();
         let after = cpu(&cluster)?;
+        let mut times = load.take_times();
         load.finish()?;
         let used: Vec<f64> = after
             .iter()
             .zip(&before)
             .map(|(after, before)| (*after - *before).as_secs_f64())
             .collect();
-        rounds.push((
+        rounds.push([
             delivered / elapsed,
+            share(&mut times, 500),
+            share(&mut times, 990),
             used[0] * 1e6 / delivered,
             used.iter().sum::<f64>() * 1e6 / delivered,
-        ));
+        ]);
     }
     ensure!(!rounds.is_empty(), "no rounds");
+    let middle = |column: usize| median(rounds.iter().map(|round| round[column]));
     Ok([
         nodes.to_string(),
-        thousands(median(rounds.iter().map(|round| round.0))),
-        format!("{:.2}", median(rounds.iter().map(|round| round.1))),
-        format!("{:.2}", median(rounds.iter().map(|round| round.2))),
+        thousands(middle(0)),
+        thousands(middle(1)),
+        thousands(middle(2)),
+        format!("{:.2}", middle(3)),
+        format!("{:.2}", middle(4)),
     ])
 }
 
@@ -193,9 +263,12 @@ fn wait_until_online(talker: &mut Talker, uid: &str) -> Result<()> {
     Ok(())
 }
 
-/// The time that so many of a thousand stay below.
-fn micros(times: &mut [Duration], share: usize) -> String {
-    times.sort_unstable();
-    let place = (times.len() * share / 1000).min(times.len() - 1);
-    thousands(times[place].as_secs_f64() * 1e6)
+fn micros(times: &mut [Duration], of_thousand: usize) -> String {
+    thousands(share(times, of_thousand))
+}
+
+/// The microseconds that so many of a thousand stay below.
+fn share(times: &mut [Duration], of_thousand: usize) -> f64 {
+    let place = (times.len() * of_thousand / 1000).min(times.len() - 1);
+    times.select_nth_unstable(place).1.as_secs_f64() * 1e6
 }

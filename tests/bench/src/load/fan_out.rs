@@ -3,7 +3,7 @@
 //! reached everybody.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
@@ -38,9 +38,28 @@ pub(crate) struct FanOut {
     answered: u32,
     /// Of each subscriber: how many it has got.
     received: Vec<u32>,
-    /// Of each undelivered publish, by its number modulo their number: its text, and how many
-    /// have got it.
-    under_way: Vec<(Payload, usize)>,
+    /// The undelivered publishes, by their number modulo how many there are.
+    under_way: Vec<Publish>,
+    /// Of each delivery, how long it took from its publish on, in microseconds.
+    took: Vec<u32>,
+}
+
+/// A message that is not everywhere yet.
+struct Publish {
+    text: Payload,
+    at: Instant,
+    /// How many have got it.
+    reached: usize,
+}
+
+impl Publish {
+    fn new(number: u32) -> Publish {
+        Publish {
+            text: payload(0, number),
+            at: Instant::now(),
+            reached: 0,
+        }
+    }
 }
 
 impl FanOut {
@@ -64,8 +83,16 @@ impl FanOut {
             delivered: 0,
             answered: 0,
             received: vec![0; subscribers],
-            under_way: vec![(payload(0, 0), 0); undelivered as usize],
+            under_way: (0..undelivered).map(Publish::new).collect(),
+            took: Vec::new(),
         })
+    }
+
+    /// How long each delivery took since this was last asked, from its publish on.
+    pub(crate) fn take_times(&mut self) -> Vec<Duration> {
+        let took = std::mem::take(&mut self.took).into_iter();
+        took.map(|micros| Duration::from_micros(micros.into()))
+            .collect()
     }
 
     /// Publishes up to so many undelivered.
@@ -75,13 +102,13 @@ impl FanOut {
         }
         let publisher = &mut self.crowd.clients[self.publisher];
         while self.published - self.delivered < self.undelivered {
-            let text = payload(0, self.published);
-            self.under_way[(self.published % self.undelivered) as usize] = (text, 0);
+            let publish = Publish::new(self.published);
             let mut request = Vec::with_capacity(128);
             request.extend_from_slice(self.group.before.as_bytes());
-            request.extend_from_slice(&text);
+            request.extend_from_slice(&publish.text);
             request.extend_from_slice(self.group.after.as_bytes());
             publisher.append(&request);
+            self.under_way[(self.published % self.undelivered) as usize] = publish;
             self.published += 1;
         }
         publisher.send()
@@ -98,6 +125,7 @@ impl FanOut {
             answered,
             received,
             under_way,
+            took,
         } = self;
         let subscribers = received.len();
         let mut deliveries = 0;
@@ -110,14 +138,16 @@ impl FanOut {
                 });
             }
             let received = &mut received[number];
+            let now = Instant::now();
             client.receive(scratch, |text| {
                 ensure!(received < published, "a delivery came twice");
-                let (expected, reached) = &mut under_way[(*received % *undelivered) as usize];
-                ensure!(text == expected, "not the delivery that is due");
-                *reached += 1;
+                let publish = &mut under_way[(*received % *undelivered) as usize];
+                ensure!(text == publish.text, "not the delivery that is due");
+                took.push(u32::try_from((now - publish.at).as_micros()).unwrap_or(u32::MAX));
+                publish.reached += 1;
                 *received += 1;
                 deliveries += 1;
-                if *reached == subscribers {
+                if publish.reached == subscribers {
                     // In order everywhere, so those before have reached everybody.
                     *delivered = *received;
                 }
