@@ -413,7 +413,7 @@ impl Turn<'_> {
         message: Message<'_>,
     ) -> Result<(), Failure> {
         #[cfg(feature = "bench-native")]
-        if &*self.plugin.name == "native" {
+        if self.plugin.name() == "native" {
             let frame = crate::message::Frame::message(message);
             let _ = self.plugin.namespace().send_to(client, frame);
             return Ok(());

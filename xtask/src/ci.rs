@@ -84,6 +84,7 @@ fn lint(workspace: &Workspace) -> Result<()> {
             "clippy",
             "--workspace",
             "--all-targets",
+            "--all-features",
             "--",
             "-D",
             "warnings",
