@@ -5,6 +5,8 @@
 //! node, which the id names; lists and orders for many go to all holders at once, and a node
 //! that does not answer in time is named in `missing`.
 
+mod arguments;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use crate::limits::PAGE_ITEMS;
 use crate::mesh::{Answer, Ask, Mesh, Reason, Space, Unanswered, ask};
 use crate::message::Frame;
 use crate::registry::{self, Ending, Info, Kind, Namespace};
+
+pub use self::arguments::{client_id, ending, excluded, page_limit};
 
 /// One plugin's way to its clients, wherever they are.
 #[derive(Clone)]
@@ -44,6 +48,20 @@ pub enum Refused {
     /// No page gave out this cursor.
     #[error("not a cursor: pass `next` of the page before, or none for the first page")]
     MalformedCursor,
+    /// An argument can't be what it claims.
+    #[error("{0}")]
+    Invalid(String),
+    /// More than one call may ask for.
+    #[error("{0}")]
+    TooMany(String),
+    /// A message that no outbox could hold.
+    #[error("{bytes} bytes in the message, more than {limit} (outbox_bytes)")]
+    TooLarge {
+        /// With its frame's header.
+        bytes: usize,
+        /// The node's limit.
+        limit: usize,
+    },
 }
 
 /// Something gathered in the whole cluster.

@@ -11,10 +11,10 @@ use self::generated::plugin::jackfield::plugin as wit;
 use super::instance::Guest;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
-use crate::limits::{PAGE_ITEMS, PluginLimits, TARGETS_A_SEND};
+use crate::limits::PluginLimits;
 use crate::mesh::{self, Reason};
-use crate::message::{CLOSE_REASON_BYTES, Frame, Message, may_be_sent};
-use crate::registry::{Client, Close, Closer, Ending, Info, Kind, Namespace, Refused};
+use crate::message::{Frame, Message};
+use crate::registry::{Client, Closer, Ending, Info, Kind, Namespace, Refused};
 use crate::router::{self, Gathered, Page, Router};
 
 pub(super) use self::generated::lifecycle::WithLifecycle;
@@ -94,7 +94,7 @@ impl wit::send::Host for Guest {
                 Ok(self.namespace().send_to(&client, frame)?)
             }
             None => {
-                let id = parse_id(&client)?;
+                let id = router::client_id(&client)?;
                 self.count_send()?;
                 Ok(self.router().send_to(id, frame)?)
             }
@@ -106,7 +106,7 @@ impl wit::send::Host for Guest {
         uids: Vec<String>,
         message: types::MessageResult,
     ) -> Result<types::Reach, types::Error> {
-        self.check_names("uids", &uids)?;
+        self.router().check_names("uids", &uids)?;
         self.deliver(Target::Uids(&uids), &message, &[])
     }
 
@@ -116,7 +116,7 @@ impl wit::send::Host for Guest {
         message: types::MessageResult,
         exclude: Vec<String>,
     ) -> Result<types::Reach, types::Error> {
-        self.check_names("groups", &groups)?;
+        self.router().check_names("groups", &groups)?;
         self.deliver(Target::Groups(&groups), &message, &exclude)
     }
 }
@@ -124,7 +124,7 @@ impl wit::send::Host for Guest {
 impl wit::uids::Host for Guest {
     async fn bind_uid(&mut self, client: String, uid: String) -> Result<(), types::Error> {
         let id = self.client(&client)?;
-        self.check_name("uid", &uid)?;
+        self.router().check_name("uid", &uid)?;
         Ok(self.router().bind_uid(id, &uid).await?)
     }
 
@@ -135,13 +135,13 @@ impl wit::uids::Host for Guest {
     ) -> Result<bool, types::Error> {
         let id = self.client(&client)?;
         if let Some(uid) = &uid {
-            self.check_name("uid", uid)?;
+            self.router().check_name("uid", uid)?;
         }
         Ok(self.router().unbind_uid(id, uid.as_deref()).await?)
     }
 
     async fn is_uid_online(&mut self, uid: String) -> Result<bool, types::Error> {
-        self.check_name("uid", &uid)?;
+        self.router().check_name("uid", &uid)?;
         Ok(self.router().is_uid_online(&uid))
     }
 
@@ -159,8 +159,8 @@ impl wit::uids::Host for Guest {
         cursor: Option<String>,
         limit: u32,
     ) -> Result<types::Page, types::Error> {
-        self.check_name("uid", &uid)?;
-        let limit = page_limit(limit)?;
+        self.router().check_name("uid", &uid)?;
+        let limit = router::page_limit(limit)?;
         let page = self
             .router()
             .clients(Kind::Uid, &uid, cursor.as_deref(), limit);
@@ -172,7 +172,7 @@ impl wit::uids::Host for Guest {
         cursor: Option<String>,
         limit: u32,
     ) -> Result<types::Page, types::Error> {
-        let limit = page_limit(limit)?;
+        let limit = router::page_limit(limit)?;
         Ok(self
             .router()
             .names(Kind::Uid, cursor.as_deref(), limit)?
@@ -183,18 +183,18 @@ impl wit::uids::Host for Guest {
 impl wit::groups::Host for Guest {
     async fn join_group(&mut self, client: String, group: String) -> Result<(), types::Error> {
         let id = self.client(&client)?;
-        self.check_name("group", &group)?;
+        self.router().check_name("group", &group)?;
         Ok(self.router().join_group(id, &group).await?)
     }
 
     async fn leave_group(&mut self, client: String, group: String) -> Result<(), types::Error> {
         let id = self.client(&client)?;
-        self.check_name("group", &group)?;
+        self.router().check_name("group", &group)?;
         Ok(self.router().leave_group(id, &group).await?)
     }
 
     async fn ungroup(&mut self, group: String) -> Result<types::Count, types::Error> {
-        self.check_name("group", &group)?;
+        self.router().check_name("group", &group)?;
         Ok(self.router().ungroup(&group).await.into())
     }
 
@@ -202,7 +202,7 @@ impl wit::groups::Host for Guest {
         &mut self,
         group: String,
     ) -> Result<types::Count, types::Error> {
-        self.check_name("group", &group)?;
+        self.router().check_name("group", &group)?;
         Ok(self.router().group_count(&group).into())
     }
 
@@ -212,8 +212,8 @@ impl wit::groups::Host for Guest {
         cursor: Option<String>,
         limit: u32,
     ) -> Result<types::Page, types::Error> {
-        self.check_name("group", &group)?;
-        let limit = page_limit(limit)?;
+        self.router().check_name("group", &group)?;
+        let limit = router::page_limit(limit)?;
         let page = self
             .router()
             .clients(Kind::Group, &group, cursor.as_deref(), limit);
@@ -226,8 +226,8 @@ impl wit::groups::Host for Guest {
         cursor: Option<String>,
         limit: u32,
     ) -> Result<types::Page, types::Error> {
-        self.check_name("group", &group)?;
-        let limit = page_limit(limit)?;
+        self.router().check_name("group", &group)?;
+        let limit = router::page_limit(limit)?;
         let page = self.router().group_uids(&group, cursor.as_deref(), limit);
         Ok(page.await?.into())
     }
@@ -236,7 +236,7 @@ impl wit::groups::Host for Guest {
         &mut self,
         group: String,
     ) -> Result<types::Count, types::Error> {
-        self.check_name("group", &group)?;
+        self.router().check_name("group", &group)?;
         Ok(self.router().group_uid_count(&group).await.into())
     }
 
@@ -245,7 +245,7 @@ impl wit::groups::Host for Guest {
         cursor: Option<String>,
         limit: u32,
     ) -> Result<types::Page, types::Error> {
-        let limit = page_limit(limit)?;
+        let limit = router::page_limit(limit)?;
         Ok(self
             .router()
             .names(Kind::Group, cursor.as_deref(), limit)?
@@ -255,7 +255,7 @@ impl wit::groups::Host for Guest {
 
 impl wit::clients::Host for Guest {
     async fn is_online(&mut self, client: String) -> Result<bool, types::Error> {
-        let id = parse_id(&client)?;
+        let id = router::client_id(&client)?;
         Ok(self.router().is_online(id).await?)
     }
 
@@ -284,7 +284,7 @@ impl wit::close::Host for Guest {
         reason: String,
         last_message: Option<types::MessageResult>,
     ) -> Result<types::Count, types::Error> {
-        self.check_name("uid", &uid)?;
+        self.router().check_name("uid", &uid)?;
         let ending = self.ending(code, reason, last_message)?;
         Ok(self
             .router()
@@ -300,7 +300,7 @@ impl wit::close::Host for Guest {
         reason: String,
         last_message: Option<types::MessageResult>,
     ) -> Result<types::Count, types::Error> {
-        self.check_name("group", &group)?;
+        self.router().check_name("group", &group)?;
         let ending = self.ending(code, reason, last_message)?;
         Ok(self
             .router()
@@ -368,11 +368,7 @@ impl Guest {
         message: &types::MessageResult,
         exclude: &[String],
     ) -> Result<types::Reach, types::Error> {
-        check_count("clients to exclude", exclude.len())?;
-        let exclude = exclude
-            .iter()
-            .map(|id| parse_id(id))
-            .collect::<Result<Vec<_>, _>>()?;
+        let exclude = router::excluded(exclude)?;
         let frame = self.frame(message)?;
         self.count_send()?;
         let delivery = Delivery {
@@ -397,25 +393,15 @@ impl Guest {
         let last_message = last_message
             .map(|message| self.frame(&message))
             .transpose()?;
-        ending(code, reason, last_message)
+        Ok(router::ending(code, reason, last_message)?)
     }
 
     /// Encodes a message, if an outbox could hold it.
     fn frame(&self, message: &types::MessageResult) -> Result<Frame, types::Error> {
-        let frame = Frame::message(match message {
+        Ok(self.router().frame(match message {
             types::MessageResult::Text(text) => Message::Text(text),
             types::MessageResult::Binary(bytes) => Message::Binary(bytes),
-        });
-        let limit = self.namespace().registry().limits().outbox_bytes;
-        match frame.as_bytes().len() {
-            bytes if bytes > limit => Err(too_many(
-                "bytes in the message",
-                bytes,
-                limit,
-                "outbox_bytes",
-            )),
-            _ => Ok(frame),
-        }
+        })?)
     }
 
     fn count_send(&mut self) -> Result<(), types::Error> {
@@ -432,7 +418,7 @@ impl Guest {
     fn client(&self, id: &str) -> Result<ClientId, types::Error> {
         match self.own_client(id) {
             Some(client) => self.check_present(client).map(|()| client.id()),
-            None => parse_id(id),
+            None => Ok(router::client_id(id)?),
         }
     }
 
@@ -443,18 +429,6 @@ impl Guest {
         }
         Ok(())
     }
-
-    fn check_name(&self, what: &str, name: &str) -> Result<(), types::Error> {
-        let limit = self.namespace().registry().limits().name_bytes;
-        check_name(what, name, limit)
-    }
-
-    fn check_names(&self, what: &str, names: &[String]) -> Result<(), types::Error> {
-        check_count(what, names.len())?;
-        names
-            .iter()
-            .try_for_each(|name| self.check_name(what.trim_end_matches('s'), name))
-    }
 }
 
 /// Applies what `on-connect` accepted with, by the rules of the calls it stands for. The uid
@@ -464,10 +438,9 @@ pub(super) async fn admit(
     id: ClientId,
     acceptance: types::Acceptance,
 ) -> Result<(), types::Error> {
-    let limit = router.namespace().registry().limits().name_bytes;
     let names = acceptance.groups.iter().map(|group| ("group", group));
     for (what, name) in names.chain(acceptance.uid.iter().map(|uid| ("uid", uid))) {
-        check_name(what, name, limit)?;
+        router.check_name(what, name)?;
     }
     match apply(router, id, acceptance).await {
         // Closed meanwhile, by on-connect itself or by another client's event: it is let in to
@@ -567,7 +540,9 @@ impl From<Refused> for types::Error {
 
 impl From<router::Refused> for types::Error {
     fn from(refused: router::Refused) -> types::Error {
-        use router::Refused::{Here, MalformedCursor, There, Unanswered};
+        use router::Refused::{
+            Here, Invalid, MalformedCursor, There, TooLarge, TooMany, Unanswered,
+        };
         let code = match &refused {
             There { reason, .. } => match reason {
                 Reason::NotFound => types::ErrorCode::NotFound,
@@ -578,7 +553,8 @@ impl From<router::Refused> for types::Error {
             Unanswered(mesh::Unanswered::NoNode(_)) => types::ErrorCode::NotFound,
             Unanswered(mesh::Unanswered::Unreachable(_)) => types::ErrorCode::Unreachable,
             Unanswered(mesh::Unanswered::TimedOut(_)) => types::ErrorCode::TimedOut,
-            MalformedCursor => types::ErrorCode::InvalidArgument,
+            MalformedCursor | Invalid(_) => types::ErrorCode::InvalidArgument,
+            TooMany(_) | TooLarge { .. } => types::ErrorCode::LimitExceeded,
             Here(refused) => code_of(refused),
         };
         error(code, refused.to_string())
@@ -587,69 +563,6 @@ impl From<router::Refused> for types::Error {
 
 fn error(code: types::ErrorCode, message: String) -> types::Error {
     types::Error { code, message }
-}
-
-fn invalid(message: String) -> types::Error {
-    error(types::ErrorCode::InvalidArgument, message)
-}
-
-fn too_many(what: &str, count: usize, limit: usize, name: &str) -> types::Error {
-    let message = format!("{count} {what}, more than {limit} ({name})");
-    error(types::ErrorCode::LimitExceeded, message)
-}
-
-fn check_count(what: &str, count: usize) -> Result<(), types::Error> {
-    if count > TARGETS_A_SEND {
-        return Err(too_many(what, count, TARGETS_A_SEND, "a call's most"));
-    }
-    Ok(())
-}
-
-fn parse_id(text: &str) -> Result<ClientId, types::Error> {
-    text.parse().map_err(|malformed| {
-        let shown: String = text.chars().take(64).collect();
-        invalid(format!("{shown:?} is {malformed}"))
-    })
-}
-
-fn check_name(what: &str, name: &str, limit: usize) -> Result<(), types::Error> {
-    match name.len() {
-        0 => Err(invalid(format!("the {what} is empty"))),
-        bytes if bytes > limit => Err(invalid(format!(
-            "the {what} has {bytes} bytes, more than {limit} (name_bytes)"
-        ))),
-        _ => Ok(()),
-    }
-}
-
-fn page_limit(limit: u32) -> Result<usize, types::Error> {
-    match limit as usize {
-        limit @ 1..=PAGE_ITEMS => Ok(limit),
-        limit => Err(invalid(format!(
-            "limit is {limit}, but a page has 1 to {PAGE_ITEMS} items"
-        ))),
-    }
-}
-
-fn ending(code: u16, reason: String, last_message: Option<Frame>) -> Result<Ending, types::Error> {
-    if !may_be_sent(code) {
-        let allowed = "1000 to 1003, 1007 to 1014 and 3000 to 4999";
-        return Err(invalid(format!(
-            "{code} is no close code that may be sent: {allowed} are"
-        )));
-    }
-    if reason.len() > CLOSE_REASON_BYTES {
-        let bytes = reason.len();
-        return Err(invalid(format!(
-            "the reason has {bytes} bytes, more than the {CLOSE_REASON_BYTES} of a close frame"
-        )));
-    }
-    let close = Close {
-        code,
-        reason,
-        by: Closer::Plugin,
-    };
-    Ok(Ending::new(close, last_message))
 }
 
 /// What of a guest's host the contract needs.

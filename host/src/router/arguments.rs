@@ -1,0 +1,98 @@
+//! What callers pass, checked: a guest and a backend are told the same about it.
+
+use super::{Refused, Router};
+use crate::id::ClientId;
+use crate::limits::{PAGE_ITEMS, TARGETS_A_SEND};
+use crate::message::{CLOSE_REASON_BYTES, Frame, Message, may_be_sent};
+use crate::registry::{Close, Closer, Ending};
+
+impl Router {
+    /// Encodes a message, if an outbox could hold it.
+    pub fn frame(&self, message: Message<'_>) -> Result<Frame, Refused> {
+        let frame = Frame::message(message);
+        let limit = self.namespace.registry().limits().outbox_bytes;
+        match frame.as_bytes().len() {
+            bytes if bytes > limit => Err(Refused::TooLarge { bytes, limit }),
+            _ => Ok(frame),
+        }
+    }
+
+    /// A uid or a group that there may be.
+    pub fn check_name(&self, what: &str, name: &str) -> Result<(), Refused> {
+        let limit = self.namespace.registry().limits().name_bytes;
+        match name.len() {
+            0 => Err(invalid(format!("the {what} is empty"))),
+            bytes if bytes > limit => Err(invalid(format!(
+                "the {what} has {bytes} bytes, more than {limit} (name_bytes)"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// As many of them as one call may name.
+    pub fn check_names(&self, what: &str, names: &[String]) -> Result<(), Refused> {
+        check_count(what, names.len())?;
+        names
+            .iter()
+            .try_for_each(|name| self.check_name(what.trim_end_matches('s'), name))
+    }
+}
+
+/// Clients that a delivery leaves out.
+pub fn excluded(ids: &[String]) -> Result<Vec<ClientId>, Refused> {
+    check_count("clients to exclude", ids.len())?;
+    ids.iter().map(|id| client_id(id)).collect()
+}
+
+/// A client id.
+pub fn client_id(text: &str) -> Result<ClientId, Refused> {
+    text.parse().map_err(|malformed| {
+        let shown: String = text.chars().take(64).collect();
+        invalid(format!("{shown:?} is {malformed}"))
+    })
+}
+
+/// How many items a page has.
+pub fn page_limit(limit: u32) -> Result<usize, Refused> {
+    match limit as usize {
+        limit @ 1..=PAGE_ITEMS => Ok(limit),
+        limit => Err(invalid(format!(
+            "limit is {limit}, but a page has 1 to {PAGE_ITEMS} items"
+        ))),
+    }
+}
+
+/// The end of a connection that a plugin, or who speaks for it, has asked for.
+pub fn ending(code: u16, reason: String, last_message: Option<Frame>) -> Result<Ending, Refused> {
+    if !may_be_sent(code) {
+        let allowed = "1000 to 1003, 1007 to 1014 and 3000 to 4999";
+        return Err(invalid(format!(
+            "{code} is no close code that may be sent: {allowed} are"
+        )));
+    }
+    if reason.len() > CLOSE_REASON_BYTES {
+        let bytes = reason.len();
+        return Err(invalid(format!(
+            "the reason has {bytes} bytes, more than the {CLOSE_REASON_BYTES} of a close frame"
+        )));
+    }
+    let close = Close {
+        code,
+        reason,
+        by: Closer::Plugin,
+    };
+    Ok(Ending::new(close, last_message))
+}
+
+fn check_count(what: &str, count: usize) -> Result<(), Refused> {
+    if count > TARGETS_A_SEND {
+        return Err(Refused::TooMany(format!(
+            "{count} {what}, more than {TARGETS_A_SEND} (a call's most)"
+        )));
+    }
+    Ok(())
+}
+
+fn invalid(message: String) -> Refused {
+    Refused::Invalid(message)
+}
