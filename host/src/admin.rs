@@ -1,214 +1,79 @@
-//! The door for operators: is the node alive, is it ready, and what does it know of the others.
+//! The API: what backends and operators ask of a node, over gRPC and HTTP on one port.
 //!
-//! Read only, JSON over HTTP. It answers from the node's start to its end, whatever clients
-//! and plugins do.
+//! `operations` has the functions, each once; `grpc` and `http` are the two ways to them. A
+//! call goes straight to the router, and gets what a plugin would get there.
+
+mod events;
+mod grpc;
+mod http;
+mod openapi;
+mod operations;
+mod problem;
+mod replay;
+mod schema;
+mod tokens;
+mod view;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::get;
-use parking_lot::Mutex;
-use serde::Serialize;
+use anyhow::Context as _;
 use tokio::net::TcpListener;
 
-use crate::mesh::{Mesh, PeerState};
-use crate::plugin::Plugins;
-use crate::registry::{Kind, Registry};
+use self::operations::Api;
+use self::problem::Problem;
+use self::tokens::Caller;
 
-/// What the door shows.
-pub struct View {
-    registry: Arc<Registry>,
-    mesh: Option<Arc<Mesh>>,
-    /// Once they have been loaded.
-    plugins: ArcSwapOption<Plugins>,
-    stage: Mutex<Stage>,
+pub use self::tokens::Tokens;
+pub use self::view::View;
+
+/// Bytes of a request, at most. Beyond: TOO_LARGE, and gRPC's OUT_OF_RANGE.
+const REQUEST_BYTES: usize = 4 << 20;
+
+/// What backends say, generated from `proto/jackfield/api/v1`.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::unwrap_used
+)]
+mod wire {
+    tonic::include_proto!("jackfield.api.v1");
 }
 
-/// Where in its life a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// It loads its plugins.
-    Starting,
-    /// It takes clients.
-    Ready,
-    /// It takes no more, and closes those it has.
-    Draining,
-}
-
-impl View {
-    /// Of a node that starts.
-    pub fn new(registry: Arc<Registry>, mesh: Option<Arc<Mesh>>) -> Arc<View> {
-        Arc::new(View {
-            registry,
-            mesh,
-            plugins: ArcSwapOption::empty(),
-            stage: Mutex::new(Stage::Starting),
-        })
-    }
-
-    /// The node takes clients.
-    pub fn ready(&self, plugins: Arc<Plugins>) {
-        self.plugins.store(Some(plugins));
-        *self.stage.lock() = Stage::Ready;
-    }
-
-    /// The node takes none any more.
-    pub fn draining(&self) {
-        *self.stage.lock() = Stage::Draining;
-    }
-
-    fn stage(&self) -> Stage {
-        *self.stage.lock()
-    }
+/// Listens for backends and operators at `address`, `HOST:PORT`. Without tokens whoever
+/// reaches it may do anything, so that must be nobody on another machine.
+pub async fn bind(address: &str, tokens: &Tokens) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: name a free address with --api (port 0 takes one)")
+    })?;
+    anyhow::ensure!(
+        !tokens.is_empty() || listener.local_addr()?.ip().is_loopback(),
+        "--api {address} can be reached from other machines, and anybody there could do \
+         anything: set tokens with --api-tokens, or listen on 127.0.0.1"
+    );
+    Ok(listener)
 }
 
 /// Answers until it is dropped.
-pub async fn serve(listener: TcpListener, view: Arc<View>) {
-    let routes = axum::Router::new()
-        .route("/live", get(|| async { Json(Live { live: true }) }))
-        .route("/ready", get(ready))
-        .route("/v1/nodes", get(nodes))
-        .with_state(view);
+pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<Tokens>) {
+    let api = Api::new(view.clone(), tokens);
+    let routes = grpc::routes(api.clone())
+        .reset_fallback()
+        .merge(http::routes(api))
+        .merge(view::routes(view));
     if let Err(error) = axum::serve(listener, routes).await {
         tracing::error!(%error, "the API's port is closed");
     }
 }
 
-async fn ready(State(view): State<Arc<View>>) -> (StatusCode, Json<Ready>) {
-    let stage = view.stage();
-    let status = match stage {
-        Stage::Ready => StatusCode::OK,
-        Stage::Starting | Stage::Draining => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let ready = Ready {
-        ready: stage == Stage::Ready,
-        stage: stage.as_str(),
-    };
-    (status, Json(ready))
-}
-
-async fn nodes(State(view): State<Arc<View>>) -> Json<Nodes> {
-    let mesh = view.mesh.as_ref();
-    Json(Nodes {
-        node: Node {
-            incarnation: view.registry.incarnation().to_string(),
-            mesh: mesh.map(|mesh| mesh.address().to_owned()),
-            stage: view.stage().as_str(),
-            plugins: plugins(&view),
-        },
-        peers: mesh
-            .map(|mesh| mesh.peers().iter().map(|peer| of(mesh, peer)).collect())
-            .unwrap_or_default(),
-    })
-}
-
-fn plugins(view: &View) -> Vec<Plugin> {
-    let plugins = view.plugins.load_full();
-    let plugins = plugins.iter().flat_map(|plugins| plugins.all());
-    plugins
-        .map(|plugin| {
-            let namespace = plugin.namespace();
-            Plugin {
-                name: plugin.name().to_owned(),
-                generation: plugin.generation(),
-                clients: namespace.client_count(),
-                uids: namespace.name_count(Kind::Uid),
-                groups: namespace.name_count(Kind::Group),
-            }
-        })
-        .collect()
-}
-
-fn of(mesh: &Mesh, peer: &crate::mesh::Peer) -> Peer {
-    let held = mesh.interest().sizes(peer.incarnation());
-    let (waiting_frames, waiting_bytes) = peer.waiting();
-    Peer {
-        incarnation: peer.incarnation().to_string(),
-        mesh: peer.address(),
-        state: match peer.state() {
-            PeerState::New => "new",
-            PeerState::Alive => "alive",
-            PeerState::Suspect => "suspect",
-            PeerState::Leaving => "leaving",
-        },
-        clients: held.clients,
-        uids: held.uids,
-        groups: held.groups,
-        deliveries: peer.delivered(),
-        dropped: peer.dropped(),
-        waiting_frames,
-        waiting_bytes,
-    }
-}
-
-impl Stage {
-    fn as_str(self) -> &'static str {
-        match self {
-            Stage::Starting => "starting",
-            Stage::Ready => "ready",
-            Stage::Draining => "draining",
+impl Api {
+    /// Who calls with this `authorization`.
+    fn caller(&self, authorization: Option<&[u8]>) -> Result<Arc<Caller>, Problem> {
+        let caller = self.tokens.caller(authorization);
+        if caller.is_err() {
+            self.view.registry().counters().api_denied.add_one();
         }
+        caller
     }
-}
-
-/// `GET /live`.
-#[derive(Serialize)]
-struct Live {
-    live: bool,
-}
-
-/// `GET /ready`: 200 or 503.
-#[derive(Serialize)]
-struct Ready {
-    ready: bool,
-    stage: &'static str,
-}
-
-/// `GET /v1/nodes`.
-#[derive(Serialize)]
-struct Nodes {
-    node: Node,
-    peers: Vec<Peer>,
-}
-
-/// This node.
-#[derive(Serialize)]
-struct Node {
-    incarnation: String,
-    /// What peers dial; null: it is alone.
-    mesh: Option<String>,
-    stage: &'static str,
-    plugins: Vec<Plugin>,
-}
-
-/// A plugin of this node, and what it holds here.
-#[derive(Serialize)]
-struct Plugin {
-    name: String,
-    generation: Option<u64>,
-    clients: u64,
-    uids: u64,
-    groups: u64,
-}
-
-/// Another node, as this one knows it.
-#[derive(Serialize)]
-struct Peer {
-    incarnation: String,
-    mesh: String,
-    state: &'static str,
-    /// What it says it holds.
-    clients: u64,
-    uids: u64,
-    groups: u64,
-    /// Messages that were queued for it.
-    deliveries: u64,
-    /// What its link could not take.
-    dropped: u64,
-    /// What it has not acknowledged yet.
-    waiting_frames: usize,
-    waiting_bytes: usize,
 }

@@ -25,8 +25,10 @@ const ENVIRONMENT_PREFIX: &str = "JACKFIELD_";
 pub struct Config {
     /// Where clients connect; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Where operators and probes ask, over HTTP; empty: nowhere.
+    /// Where backends, operators and probes ask, over gRPC and HTTP; empty: nowhere.
     pub api: String,
+    /// A file with the API's tokens; empty: none, and then only loopback is listened on.
+    pub api_tokens: PathBuf,
     /// The folder of the plugins.
     pub plugins: PathBuf,
     /// The folder for compiled components; only the node may write there. Empty: none.
@@ -88,6 +90,7 @@ impl Default for Config {
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             api: "127.0.0.1:8081".to_owned(),
+            api_tokens: PathBuf::new(),
             plugins: "plugins".into(),
             cache: default_cache(),
             workers: 0,

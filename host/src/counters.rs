@@ -42,6 +42,8 @@ counters! {
     handshakes_limited,
     /// Attempts to accept a client that the system refused (no open files left).
     accepts_failed,
+    /// Calls of the API without a token that is known.
+    api_denied,
     /// Messages handed to a plugin.
     messages_in,
     /// Messages beyond `message_bytes`.

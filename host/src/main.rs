@@ -62,9 +62,12 @@ struct NodeFlags {
     /// Where clients connect; port 0 takes a free one.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Where operators and probes ask, over HTTP; empty: nowhere.
+    /// Where backends, operators and probes ask, over gRPC and HTTP; empty: nowhere.
     #[arg(long, value_name = "ADDR")]
     api: Option<String>,
+    /// A file with the API's tokens; without it, the API is for this machine only.
+    #[arg(long, value_name = "FILE")]
+    api_tokens: Option<String>,
     /// The folder of the plugins.
     #[arg(long, value_name = "DIR")]
     plugins: Option<String>,
@@ -267,6 +270,7 @@ impl NodeFlags {
         let named = [
             ("--listen", "listen", &self.listen),
             ("--api", "api", &self.api),
+            ("--api-tokens", "api_tokens", &self.api_tokens),
             ("--plugins", "plugins", &self.plugins),
             ("--cache", "cache", &self.cache),
             ("--mesh", "mesh.listen", &self.mesh),

@@ -1,6 +1,7 @@
 //! The node: builds the rooms bottom-up from the configuration, and drains them top-down.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::admin::{self, View};
+use crate::admin::{self, Tokens, View};
 use crate::client;
 use crate::config::{Config, MeshConfig};
 use crate::counters::Counters;
@@ -77,7 +78,7 @@ impl Node {
         );
         let api = match &*config.api {
             "" => None,
-            api => Some(open_api(api, view.clone()).await?),
+            api => Some(open_api(api, &config.api_tokens, view.clone()).await?),
         };
         let cache = Some(&*config.cache).filter(|path| !path.as_os_str().is_empty());
         let defaults = config.plugin.clone();
@@ -149,12 +150,11 @@ impl Node {
     }
 }
 
-async fn open_api(address: &str, view: Arc<View>) -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}: name a free address with --api (port 0 takes one)")
-    })?;
+async fn open_api(address: &str, tokens: &Path, view: Arc<View>) -> anyhow::Result<SocketAddr> {
+    let tokens = Tokens::read(tokens)?;
+    let listener = admin::bind(address, &tokens).await?;
     let address = listener.local_addr()?;
-    tokio::spawn(admin::serve(listener, view));
+    tokio::spawn(admin::serve(listener, view, tokens));
     Ok(address)
 }
 

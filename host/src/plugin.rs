@@ -29,7 +29,7 @@ use self::trap::Trapped;
 use crate::mesh::Mesh;
 use crate::message::Message;
 use crate::policy::{Policies, TrapPolicy};
-use crate::registry::{Client, Close, Closer, Departure, Ending, Namespace, Registry};
+use crate::registry::{Client, Close, Closer, Departure, Ending, Happened, Namespace, Registry};
 use crate::router::Router;
 
 pub use self::folder::{Checked, Plugins, check};
@@ -146,6 +146,11 @@ impl Plugin {
         self.router.namespace()
     }
 
+    /// The way to its clients, here and at other nodes.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
     /// Which generation runs, if one does.
     pub fn generation(&self) -> Option<u64> {
         self.slot
@@ -223,7 +228,9 @@ impl Plugin {
     /// Lets `generation` take over.
     fn swap(&self, generation: Arc<Generation>) {
         self.namespace().set_policies(generation.policies);
+        let number = generation.host.generation;
         let former = self.slot.swap(Some(generation));
+        self.namespace().happen(|| Happened::Loaded(number));
         self.draining.store(false, Ordering::Relaxed);
         if let Some(former) = former {
             self.retiring.spawn(former.retire());

@@ -8,6 +8,7 @@
 mod changes;
 mod client;
 mod dirty;
+mod events;
 mod index;
 mod names;
 mod namespace;
@@ -22,6 +23,7 @@ use parking_lot::RwLock;
 pub use changes::{Changed, Changes, Kind};
 pub use client::{Client, Close, Closer, Departure, Ending, Info};
 pub use dirty::{DirtyList, DirtyLists};
+pub use events::{Event, Events, Happened, Watcher};
 pub use names::Names;
 pub use namespace::{Binding, Namespace, Refused};
 
@@ -42,6 +44,8 @@ pub struct Registry {
     namespaces: RwLock<BTreeMap<Arc<str>, Weak<Namespace>>>,
     /// For whoever tells the other nodes, where there are any.
     changes: Option<Changes>,
+    /// For whoever watches.
+    events: Arc<Events>,
 }
 
 impl Registry {
@@ -63,6 +67,7 @@ impl Registry {
             counters,
             namespaces: RwLock::default(),
             changes: is_meshed.then(Changes::default),
+            events: Arc::default(),
         })
     }
 
@@ -83,6 +88,11 @@ impl Registry {
     /// What changes, where there are other nodes to be told.
     pub fn changes(&self) -> Option<&Changes> {
         self.changes.as_ref()
+    }
+
+    /// What happens, for whoever watches.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.events
     }
 
     /// This run of the node.

@@ -10,7 +10,7 @@ const HOMES: [(&str, &[&str]); 7] = [
     ("wasmtime_wasi", &["plugin"]),
     ("tungstenite", &["client"]),
     ("hyper", &["client"]),
-    ("tonic", &["mesh"]),
+    ("tonic", &["mesh", "admin"]),
     ("axum", &["admin"]),
     ("figment", &["config"]),
 ];

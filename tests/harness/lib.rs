@@ -4,6 +4,7 @@
 //! Each test owns its node, its folder and its ports. Nothing here sleeps: presence waits
 //! with a deadline, and absence is shown by what must come after it.
 
+mod api;
 mod client;
 mod cluster;
 mod command;
@@ -20,6 +21,7 @@ mod process;
 mod proxy;
 mod raw;
 
+pub use api::{Answer, Api, Events, Protocol, Refusal, answer};
 pub use client::{Client, End, binary, refusal_status, text};
 pub use cluster::{Barrier, Cluster, Register};
 pub use command::{Output, run_node_binary, run_node_binary_in};

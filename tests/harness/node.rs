@@ -15,7 +15,8 @@ use crate::cluster::BARRIER;
 use crate::command::node_command;
 use crate::process::Process;
 use crate::{
-    Barrier, Client, Console, Counters, Log, LogLine, PluginFolder, Proxy, Raw, Register, Response,
+    Api, Barrier, Client, Console, Counters, Log, LogLine, PluginFolder, Protocol, Proxy, Raw,
+    Register, Response,
 };
 use crate::{upgrade_request, within};
 
@@ -290,6 +291,11 @@ impl Node {
         query: &[(&str, &str)],
     ) -> anyhow::Result<Console> {
         Console::connect(self.address, &format!("/{plugin}"), query).await
+    }
+
+    /// Its API, to be called over this protocol.
+    pub fn calls(&self, protocol: Protocol) -> anyhow::Result<Api> {
+        Api::new(self.api, protocol)
     }
 
     /// What its API answers at `path`.

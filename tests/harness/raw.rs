@@ -59,6 +59,22 @@ impl Raw {
         within("an HTTP answer", self.read_response()).await
     }
 
+    /// The next line of what has no end; none: it has ended.
+    pub async fn line(&mut self) -> anyhow::Result<Option<String>> {
+        let line = async {
+            loop {
+                if let Some(end) = find(&self.read, b"\n") {
+                    let line = String::from_utf8(self.read.drain(..=end).collect())?;
+                    return anyhow::Ok(Some(line.trim_end().to_owned()));
+                }
+                if self.read_some().await? == 0 {
+                    return Ok(None);
+                }
+            }
+        };
+        within("a line", line).await
+    }
+
     /// Waits until the node ends the connection, and answers what came before.
     pub async fn rest(mut self) -> anyhow::Result<Vec<u8>> {
         let read = within("the end of the connection", async {

@@ -31,7 +31,7 @@ use super::pages::{self, Body, text, upgrade_required};
 use super::reader::Reader;
 use super::session::Session;
 use crate::plugin::{self, Answer, Failure, Handshake, Plugin};
-use crate::registry::{Client, Close, Closer};
+use crate::registry::{Client, Close, Closer, Happened};
 
 /// Bytes of a request's head. Beyond: 431. Cookies and tokens are large at times.
 const HEAD_BYTES: usize = 16 << 10;
@@ -156,6 +156,9 @@ impl Door {
         {
             Ok(Answer::Accepted { subprotocol }) => {
                 self.registry.counters().clients_accepted.add_one();
+                let id = arriving.client.id();
+                let namespace = arriving.plugin.namespace();
+                namespace.happen(|| Happened::Connected(id));
                 self.let_in(arriving, place, upgrade);
                 with_subprotocol(response, subprotocol.as_deref())
             }

@@ -22,7 +22,7 @@ use crate::limits::{Limits, MESSAGES_PER_TURN};
 use crate::message::{Frame, Message};
 use crate::outbox::Condition;
 use crate::plugin::{self, Failure, Plugin, Turn};
-use crate::registry::{Client, Close, Closer, Ending, Registry};
+use crate::registry::{Client, Close, Closer, Ending, Happened, Registry};
 
 /// A client that has been let in. Dropped, it has left, whatever became of its task.
 pub(super) struct Session {
@@ -101,8 +101,13 @@ impl Session {
             return broken();
         };
         self.plugin.on_close(&self.client, &departure).await;
-        let counters = self.plugin.namespace().registry().counters();
-        counters.clients_left.add_one();
+        let namespace = self.plugin.namespace();
+        namespace.registry().counters().clients_left.add_one();
+        namespace.happen(|| Happened::Closed {
+            client: self.client.id(),
+            close: departure.close.clone(),
+            uid: departure.uid.clone(),
+        });
         departure.close
     }
 }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::Client;
 use super::names::Names;
+use super::{Client, Events, Happened, Kind};
 
 /// Members visited under one lock: some 50 µs of it.
 const MEMBERS_A_LOCK: usize = 1024;
@@ -17,10 +17,25 @@ const MEMBERS_A_LOCK: usize = 1024;
 pub(super) type Members = BTreeMap<u64, Arc<Client>>;
 
 /// Names, each with its clients.
-#[derive(Debug, Default)]
-pub(super) struct Index(Names<Members>);
+#[derive(Debug)]
+pub(super) struct Index {
+    names: Names<Members>,
+    kind: Kind,
+    plugin: Arc<str>,
+    events: Arc<Events>,
+}
 
 impl Index {
+    /// An empty one of a plugin's.
+    pub(super) fn new(kind: Kind, plugin: &Arc<str>, events: &Arc<Events>) -> Index {
+        Index {
+            names: Names::default(),
+            kind,
+            plugin: plugin.clone(),
+            events: events.clone(),
+        }
+    }
+
     /// Adds a client unless `admit`, which sees the members so far, says otherwise.
     pub(super) fn insert<T, E>(
         &self,
@@ -28,13 +43,18 @@ impl Index {
         client: &Arc<Client>,
         admit: impl FnOnce(&mut Members) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut shard = self.0.shard(name).write();
+        let mut shard = self.names.shard(name).write();
         let result = match shard.get_mut(name) {
             Some(members) => admit(members),
             None => admit(&mut Members::new()),
         };
         if result.is_ok() {
-            let members = shard.entry(name.clone()).or_default();
+            let members = shard.entry(name.clone()).or_insert_with(|| {
+                // Under the lock: of one name they come in order.
+                let occupied = || Happened::Occupied(self.kind, name.clone());
+                self.events.happen(&self.plugin, occupied);
+                Members::new()
+            });
             members.insert(client.id().counter(), client.clone());
         }
         result
@@ -42,28 +62,34 @@ impl Index {
 
     /// Removes a client; the name goes with its last member.
     pub(super) fn remove(&self, name: &str, client: &Client) {
-        let mut shard = self.0.shard(name).write();
+        let mut shard = self.names.shard(name).write();
         if let Some(members) = shard.get_mut(name) {
             members.remove(&client.id().counter());
             if members.is_empty() {
                 shard.remove(name);
+                let vacated = || Happened::Vacated(self.kind, name.into());
+                self.events.happen(&self.plugin, vacated);
             }
         }
     }
 
     /// How many clients have the name.
     pub(super) fn count(&self, name: &str) -> usize {
-        self.0.shard(name).read().get(name).map_or(0, BTreeMap::len)
+        self.names
+            .shard(name)
+            .read()
+            .get(name)
+            .map_or(0, BTreeMap::len)
     }
 
     /// How many names there are.
     pub(super) fn name_count(&self) -> u64 {
-        self.0.count()
+        self.names.count()
     }
 
     /// Visits each member once, as the index stands when it gets there.
     pub(super) fn for_each(&self, name: &str, mut visit: impl FnMut(&Arc<Client>)) {
-        let shard = self.0.shard(name);
+        let shard = self.names.shard(name);
         walk(|after| {
             let shard = shard.read();
             let members = shard.get(name)?;
@@ -85,7 +111,7 @@ impl Index {
         after: Option<u64>,
         limit: usize,
     ) -> Vec<Arc<Client>> {
-        let shard = self.0.shard(name).read();
+        let shard = self.names.shard(name).read();
         let members = shard.get(name).into_iter();
         members
             .flat_map(|members| members.range(later_than(after)))
@@ -96,7 +122,7 @@ impl Index {
 
     /// Up to `limit` names that come after `after`, in order.
     pub(super) fn names_after(&self, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
-        self.0.after(after, limit)
+        self.names.after(after, limit)
     }
 }
 

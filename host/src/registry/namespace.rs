@@ -14,6 +14,7 @@ use super::Registry;
 use super::changes::Kind;
 use super::client::{Client, Close, Closer, Departure, Ending, Held, Info};
 use super::dirty::Dirtied;
+use super::events::Happened;
 use super::index::{Index, Members, visit_some, walk};
 use super::names::SHARDS;
 use crate::delivery::{Delivery, Reach, Target};
@@ -81,8 +82,8 @@ impl Namespace {
             name: name.clone(),
             registry: registry.clone(),
             clients: Default::default(),
-            uids: Index::default(),
-            groups: Index::default(),
+            uids: Index::new(Kind::Uid, name, registry.events()),
+            groups: Index::new(Kind::Group, name, registry.events()),
             policies: ArcSwap::default(),
         });
         let known = Arc::downgrade(&namespace);
@@ -93,6 +94,11 @@ impl Namespace {
     /// The plugin's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// This happens to the plugin, or to one of its clients.
+    pub fn happen(&self, what: impl FnOnce() -> Happened) {
+        self.registry.events().happen(&self.name, what);
     }
 
     /// What the namespaces of the node share.

@@ -1,0 +1,126 @@
+//! Events: what happens on this node, to whoever watches, over gRPC and as server-sent events
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tonic::Status;
+
+use super::operations::Api;
+use super::problem::Problem;
+use super::tokens::{Caller, Scope};
+use super::wire::{self, event};
+use crate::mesh::Mesh;
+use crate::registry::{Event, Happened, Kind, Watcher};
+
+/// Events, as they come.
+pub(super) type Stream =
+    Pin<Box<dyn futures_util::Stream<Item = Result<wire::Event, Status>> + Send>>;
+
+/// One watcher: what it may see, and wants to.
+struct Watch {
+    watcher: Watcher,
+    caller: Arc<Caller>,
+    /// Empty: all of them.
+    plugins: BTreeSet<String>,
+    mesh: Option<Arc<Mesh>>,
+}
+
+impl Api {
+    /// What happens from now on.
+    pub(super) fn watch(
+        &self,
+        caller: Arc<Caller>,
+        request: wire::WatchRequest,
+    ) -> Result<Stream, Problem> {
+        caller.check_scope(Scope::Read)?;
+        for plugin in &request.plugins {
+            caller.check(Scope::Read, plugin)?;
+        }
+        let watch = Watch {
+            watcher: self.view.registry().events().watch(),
+            caller,
+            plugins: request.plugins.into_iter().collect(),
+            mesh: self.view.mesh().cloned(),
+        };
+        let next = |mut watch: Watch| async {
+            let event = watch.next().await;
+            Some((Ok(event), watch))
+        };
+        Ok(Box::pin(futures_util::stream::unfold(watch, next)))
+    }
+}
+
+impl Watch {
+    async fn next(&mut self) -> wire::Event {
+        loop {
+            match self.watcher.next().await {
+                Ok(event) if self.wants(&event.plugin) => return self.tell(event),
+                Ok(_) => {}
+                Err(events) => {
+                    return wire::Event {
+                        plugin: String::new(),
+                        event: Some(event::Event::Missed(wire::Missed { events })),
+                    };
+                }
+            }
+        }
+    }
+
+    fn wants(&self, plugin: &str) -> bool {
+        let is_wanted = self.plugins.is_empty() || self.plugins.contains(plugin);
+        is_wanted && self.caller.may_see(plugin)
+    }
+
+    fn tell(&self, event: Event) -> wire::Event {
+        use event::Event::{
+            ClientClosed, ClientConnected, GroupOccupied, GroupVacated, PluginLoaded, UidOffline,
+            UidOnline,
+        };
+        let Event { plugin, what } = event;
+        let uid = |uid: Arc<str>| wire::UidChange {
+            elsewhere: self.elsewhere(&plugin, Kind::Uid, &uid),
+            uid: uid.to_string(),
+        };
+        let group = |group: Arc<str>| wire::GroupChange {
+            elsewhere: self.elsewhere(&plugin, Kind::Group, &group),
+            group: group.to_string(),
+        };
+        let event = match what {
+            Happened::Connected(client) => {
+                let client = client.to_string();
+                ClientConnected(wire::ClientConnected { client })
+            }
+            Happened::Closed { client, close, uid } => ClientClosed(wire::ClientClosed {
+                client: client.to_string(),
+                code: close.code.into(),
+                reason: close.reason,
+                uid: uid.map(|uid| uid.to_string()),
+            }),
+            Happened::Occupied(Kind::Uid, name) => UidOnline(uid(name)),
+            Happened::Vacated(Kind::Uid, name) => UidOffline(uid(name)),
+            Happened::Occupied(Kind::Group, name) => GroupOccupied(group(name)),
+            Happened::Vacated(Kind::Group, name) => GroupVacated(group(name)),
+            Happened::Loaded(generation) => PluginLoaded(wire::PluginLoaded { generation }),
+        };
+        wire::Event {
+            plugin: plugin.to_string(),
+            event: Some(event),
+        }
+    }
+
+    /// How many clients of other nodes have the name.
+    fn elsewhere(&self, plugin: &str, kind: Kind, name: &str) -> u64 {
+        let space = self
+            .mesh
+            .as_ref()
+            .and_then(|mesh| mesh.interest().space(plugin));
+        let holders = space.map(|space| space.holders(kind, name));
+        let clients = holders
+            .iter()
+            .flatten()
+            .map(|holder| u64::from(holder.clients));
+        clients.sum()
+    }
+}

@@ -1,0 +1,58 @@
+//! The API over gRPC: with the standard services for health and reflection beside it.
+
+use std::sync::Arc;
+
+use tonic::service::Routes;
+use tonic::{Request, Status};
+
+use super::operations::Api;
+use super::tokens::Caller;
+use super::view::Stage;
+use super::wire::api_server::ApiServer;
+use super::{REQUEST_BYTES, schema};
+
+/// The API, as tonic calls it: `operations` has its functions.
+pub(super) struct Service(Arc<Api>);
+
+impl Service {
+    pub(super) fn api(&self) -> &Api {
+        &self.0
+    }
+
+    /// Who asks.
+    pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Status> {
+        let authorization = request.metadata().get("authorization");
+        Ok(self.0.caller(authorization.map(|value| value.as_bytes()))?)
+    }
+}
+
+/// All services.
+pub(super) fn routes(api: Arc<Api>) -> axum::Router {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let mut stage = api.view.stages();
+    let service = ApiServer::new(Service(api)).max_decoding_message_size(REQUEST_BYTES);
+    tokio::spawn(async move {
+        // As `/ready`: false until the plugins are loaded, and once the node drains.
+        loop {
+            let stage_now = *stage.borrow_and_update();
+            match stage_now {
+                Stage::Ready => health.set_serving::<ApiServer<Service>>().await,
+                _ => health.set_not_serving::<ApiServer<Service>>().await,
+            }
+            if stage.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut routes = Routes::new(service).add_service(health_service);
+    let reflect = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(schema::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Older clients know the alpha only. Neither fails: the descriptors are our own.
+    if let (Ok(v1), Ok(alpha)) = (reflect().build_v1(), reflect().build_v1alpha()) {
+        routes = routes.add_service(v1).add_service(alpha);
+    }
+    routes.prepare().into_axum_router()
+}

@@ -1,0 +1,213 @@
+//! The API over HTTP: JSON that becomes the same requests as gRPC's, and problem documents.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::{Map, Value};
+
+use super::operations::{Api, SCOPES};
+use super::problem::{Problem, Reason};
+use super::schema::SCHEMA;
+use super::tokens::Scope;
+use super::{REQUEST_BYTES, openapi, wire};
+
+/// So that what lies between knows that the stream lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The API's paths.
+pub(super) fn routes(api: Arc<Api>) -> Router {
+    Router::new()
+        .route(
+            "/v1/plugins/{plugin}/{function}",
+            get(operate).post(operate),
+        )
+        .route("/v1/batch", post(batch))
+        .route("/v1/events", get(events))
+        .route("/v1/nodes", get(nodes))
+        .route("/openapi.json", get(|| async { Json(openapi::document()) }))
+        .route("/docs", get(|| async { Html(include_str!("docs.html")) }))
+        .fallback(|| async { Problem::new(Reason::NotFound, "there is nothing at this path") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(Reason::WrongMethod, "this path takes another method")
+        })
+        .with_state(api)
+}
+
+async fn operate(
+    State(api): State<Arc<Api>>,
+    Path((plugin, function)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = api.caller_of(request.headers())?;
+    let name = function.replace('-', "_");
+    let Some((operation, scope)) = SCHEMA.operation(&name).zip(scope_of(&name)) else {
+        let shown: String = function.chars().take(64).collect();
+        let message = format!("no function {shown:?}: /openapi.json lists them");
+        return Err(Problem::new(Reason::NotFound, message));
+    };
+    let fields = operation.kind();
+    let is_get = request.method() == Method::GET;
+    if is_get && scope != Scope::Read {
+        let message = format!("{function} changes something: POST it");
+        return Err(Problem::new(Reason::WrongMethod, message));
+    }
+    let key = header_text(request.headers(), "idempotency-key")?.map(str::to_owned);
+    let mut asked = match (is_get, fields.as_message()) {
+        (true, Some(message)) => from_query(query.as_deref().unwrap_or_default(), message),
+        _ => object(read_json(request).await?)?,
+    };
+    if let Some(named) = asked.insert("plugin".to_owned(), plugin.clone().into())
+        && named != plugin
+    {
+        return Err(Problem::invalid(
+            "the request names another plugin than its path",
+        ));
+    }
+    if let Some(key) = key {
+        asked.insert("idempotency_key".to_owned(), key.into());
+    }
+    let operation = SCHEMA.read_operation(&name, asked.into())?;
+    let outcome = api.operate(&caller, operation).await?;
+    Ok(Json(SCHEMA.write_outcome(outcome)?).into_response())
+}
+
+async fn batch(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
+    let caller = api.caller_of(request.headers())?;
+    let batch = SCHEMA.read_batch(read_json(request).await?)?;
+    let done = api.batch(&caller, batch).await?;
+    Ok(Json(SCHEMA.write_batch(&done)?).into_response())
+}
+
+async fn events(
+    State(api): State<Arc<Api>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let caller = api.caller_of(&headers)?;
+    let mut plugins = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match &*name {
+            "plugin" => plugins.push(value.into_owned()),
+            _ => {
+                return Err(Problem::invalid(format!(
+                    "{name:?} is no parameter: plugin is"
+                )));
+            }
+        }
+    }
+    let watch = api.watch(caller, wire::WatchRequest { plugins })?;
+    let told = watch.filter_map(|event| async {
+        let event = SCHEMA.write_event(&event.ok()?).ok()?;
+        let kind = event
+            .as_object()?
+            .keys()
+            .find(|key| *key != "plugin")?
+            .clone();
+        let told = Event::default()
+            .event(kind.replace('_', "-"))
+            .json_data(event);
+        told.ok().map(Ok::<_, Infallible>)
+    });
+    let alive = KeepAlive::new().interval(KEEP_ALIVE);
+    Ok(Sse::new(told).keep_alive(alive).into_response())
+}
+
+async fn nodes(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let caller = api.caller_of(&headers)?;
+    caller.check_scope(Scope::Read)?;
+    Ok(api.view.nodes(&caller).into_response())
+}
+
+impl Api {
+    fn caller_of(&self, headers: &HeaderMap) -> Result<Arc<super::tokens::Caller>, Problem> {
+        let is_page = headers.contains_key(header::ORIGIN);
+        if is_page && self.tokens.is_empty() {
+            // A page that the operator's own browser shows reaches loopback, too.
+            let message = "without tokens, pages of browsers may not call: set --api-tokens";
+            return Err(Problem::new(Reason::Denied, message));
+        }
+        let authorization = headers.get(header::AUTHORIZATION);
+        self.caller(authorization.map(|value| value.as_bytes()))
+    }
+}
+
+/// The fields of a request from a query: one that may be there several times is a list.
+fn from_query(query: &str, message: &prost_reflect::MessageDescriptor) -> Map<String, Value> {
+    let mut fields = Map::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let value = Value::String(value.into_owned());
+        match message.get_field_by_name(&name) {
+            Some(field) if field.is_list() => {
+                let list = fields
+                    .entry(name)
+                    .or_insert_with(|| Value::Array(Vec::new()));
+                if let Value::Array(list) = list {
+                    list.push(value);
+                }
+            }
+            _ => {
+                fields.insert(name.into_owned(), value);
+            }
+        }
+    }
+    fields
+}
+
+/// A body that says that it is JSON: a page of another site can't send that unasked.
+async fn read_json(request: Request) -> Result<Value, Problem> {
+    let format = header_text(request.headers(), header::CONTENT_TYPE.as_str())?;
+    let format = format
+        .and_then(|format| format.split(';').next())
+        .map(str::trim);
+    if !format.is_some_and(|format| format.eq_ignore_ascii_case("application/json")) {
+        let message = "the body must be JSON, and say so: content-type: application/json";
+        return Err(Problem::new(Reason::WrongFormat, message));
+    }
+    let body = read_body(request.into_body()).await?;
+    serde_json::from_slice(&body)
+        .map_err(|error| Problem::invalid(format!("the body is no JSON: {error}")))
+}
+
+pub(super) async fn read_body(body: Body) -> Result<Bytes, Problem> {
+    match Limited::new(body, REQUEST_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let message = format!("the body has more than {REQUEST_BYTES} bytes");
+            Err(Problem::new(Reason::TooLarge, message))
+        }
+        Err(error) => Err(Problem::invalid(format!(
+            "the body did not come whole: {error}"
+        ))),
+    }
+}
+
+fn object(json: Value) -> Result<Map<String, Value>, Problem> {
+    match json {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(Problem::invalid("the body is no JSON object")),
+    }
+}
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Problem> {
+    let value = headers.get(name).map(|value| value.to_str());
+    value
+        .transpose()
+        .map_err(|_| Problem::invalid(format!("the header {name} is no text")))
+}
+
+fn scope_of(function: &str) -> Option<Scope> {
+    let found = SCOPES.iter().find(|(name, _)| *name == function);
+    found.map(|(_, scope)| *scope)
+}

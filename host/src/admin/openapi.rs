@@ -1,0 +1,283 @@
+//! The API's description for HTTP, made of the same schema: OpenAPI 3.1
+//! (<https://spec.openapis.org/oas/v3.1.1.html>).
+
+use std::collections::BTreeMap;
+
+use prost_reflect::{FieldDescriptor, FileDescriptor, Kind, MessageDescriptor, MethodDescriptor};
+use serde_json::{Map, Value, json};
+
+use super::operations::SCOPES;
+use super::problem::Reason;
+use super::schema::SCHEMA;
+use super::tokens::Scope;
+
+/// The whole of it.
+pub(super) fn document() -> Value {
+    let mut schemas = Schemas::default();
+    let mut paths = Map::new();
+    let functions: Vec<MethodDescriptor> = SCHEMA.service.methods().collect();
+    let function_of = |name: &str| {
+        let name = name.replace('_', "");
+        let mut all = functions.iter();
+        all.find(|function| function.name().to_lowercase() == name)
+    };
+    for (name, scope) in SCOPES {
+        if let Some(function) = function_of(name) {
+            let path = format!("/v1/plugins/{{plugin}}/{}", name.replace('_', "-"));
+            paths.insert(path, operation(function, name, *scope, &mut schemas));
+        }
+    }
+    if let Some(function) = function_of("batch") {
+        paths.insert("/v1/batch".to_owned(), batch(function, &mut schemas));
+    }
+    if let Some(function) = function_of("watch") {
+        paths.insert("/v1/events".to_owned(), events(function, &mut schemas));
+    }
+    paths.insert("/v1/nodes".to_owned(), nodes());
+    let file = SCHEMA.service.parent_file();
+    let mut components = schemas.0;
+    components.insert("Problem".to_owned(), problem());
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Jackfield",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": comment(&file, &[12]),
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "responses": { "Problem": {
+                "description": "It had no effect.",
+                "content": { "application/problem+json": { "schema": reference("Problem") } },
+            } },
+        },
+        // Where the node has tokens.
+        "security": [{ "token": [] }, {}],
+    })
+}
+
+fn operation(
+    function: &MethodDescriptor,
+    name: &str,
+    scope: Scope,
+    schemas: &mut Schemas,
+) -> Value {
+    let (request, answer) = (function.input(), function.output());
+    schemas.add(&request);
+    schemas.add(&answer);
+    let described = |id: String| {
+        json!({
+            "operationId": id,
+            "tags": [scope.as_str()],
+            "description": comment(&function.parent_file(), function.path()),
+            "responses": responses(&answer),
+        })
+    };
+    let mut post = described(name.to_owned());
+    post["requestBody"] = json!({
+        "required": true,
+        "content": { "application/json": { "schema": reference(request.name()) } },
+    });
+    let mut methods = json!({
+        "parameters": [{
+            "name": "plugin", "in": "path", "required": true,
+            "description": "The plugin's name.",
+            "schema": { "type": "string" },
+        }],
+        "post": post,
+    });
+    if request.get_field_by_name("idempotency_key").is_some() {
+        methods["post"]["parameters"] = json!([{
+            "name": "Idempotency-Key", "in": "header",
+            "description": "As `idempotency_key`.",
+            "schema": { "type": "string", "maxLength": 128 },
+        }]);
+    }
+    if scope == Scope::Read {
+        let mut get = described(format!("{name}_by_get"));
+        let fields = request.fields().filter(|field| field.name() != "plugin");
+        get["parameters"] = fields
+            .map(|field| {
+                json!({
+                    "name": field.name(),
+                    "in": "query",
+                    "description": comment(&field.parent_file(), field.path()),
+                    "schema": schema_of(&field),
+                })
+            })
+            .collect();
+        methods["get"] = get;
+    }
+    methods
+}
+
+fn batch(function: &MethodDescriptor, schemas: &mut Schemas) -> Value {
+    schemas.add(&function.input());
+    schemas.add(&function.output());
+    json!({ "post": {
+        "operationId": "batch",
+        "description": comment(&function.parent_file(), function.path()),
+        "requestBody": {
+            "required": true,
+            "content": { "application/json": { "schema": reference(function.input().name()) } },
+        },
+        "responses": responses(&function.output()),
+    } })
+}
+
+fn events(function: &MethodDescriptor, schemas: &mut Schemas) -> Value {
+    schemas.add(&function.output());
+    json!({ "get": {
+        "operationId": "watch",
+        "tags": ["read"],
+        "description": comment(&function.parent_file(), function.path()),
+        "parameters": [{
+            "name": "plugin", "in": "query",
+            "description": "Only this plugin's; may be there several times.",
+            "schema": { "type": "array", "items": { "type": "string" } },
+        }],
+        "responses": {
+            "200": {
+                "description": "Server-sent events; `data` is an Event.",
+                "content": { "text/event-stream": { "schema": { "type": "string" } } },
+            },
+            "default": { "$ref": "#/components/responses/Problem" },
+        },
+    } })
+}
+
+fn nodes() -> Value {
+    json!({ "get": {
+        "operationId": "nodes",
+        "tags": ["read"],
+        "description": "What this node knows of itself and of the others.",
+        "responses": {
+            "200": {
+                "description": "Done.",
+                "content": { "application/json": { "schema": { "type": "object" } } },
+            },
+            "default": { "$ref": "#/components/responses/Problem" },
+        },
+    } })
+}
+
+fn responses(answer: &MessageDescriptor) -> Value {
+    json!({
+        "200": {
+            "description": "Done.",
+            "content": { "application/json": { "schema": reference(answer.name()) } },
+        },
+        "default": { "$ref": "#/components/responses/Problem" },
+    })
+}
+
+fn problem() -> Value {
+    let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    json!({
+        "type": "object",
+        "description": "A problem document (RFC 9457).",
+        "required": ["type", "title", "status", "detail", "reason"],
+        "properties": {
+            "type": { "type": "string", "format": "uri" },
+            "title": { "type": "string" },
+            "status": { "type": "integer" },
+            "detail": { "type": "string", "description": "A sentence for a person." },
+            "reason": { "type": "string", "enum": reasons },
+        },
+    })
+}
+
+/// The messages that something refers to, by their names.
+#[derive(Default)]
+struct Schemas(BTreeMap<String, Value>);
+
+impl Schemas {
+    fn add(&mut self, message: &MessageDescriptor) {
+        if self.0.contains_key(message.name()) {
+            return;
+        }
+        self.0.insert(message.name().to_owned(), Value::Null);
+        let mut properties = Map::new();
+        for field in message.fields() {
+            if let Kind::Message(of) = field.kind()
+                && !field.is_map()
+            {
+                self.add(&of);
+            }
+            let mut schema = schema_of(&field);
+            let said = comment(&field.parent_file(), field.path());
+            if !said.is_empty() {
+                schema["description"] = said.into();
+            }
+            properties.insert(field.name().to_owned(), schema);
+        }
+        let mut schema = json!({
+            "type": "object",
+            "additionalProperties": false,
+            "properties": properties,
+        });
+        let said = comment(&message.parent_file(), message.path());
+        if !said.is_empty() {
+            schema["description"] = said.into();
+        }
+        let alternatives = message.fields().filter(|field| {
+            field
+                .containing_oneof()
+                .is_some_and(|oneof| !oneof.is_synthetic())
+        });
+        // One of them, and nothing else.
+        if alternatives.count() == properties_in(&schema) {
+            schema["maxProperties"] = 1.into();
+        }
+        self.0.insert(message.name().to_owned(), schema);
+    }
+}
+
+fn properties_in(schema: &Value) -> usize {
+    // A message without fields has no alternatives either, and none is no more than one.
+    schema["properties"].as_object().map_or(0, Map::len)
+}
+
+fn schema_of(field: &FieldDescriptor) -> Value {
+    let one = match field.kind() {
+        Kind::Message(_) if field.is_map() => {
+            return json!({ "type": "object", "additionalProperties": { "type": "string" } });
+        }
+        Kind::Message(message) => reference(message.name()),
+        Kind::Bytes => json!({ "type": "string", "format": "byte", "contentEncoding": "base64" }),
+        Kind::Bool => json!({ "type": "boolean" }),
+        Kind::Uint32 => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
+        Kind::Uint64 => json!({ "type": "integer", "minimum": 0 }),
+        _ => json!({ "type": "string" }),
+    };
+    match field.is_list() {
+        true => json!({ "type": "array", "items": one }),
+        false => one,
+    }
+}
+
+fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+/// What stands above it in the `.proto`.
+fn comment(file: &FileDescriptor, path: &[i32]) -> String {
+    let proto = file.file_descriptor_proto();
+    let info = proto.source_code_info.as_ref();
+    let mut locations = info.iter().flat_map(|info| &info.location);
+    let Some(location) = locations.find(|location| location.path == path) else {
+        return String::new();
+    };
+    let above = location.leading_detached_comments.iter();
+    let text: Vec<&str> = above
+        .map(String::as_str)
+        .chain(location.leading_comments.as_deref())
+        .collect();
+    let lines = text.join("\n");
+    let lines = lines
+        .lines()
+        .map(|line| line.strip_prefix(' ').unwrap_or(line));
+    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
+}

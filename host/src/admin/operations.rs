@@ -1,0 +1,637 @@
+//! What the API does: one function for each of `proto/jackfield/api/v1`'s, whichever way it
+//! came, and the one table of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::problem::{Problem, Reason};
+use super::replay::Replay;
+use super::tokens::{Caller, Scope, Tokens};
+use super::view::View;
+use super::wire::{self, operation::Operation, outcome::Outcome};
+use crate::delivery::{Delivery, Target};
+use crate::message::{Frame, Message};
+use crate::plugin::Plugin;
+use crate::registry::{Ending, Kind};
+use crate::router::{self, Gathered, Router};
+
+/// Items of a page, where nobody says how many.
+const PAGE: u32 = 100;
+
+/// The close code, where nobody says which.
+const NORMAL: u32 = 1000;
+
+/// Operations of a batch. Beyond: LIMIT_EXCEEDED.
+const BATCH: usize = 1_000;
+
+/// The API, whichever way it is called.
+pub(super) struct Api {
+    pub(super) view: Arc<View>,
+    pub(super) tokens: Arc<Tokens>,
+    reaches: Replay<wire::Reach>,
+    dones: Replay<wire::Done>,
+}
+
+/// The table: each function with its request, its answer and the scope that it needs. gRPC's
+/// service, batches and HTTP are made of it.
+macro_rules! operations {
+    ($($function:ident $operation:ident($request:ident) -> $outcome:ident($answer:ident): $scope:ident;)*) => {
+        /// The scope of each function.
+        pub(super) const SCOPES: &[(&str, Scope)] = &[$((stringify!($function), Scope::$scope),)*];
+
+        impl Api {
+            /// Does one of them.
+            pub(super) async fn operate(&self, caller: &Caller, operation: Operation) -> Result<Outcome, Problem> {
+                match operation {
+                    $(Operation::$operation(request) => {
+                        caller.check(Scope::$scope, &request.plugin)?;
+                        Ok(Outcome::$outcome(self.$function(caller, request).await?))
+                    })*
+                }
+            }
+        }
+
+        #[tonic::async_trait]
+        impl wire::api_server::Api for super::grpc::Service {
+            $(async fn $function(
+                &self,
+                request: tonic::Request<wire::$request>,
+            ) -> Result<tonic::Response<wire::$answer>, tonic::Status> {
+                let caller = self.caller(&request)?;
+                let request = request.into_inner();
+                caller.check(Scope::$scope, &request.plugin)?;
+                Ok(tonic::Response::new(self.api().$function(&caller, request).await?))
+            })*
+
+            async fn batch(
+                &self,
+                request: tonic::Request<wire::BatchRequest>,
+            ) -> Result<tonic::Response<wire::BatchResponse>, tonic::Status> {
+                let caller = self.caller(&request)?;
+                let batch = self.api().batch(&caller, request.into_inner()).await?;
+                Ok(tonic::Response::new(batch))
+            }
+
+            type WatchStream = super::events::Stream;
+
+            async fn watch(
+                &self,
+                request: tonic::Request<wire::WatchRequest>,
+            ) -> Result<tonic::Response<Self::WatchStream>, tonic::Status> {
+                let caller = self.caller(&request)?;
+                let watch = self.api().watch(caller, request.into_inner())?;
+                Ok(tonic::Response::new(watch))
+            }
+        }
+    };
+}
+
+operations! {
+    send_to_all SendToAll(SendToAllRequest) -> Reach(Reach): Send;
+    send_to_client SendToClient(SendToClientRequest) -> Done(Done): Send;
+    send_to_uid SendToUid(SendToUidRequest) -> Reach(Reach): Send;
+    send_to_group SendToGroup(SendToGroupRequest) -> Reach(Reach): Send;
+    bind_uid BindUid(BindUidRequest) -> Done(Done): Manage;
+    unbind_uid UnbindUid(UnbindUidRequest) -> Unbound(Unbound): Manage;
+    is_uid_online IsUidOnline(UidRequest) -> Online(Online): Read;
+    get_uid_by_client_id GetUidByClientId(ClientRequest) -> Uid(OptionalUid): Read;
+    get_client_ids_by_uid GetClientIdsByUid(UidPageRequest) -> Page(Page): Read;
+    get_all_uids GetAllUids(PageRequest) -> Page(Page): Read;
+    join_group JoinGroup(GroupChangeRequest) -> Done(Done): Manage;
+    leave_group LeaveGroup(GroupChangeRequest) -> Done(Done): Manage;
+    ungroup Ungroup(GroupRequest) -> Count(Count): Manage;
+    get_client_count_by_group GetClientCountByGroup(GroupRequest) -> Count(Count): Read;
+    get_client_ids_by_group GetClientIdsByGroup(GroupPageRequest) -> Page(Page): Read;
+    get_uids_by_group GetUidsByGroup(GroupPageRequest) -> Page(Page): Read;
+    get_uid_count_by_group GetUidCountByGroup(GroupRequest) -> Count(Count): Read;
+    get_all_groups GetAllGroups(PageRequest) -> Page(Page): Read;
+    is_online IsOnline(ClientRequest) -> Online(Online): Read;
+    get_all_client_count GetAllClientCount(PluginRequest) -> Count(Count): Read;
+    close_client CloseClient(CloseClientRequest) -> Done(Done): Manage;
+    close_uid CloseUid(CloseUidRequest) -> Count(Count): Manage;
+    close_group CloseGroup(CloseGroupRequest) -> Count(Count): Manage;
+    get_info GetInfo(ClientRequest) -> Info(Info): Read;
+    set_info SetInfo(SetInfoRequest) -> Done(Done): Manage;
+    update_info UpdateInfo(UpdateInfoRequest) -> Info(Info): Manage;
+}
+
+impl Api {
+    pub(super) fn new(view: Arc<View>, tokens: Arc<Tokens>) -> Arc<Api> {
+        Arc::new(Api {
+            view,
+            tokens,
+            reaches: Replay::default(),
+            dones: Replay::default(),
+        })
+    }
+
+    /// Does each, in order, whatever becomes of the ones before.
+    pub(super) async fn batch(
+        &self,
+        caller: &Caller,
+        batch: wire::BatchRequest,
+    ) -> Result<wire::BatchResponse, Problem> {
+        let count = batch.operations.len();
+        if count > BATCH {
+            let message = format!("{count} operations, more than {BATCH} (a batch's most)");
+            return Err(Problem::new(Reason::LimitExceeded, message));
+        }
+        let mut outcomes = Vec::with_capacity(count);
+        for wire::Operation { operation } in batch.operations {
+            let outcome = match operation {
+                Some(operation) => self.operate(caller, operation).await,
+                None => Err(Problem::invalid("the operation names no function")),
+            };
+            let outcome = outcome.unwrap_or_else(|problem| Outcome::Error(problem.into()));
+            outcomes.push(wire::Outcome {
+                outcome: Some(outcome),
+            });
+        }
+        Ok(wire::BatchResponse { outcomes })
+    }
+
+    // Sends.
+
+    async fn send_to_all(
+        &self,
+        caller: &Caller,
+        request: wire::SendToAllRequest,
+    ) -> Result<wire::Reach, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let key = &request.idempotency_key;
+        once(&self.reaches, caller, key, &request, || {
+            let (router, exclude) = (plugin.router(), router::excluded(&request.exclude)?);
+            let frame = frame(router, request.message.as_ref())?;
+            Ok(deliver(router, Target::All, &exclude, frame))
+        })
+    }
+
+    async fn send_to_client(
+        &self,
+        caller: &Caller,
+        request: wire::SendToClientRequest,
+    ) -> Result<wire::Done, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let key = &request.idempotency_key;
+        once(&self.dones, caller, key, &request, || {
+            let router = plugin.router();
+            let frame = frame(router, request.message.as_ref())?;
+            router.send_to(router::client_id(&request.client)?, frame)?;
+            Ok(wire::Done {})
+        })
+    }
+
+    async fn send_to_uid(
+        &self,
+        caller: &Caller,
+        request: wire::SendToUidRequest,
+    ) -> Result<wire::Reach, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let (router, uids) = (plugin.router(), &request.uids);
+        let key = &request.idempotency_key;
+        once(&self.reaches, caller, key, &request, || {
+            at_least_one("uids", uids)?;
+            router.check_names("uids", uids)?;
+            let frame = frame(router, request.message.as_ref())?;
+            let unknown_uids: Vec<String> = uids
+                .iter()
+                .filter(|uid| !router.is_uid_online(uid))
+                .cloned()
+                .collect();
+            if unknown_uids.len() == uids.len() {
+                return Err(nobody_has(&unknown_uids));
+            }
+            Ok(wire::Reach {
+                unknown_uids,
+                ..deliver(router, Target::Uids(uids), &[], frame)
+            })
+        })
+    }
+
+    async fn send_to_group(
+        &self,
+        caller: &Caller,
+        request: wire::SendToGroupRequest,
+    ) -> Result<wire::Reach, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let (router, groups) = (plugin.router(), &request.groups);
+        let key = &request.idempotency_key;
+        once(&self.reaches, caller, key, &request, || {
+            at_least_one("groups", groups)?;
+            router.check_names("groups", groups)?;
+            let exclude = router::excluded(&request.exclude)?;
+            let frame = frame(router, request.message.as_ref())?;
+            Ok(deliver(router, Target::Groups(groups), &exclude, frame))
+        })
+    }
+
+    // Uids.
+
+    async fn bind_uid(
+        &self,
+        _: &Caller,
+        request: wire::BindUidRequest,
+    ) -> Result<wire::Done, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let id = router::client_id(&request.client)?;
+        plugin.router().check_name("uid", &request.uid)?;
+        plugin.router().bind_uid(id, &request.uid).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn unbind_uid(
+        &self,
+        _: &Caller,
+        request: wire::UnbindUidRequest,
+    ) -> Result<wire::Unbound, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let id = router::client_id(&request.client)?;
+        if let Some(uid) = &request.uid {
+            plugin.router().check_name("uid", uid)?;
+        }
+        let unbound = plugin.router().unbind_uid(id, request.uid.as_deref());
+        Ok(wire::Unbound {
+            unbound: unbound.await?,
+        })
+    }
+
+    async fn is_uid_online(
+        &self,
+        _: &Caller,
+        request: wire::UidRequest,
+    ) -> Result<wire::Online, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        plugin.router().check_name("uid", &request.uid)?;
+        let online = plugin.router().is_uid_online(&request.uid);
+        Ok(wire::Online { online })
+    }
+
+    async fn get_uid_by_client_id(
+        &self,
+        _: &Caller,
+        request: wire::ClientRequest,
+    ) -> Result<wire::OptionalUid, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let id = router::client_id(&request.client)?;
+        let uid = plugin.router().uid(id).await?;
+        Ok(wire::OptionalUid { uid })
+    }
+
+    async fn get_client_ids_by_uid(
+        &self,
+        _: &Caller,
+        request: wire::UidPageRequest,
+    ) -> Result<wire::Page, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let (router, uid) = (plugin.router(), &request.uid);
+        router.check_name("uid", uid)?;
+        let limit = router::page_limit(request.limit.unwrap_or(PAGE))?;
+        if !router.is_uid_online(uid) {
+            return Err(nobody_has(std::slice::from_ref(uid)));
+        }
+        let page = router.clients(Kind::Uid, uid, request.cursor.as_deref(), limit);
+        Ok(page.await?.into())
+    }
+
+    async fn get_all_uids(
+        &self,
+        _: &Caller,
+        request: wire::PageRequest,
+    ) -> Result<wire::Page, Problem> {
+        self.names(Kind::Uid, &request)
+    }
+
+    // Groups.
+
+    async fn join_group(
+        &self,
+        _: &Caller,
+        request: wire::GroupChangeRequest,
+    ) -> Result<wire::Done, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let id = router::client_id(&request.client)?;
+        plugin.router().check_name("group", &request.group)?;
+        plugin.router().join_group(id, &request.group).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn leave_group(
+        &self,
+        _: &Caller,
+        request: wire::GroupChangeRequest,
+    ) -> Result<wire::Done, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let id = router::client_id(&request.client)?;
+        plugin.router().check_name("group", &request.group)?;
+        plugin.router().leave_group(id, &request.group).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn ungroup(
+        &self,
+        _: &Caller,
+        request: wire::GroupRequest,
+    ) -> Result<wire::Count, Problem> {
+        let plugin = self.of_group(&request)?;
+        Ok(plugin.router().ungroup(&request.group).await.into())
+    }
+
+    async fn get_client_count_by_group(
+        &self,
+        _: &Caller,
+        request: wire::GroupRequest,
+    ) -> Result<wire::Count, Problem> {
+        let plugin = self.of_group(&request)?;
+        Ok(plugin.router().group_count(&request.group).into())
+    }
+
+    async fn get_client_ids_by_group(
+        &self,
+        _: &Caller,
+        request: wire::GroupPageRequest,
+    ) -> Result<wire::Page, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let (router, group) = (plugin.router(), &request.group);
+        router.check_name("group", group)?;
+        let limit = router::page_limit(request.limit.unwrap_or(PAGE))?;
+        let page = router.clients(Kind::Group, group, request.cursor.as_deref(), limit);
+        Ok(page.await?.into())
+    }
+
+    async fn get_uids_by_group(
+        &self,
+        _: &Caller,
+        request: wire::GroupPageRequest,
+    ) -> Result<wire::Page, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let (router, group) = (plugin.router(), &request.group);
+        router.check_name("group", group)?;
+        let limit = router::page_limit(request.limit.unwrap_or(PAGE))?;
+        let page = router.group_uids(group, request.cursor.as_deref(), limit);
+        Ok(page.await?.into())
+    }
+
+    async fn get_uid_count_by_group(
+        &self,
+        _: &Caller,
+        request: wire::GroupRequest,
+    ) -> Result<wire::Count, Problem> {
+        let plugin = self.of_group(&request)?;
+        Ok(plugin.router().group_uid_count(&request.group).await.into())
+    }
+
+    async fn get_all_groups(
+        &self,
+        _: &Caller,
+        request: wire::PageRequest,
+    ) -> Result<wire::Page, Problem> {
+        self.names(Kind::Group, &request)
+    }
+
+    // Clients.
+
+    async fn is_online(
+        &self,
+        _: &Caller,
+        request: wire::ClientRequest,
+    ) -> Result<wire::Online, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let id = router::client_id(&request.client)?;
+        let online = plugin.router().is_online(id).await?;
+        Ok(wire::Online { online })
+    }
+
+    async fn get_all_client_count(
+        &self,
+        _: &Caller,
+        request: wire::PluginRequest,
+    ) -> Result<wire::Count, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        Ok(plugin.router().client_count().into())
+    }
+
+    async fn close_client(
+        &self,
+        _: &Caller,
+        request: wire::CloseClientRequest,
+    ) -> Result<wire::Done, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let (router, id) = (plugin.router(), router::client_id(&request.client)?);
+        let last = request.last_message.as_ref();
+        let ending = ending(router, request.code, request.reason, last)?;
+        router.close_client(id, &ending).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn close_uid(
+        &self,
+        _: &Caller,
+        request: wire::CloseUidRequest,
+    ) -> Result<wire::Count, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let (router, uid) = (plugin.router(), &request.uid);
+        router.check_name("uid", uid)?;
+        let last = request.last_message.as_ref();
+        let ending = ending(router, request.code, request.reason, last)?;
+        if !router.is_uid_online(uid) {
+            return Err(nobody_has(std::slice::from_ref(uid)));
+        }
+        Ok(router.close_all(Kind::Uid, uid, &ending).await.into())
+    }
+
+    async fn close_group(
+        &self,
+        _: &Caller,
+        request: wire::CloseGroupRequest,
+    ) -> Result<wire::Count, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let (router, group) = (plugin.router(), &request.group);
+        router.check_name("group", group)?;
+        let last = request.last_message.as_ref();
+        let ending = ending(router, request.code, request.reason, last)?;
+        Ok(router.close_all(Kind::Group, group, &ending).await.into())
+    }
+
+    // Info.
+
+    async fn get_info(
+        &self,
+        _: &Caller,
+        request: wire::ClientRequest,
+    ) -> Result<wire::Info, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let info = plugin.router().info(router::client_id(&request.client)?);
+        Ok(info.await?.into())
+    }
+
+    async fn set_info(
+        &self,
+        _: &Caller,
+        request: wire::SetInfoRequest,
+    ) -> Result<wire::Done, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let id = router::client_id(&request.client)?;
+        let info = request.info.into_iter().collect();
+        plugin.router().set_info(id, info).await?;
+        Ok(wire::Done {})
+    }
+
+    async fn update_info(
+        &self,
+        _: &Caller,
+        request: wire::UpdateInfoRequest,
+    ) -> Result<wire::Info, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let id = router::client_id(&request.client)?;
+        if let Some(key) = request
+            .delete
+            .iter()
+            .find(|key| request.set.contains_key(*key))
+        {
+            let message = format!("the key {key:?} is to be set and to be deleted");
+            return Err(Problem::invalid(message));
+        }
+        let set = request
+            .set
+            .into_iter()
+            .map(|(key, value)| (key, Some(value)));
+        let deleted = request.delete.into_iter().map(|key| (key, None));
+        let changes = set.chain(deleted).collect();
+        Ok(plugin.router().update_info(id, changes).await?.into())
+    }
+
+    fn names(&self, kind: Kind, request: &wire::PageRequest) -> Result<wire::Page, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let limit = router::page_limit(request.limit.unwrap_or(PAGE))?;
+        let names = plugin
+            .router()
+            .names(kind, request.cursor.as_deref(), limit);
+        Ok(names?.into())
+    }
+
+    fn of_group(&self, request: &wire::GroupRequest) -> Result<Arc<Plugin>, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        plugin.router().check_name("group", &request.group)?;
+        Ok(plugin)
+    }
+
+    fn plugin(&self, name: &str) -> Result<Arc<Plugin>, Problem> {
+        let plugins = self.view.plugins().ok_or_else(|| {
+            let message = "the node starts: its plugins are not loaded yet";
+            Problem::new(Reason::Unreachable, message)
+        })?;
+        plugins.get(name).ok_or_else(|| {
+            let shown: String = name.chars().take(64).collect();
+            Problem::new(
+                Reason::NotFound,
+                format!("no plugin {shown:?} on this node"),
+            )
+        })
+    }
+}
+
+/// Sends, unless that was done under this key.
+fn once<T: Clone>(
+    replay: &Replay<T>,
+    caller: &Caller,
+    key: &str,
+    request: &impl prost::Message,
+    work: impl FnOnce() -> Result<T, Problem>,
+) -> Result<T, Problem> {
+    if key.is_empty() {
+        return work();
+    }
+    replay.once(&caller.name, key, &request.encode_to_vec(), work)
+}
+
+fn deliver(
+    router: &Router,
+    to: Target<'_>,
+    exclude: &[crate::id::ClientId],
+    frame: Frame,
+) -> wire::Reach {
+    let reached = router.deliver(&Delivery { to, exclude, frame });
+    wire::Reach {
+        clients: reached.clients,
+        dropped: reached.dropped,
+        missing: texts(&reached.missing),
+        unknown_uids: Vec::new(),
+    }
+}
+
+fn frame(router: &Router, message: Option<&wire::Message>) -> Result<Frame, Problem> {
+    use wire::message::Kind::{Binary, Text};
+    let message = match message.and_then(|message| message.kind.as_ref()) {
+        Some(Text(text)) => Message::Text(text),
+        Some(Binary(bytes)) => Message::Binary(bytes),
+        None => {
+            return Err(Problem::invalid(
+                "there is no message: its text, or its binary",
+            ));
+        }
+    };
+    Ok(router.frame(message)?)
+}
+
+fn ending(
+    router: &Router,
+    code: Option<u32>,
+    reason: String,
+    last_message: Option<&wire::Message>,
+) -> Result<Ending, Problem> {
+    let code = code.unwrap_or(NORMAL);
+    // One that has no 16 bits is no more allowed than 0.
+    let code = u16::try_from(code).unwrap_or(0);
+    let last = last_message.map(|message| frame(router, Some(message)));
+    Ok(router::ending(code, reason, last.transpose()?)?)
+}
+
+fn at_least_one(what: &str, names: &[String]) -> Result<(), Problem> {
+    match names {
+        [] => Err(Problem::invalid(format!("there are no {what}"))),
+        _ => Ok(()),
+    }
+}
+
+fn nobody_has(uids: &[String]) -> Problem {
+    const SHOWN: usize = 10;
+    let shown: Vec<String> = uids
+        .iter()
+        .take(SHOWN)
+        .map(|uid| format!("{uid:?}"))
+        .collect();
+    let others = if uids.len() > SHOWN { " or others" } else { "" };
+    let message = format!("nobody has the uid {}{others}", shown.join(" or "));
+    Problem::new(Reason::NotFound, message)
+}
+
+fn texts(nodes: &[crate::id::Incarnation]) -> Vec<String> {
+    nodes.iter().map(ToString::to_string).collect()
+}
+
+impl From<Gathered<router::Page>> for wire::Page {
+    fn from(page: Gathered<router::Page>) -> wire::Page {
+        wire::Page {
+            items: page.value.items,
+            next: page.value.next,
+            missing: texts(&page.missing),
+        }
+    }
+}
+
+impl From<Gathered<u64>> for wire::Count {
+    fn from(count: Gathered<u64>) -> wire::Count {
+        wire::Count {
+            value: count.value,
+            missing: texts(&count.missing),
+        }
+    }
+}
+
+impl From<BTreeMap<String, String>> for wire::Info {
+    fn from(info: BTreeMap<String, String>) -> wire::Info {
+        wire::Info {
+            info: info.into_iter().collect(),
+        }
+    }
+}

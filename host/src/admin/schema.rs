@@ -1,0 +1,149 @@
+//! The schema of the API, as `proto/jackfield/api/v1` has it: what JSON is read and written
+//! by, and what the description for HTTP is made of.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use prost_reflect::{
+    DescriptorPool, DeserializeOptions, DynamicMessage, FieldDescriptor, MessageDescriptor,
+    SerializeOptions, ServiceDescriptor,
+};
+use serde_json::Value;
+
+use super::problem::{Problem, Reason};
+use super::wire::{self, operation::Operation, outcome::Outcome};
+
+/// The compiled `.proto`, with its comments; made by `build.rs`.
+pub(super) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/api.bin"));
+
+/// What the API is made of.
+pub(super) struct Schema {
+    pub(super) service: ServiceDescriptor,
+    operation: MessageDescriptor,
+    outcome: MessageDescriptor,
+    batch: MessageDescriptor,
+    batch_response: MessageDescriptor,
+    event: MessageDescriptor,
+}
+
+/// There is one: `build.rs` has compiled it.
+#[expect(
+    clippy::expect_used,
+    reason = "a constant of the binary, read by a test"
+)]
+pub(super) static SCHEMA: LazyLock<Schema> =
+    LazyLock::new(|| Schema::read().expect("the API's compiled schema"));
+
+impl Schema {
+    fn read() -> Option<Schema> {
+        let pool = DescriptorPool::decode(DESCRIPTORS).ok()?;
+        let message = |name: &str| pool.get_message_by_name(&format!("jackfield.api.v1.{name}"));
+        Some(Schema {
+            service: pool.get_service_by_name("jackfield.api.v1.Api")?,
+            operation: message("Operation")?,
+            outcome: message("Outcome")?,
+            batch: message("BatchRequest")?,
+            batch_response: message("BatchResponse")?,
+            event: message("Event")?,
+        })
+    }
+
+    /// The operation of this name, in snake_case: a field of `Operation`.
+    pub(super) fn operation(&self, name: &str) -> Option<FieldDescriptor> {
+        self.operation.get_field_by_name(name)
+    }
+
+    /// An operation from its request in JSON.
+    pub(super) fn read_operation(&self, name: &str, request: Value) -> Result<Operation, Problem> {
+        let whole = Value::Object([(name.to_owned(), request)].into_iter().collect());
+        let operation: wire::Operation = read(&self.operation, whole)?;
+        operation
+            .operation
+            .ok_or_else(|| Problem::invalid("the request is null"))
+    }
+
+    /// An operation's answer in JSON.
+    pub(super) fn write_outcome(&self, outcome: Outcome) -> Result<Value, Problem> {
+        let outcome = Some(outcome);
+        let whole = write(&self.outcome, &wire::Outcome { outcome })?;
+        match whole {
+            Value::Object(fields) => fields.into_iter().next().map(|(_, answer)| answer),
+            _ => None,
+        }
+        .ok_or_else(|| failed("an answer without a name"))
+    }
+
+    pub(super) fn read_batch(&self, batch: Value) -> Result<wire::BatchRequest, Problem> {
+        read(&self.batch, batch)
+    }
+
+    pub(super) fn write_batch(&self, batch: &wire::BatchResponse) -> Result<Value, Problem> {
+        write(&self.batch_response, batch)
+    }
+
+    pub(super) fn write_event(&self, event: &wire::Event) -> Result<Value, Problem> {
+        write(&self.event, event)
+    }
+}
+
+fn read<T: prost::Message + Default>(
+    descriptor: &MessageDescriptor,
+    json: Value,
+) -> Result<T, Problem> {
+    let options = DeserializeOptions::new().deny_unknown_fields(true);
+    let message = DynamicMessage::deserialize_with_options(descriptor.clone(), json, &options)
+        .map_err(|error| Problem::invalid(format!("the request: {error}")))?;
+    message
+        .transcode_to()
+        .map_err(|error| failed(&format!("a request of another schema: {error}")))
+}
+
+/// Fields that have their default values are written, too.
+fn write(descriptor: &MessageDescriptor, message: &impl prost::Message) -> Result<Value, Problem> {
+    let options = SerializeOptions::new()
+        .stringify_64_bit_integers(false)
+        .use_proto_field_name(true)
+        .skip_default_fields(false);
+    let bytes = Bytes::from(message.encode_to_vec());
+    DynamicMessage::decode(descriptor.clone(), bytes)
+        .map_err(|error| error.to_string())
+        .and_then(|message| {
+            let written = message.serialize_with_options(serde_json::value::Serializer, &options);
+            written.map_err(|error| error.to_string())
+        })
+        .map_err(|error| failed(&format!("an answer of another schema: {error}")))
+}
+
+fn failed(message: &str) -> Problem {
+    tracing::error!("the API failed: {message}");
+    Problem::new(
+        Reason::Failed,
+        "the node failed at this call; its log says more",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::operations::SCOPES;
+    use super::*;
+
+    #[test]
+    fn each_operation_is_a_function_of_the_service_with_a_scope() {
+        let schema = &*SCHEMA;
+        let functions: Vec<_> = schema.service.methods().collect();
+        let operations = schema.operation.fields();
+        assert_eq!(functions.len(), operations.len() + 2, "batch and watch");
+        assert_eq!(SCOPES.len(), operations.len());
+        for operation in operations {
+            let name: String = operation.name().replace('_', "");
+            let function = functions
+                .iter()
+                .find(|function| function.name().to_lowercase() == name)
+                .expect(operation.name());
+            let request = operation.kind();
+            assert_eq!(request.as_message(), Some(&function.input()));
+            let scope = SCOPES.iter().find(|(name, _)| *name == operation.name());
+            assert!(scope.is_some(), "{}", operation.name());
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The view for operators: is the node alive, is it ready, and what does it know of the others.
+//!
+//! Read only, JSON over HTTP. It answers from the node's start to its end, whatever clients
+//! and plugins do.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::tokens::Caller;
+use crate::mesh::{Mesh, PeerState};
+use crate::plugin::Plugins;
+use crate::registry::{Kind, Registry};
+
+/// What the door shows.
+pub struct View {
+    registry: Arc<Registry>,
+    mesh: Option<Arc<Mesh>>,
+    /// Once they have been loaded.
+    plugins: ArcSwapOption<Plugins>,
+    stage: watch::Sender<Stage>,
+}
+
+/// Where in its life a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It loads its plugins.
+    Starting,
+    /// It takes clients.
+    Ready,
+    /// It takes no more, and closes those it has.
+    Draining,
+}
+
+impl View {
+    /// Of a node that starts.
+    pub fn new(registry: Arc<Registry>, mesh: Option<Arc<Mesh>>) -> Arc<View> {
+        Arc::new(View {
+            registry,
+            mesh,
+            plugins: ArcSwapOption::empty(),
+            stage: watch::Sender::new(Stage::Starting),
+        })
+    }
+
+    /// The node takes clients.
+    pub fn ready(&self, plugins: Arc<Plugins>) {
+        self.plugins.store(Some(plugins));
+        self.stage.send_replace(Stage::Ready);
+    }
+
+    /// The node takes none any more.
+    pub fn draining(&self) {
+        self.stage.send_replace(Stage::Draining);
+    }
+
+    /// What this node knows of itself and the others, for a caller.
+    pub(super) fn nodes(&self, caller: &Caller) -> Json<impl Serialize> {
+        let mesh = self.mesh.as_ref();
+        Json(Nodes {
+            node: Node {
+                incarnation: self.registry.incarnation().to_string(),
+                mesh: mesh.map(|mesh| mesh.address().to_owned()),
+                stage: self.stage().as_str(),
+                plugins: plugins(self, caller),
+            },
+            peers: mesh
+                .map(|mesh| mesh.peers().iter().map(|peer| of(mesh, peer)).collect())
+                .unwrap_or_default(),
+        })
+    }
+
+    /// The plugins, once they have been loaded.
+    pub(super) fn plugins(&self) -> Option<Arc<Plugins>> {
+        self.plugins.load_full()
+    }
+
+    pub(super) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    pub(super) fn mesh(&self) -> Option<&Arc<Mesh>> {
+        self.mesh.as_ref()
+    }
+
+    /// Where the node is in its life, now and later.
+    pub(super) fn stages(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
+    }
+
+    fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+}
+
+/// What probes ask: without a token.
+pub(super) fn routes(view: Arc<View>) -> axum::Router {
+    axum::Router::new()
+        .route("/live", get(|| async { Json(Live { live: true }) }))
+        .route("/ready", get(ready))
+        .with_state(view)
+}
+
+async fn ready(State(view): State<Arc<View>>) -> (StatusCode, Json<Ready>) {
+    let stage = view.stage();
+    let status = match stage {
+        Stage::Ready => StatusCode::OK,
+        Stage::Starting | Stage::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let ready = Ready {
+        ready: stage == Stage::Ready,
+        stage: stage.as_str(),
+    };
+    (status, Json(ready))
+}
+
+fn plugins(view: &View, caller: &Caller) -> Vec<Plugin> {
+    let plugins = view.plugins();
+    let plugins = plugins.iter().flat_map(|plugins| plugins.all());
+    plugins
+        .filter(|plugin| caller.may_see(plugin.name()))
+        .map(|plugin| {
+            let namespace = plugin.namespace();
+            Plugin {
+                name: plugin.name().to_owned(),
+                generation: plugin.generation(),
+                clients: namespace.client_count(),
+                uids: namespace.name_count(Kind::Uid),
+                groups: namespace.name_count(Kind::Group),
+            }
+        })
+        .collect()
+}
+
+fn of(mesh: &Mesh, peer: &crate::mesh::Peer) -> Peer {
+    let held = mesh.interest().sizes(peer.incarnation());
+    let (waiting_frames, waiting_bytes) = peer.waiting();
+    Peer {
+        incarnation: peer.incarnation().to_string(),
+        mesh: peer.address(),
+        state: match peer.state() {
+            PeerState::New => "new",
+            PeerState::Alive => "alive",
+            PeerState::Suspect => "suspect",
+            PeerState::Leaving => "leaving",
+        },
+        clients: held.clients,
+        uids: held.uids,
+        groups: held.groups,
+        deliveries: peer.delivered(),
+        dropped: peer.dropped(),
+        waiting_frames,
+        waiting_bytes,
+    }
+}
+
+impl Stage {
+    fn as_str(self) -> &'static str {
+        match self {
+            Stage::Starting => "starting",
+            Stage::Ready => "ready",
+            Stage::Draining => "draining",
+        }
+    }
+}
+
+/// `GET /live`.
+#[derive(Serialize)]
+struct Live {
+    live: bool,
+}
+
+/// `GET /ready`: 200 or 503.
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    stage: &'static str,
+}
+
+/// `GET /v1/nodes`.
+#[derive(Serialize)]
+struct Nodes {
+    node: Node,
+    peers: Vec<Peer>,
+}
+
+/// This node.
+#[derive(Serialize)]
+struct Node {
+    incarnation: String,
+    /// What peers dial; null: it is alone.
+    mesh: Option<String>,
+    stage: &'static str,
+    plugins: Vec<Plugin>,
+}
+
+/// A plugin of this node, and what it holds here.
+#[derive(Serialize)]
+struct Plugin {
+    name: String,
+    generation: Option<u64>,
+    clients: u64,
+    uids: u64,
+    groups: u64,
+}
+
+/// Another node, as this one knows it.
+#[derive(Serialize)]
+struct Peer {
+    incarnation: String,
+    mesh: String,
+    state: &'static str,
+    /// What it says it holds.
+    clients: u64,
+    uids: u64,
+    groups: u64,
+    /// Messages that were queued for it.
+    deliveries: u64,
+    /// What its link could not take.
+    dropped: u64,
+    /// What it has not acknowledged yet.
+    waiting_frames: usize,
+    waiting_bytes: usize,
+}

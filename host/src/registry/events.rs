@@ -1,0 +1,117 @@
+//! Events: what happens on this node, for whoever watches. Where nobody does, they cost a look
+//! at a flag.
+//!
+//! Whoever makes an event never waits for a watcher: one that is too slow misses some, and is
+//! told how many.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+
+use super::{Close, Kind};
+use crate::id::ClientId;
+
+/// Events that a watcher may be behind.
+const BEHIND: usize = 8192;
+
+/// Something that has happened to a plugin or to one of its clients.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The plugin's name.
+    pub plugin: Arc<str>,
+    /// What it was.
+    pub what: Happened,
+}
+
+/// What has happened.
+#[derive(Clone, Debug)]
+pub enum Happened {
+    /// A client has come in.
+    Connected(ClientId),
+    /// A client has left, and its plugin has been told.
+    Closed {
+        /// Which.
+        client: ClientId,
+        /// Why and how.
+        close: Close,
+        /// The uid it had.
+        uid: Option<Arc<str>>,
+    },
+    /// A uid or a group has its first client here.
+    Occupied(Kind, Arc<str>),
+    /// It has none any more.
+    Vacated(Kind, Arc<str>),
+    /// This generation has taken over.
+    Loaded(u64),
+}
+
+/// The way from what happens to whoever watches.
+#[derive(Debug, Default)]
+pub struct Events {
+    is_watched: AtomicBool,
+    watched: Mutex<Watched>,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    watchers: usize,
+    /// While there are any.
+    sender: Option<broadcast::Sender<Event>>,
+}
+
+/// Somebody who watches, until it is dropped.
+pub struct Watcher {
+    events: Arc<Events>,
+    receiver: broadcast::Receiver<Event>,
+}
+
+impl Events {
+    /// Watches from now on.
+    pub fn watch(self: &Arc<Self>) -> Watcher {
+        let mut watched = self.watched.lock();
+        watched.watchers += 1;
+        let new = || broadcast::Sender::new(BEHIND);
+        let receiver = watched.sender.get_or_insert_with(new).subscribe();
+        self.is_watched.store(true, Ordering::Relaxed);
+        Watcher {
+            events: self.clone(),
+            receiver,
+        }
+    }
+
+    /// This happens to the plugin of that name.
+    pub fn happen(&self, plugin: &Arc<str>, what: impl FnOnce() -> Happened) {
+        if !self.is_watched.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(sender) = &self.watched.lock().sender {
+            let (plugin, what) = (plugin.clone(), what());
+            let _ = sender.send(Event { plugin, what });
+        }
+    }
+}
+
+impl Watcher {
+    /// The next event; or how many have been missed.
+    pub async fn next(&mut self) -> Result<Event, u64> {
+        match self.receiver.recv().await {
+            Ok(event) => Ok(event),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Err(missed),
+            // The sender stays for as long as there is a watcher.
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let mut watched = self.events.watched.lock();
+        watched.watchers -= 1;
+        if watched.watchers == 0 {
+            watched.sender = None;
+            self.events.is_watched.store(false, Ordering::Relaxed);
+        }
+    }
+}

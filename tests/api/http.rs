@@ -1,0 +1,157 @@
+//! HTTP's own: paths, methods, formats, the description and the page that shows it.
+
+use anyhow::Result;
+use jackfield_tests::{Api, Node, answer};
+use serde_json::{Value, json};
+
+use super::BOTH;
+
+const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+
+async fn api() -> Result<(Node, Api)> {
+    let node = Node::start_alone("console").await?;
+    let api = node.calls(BOTH[0])?;
+    Ok((node, api))
+}
+
+#[tokio::test]
+async fn what_only_reads_may_be_got_with_its_fields_in_the_query() -> Result<()> {
+    let (node, api) = api().await?;
+    let _ada = node.console(&[("uid", "ada l."), ("group", "g")]).await?;
+    let path = "/v1/plugins/console";
+    for (query, expected) in [
+        ("is-uid-online?uid=ada%20l.", json!({ "online": true })),
+        ("is-uid-online?uid=bob", json!({ "online": false })),
+        (
+            "get-all-groups?limit=5",
+            json!({ "items": ["g"], "missing": [] }),
+        ),
+        ("get-all-client-count", json!({ "value": 1, "missing": [] })),
+    ] {
+        let response = api.http("GET", &format!("{path}/{query}"), &[], "").await?;
+        assert_eq!(answer(&response)?, Ok(expected), "{query}");
+    }
+    for (query, status) in [
+        ("is-uid-online?uid=", 400),
+        ("is-uid-online?name=ada", 400),
+        ("get-all-groups?limit=many", 400),
+        ("ungroup?group=g", 405),
+        ("is-uid-on?uid=ada", 404),
+    ] {
+        let response = api.http("GET", &format!("{path}/{query}"), &[], "").await?;
+        assert_eq!(response.status, status, "{query}");
+        assert!(answer(&response)?.is_err());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_that_is_none_gets_a_problem_document() -> Result<()> {
+    let (_node, api) = api().await?;
+    let function = "/v1/plugins/console/send-to-all";
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(4 << 20));
+    for (method, path, body, status, named) in [
+        ("POST", function, "", 400, "no JSON"),
+        ("POST", function, "{", 400, "no JSON"),
+        ("POST", function, "[]", 400, "no JSON object"),
+        ("POST", function, "null", 400, "no JSON object"),
+        ("POST", function, r#"{"mesage":{}}"#, 400, "mesage"),
+        (
+            "POST",
+            function,
+            r#"{"message":{"text":7}}"#,
+            400,
+            "the request",
+        ),
+        (
+            "POST",
+            function,
+            r#"{"message":{"text":"a","binary":"AA=="}}"#,
+            400,
+            "the request",
+        ),
+        (
+            "POST",
+            function,
+            r#"{"message":{"binary":"!"}}"#,
+            400,
+            "the request",
+        ),
+        (
+            "POST",
+            function,
+            r#"{"plugin":"chat","message":{"text":"m"}}"#,
+            400,
+            "another plugin",
+        ),
+        ("POST", function, &large, 413, "4194304"),
+        ("PUT", function, "{}", 405, "method"),
+        ("GET", function, "", 405, "POST it"),
+        ("POST", "/v1/plugins/console/operate", "{}", 404, "operate"),
+        (
+            "POST",
+            "/v1/plugins/nothing/send-to-all",
+            r#"{"message":{"text":"m"}}"#,
+            404,
+            "nothing",
+        ),
+        ("GET", "/v1/events?plugins=console", "", 400, "plugins"),
+        ("GET", "/v2", "", 404, "nothing at this path"),
+        ("DELETE", "/v1/batch", "", 405, "method"),
+    ] {
+        let response = api.http(method, path, &JSON, body).await?;
+        assert_eq!(response.status, status, "{method} {path} {response:?}");
+        let refusal = answer(&response)?.expect_err("a problem");
+        assert!(
+            refusal.message.contains(named),
+            "{method} {path} {refusal:?}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_description_names_everything_there_is() -> Result<()> {
+    let (_node, api) = api().await?;
+    let response = api.http("GET", "/openapi.json", &[], "").await?;
+    let described: Value = serde_json::from_str(&response.body)?;
+    assert_eq!(described["openapi"], "3.1.0");
+    let paths = described["paths"].as_object().expect("paths");
+    assert_eq!(paths.len(), 26 + 3);
+    let mut refs = Vec::new();
+    gather(&described, &mut refs);
+    assert!(refs.len() > 100);
+    for reference in refs {
+        let pointer = reference.trim_start_matches('#');
+        assert!(
+            described.pointer(pointer).is_some_and(Value::is_object),
+            "{reference}"
+        );
+    }
+    for (path, methods) in paths {
+        let method = methods
+            .get("post")
+            .or(methods.get("get"))
+            .expect("a method");
+        let said = method["description"].as_str().unwrap_or_default();
+        assert!(!said.is_empty(), "{path} is not described");
+    }
+    let uids = "/components/schemas/SendToUidRequest/properties/uids/description";
+    assert_eq!(described.pointer(uids), Some(&json!("1 to 1,000 uids.")));
+    Ok(())
+}
+
+fn gather(value: &Value, refs: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(text) if name == "$ref" => refs.push(text.clone()),
+                    value => gather(value, refs),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| gather(item, refs)),
+        _ => {}
+    }
+}

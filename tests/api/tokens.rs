@@ -1,0 +1,254 @@
+//! Who may do what: every function without a token, with a wrong one, and with each scope.
+
+use anyhow::Result;
+use jackfield_tests::{Api, Node, answer, run_node_binary, within};
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use super::BOTH;
+
+/// Each is called NAME, and the token is `NAME-token`; the digests are what
+/// `printf %s NAME-token | sha256sum` prints.
+const TOKENS: &str = r#"
+[[token]]
+name = "read"
+sha256 = "0328587016f9e316b9c31c94f944a2c453e1494a564062b5eab68039c75b58bf"
+scopes = ["read"]
+
+[[token]]
+name = "send"
+sha256 = "85db1657a3d9476cdd07babfbd470539a1dc03a213f6b496d3ae0e1a3bfd995c"
+scopes = ["send"]
+
+[[token]]
+name = "manage"
+sha256 = "393f15c3bdfe28fd06f2c7784a68f17bce725b13b3ef017655e1cbe98cb765fe"
+scopes = ["manage"]
+
+[[token]]
+name = "chat"
+sha256 = "f782c6855e3280eaef1d6f6de3556ffd08decd912ef0a064e4466b1c28d3fb13"
+scopes = ["read", "send", "manage"]
+plugins = ["chat"]
+
+[[token]]
+name = "old"
+sha256 = "9bdf10a691a1cfda89d9ff66629d1609ab176cec9b6a3146a8929f28937a9fce"
+scopes = ["read", "send", "manage"]
+expires = "2001-01-01T00:00:00Z"
+"#;
+
+/// Each function, a request that is well formed, and the scope it needs.
+fn functions() -> Vec<(&'static str, Value, &'static str)> {
+    const ID: &str = "7zzzzzzzzzzzzzzzzzzzzzzzzz";
+    let message = json!({ "text": "m" });
+    vec![
+        ("send-to-all", json!({ "message": message }), "send"),
+        (
+            "send-to-client",
+            json!({ "client": ID, "message": message }),
+            "send",
+        ),
+        (
+            "send-to-uid",
+            json!({ "uids": ["u"], "message": message }),
+            "send",
+        ),
+        (
+            "send-to-group",
+            json!({ "groups": ["g"], "message": message }),
+            "send",
+        ),
+        ("bind-uid", json!({ "client": ID, "uid": "u" }), "manage"),
+        ("unbind-uid", json!({ "client": ID }), "manage"),
+        ("is-uid-online", json!({ "uid": "u" }), "read"),
+        ("get-uid-by-client-id", json!({ "client": ID }), "read"),
+        ("get-client-ids-by-uid", json!({ "uid": "u" }), "read"),
+        ("get-all-uids", json!({}), "read"),
+        (
+            "join-group",
+            json!({ "client": ID, "group": "g" }),
+            "manage",
+        ),
+        (
+            "leave-group",
+            json!({ "client": ID, "group": "g" }),
+            "manage",
+        ),
+        ("ungroup", json!({ "group": "g" }), "manage"),
+        ("get-client-count-by-group", json!({ "group": "g" }), "read"),
+        ("get-client-ids-by-group", json!({ "group": "g" }), "read"),
+        ("get-uids-by-group", json!({ "group": "g" }), "read"),
+        ("get-uid-count-by-group", json!({ "group": "g" }), "read"),
+        ("get-all-groups", json!({}), "read"),
+        ("is-online", json!({ "client": ID }), "read"),
+        ("get-all-client-count", json!({}), "read"),
+        ("close-client", json!({ "client": ID }), "manage"),
+        ("close-uid", json!({ "uid": "u" }), "manage"),
+        ("close-group", json!({ "group": "g" }), "manage"),
+        ("get-info", json!({ "client": ID }), "read"),
+        ("set-info", json!({ "client": ID, "info": {} }), "manage"),
+        ("update-info", json!({ "client": ID }), "manage"),
+    ]
+}
+
+/// A node with these tokens, and their file.
+async fn guarded(tokens: &str) -> Result<(Node, NamedTempFile)> {
+    let file = NamedTempFile::new()?;
+    std::fs::write(file.path(), tokens)?;
+    let path = file.path().to_string_lossy().into_owned();
+    let node = Node::builder()
+        .alone()
+        .plugin("console")
+        .arguments(&["--api-tokens", &path])
+        .start()
+        .await?;
+    Ok((node, file))
+}
+
+async fn reason(api: &Api, function: &str, request: &Value) -> Result<Option<String>> {
+    let answer = api.call("console", function, request.clone()).await?;
+    Ok(answer.err().map(|refusal| refusal.reason))
+}
+
+#[tokio::test]
+async fn every_function_needs_its_scope_over_both_protocols() -> Result<()> {
+    let (node, _file) = guarded(TOKENS).await?;
+    for protocol in BOTH {
+        let nobody = node.calls(protocol)?;
+        for (function, request, needed) in functions() {
+            for api in [
+                nobody.clone(),
+                nobody.with_token("made-up-token"),
+                nobody.with_token("old-token"),
+                nobody.with_token("read"),
+            ] {
+                let refused = reason(&api, function, &request).await?;
+                assert_eq!(refused.as_deref(), Some("UNAUTHENTICATED"), "{function}");
+            }
+            let chat = nobody.with_token("chat-token");
+            let refused = reason(&chat, function, &request).await?;
+            assert_eq!(refused.as_deref(), Some("DENIED"), "{function}");
+            for scope in ["read", "send", "manage"] {
+                let api = nobody.with_token(&format!("{scope}-token"));
+                let refused = reason(&api, function, &request).await?;
+                let is_denied = refused.as_deref() == Some("DENIED");
+                assert_eq!(
+                    is_denied,
+                    scope != needed,
+                    "{function} with {scope}: {refused:?}"
+                );
+            }
+        }
+        // In a batch each operation needs its own.
+        let operations = json!([
+            { "get_all_client_count": { "plugin": "console" } },
+            { "ungroup": { "plugin": "console", "group": "g" } },
+        ]);
+        let reader = nobody.with_token("read-token");
+        let done = reader.batch(operations.clone()).await?.expect("a batch");
+        assert_eq!(done["outcomes"][0]["count"]["value"], 0);
+        assert_eq!(done["outcomes"][1]["error"]["reason"], "DENIED");
+        let refused = nobody.batch(operations).await?.expect_err("no token");
+        assert_eq!(refused.reason, "UNAUTHENTICATED");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_operators_ask_needs_a_token_and_what_probes_ask_does_not() -> Result<()> {
+    let (node, _file) = guarded(TOKENS).await?;
+    let nobody = node.calls(BOTH[0])?;
+    for path in ["/live", "/ready", "/openapi.json", "/docs"] {
+        let response = nobody.http("GET", path, &[], "").await?;
+        assert_eq!(response.status, 200, "{path}");
+    }
+    for path in ["/v1/nodes", "/v1/events"] {
+        let response = nobody.http("GET", path, &[], "").await?;
+        assert_eq!(response.status, 401, "{path}");
+        assert_eq!(response.headers["www-authenticate"], "Bearer");
+        let sender = nobody.with_token("send-token");
+        let response = sender.http("GET", path, &[], "").await?;
+        assert_eq!(response.status, 403, "{path}");
+    }
+    let nodes = nobody
+        .with_token("chat-token")
+        .http("GET", "/v1/nodes", &[], "")
+        .await?;
+    let nodes = answer(&nodes)?.expect("nodes");
+    assert_eq!(nodes["node"]["plugins"], json!([]), "its plugins only");
+    Ok(())
+}
+
+#[tokio::test]
+async fn tokens_are_read_again_when_their_file_changes() -> Result<()> {
+    let (node, file) = guarded(TOKENS).await?;
+    let reader = node.calls(BOTH[0])?.with_token("read-token");
+    let count = json!({});
+    assert_eq!(reason(&reader, "get-all-client-count", &count).await?, None);
+
+    std::fs::write(file.path(), "no tokens at all")?;
+    node.wait_for_log(|line| line.message().contains("stay as they were"))
+        .await?;
+    assert_eq!(reason(&reader, "get-all-client-count", &count).await?, None);
+
+    std::fs::write(file.path(), TOKENS.replace("0", "1"))?;
+    let refused = async {
+        while reason(&reader, "get-all-client-count", &count)
+            .await?
+            .is_none()
+        {}
+        anyhow::Ok(())
+    };
+    within("the token to be refused", refused).await
+}
+
+#[tokio::test]
+async fn without_tokens_only_this_machine_is_listened_to_and_no_page_of_a_browser() -> Result<()> {
+    let output =
+        run_node_binary(&["node", "--listen", "127.0.0.1:0", "--api", "0.0.0.0:0"]).await?;
+    assert_ne!(output.code, 0);
+    assert!(output.text().contains("--api-tokens"), "{}", output.text());
+
+    let node = Node::start_alone("console").await?;
+    let api = node.calls(BOTH[0])?;
+    let path = "/v1/plugins/console/get-all-client-count";
+    let page = [
+        ("origin", "http://evil.example"),
+        ("content-type", "application/json"),
+    ];
+    let response = api.http("POST", path, &page, "{}").await?;
+    assert_eq!(response.status, 403);
+    // What a page may send unasked is no JSON.
+    let form = [("content-type", "text/plain")];
+    let response = api.http("POST", path, &form, "{}").await?;
+    assert_eq!(response.status, 415);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_file_of_tokens_keeps_the_node_from_starting() -> Result<()> {
+    let file = NamedTempFile::new()?;
+    std::fs::write(
+        file.path(),
+        "[[token]]\nname = 'a'\nsha256 = 'b'\nscopes = []\n",
+    )?;
+    let path = file.path().to_string_lossy();
+    let arguments = [
+        "node",
+        "--listen",
+        "127.0.0.1:0",
+        "--api",
+        "127.0.0.1:0",
+        "--api-tokens",
+        &path,
+    ];
+    let output = run_node_binary(&arguments).await?;
+    assert_ne!(output.code, 0);
+    assert!(
+        output.text().contains("sha256 of \"a\""),
+        "{}",
+        output.text()
+    );
+    Ok(())
+}
