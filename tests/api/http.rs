@@ -136,7 +136,7 @@ async fn the_description_names_everything_there_is() -> Result<()> {
         let said = method["description"].as_str().unwrap_or_default();
         assert!(!said.is_empty(), "{path} is not described");
     }
-    let uids = "/components/schemas/SendToUidRequest/properties/uids/description";
+    let uids = "/components/schemas/SendToUidBody/properties/uids/description";
     assert_eq!(described.pointer(uids), Some(&json!("1 to 1,000 uids.")));
     Ok(())
 }

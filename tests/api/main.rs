@@ -2,8 +2,10 @@
 //! function runs once for each.
 
 mod batch;
+mod documented;
 mod events;
 mod functions;
+mod fuzz;
 mod http;
 mod replay;
 mod tokens;

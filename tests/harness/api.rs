@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use anyhow::{Context as _, ensure};
 use prost_reflect::prost::Message as _;
+use prost_reflect::prost::bytes::BufMut as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeOptions};
 use serde_json::{Value, json};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -70,6 +71,11 @@ impl Api {
             token: Some(token.to_owned()),
             ..self.clone()
         }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// How it is called.
@@ -176,6 +182,24 @@ impl Api {
             "{response:?}"
         );
         Ok(Events::Http(raw))
+    }
+
+    /// Calls a function over gRPC with bytes that may be no request.
+    pub async fn bytes(&self, function: &str, request: Vec<u8>) -> anyhow::Result<Answer> {
+        let method = method(function)?;
+        let path = path(&method)?;
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        within("the channel", client.ready()).await?;
+        let codec = Sent(method);
+        let answered = async { anyhow::Ok(client.unary(Request::new(request), path, codec).await) };
+        Ok(match within("a gRPC answer", answered).await? {
+            Ok(response) => Ok(to_json(response.get_ref())?),
+            Err(status) => Err(Refusal {
+                reason: String::new(),
+                message: status.message().to_owned(),
+                status: format!("{:?}", status.code()),
+            }),
+        })
     }
 
     async fn prepare(
@@ -316,6 +340,36 @@ impl Codec for Dynamic {
 
     fn decoder(&mut self) -> Decoding {
         Decoding(self.0.clone())
+    }
+}
+
+/// Bytes that are sent as they are.
+struct Sent(MethodDescriptor);
+
+struct Bytes;
+
+impl Codec for Sent {
+    type Encode = Vec<u8>;
+    type Decode = DynamicMessage;
+    type Encoder = Bytes;
+    type Decoder = Decoding;
+
+    fn encoder(&mut self) -> Bytes {
+        Bytes
+    }
+
+    fn decoder(&mut self) -> Decoding {
+        Decoding(self.0.clone())
+    }
+}
+
+impl Encoder for Bytes {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put_slice(&item);
+        Ok(())
     }
 }
 

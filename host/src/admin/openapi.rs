@@ -65,7 +65,7 @@ fn operation(
     schemas: &mut Schemas,
 ) -> Value {
     let (request, answer) = (function.input(), function.output());
-    schemas.add(&request);
+    schemas.add_body(&request);
     schemas.add(&answer);
     let described = |id: String| {
         json!({
@@ -78,7 +78,7 @@ fn operation(
     let mut post = described(name.to_owned());
     post["requestBody"] = json!({
         "required": true,
-        "content": { "application/json": { "schema": reference(request.name()) } },
+        "content": { "application/json": { "schema": reference(&body_name(&request)) } },
     });
     let mut methods = json!({
         "parameters": [{
@@ -194,13 +194,30 @@ fn problem() -> Value {
 struct Schemas(BTreeMap<String, Value>);
 
 impl Schemas {
+    /// A message, and those that it has.
     fn add(&mut self, message: &MessageDescriptor) {
-        if self.0.contains_key(message.name()) {
+        self.add_as(message.name().to_owned(), message, |_| true);
+    }
+
+    /// A request whose plugin is named by its path.
+    fn add_body(&mut self, request: &MessageDescriptor) {
+        self.add_as(body_name(request), request, |field| {
+            field.name() != "plugin"
+        });
+    }
+
+    fn add_as(
+        &mut self,
+        name: String,
+        message: &MessageDescriptor,
+        has: impl Fn(&FieldDescriptor) -> bool,
+    ) {
+        if self.0.contains_key(&name) {
             return;
         }
-        self.0.insert(message.name().to_owned(), Value::Null);
+        self.0.insert(name.clone(), Value::Null);
         let mut properties = Map::new();
-        for field in message.fields() {
+        for field in message.fields().filter(has) {
             if let Kind::Message(of) = field.kind()
                 && !field.is_map()
             {
@@ -231,8 +248,13 @@ impl Schemas {
         if alternatives.count() == properties_in(&schema) {
             schema["maxProperties"] = 1.into();
         }
-        self.0.insert(message.name().to_owned(), schema);
+        self.0.insert(name, schema);
     }
+}
+
+/// What a request is called where its path names the plugin.
+fn body_name(request: &MessageDescriptor) -> String {
+    request.name().replace("Request", "Body")
 }
 
 fn properties_in(schema: &Value) -> usize {

@@ -3,6 +3,7 @@
 //! `cargo xtask bench` builds what this needs and runs it; `docs/benchmarks.md` says what is
 //! measured and what came out.
 
+mod api;
 mod bare;
 mod cluster;
 mod connection;
@@ -103,6 +104,8 @@ enum What {
     Idle,
     /// Several nodes: one message, what a third node knows, a group.
     Mesh,
+    /// Sends through the API, over HTTP and gRPC, single and in batches.
+    Api,
     /// One event inside the host: the call of a guest, and its send.
     Event,
     /// All of these.
@@ -149,6 +152,9 @@ fn measure(run: &Run) -> Result<()> {
     }
     if matches!(run.what, What::Mesh | What::All) {
         mesh::run_mesh(&built, amount)?;
+    }
+    if matches!(run.what, What::Api | What::All) {
+        api::run_api(&built, amount)?;
     }
     if matches!(run.what, What::Event | What::All) {
         run_event()?;

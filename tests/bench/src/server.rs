@@ -38,6 +38,8 @@ pub(crate) struct Server {
     process: Process,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// Where its API is; the bare server has none.
+    pub(crate) api: Option<SocketAddr>,
     _folder: TempDir,
 }
 
@@ -111,6 +113,7 @@ impl Server {
         let process = process?;
         Ok(Server {
             address: process.address("clients")?,
+            api: process.address("api").ok(),
             process,
             _folder: folder,
         })
@@ -136,6 +139,7 @@ fn command(kind: Kind, built: &Built, folder: &Path) -> Result<Command> {
     let mut command = Command::new(&built.node);
     command
         .args(["node", "--workers", "1", "--listen", "127.0.0.1:0"])
+        .args(["--api", "127.0.0.1:0"])
         .arg("--plugins")
         .arg(folder)
         .arg("--cache")
