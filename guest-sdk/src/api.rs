@@ -4,7 +4,9 @@
 //! against the in-memory stand-in, see [`testing::Host`](crate::testing).
 
 use crate::host;
-use crate::types::{ClientId, Count, Error, Identity, Info, Level, Message, Page, Reach};
+use crate::types::{
+    CallError, ClientId, Count, Error, Identity, Info, Level, Message, Page, Reach,
+};
 
 /// Sends to all clients of this plugin in the cluster, but those in `exclude`.
 ///
@@ -183,6 +185,21 @@ pub fn set_info(client: &ClientId, info: &Info) -> Result<(), Error> {
 /// Sets each key to its value, and deletes those given as none; answers the whole info.
 pub fn update_info(client: &ClientId, changes: &[(&str, Option<&str>)]) -> Result<Info, Error> {
     host::update_info(client, changes)
+}
+
+/// Calls another plugin of the same node and waits for its answer; the callee's manifest must
+/// name this plugin under `[calls] allow`.
+///
+/// ```
+/// use jackfield_sdk::{CallErrorCode, call};
+///
+/// # jackfield_sdk::testing::Host::new().run(|| {
+/// let error = call("orders", "open", "7").unwrap_err();
+/// assert_eq!(error.code, CallErrorCode::Unavailable); // no such plugin runs here
+/// # });
+/// ```
+pub fn call(plugin: &str, method: &str, payload: impl AsRef<[u8]>) -> Result<Vec<u8>, CallError> {
+    host::call(plugin, method, payload.as_ref())
 }
 
 /// What runs, and where.

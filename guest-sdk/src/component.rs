@@ -2,10 +2,10 @@
 
 use std::marker::PhantomData;
 
-use crate::plugin::{Lifecycle, Plugin};
+use crate::plugin::{CallHandler, Lifecycle, Plugin};
 use crate::types::{
-    Accept, ClientId, Closer, Count, Departure, Error, ErrorCode, Handshake, Identity, Info, Level,
-    Message, Page, Reach, Refuse,
+    Accept, CallError, CallErrorCode, Caller, ClientId, Closer, Count, Departure, Error, ErrorCode,
+    Handshake, Identity, Info, Level, Message, Page, Reach, Refuse,
 };
 
 #[allow(
@@ -42,7 +42,29 @@ pub mod lifecycle {
     });
 }
 
-use plugin::jackfield::plugin::{clients, close, groups, infos, runtime, send, types as wit, uids};
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic
+)]
+pub mod call_handler {
+    wit_bindgen::generate!({
+        path: "../wit/0.1",
+        world: "with-call-handler",
+        // One type for what `on-call` answers and what `call` does.
+        with: { "jackfield:plugin/types@0.1.0": super::plugin::jackfield::plugin::types },
+        pub_export_macro: true,
+        export_macro_name: "export_call_handler",
+        default_bindings_module: "jackfield_sdk::component::call_handler",
+    });
+}
+
+use call_handler::exports::jackfield::plugin::call_handler as called;
+use plugin::jackfield::plugin::{
+    calls, clients, close, groups, infos, runtime, send, types as wit, uids,
+};
 
 /// Carries the exports: the generated traits are not the plugin's crate's to implement.
 pub struct Exported<P>(PhantomData<P>);
@@ -74,6 +96,16 @@ impl<P: Lifecycle> lifecycle::exports::jackfield::plugin::lifecycle::Guest for E
 
     fn on_stop() {
         P::on_stop();
+    }
+}
+
+impl<P: CallHandler> called::Guest for Exported<P> {
+    fn on_call(
+        caller: called::Caller,
+        method: String,
+        payload: Vec<u8>,
+    ) -> Result<Vec<u8>, wit::CallError> {
+        Ok(P::on_call(caller.into(), &method, payload)?)
     }
 }
 
@@ -233,6 +265,10 @@ pub(crate) fn update_info(
         .collect())
 }
 
+pub(crate) fn call(plugin: &str, method: &str, payload: &[u8]) -> Result<Vec<u8>, CallError> {
+    Ok(calls::call(plugin, method, payload)?)
+}
+
 pub(crate) fn identify() -> Identity {
     let runtime::Identity {
         plugin,
@@ -359,6 +395,53 @@ impl From<wit::Error> for Error {
             wit::ErrorCode::Internal => ErrorCode::Internal,
         };
         Error {
+            code,
+            message: error.message,
+        }
+    }
+}
+
+impl From<called::Caller> for Caller {
+    fn from(caller: called::Caller) -> Caller {
+        match caller {
+            called::Caller::Api(token) => Caller::Api(token),
+            called::Caller::Plugin(name) => Caller::Plugin(name),
+        }
+    }
+}
+
+impl From<wit::CallError> for CallError {
+    fn from(error: wit::CallError) -> CallError {
+        let code = match error.code {
+            wit::CallErrorCode::UnknownMethod => CallErrorCode::UnknownMethod,
+            wit::CallErrorCode::InvalidArgument => CallErrorCode::InvalidArgument,
+            wit::CallErrorCode::NotFound => CallErrorCode::NotFound,
+            wit::CallErrorCode::Denied => CallErrorCode::Denied,
+            wit::CallErrorCode::LimitExceeded => CallErrorCode::LimitExceeded,
+            wit::CallErrorCode::Overloaded => CallErrorCode::Overloaded,
+            wit::CallErrorCode::Unavailable => CallErrorCode::Unavailable,
+            wit::CallErrorCode::Failed => CallErrorCode::Failed,
+        };
+        CallError {
+            code,
+            message: error.message,
+        }
+    }
+}
+
+impl From<CallError> for wit::CallError {
+    fn from(error: CallError) -> wit::CallError {
+        let code = match error.code {
+            CallErrorCode::UnknownMethod => wit::CallErrorCode::UnknownMethod,
+            CallErrorCode::InvalidArgument => wit::CallErrorCode::InvalidArgument,
+            CallErrorCode::NotFound => wit::CallErrorCode::NotFound,
+            CallErrorCode::Denied => wit::CallErrorCode::Denied,
+            CallErrorCode::LimitExceeded => wit::CallErrorCode::LimitExceeded,
+            CallErrorCode::Overloaded => wit::CallErrorCode::Overloaded,
+            CallErrorCode::Unavailable => wit::CallErrorCode::Unavailable,
+            CallErrorCode::Failed => wit::CallErrorCode::Failed,
+        };
+        wit::CallError {
             code,
             message: error.message,
         }

@@ -43,20 +43,21 @@ use component as host;
 use testing as host;
 
 pub use api::*;
-pub use plugin::{Lifecycle, Plugin};
+pub use plugin::{CallHandler, Lifecycle, Plugin};
 pub use types::*;
 
 /// Makes a type that implements [`Plugin`] this component's plugin; with `, lifecycle` the
-/// component exports [`Lifecycle`] too.
+/// component exports [`Lifecycle`] too, with `, call_handler` [`CallHandler`].
 ///
 /// ```
-/// use jackfield_sdk::{Lifecycle, Plugin};
+/// use jackfield_sdk::{CallHandler, Lifecycle, Plugin};
 ///
 /// struct Chat;
 /// impl Plugin for Chat {}
 /// impl Lifecycle for Chat {}
+/// impl CallHandler for Chat {}
 ///
-/// jackfield_sdk::export!(Chat, lifecycle);
+/// jackfield_sdk::export!(Chat, lifecycle, call_handler);
 /// ```
 #[macro_export]
 #[cfg(target_family = "wasm")]
@@ -68,12 +69,20 @@ macro_rules! export {
     plugin::export_plugin!(Exported with_types_in plugin);
         };
     };
-    ($plugin:ident, lifecycle) => {
-        $crate::export!($plugin);
+    ($plugin:ident, lifecycle $($more:tt)*) => {
+        $crate::export!($plugin $($more)*);
         const _: () = {
             use $crate::component::lifecycle;
             type Exported = $crate::component::Exported<$plugin>;
     lifecycle::export_lifecycle!(Exported with_types_in lifecycle);
+        };
+    };
+    ($plugin:ident, call_handler $($more:tt)*) => {
+        $crate::export!($plugin $($more)*);
+        const _: () = {
+            use $crate::component::call_handler;
+            type Exported = $crate::component::Exported<$plugin>;
+    call_handler::export_call_handler!(Exported with_types_in call_handler);
         };
     };
 }
@@ -85,8 +94,12 @@ macro_rules! export {
     ($plugin:ident) => {
         const _: fn() = $crate::testing::is_plugin::<$plugin>;
     };
-    ($plugin:ident, lifecycle) => {
-        $crate::export!($plugin);
+    ($plugin:ident, lifecycle $($more:tt)*) => {
+        $crate::export!($plugin $($more)*);
         const _: fn() = $crate::testing::has_lifecycle::<$plugin>;
+    };
+    ($plugin:ident, call_handler $($more:tt)*) => {
+        $crate::export!($plugin $($more)*);
+        const _: fn() = $crate::testing::is_call_handler::<$plugin>;
     };
 }

@@ -1,6 +1,6 @@
 //! What a plugin's author implements.
 
-use crate::types::{Accept, ClientId, Departure, Handshake, Message, Refuse};
+use crate::types::{Accept, CallError, Caller, ClientId, Departure, Handshake, Message, Refuse};
 
 /// The logic of a plugin: what happens when a client comes, speaks and leaves.
 ///
@@ -56,4 +56,36 @@ pub trait Lifecycle {
 
     /// The generation's last event on this node has ended.
     fn on_stop() {}
+}
+
+/// Called by backends, and by those plugins of the same node that the manifest names under
+/// `[calls] allow`; exported by `export!(Name, call_handler)`.
+///
+/// ```
+/// use jackfield_sdk::{CallError, CallErrorCode, CallHandler, Caller, send_to_uid};
+///
+/// struct Chat;
+///
+/// impl CallHandler for Chat {
+///     fn on_call(_: Caller, method: &str, payload: Vec<u8>) -> Result<Vec<u8>, CallError> {
+///         match method {
+///             "announce" => match send_to_uid(&["ada"], payload) {
+///                 Ok(reach) => Ok(reach.clients.to_string().into()),
+///                 Err(error) => Err(CallError::new(CallErrorCode::Failed, error.to_string())),
+///             },
+///             _ => Err(CallError::unknown_method(method)),
+///         }
+///     }
+/// }
+/// ```
+pub trait CallHandler {
+    /// Somebody calls; what the method and the payload mean is the plugin's to say. The default
+    /// knows no method.
+    ///
+    /// It belongs to no client and runs at the same time as other events. What it does stays,
+    /// whether its answer is heard or not.
+    fn on_call(caller: Caller, method: &str, payload: Vec<u8>) -> Result<Vec<u8>, CallError> {
+        let _ = (caller, payload);
+        Err(CallError::unknown_method(method))
+    }
 }

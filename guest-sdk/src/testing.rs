@@ -44,12 +44,12 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::plugin::{Lifecycle, Plugin};
-use crate::types::{Handshake, Level, Refuse};
+use crate::plugin::{CallHandler, Lifecycle, Plugin};
+use crate::types::{CallError, Caller, Handshake, Level, Refuse};
 
 pub(crate) use calls::*;
 pub use client::Client;
-use node::{Node, Turn};
+use node::{Callee, Node, OnCall, Turn};
 
 /// One node with one plugin's clients. A clone is the same host.
 #[derive(Clone)]
@@ -111,6 +111,65 @@ impl Host {
     pub fn plugin_name(self, name: impl Into<String>) -> Host {
         self.node.borrow_mut().plugin = name.into();
         self
+    }
+
+    /// The plugins that may call this one: `allow` under `[calls]` in its manifest.
+    pub fn allow_calls(self, callers: &[&str]) -> Host {
+        self.node.borrow_mut().callers = callers.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Puts another plugin on the same node, with clients of its own: what this one
+    /// [`call`](crate::call)s by that host's name, `P` answers.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{CallError, CallHandler, Caller, call};
+    ///
+    /// struct Greeter;
+    ///
+    /// impl CallHandler for Greeter {
+    ///     fn on_call(caller: Caller, _: &str, _: Vec<u8>) -> Result<Vec<u8>, CallError> {
+    ///         Ok(format!("hello {caller:?}").into())
+    ///     }
+    /// }
+    ///
+    /// let greeter = Host::new().plugin_name("greeter").allow_calls(&["chat"]);
+    /// let chat = Host::new().plugin_name("chat");
+    /// chat.beside::<Greeter>(&greeter);
+    ///
+    /// let answer = chat.run(|| call("greeter", "greet", ""))?;
+    /// assert_eq!(answer, br#"hello Plugin("chat")"#);
+    /// # Ok::<(), CallError>(())
+    /// ```
+    pub fn beside<P: CallHandler>(&self, other: &Host) {
+        let callee = Callee {
+            node: Rc::downgrade(&other.node),
+            on_call: P::on_call,
+        };
+        self.node.borrow_mut().callees.push(callee);
+    }
+
+    /// Calls the plugin, as a backend does or another plugin.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{CallErrorCode, CallHandler, Caller};
+    ///
+    /// struct Mute;
+    /// impl CallHandler for Mute {}
+    ///
+    /// let backend = Caller::Api("billing".to_owned());
+    /// let error = Host::new().call::<Mute>(backend, "greet", "").unwrap_err();
+    /// assert_eq!(error.code, CallErrorCode::UnknownMethod);
+    /// ```
+    pub fn call<P: CallHandler>(
+        &self,
+        caller: Caller,
+        method: &str,
+        payload: impl AsRef<[u8]>,
+    ) -> Result<Vec<u8>, CallError> {
+        self.on_call(P::on_call, 1, caller, method, payload.as_ref())
     }
 
     /// Calls the contract's functions from a test, as one event of the plugin would: what it
@@ -206,6 +265,29 @@ impl Host {
         std::mem::take(&mut self.node.borrow_mut().logs)
     }
 
+    /// One call to this plugin, so many calls deep.
+    fn on_call(
+        &self,
+        on_call: OnCall,
+        depth: usize,
+        caller: Caller,
+        method: &str,
+        payload: &[u8],
+    ) -> Result<Vec<u8>, CallError> {
+        let bytes = method.len() + payload.len();
+        self.node.borrow().check_call(&caller, depth, bytes)?;
+        let answer = self.turn(Turn::call(depth), || {
+            on_call(caller, method, payload.to_vec())
+        });
+        self.run_close_events();
+        let bytes = match &answer {
+            Ok(answer) => answer.len(),
+            Err(error) => error.message.len(),
+        };
+        self.node.borrow().check_call_bytes(bytes)?;
+        answer
+    }
+
     fn event<T>(&self, work: impl FnOnce() -> T) -> T {
         self.turn(Turn::event(), work)
     }
@@ -275,6 +357,9 @@ pub struct Limits {
     pub outbox_bytes: usize,
     /// Calls that send, in one event. Beyond: `limit-exceeded`.
     pub sends_per_event: usize,
+    /// Bytes of one call, the method's name and the payload together, and of its answer.
+    /// Beyond: `limit-exceeded`.
+    pub call_bytes: usize,
     /// Lines of `log` in one event. Beyond: dropped.
     pub log_lines_per_event: usize,
 }
@@ -288,6 +373,7 @@ impl Default for Limits {
             info_bytes: 4_096,
             outbox_bytes: 1 << 20,
             sends_per_event: 10_000,
+            call_bytes: 1 << 20,
             log_lines_per_event: 100,
         }
     }
@@ -300,6 +386,10 @@ pub fn is_plugin<P: Plugin>() {}
 /// What `export!` checks natively for a plugin with a lifecycle.
 #[doc(hidden)]
 pub fn has_lifecycle<P: Lifecycle>() {}
+
+/// What `export!` checks natively for a plugin that can be called.
+#[doc(hidden)]
+pub fn is_call_handler<P: CallHandler>() {}
 
 thread_local! {
     /// The hosts that run on this thread, the innermost last.

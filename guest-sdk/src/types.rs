@@ -169,6 +169,100 @@ impl fmt::Display for ErrorCode {
     }
 }
 
+/// Who calls a plugin's [`on_call`](crate::CallHandler::on_call).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// A backend: the name of the token it calls with, empty for a node that asks for none.
+    Api(String),
+    /// Another plugin of this node, or the plugin itself: its name.
+    Plugin(String),
+}
+
+/// Why a call to a plugin has no answer.
+///
+/// ```
+/// use jackfield_sdk::{CallError, CallErrorCode};
+///
+/// let error = CallError::new(CallErrorCode::NotFound, "there is no order 7");
+/// assert_eq!(error.to_string(), "there is no order 7 (not-found)");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallError {
+    /// For the program.
+    pub code: CallErrorCode,
+    /// For a person who reads a log.
+    pub message: String,
+}
+
+impl CallError {
+    /// A code and a sentence.
+    pub fn new(code: CallErrorCode, message: impl Into<String>) -> CallError {
+        CallError {
+            code,
+            message: message.into(),
+        }
+    }
+
+    /// For the arm of a `match` that is left.
+    pub fn unknown_method(method: &str) -> CallError {
+        let message = format!("there is no method {method:?}");
+        CallError::new(CallErrorCode::UnknownMethod, message)
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// What kind of [`CallError`] it is: a callee may answer any of these, and beside it what the
+/// node means by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CallErrorCode {
+    /// There is no such method. The node: the plugin exports no `call-handler`.
+    UnknownMethod,
+    /// The payload is not what the method takes.
+    InvalidArgument,
+    /// What the call is about is not there.
+    NotFound,
+    /// The caller may not do that. The node: the callee's manifest does not name it under
+    /// `[calls] allow`.
+    Denied,
+    /// The call would pass a limit.
+    LimitExceeded,
+    /// Later it may work. The node: none of the callee's instances came free in time.
+    Overloaded,
+    /// What is needed for it is not there. The node: no such plugin runs here, or it ends.
+    Unavailable,
+    /// It went wrong, perhaps after it had its effect. The node: `on_call` trapped.
+    Failed,
+}
+
+impl CallErrorCode {
+    /// The code as the contract writes it: `not-found`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CallErrorCode::UnknownMethod => "unknown-method",
+            CallErrorCode::InvalidArgument => "invalid-argument",
+            CallErrorCode::NotFound => "not-found",
+            CallErrorCode::Denied => "denied",
+            CallErrorCode::LimitExceeded => "limit-exceeded",
+            CallErrorCode::Overloaded => "overloaded",
+            CallErrorCode::Unavailable => "unavailable",
+            CallErrorCode::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for CallErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// Whom a send reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {

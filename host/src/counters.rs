@@ -46,6 +46,8 @@ counters! {
     api_denied,
     /// Messages handed to a plugin.
     messages_in,
+    /// Calls handed to a plugin.
+    calls_in,
     /// Messages beyond `message_bytes`.
     messages_too_big,
     /// Clients beyond `messages_per_second`.

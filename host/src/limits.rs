@@ -120,6 +120,9 @@ pub struct PluginLimits {
     pub recycle_above_bytes: usize,
     /// Calls that send, in one event. Beyond: `limit-exceeded`.
     pub sends_per_event: u32,
+    /// Bytes of one call to it, the method's name and the payload together, and of the answer.
+    /// Beyond: `limit-exceeded`.
+    pub call_bytes: usize,
     /// Lines on stdout, stderr and `log`, in one event. Beyond: cut, counted.
     pub log_lines_per_event: u32,
     /// How long a replaced generation's events may go on. Beyond: cut.
@@ -138,6 +141,7 @@ impl Default for PluginLimits {
             recycle_after_events: 100_000,
             recycle_above_bytes: 16 << 20,
             sends_per_event: 10_000,
+            call_bytes: 1 << 20,
             log_lines_per_event: 100,
             retire_timeout: Duration::from_secs(10),
         }
@@ -221,6 +225,13 @@ impl PluginLimits {
                 why: format!("is {bytes}, more than the {MEMORY_BYTES_MAX} possible"),
             });
         }
+        if self.call_bytes > CALL_BYTES_MAX {
+            let bytes = self.call_bytes;
+            return Err(WrongLimit {
+                name: "call_bytes",
+                why: format!("is {bytes}, more than the {CALL_BYTES_MAX} possible"),
+            });
+        }
         Ok(())
     }
 }
@@ -239,6 +250,17 @@ pub const MESSAGES_PER_TURN: usize = 64;
 /// Uids, groups or excluded clients that one call may name. Beyond: `limit-exceeded`. A call is
 /// not interrupted, so what it may ask for at once has a bound.
 pub const TARGETS_A_SEND: usize = 1_000;
+
+/// Calls within calls: how many a chain from plugin to plugin may have, each of which keeps an
+/// instance. Beyond: `limit-exceeded`.
+pub const CALL_DEPTH: u32 = 4;
+
+/// The most `call_bytes` that a plugin can be given: half of `HOSTCALL_BYTES`, beyond which a
+/// guest traps that calls, or answers.
+pub const CALL_BYTES_MAX: usize = HOSTCALL_BYTES / 2;
+
+/// The most that a guest can make the host copy or hold for it within one call. Beyond: trap.
+pub const HOSTCALL_BYTES: usize = 16 << 20;
 
 /// Items of a page, at most. Beyond: `invalid-argument`.
 pub const PAGE_ITEMS: usize = 1_000;

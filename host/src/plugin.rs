@@ -5,6 +5,7 @@
 //! reload swaps the slot: events under way finish on the old generation, every client's next
 //! event goes to the new one, and no client ever goes back.
 
+mod call;
 mod contract;
 mod engine;
 mod folder;
@@ -28,10 +29,11 @@ use self::generation::{Generation, Lease, NoInstance};
 use self::trap::Trapped;
 use crate::mesh::Mesh;
 use crate::message::Message;
-use crate::policy::{Policies, TrapPolicy};
+use crate::policy::TrapPolicy;
 use crate::registry::{Client, Close, Closer, Departure, Ending, Happened, Namespace, Registry};
 use crate::router::Router;
 
+pub use self::call::{CallError, CallErrorCode, Caller};
 pub use self::folder::{Checked, Plugins, check};
 pub use self::load::{Interfaces, LoadError};
 
@@ -482,10 +484,15 @@ async fn tell_on_close(mut lease: Lease, client: &Arc<Client>, departure: &Depar
     }
 }
 
-/// Logs and counts a trap, once.
+/// Logs and counts a trap of a client's event, and says what is to be done with the client.
 fn failed(lease: &Lease, function: &str, client: &Client, trapped: &Trapped) -> Failure {
+    log_trap(lease, function, Some(client), trapped);
+    Failure::Trapped(lease.generation().policies.on_trap)
+}
+
+/// Logs and counts a trap, once.
+fn log_trap(lease: &Lease, function: &str, client: Option<&Client>, trapped: &Trapped) {
     let generation = lease.generation();
-    let Policies { on_trap, .. } = generation.policies;
     trapped
         .kind
         .counter(generation.host.namespace().registry().counters())
@@ -494,14 +501,13 @@ fn failed(lease: &Lease, function: &str, client: &Client, trapped: &Trapped) -> 
         plugin = generation.host.plugin(),
         generation = generation.host.generation,
         function,
-        client = %client.id(),
+        client = client.map(|client| tracing::field::display(client.id())),
         kind = trapped.kind.as_str(),
         said = trapped.said,
         backtrace = trapped.backtrace,
         "an event trapped: {}",
         trapped.cause,
     );
-    Failure::Trapped(on_trap)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod wire;
 
 use anyhow::Result;
 use jackfield_sdk::testing::UidPolicy;
+use serde_json::json;
 
 use wire::{Step, ask, connect, leave, play, vanish};
 
@@ -336,6 +337,41 @@ async fn handshakes() -> Result<()> {
     )
     .await?;
     assert!(said.contains("refused with 409"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn calls() -> Result<()> {
+    let call = |plugin: &str, method: &str, payload: &str| {
+        let request =
+            json!({ "do": "call", "plugin": plugin, "method": method, "payload": payload });
+        ask("ada", &request.to_string())
+    };
+    let said = both_say(
+        UidPolicy::Many,
+        &[
+            connect("ada", &[("uid", "ada")]),
+            call("other", "echo", "hello"),
+            call("other", "echo", ""),
+            call("other", "caller", ""),
+            call("other", "do", "get-all-client-count"),
+            call(
+                "other",
+                "do",
+                r#"{"id":1,"do":"send-to-uid","uid":"ada","text":"m"}"#,
+            ),
+            call("other", "dance", ""),
+            call("other", "fail", "not-found"),
+            call("other", "fail", "failed"),
+            call("other", "bytes", "many"),
+            call("other", "bytes", "1048577"),
+            call("console", "echo", "itself"),
+            call("nobody", "echo", ""),
+            call("", "echo", ""),
+        ],
+    )
+    .await?;
+    assert!(said.contains("plugin console") && said.contains("denied"));
     Ok(())
 }
 

@@ -21,6 +21,8 @@ impl RealNode {
             Node::builder()
                 .plugin("console")
                 .manifest("console", &manifest)
+                .plugin_from("other", "console")
+                .manifest("other", "[calls]\nallow = ['console']")
                 .start()
                 .await?,
         ))

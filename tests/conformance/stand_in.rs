@@ -13,6 +13,8 @@ use crate::wire::Wire;
 
 pub(crate) struct StandIn {
     host: Host,
+    /// The plugin that the other one calls.
+    _other: Host,
     requests: u64,
 }
 
@@ -25,7 +27,14 @@ pub(crate) struct Listener {
 impl StandIn {
     pub(crate) fn start(policy: UidPolicy) -> Result<StandIn> {
         let host = Host::new().plugin_name("console").uid_policy(policy);
-        Ok(StandIn { host, requests: 0 })
+        let other = Host::new().plugin_name("other").allow_calls(&["console"]);
+        host.beside::<Console>(&host);
+        host.beside::<Console>(&other);
+        Ok(StandIn {
+            host,
+            _other: other,
+            requests: 0,
+        })
     }
 }
 

@@ -8,7 +8,10 @@ use super::checks::{Close, check_count, check_id, check_ids};
 use super::current;
 use super::node::{Node, count};
 use super::pages::List;
-use crate::types::{ClientId, Count, Error, Identity, Info, Level, Message, Page, Reach};
+use crate::types::{
+    CallError, CallErrorCode, Caller, ClientId, Count, Error, Identity, Info, Level, Message, Page,
+    Reach,
+};
 
 /// Bytes of one line of the log. Beyond: cut.
 const LOG_LINE_BYTES: usize = 8 << 10;
@@ -253,6 +256,20 @@ pub(crate) fn update_info(
         node.set_info(client, info.clone())?;
         Ok(info)
     })
+}
+
+pub(crate) fn call(plugin: &str, method: &str, payload: &[u8]) -> Result<Vec<u8>, CallError> {
+    let (callees, caller, depth) = current(|node| {
+        let depth = node.turn.get_or_insert_default().depth + 1;
+        let caller = Caller::Plugin(node.plugin.clone());
+        (node.callees.clone(), caller, depth)
+    });
+    // The caller's node has been let go of: what is called may call it, or be it.
+    let Some((callee, on_call)) = callees.iter().find_map(|callee| callee.named(plugin)) else {
+        let message = format!("no plugin {plugin:?} runs here");
+        return Err(CallError::new(CallErrorCode::Unavailable, message));
+    };
+    callee.on_call(on_call, depth, caller, method, payload)
 }
 
 pub(crate) fn identify() -> Identity {

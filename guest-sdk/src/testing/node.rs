@@ -5,16 +5,19 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checks::{Close, check_count, check_id, check_limit, digits, error, invalid};
 use super::pages::Pages;
-use super::{Limits, UidPolicy};
+use super::{Host, Limits, UidPolicy};
 use crate::types::{
-    Accept, ClientId, Closer, Count, Departure, Error, ErrorCode, Info, Level, Message, Reach,
-    Refuse,
+    Accept, CallError, CallErrorCode, Caller, ClientId, Closer, Count, Departure, Error, ErrorCode,
+    Info, Level, Message, Reach, Refuse,
 };
+
+/// How many calls within calls there may be.
+const CALL_DEPTH: usize = 4;
 
 /// How a client is closed whose uid goes to another one.
 const KICKED: (u16, &str) = (4001, "uid taken over");
@@ -25,6 +28,10 @@ pub(super) struct Node {
     pub(super) plugin: String,
     pub(super) incarnation: String,
     pub(super) logs: Vec<(Level, String)>,
+    /// The plugins that may call this one.
+    pub(super) callers: Vec<String>,
+    /// The plugins on the same node.
+    pub(super) callees: Vec<Callee>,
     /// The event (or the test's own call) that runs.
     pub(super) turn: Option<Turn>,
     clients: BTreeMap<ClientId, Record>,
@@ -34,11 +41,22 @@ pub(super) struct Node {
     pub(super) pages: Pages,
 }
 
+/// Another plugin on the same node, which may well have this one as its own callee.
+#[derive(Clone)]
+pub(super) struct Callee {
+    pub(super) node: Weak<RefCell<Node>>,
+    pub(super) on_call: OnCall,
+}
+
+pub(super) type OnCall = fn(Caller, &str, Vec<u8>) -> Result<Vec<u8>, CallError>;
+
 /// One event, or a test's own calls in one go.
 #[derive(Default)]
 pub(super) struct Turn {
     pub(super) sends: usize,
     pub(super) log_lines: usize,
+    /// How many calls deep it is: 0, but in `on_call`.
+    pub(super) depth: usize,
     /// Whose `on_close` this is.
     departing: Option<ClientId>,
     in_event: bool,
@@ -75,11 +93,27 @@ impl Turn {
         }
     }
 
+    pub(super) fn call(depth: usize) -> Turn {
+        Turn {
+            depth,
+            ..Turn::event()
+        }
+    }
+
     pub(super) fn close_of(client: ClientId) -> Turn {
         Turn {
             departing: Some(client),
             ..Turn::event()
         }
+    }
+}
+
+impl Callee {
+    /// The plugin's host, and what it answers with, if that is its name.
+    pub(super) fn named(&self, name: &str) -> Option<(Host, OnCall)> {
+        let node = self.node.upgrade()?;
+        let is_it = node.borrow().plugin == name;
+        is_it.then_some((Host { node }, self.on_call))
     }
 }
 
@@ -100,6 +134,8 @@ impl Node {
             plugin: "plugin".to_owned(),
             incarnation: digits(incarnation),
             logs: Vec::new(),
+            callers: Vec::new(),
+            callees: Vec::new(),
             turn: None,
             clients: BTreeMap::new(),
             clients_so_far: 0,
@@ -371,6 +407,34 @@ impl Node {
         turn.sends += 1;
         let sends = turn.sends;
         check_limit("sends_per_event", sends, limit)
+    }
+
+    // Who may call, and how much may pass.
+
+    pub(super) fn check_call(
+        &self,
+        caller: &Caller,
+        depth: usize,
+        bytes: usize,
+    ) -> Result<(), CallError> {
+        if let Caller::Plugin(caller) = caller
+            && !self.callers.contains(caller)
+        {
+            let callee = &self.plugin;
+            let message = format!("{callee:?} does not name {caller:?} under [calls] allow");
+            return Err(CallError::new(CallErrorCode::Denied, message));
+        }
+        if depth > CALL_DEPTH {
+            let message =
+                format!("this is a call within {CALL_DEPTH} others, the most there may be");
+            return Err(CallError::new(CallErrorCode::LimitExceeded, message));
+        }
+        self.check_call_bytes(bytes)
+    }
+
+    pub(super) fn check_call_bytes(&self, bytes: usize) -> Result<(), CallError> {
+        let checked = check_limit("call_bytes", bytes, self.limits.call_bytes);
+        checked.map_err(|error| CallError::new(CallErrorCode::LimitExceeded, error.message))
     }
 
     // What an argument must be.

@@ -32,6 +32,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
             "/v1/plugins/{plugin}/{function}",
             get(operate).post(operate),
         )
+        .route("/v1/plugins/{plugin}/call/{method}", post(call))
         .route("/v1/batch", post(batch))
         .route("/v1/events", get(events))
         .route("/v1/nodes", get(nodes))
@@ -81,6 +82,25 @@ async fn operate(
     let operation = SCHEMA.read_operation(&name, asked.into())?;
     let outcome = api.operate(&caller, operation).await?;
     Ok(Json(SCHEMA.write_outcome(outcome)?).into_response())
+}
+
+/// The payload goes in and out as it is.
+async fn call(
+    State(api): State<Arc<Api>>,
+    Path((plugin, method)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = api.caller_of(request.headers())?;
+    caller.check(Scope::Send, &plugin)?;
+    let payload = read_body(request.into_body()).await?;
+    let request = wire::CallRequest {
+        plugin,
+        method,
+        payload,
+    };
+    let called = api.call(&caller, request).await?;
+    let format = [(header::CONTENT_TYPE, "application/octet-stream")];
+    Ok((format, called.payload).into_response())
 }
 
 async fn batch(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {

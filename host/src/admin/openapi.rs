@@ -33,6 +33,10 @@ pub(super) fn document() -> Value {
     if let Some(function) = function_of("watch") {
         paths.insert("/v1/events".to_owned(), events(function, &mut schemas));
     }
+    if let Some(function) = function_of("call") {
+        let path = "/v1/plugins/{plugin}/call/{method}";
+        paths.insert(path.to_owned(), call(function));
+    }
     paths.insert("/v1/nodes".to_owned(), nodes());
     let file = SCHEMA.service.parent_file();
     let mut components = schemas.0;
@@ -111,6 +115,25 @@ fn operation(
         methods["get"] = get;
     }
     methods
+}
+
+/// A call's own path, where its payload is the body.
+fn call(function: &MethodDescriptor) -> Value {
+    let in_path = |name: &str| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } });
+    let payload = json!({ "application/octet-stream": { "schema": {} } });
+    json!({
+        "parameters": [in_path("plugin"), in_path("method")],
+        "post": {
+            "operationId": "call_method",
+            "tags": ["send"],
+            "description": comment(&function.parent_file(), function.path()),
+            "requestBody": { "content": payload },
+            "responses": {
+                "200": { "description": "What the plugin answered.", "content": payload },
+                "default": { "$ref": "#/components/responses/Problem" },
+            },
+        },
+    })
 }
 
 fn batch(function: &MethodDescriptor, schemas: &mut Schemas) -> Value {

@@ -11,7 +11,7 @@ use super::view::View;
 use super::wire::{self, operation::Operation, outcome::Outcome};
 use crate::delivery::{Delivery, Target};
 use crate::message::{Frame, Message};
-use crate::plugin::Plugin;
+use crate::plugin::{self, Plugin};
 use crate::registry::{Ending, Kind};
 use crate::router::{self, Gathered, Router};
 
@@ -113,6 +113,7 @@ operations! {
     get_info GetInfo(ClientRequest) -> Info(Info): Read;
     set_info SetInfo(SetInfoRequest) -> Done(Done): Manage;
     update_info UpdateInfo(UpdateInfoRequest) -> Info(Info): Manage;
+    call Call(CallRequest) -> Called(Called): Send;
 }
 
 impl Api {
@@ -498,6 +499,21 @@ impl Api {
         let deleted = request.delete.into_iter().map(|key| (key, None));
         let changes = set.chain(deleted).collect();
         Ok(plugin.router().update_info(id, changes).await?.into())
+    }
+
+    // Plugins.
+
+    pub(super) async fn call(
+        &self,
+        caller: &Caller,
+        request: wire::CallRequest,
+    ) -> Result<wire::Called, Problem> {
+        let plugin = self.plugin(&request.plugin)?;
+        let by = plugin::Caller::Api(&caller.name);
+        let answer = plugin.on_call(by, &request.method, &request.payload);
+        Ok(wire::Called {
+            payload: answer.await?.into(),
+        })
     }
 
     fn names(&self, kind: Kind, request: &wire::PageRequest) -> Result<wire::Page, Problem> {

@@ -12,6 +12,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::wire;
 use crate::mesh::{self, Reason as Theirs};
+use crate::plugin::{CallError, CallErrorCode};
 use crate::{registry, router};
 
 /// When an overloaded client or node may be tried again.
@@ -58,6 +59,8 @@ reasons! {
     NotFound = "NOT_FOUND", NotFound, NOT_FOUND;
     /// The uid is another client's.
     Taken = "TAKEN", AlreadyExists, CONFLICT;
+    /// The plugin has no such method, or answers no calls at all.
+    UnknownMethod = "UNKNOWN_METHOD", Unimplemented, NOT_FOUND;
     /// It would pass a limit.
     LimitExceeded = "LIMIT_EXCEEDED", FailedPrecondition, UNPROCESSABLE_ENTITY;
     /// A message or a request that is too large.
@@ -120,6 +123,25 @@ impl From<router::Refused> for Problem {
             Refused::TooLarge { .. } => Reason::TooLarge,
         };
         Problem::new(reason, refused.to_string())
+    }
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Problem {
+        let reason = match error.code() {
+            CallErrorCode::UnknownMethod => Reason::UnknownMethod,
+            CallErrorCode::InvalidArgument => Reason::InvalidArgument,
+            CallErrorCode::NotFound => Reason::NotFound,
+            CallErrorCode::Denied => Reason::Denied,
+            CallErrorCode::LimitExceeded => match error {
+                CallError::TooLarge { .. } => Reason::TooLarge,
+                _ => Reason::LimitExceeded,
+            },
+            CallErrorCode::Overloaded => Reason::Overloaded,
+            CallErrorCode::Unavailable => Reason::Unreachable,
+            CallErrorCode::Failed => Reason::Failed,
+        };
+        Problem::new(reason, error.to_string())
     }
 }
 

@@ -3,11 +3,14 @@
 //! Nothing here traps: what a guest gets wrong is an error value that names it. A call waits
 //! only where it has to ask another node, for `ask_timeout` at most, and keeps its instance.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
+use self::generated::call_handler::exports::jackfield::plugin::call_handler::Caller as CalledBy;
+use self::generated::call_handler::jackfield::plugin::types as called;
 use self::generated::plugin::jackfield::plugin as wit;
+use super::call::{CallError, CallErrorCode, Caller, Directory};
 use super::instance::Guest;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
@@ -17,17 +20,19 @@ use crate::message::{Frame, Message};
 use crate::registry::{Client, Closer, Ending, Info, Kind, Namespace, Refused};
 use crate::router::{self, Gathered, Page, Router};
 
+pub(super) use self::generated::call_handler::WithCallHandler;
 pub(super) use self::generated::lifecycle::WithLifecycle;
 pub(super) use self::generated::plugin::{Plugin, PluginPre};
 pub(super) use self::wit::types;
 
 /// What a component must export, and what it may.
 pub(super) const HANDLER: &str = "jackfield:plugin/handler@0.1.0";
-pub(super) const LIFECYCLE: &str = "jackfield:plugin/lifecycle@0.1.0";
+const LIFECYCLE: &str = "jackfield:plugin/lifecycle@0.1.0";
+const CALL_HANDLER: &str = "jackfield:plugin/call-handler@0.1.0";
 
 /// Interfaces of ours that a component may import.
-pub(super) const SERVED: [&str; 8] = [
-    "types", "send", "uids", "groups", "clients", "close", "infos", "runtime",
+pub(super) const SERVED: [&str; 9] = [
+    "types", "send", "uids", "groups", "clients", "close", "infos", "runtime", "calls",
 ];
 
 /// Generated from `wit/0.1`.
@@ -44,13 +49,14 @@ mod generated {
             path: "../wit/0.1",
             world: "plugin",
             ownership: Borrowing { duplicate_if_necessary: true },
-            // What may have to ask another node, or concerns many clients.
+            // What may have to ask another node, concerns many clients, or runs another plugin.
             imports: {
                 "jackfield:plugin/uids": async,
                 "jackfield:plugin/groups": async,
                 "jackfield:plugin/clients": async,
                 "jackfield:plugin/close": async,
                 "jackfield:plugin/infos": async,
+                "jackfield:plugin/calls": async,
             },
             exports: { default: async },
         });
@@ -59,6 +65,13 @@ mod generated {
         wasmtime::component::bindgen!({
             path: "../wit/0.1",
             world: "with-lifecycle",
+            exports: { default: async },
+        });
+    }
+    pub mod call_handler {
+        wasmtime::component::bindgen!({
+            path: "../wit/0.1",
+            world: "with-call-handler",
             exports: { default: async },
         });
     }
@@ -353,6 +366,30 @@ impl wit::runtime::Host for Guest {
     }
 }
 
+impl wit::calls::Host for Guest {
+    async fn call(
+        &mut self,
+        plugin: String,
+        method: String,
+        payload: Vec<u8>,
+    ) -> Result<Vec<u8>, types::CallError> {
+        let caller = Caller::Plugin {
+            name: self.host().plugin(),
+            depth: self.event().depth,
+        };
+        let directory = self.host().directory.upgrade();
+        let callee = directory.and_then(|plugins| plugins.read().get(&plugin).cloned());
+        let answered = match callee {
+            Some(callee) => callee.on_call(caller, &method, &payload).await,
+            None => Err(CallError::Absent),
+        };
+        answered.map_err(|error| types::CallError {
+            code: error.code().into(),
+            message: error.to_string(),
+        })
+    }
+}
+
 impl Guest {
     fn namespace(&self) -> &Namespace {
         self.host().namespace()
@@ -477,6 +514,45 @@ impl<'a> From<Message<'a>> for types::MessageParam<'a> {
     }
 }
 
+impl From<Caller<'_>> for CalledBy {
+    fn from(caller: Caller<'_>) -> CalledBy {
+        match caller {
+            Caller::Api(token) => CalledBy::Api(token.to_owned()),
+            Caller::Plugin { name, .. } => CalledBy::Plugin(name.to_owned()),
+        }
+    }
+}
+
+impl From<called::CallErrorCode> for CallErrorCode {
+    fn from(code: called::CallErrorCode) -> CallErrorCode {
+        match code {
+            called::CallErrorCode::UnknownMethod => CallErrorCode::UnknownMethod,
+            called::CallErrorCode::InvalidArgument => CallErrorCode::InvalidArgument,
+            called::CallErrorCode::NotFound => CallErrorCode::NotFound,
+            called::CallErrorCode::Denied => CallErrorCode::Denied,
+            called::CallErrorCode::LimitExceeded => CallErrorCode::LimitExceeded,
+            called::CallErrorCode::Overloaded => CallErrorCode::Overloaded,
+            called::CallErrorCode::Unavailable => CallErrorCode::Unavailable,
+            called::CallErrorCode::Failed => CallErrorCode::Failed,
+        }
+    }
+}
+
+impl From<CallErrorCode> for types::CallErrorCode {
+    fn from(code: CallErrorCode) -> types::CallErrorCode {
+        match code {
+            CallErrorCode::UnknownMethod => types::CallErrorCode::UnknownMethod,
+            CallErrorCode::InvalidArgument => types::CallErrorCode::InvalidArgument,
+            CallErrorCode::NotFound => types::CallErrorCode::NotFound,
+            CallErrorCode::Denied => types::CallErrorCode::Denied,
+            CallErrorCode::LimitExceeded => types::CallErrorCode::LimitExceeded,
+            CallErrorCode::Overloaded => types::CallErrorCode::Overloaded,
+            CallErrorCode::Unavailable => types::CallErrorCode::Unavailable,
+            CallErrorCode::Failed => types::CallErrorCode::Failed,
+        }
+    }
+}
+
 impl From<Closer> for types::Closer {
     fn from(closer: Closer) -> types::Closer {
         match closer {
@@ -571,6 +647,8 @@ pub(super) struct Host {
     pub(super) generation: u64,
     /// The way to the plugin's clients, here and at other nodes.
     pub(super) router: Router,
+    /// The way to the node's plugins, itself among them.
+    pub(super) directory: Weak<Directory>,
     /// Its limits.
     pub(super) limits: PluginLimits,
     /// `event_timeout`, in ticks.
@@ -589,9 +667,30 @@ impl Host {
     }
 }
 
-/// Whether an exported lifecycle has the contract's type.
-pub(super) fn check_lifecycle(
-    pre: &wasmtime::component::InstancePre<Guest>,
-) -> wasmtime::Result<()> {
-    generated::lifecycle::WithLifecyclePre::new(pre.clone()).map(drop)
+/// Which of the contract's optional exports a component has.
+#[derive(Clone, Copy)]
+pub(super) struct Optional {
+    pub(super) lifecycle: bool,
+    pub(super) call_handler: bool,
+}
+
+impl Optional {
+    /// Finds them; they must have the contract's types.
+    pub(super) fn of(
+        component: &Component,
+        pre: &InstancePre<Guest>,
+    ) -> wasmtime::Result<Optional> {
+        let exports = |name| component.get_export_index(None, name).is_some();
+        let optional = Optional {
+            lifecycle: exports(LIFECYCLE),
+            call_handler: exports(CALL_HANDLER),
+        };
+        if optional.lifecycle {
+            generated::lifecycle::WithLifecyclePre::new(pre.clone())?;
+        }
+        if optional.call_handler {
+            generated::call_handler::WithCallHandlerPre::new(pre.clone())?;
+        }
+        Ok(optional)
+    }
 }

@@ -8,16 +8,17 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use rustix::io::Errno;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use super::call::Directory;
 use super::engine::Compiler;
 use super::load::{Files, Interfaces, LoadError, Loader, manifest_path};
 use super::{Farewell, Plugin};
@@ -42,7 +43,7 @@ pub struct Plugins {
     loader: Loader,
     registry: Arc<Registry>,
     mesh: Option<Arc<Mesh>>,
-    plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
+    plugins: Arc<Directory>,
     looking: Mutex<Option<JoinHandle<()>>>,
     /// Generations on their way out, and plugins that drain.
     retiring: TaskTracker,
@@ -58,12 +59,14 @@ impl Plugins {
         registry: Arc<Registry>,
         mesh: Option<Arc<Mesh>>,
     ) -> anyhow::Result<Arc<Plugins>> {
+        let directory = Arc::<Directory>::default();
+        let compiler = Compiler::start(cache)?;
         let plugins = Arc::new(Plugins {
             folder: folder.to_owned(),
-            loader: Loader::new(Compiler::start(cache)?, defaults)?,
+            loader: Loader::new(compiler, defaults, Arc::downgrade(&directory))?,
             registry,
             mesh,
-            plugins: RwLock::default(),
+            plugins: directory,
             looking: Mutex::default(),
             retiring: TaskTracker::new(),
         });
@@ -265,7 +268,7 @@ pub async fn check(
     cache: Option<&Path>,
     defaults: PluginLimits,
 ) -> anyhow::Result<Checked> {
-    let loader = Loader::new(Compiler::start(cache)?, defaults)?;
+    let loader = Loader::new(Compiler::start(cache)?, defaults, Weak::new())?;
     let counters = Arc::<Counters>::default();
     let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, 1, false);
     let name = component
@@ -350,7 +353,7 @@ fn plugin_name(path: &Path) -> Option<&str> {
 }
 
 /// Whether a plugin of that name can be reached: it stands in the path of a URL.
-fn fits_a_path(name: &str) -> bool {
+pub(super) fn fits_a_path(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     name.bytes().all(fits)
 }

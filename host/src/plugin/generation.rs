@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-use super::contract::{Host, PluginPre, types};
+use super::call::{CallErrorCode, Caller};
+use super::contract::{Host, Optional, PluginPre, types};
 use super::instance::{Guest, Instance};
 use super::trap::{Cut, Kind, Trapped};
 use crate::policy::Policies;
@@ -32,8 +33,10 @@ pub(super) struct Generation {
     pub(super) host: Arc<Host>,
     pub(super) policies: Policies,
     pub(super) digest: Digest,
+    /// The plugins that may call it.
+    pub(super) callers: Vec<String>,
+    pub(super) optional: Optional,
     pre: PluginPre<Guest>,
-    has_lifecycle: bool,
     idle: Mutex<Idle>,
     permits: Arc<Semaphore>,
     returned: Notify,
@@ -86,17 +89,19 @@ impl Generation {
     pub(super) fn new(
         host: Host,
         policies: Policies,
+        callers: Vec<String>,
         digest: Digest,
         pre: PluginPre<Guest>,
-        has_lifecycle: bool,
+        optional: Optional,
     ) -> Arc<Generation> {
         let permits = Arc::new(Semaphore::new(host.limits.instances));
         Arc::new(Generation {
             host: Arc::new(host),
             policies,
             digest,
+            callers,
+            optional,
             pre,
-            has_lifecycle,
             idle: Mutex::default(),
             permits,
             returned: Notify::new(),
@@ -175,7 +180,7 @@ impl Generation {
             self.all_returned().await;
             self.cut.end();
         }
-        if self.has_lifecycle {
+        if self.optional.lifecycle {
             self.stop().await;
         }
         // Each takes up to milliseconds to free: not all of them in one go.
@@ -240,7 +245,7 @@ impl Generation {
             .counters()
             .instances_made
             .add_one();
-        let made = Instance::new(&self.pre, self.has_lifecycle, &self.host, &self.cut);
+        let made = Instance::new(&self.pre, self.optional, &self.host, &self.cut);
         // A component's start functions are the guest's code too, and may wait.
         let limit = self.host.limits.wait_timeout;
         let too_slow = || {
@@ -349,6 +354,33 @@ impl Lease {
                 .jackfield_plugin_lifecycle()
                 .call_on_stop(&mut instance.store)
         })
+    }
+
+    /// The generation must export it: `check_call` says whether it does.
+    pub(super) async fn on_call(
+        &mut self,
+        caller: Caller<'_>,
+        method: &str,
+        payload: &[u8],
+    ) -> Result<Result<Vec<u8>, (CallErrorCode, String)>, Trapped> {
+        let (depth, caller) = (caller.depth() + 1, caller.into());
+        let answered = event!(self, None, false, |instance| {
+            let Some(handler) = &instance.call_handler else {
+                return Err(Lease::spent());
+            };
+            instance.store.data_mut().event_mut().depth = depth;
+            handler.jackfield_plugin_call_handler().call_on_call(
+                &mut instance.store,
+                &caller,
+                method,
+                payload,
+            )
+        })?;
+        // Here and not where each event begins: all the others are no calls.
+        if let Some(instance) = &mut self.instance {
+            instance.store.data_mut().event_mut().depth = 0;
+        }
+        Ok(answered.map_err(|error| (error.code.into(), error.message)))
     }
 
     /// An event that ended badly takes its instance with it: it cannot be entered again.

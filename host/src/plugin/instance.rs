@@ -9,9 +9,10 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::contract::{Host, Plugin, PluginPre, WithLifecycle};
+use super::contract::{Host, Optional, Plugin, PluginPre, WithCallHandler, WithLifecycle};
 use super::log::{LogStream, Stream};
 use super::trap::Cut;
+use crate::limits::HOSTCALL_BYTES;
 use crate::registry::Client;
 
 /// What a store carries: the guest's WASI, its limits, and the event it handles.
@@ -35,6 +36,8 @@ pub(super) struct Event {
     pub(super) is_last: bool,
     /// Calls that sent.
     pub(super) sends: u32,
+    /// How many calls deep it is: 0, but in `on-call`.
+    pub(super) depth: u32,
     /// Ticks it may still run.
     ticks_left: u64,
 }
@@ -51,6 +54,7 @@ pub(super) struct Instance {
     pub(super) store: Store<Guest>,
     pub(super) plugin: Plugin,
     pub(super) lifecycle: Option<WithLifecycle>,
+    pub(super) call_handler: Option<WithCallHandler>,
     events: u32,
 }
 
@@ -61,16 +65,15 @@ const MEMORIES: usize = 4;
 const TABLES: usize = 64;
 const TABLE_ELEMENTS: usize = 20_000;
 
-/// The most that a guest can make the host copy or hold for it within one call.
-const HOSTCALL_BYTES: usize = 16 << 20;
+/// Resources of WASI that a guest may have open.
 const HANDLES: usize = 1_000;
 const RANDOM_BYTES: u64 = 64 << 10;
 
 impl Instance {
-    /// Instantiates; `with_lifecycle` where the component exports that.
+    /// Instantiates, with the optional exports that the component has.
     pub(super) async fn new(
         pre: &PluginPre<Guest>,
-        with_lifecycle: bool,
+        optional: Optional,
         host: &Arc<Host>,
         cut: &Arc<Cut>,
     ) -> wasmtime::Result<Instance> {
@@ -83,14 +86,19 @@ impl Instance {
         store.set_epoch_deadline(1);
         let instance = pre.instance_pre().instantiate_async(&mut store).await?;
         let plugin = Plugin::new(&mut store, &instance)?;
-        let lifecycle = match with_lifecycle {
+        let lifecycle = match optional.lifecycle {
             true => Some(WithLifecycle::new(&mut store, &instance)?),
+            false => None,
+        };
+        let call_handler = match optional.call_handler {
+            true => Some(WithCallHandler::new(&mut store, &instance)?),
             false => None,
         };
         Ok(Instance {
             store,
             plugin,
             lifecycle,
+            call_handler,
             events: 0,
         })
     }

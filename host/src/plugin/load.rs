@@ -2,12 +2,13 @@
 //! with a sentence that says what to do, and changes nothing that runs.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker};
 
-use super::contract::{self, HANDLER, Host, LIFECYCLE, PluginPre};
+use super::call::Directory;
+use super::contract::{self, HANDLER, Host, Optional, PluginPre};
 use super::engine::{Compiler, TICK};
 use super::generation::{Digest, Generation, Refusal};
 use super::instance::Guest;
@@ -20,6 +21,7 @@ pub(super) struct Loader {
     compiler: Compiler,
     linker: Linker<Guest>,
     defaults: PluginLimits,
+    directory: Weak<Directory>,
 }
 
 /// A plugin's files, read.
@@ -137,7 +139,12 @@ pub(super) fn manifest_path(component: &Path) -> PathBuf {
 }
 
 impl Loader {
-    pub(super) fn new(compiler: Compiler, defaults: PluginLimits) -> wasmtime::Result<Loader> {
+    /// `directory`: the plugins that those it loads may call.
+    pub(super) fn new(
+        compiler: Compiler,
+        defaults: PluginLimits,
+        directory: Weak<Directory>,
+    ) -> wasmtime::Result<Loader> {
         let mut linker = Linker::new(compiler.engine());
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         contract::add_to_linker(&mut linker)?;
@@ -145,6 +152,7 @@ impl Loader {
             compiler,
             linker,
             defaults,
+            directory,
         })
     }
 
@@ -158,16 +166,19 @@ impl Loader {
         let manifest = Manifest::parse(&files.manifest, &self.defaults)?;
         let digest = files.digest;
         let component = self.compile(files.component).await?;
-        let pre = self.check(&component)?;
-        let has_lifecycle = component.get_export_index(None, LIFECYCLE).is_some();
+        let (pre, optional) = self.check(&component)?;
         let ticks = manifest.limits.event_timeout.as_millis() / TICK.as_millis();
         let host = Host {
             generation: number,
             router,
+            directory: self.directory.clone(),
             limits: manifest.limits,
             event_ticks: u64::try_from(ticks).unwrap_or(u64::MAX).max(1),
         };
-        let generation = Generation::new(host, manifest.policies, digest, pre, has_lifecycle);
+        let Manifest {
+            policies, callers, ..
+        } = manifest;
+        let generation = Generation::new(host, policies, callers, digest, pre, optional);
         match generation.start().await.map_err(LoadError::Instantiate)? {
             Ok(()) => Ok(generation),
             Err(Refusal::Refused(reason)) => Err(LoadError::Refused(reason)),
@@ -188,7 +199,7 @@ impl Loader {
             .map_err(LoadError::Invalid)
     }
 
-    fn check(&self, component: &Component) -> Result<PluginPre<Guest>, LoadError> {
+    fn check(&self, component: &Component) -> Result<(PluginPre<Guest>, Optional), LoadError> {
         let interfaces = self.interfaces_of(component);
         if component.get_export_index(None, HANDLER).is_none() {
             return Err(LoadError::NoHandler {
@@ -207,10 +218,9 @@ impl Loader {
             .linker
             .instantiate_pre(component)
             .map_err(LoadError::Mismatch)?;
-        if component.get_export_index(None, LIFECYCLE).is_some() {
-            contract::check_lifecycle(&pre).map_err(LoadError::Mismatch)?;
-        }
-        PluginPre::new(pre).map_err(LoadError::Mismatch)
+        let optional = Optional::of(component, &pre).map_err(LoadError::Mismatch)?;
+        let pre = PluginPre::new(pre).map_err(LoadError::Mismatch)?;
+        Ok((pre, optional))
     }
 
     fn interfaces_of(&self, component: &Component) -> Interfaces {
@@ -293,6 +303,7 @@ mod tests {
             ("jackfield:plugin/send@0.1.0", true),
             ("jackfield:plugin/send@0.1.9", true),
             ("jackfield:plugin/send@0.2.0", false),
+            ("jackfield:plugin/calls@0.1.0", true),
             ("jackfield:plugin/timer@0.1.0", false),
             ("wasi:io/streams@0.2.6", true),
             ("wasi:http/outgoing-handler@0.2.6", false),

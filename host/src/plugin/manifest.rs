@@ -9,6 +9,9 @@
 //! uid = "kick-old"
 //! overflow = "drop-oldest"
 //! on_trap = "keep"
+//!
+//! [calls]
+//! allow = ["chat"]
 //! ```
 //!
 //! What it does not set is as the node's configuration has it under `[plugin]`. Unknown keys
@@ -16,6 +19,7 @@
 
 use serde::Deserialize;
 
+use super::folder::fits_a_path;
 use crate::limits::PluginLimits;
 use crate::policy::Policies;
 
@@ -24,6 +28,8 @@ use crate::policy::Policies;
 pub(super) struct Manifest {
     pub(super) limits: PluginLimits,
     pub(super) policies: Policies,
+    /// The plugins that may call it.
+    pub(super) callers: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -31,6 +37,13 @@ pub(super) struct Manifest {
 struct Written {
     limits: toml::Table,
     policies: Policies,
+    calls: Calls,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Calls {
+    allow: Vec<String>,
 }
 
 impl Manifest {
@@ -46,9 +59,14 @@ impl Manifest {
         limits
             .check()
             .map_err(|wrong| ManifestError::Limit(wrong.to_string()))?;
+        let callers = written.calls.allow;
+        if let Some(wrong) = callers.iter().find(|name| !fits_a_path(name)) {
+            return Err(ManifestError::Caller(wrong.clone()));
+        }
         Ok(Manifest {
             limits,
             policies: written.policies,
+            callers,
         })
     }
 }
@@ -62,6 +80,9 @@ pub enum ManifestError {
     /// A limit is unknown, or has a value that it can't have.
     #[error("[limits]: {0}")]
     Limit(String),
+    /// Who may call is no plugin's name.
+    #[error("[calls]: {0:?} under allow is no plugin's name")]
+    Caller(String),
 }
 
 #[cfg(test)]
@@ -76,7 +97,8 @@ mod tests {
             instances: 7,
             ..PluginLimits::default()
         };
-        let text = "[limits]\nevent_timeout = '20ms'\n[policies]\nuid = 'kick-old'";
+        let text = "[limits]\nevent_timeout = '20ms'\n[policies]\nuid = 'kick-old'\n\
+                    [calls]\nallow = ['chat', 'shop-2']";
         let manifest = Manifest::parse(text, &defaults).expect("a good manifest");
         let limits = PluginLimits {
             event_timeout: Duration::from_millis(20),
@@ -88,6 +110,7 @@ mod tests {
             ..Policies::default()
         };
         assert_eq!(manifest.policies, policies);
+        assert_eq!(manifest.callers, ["chat", "shop-2"]);
         assert_eq!(manifest.policies.overflow, OverflowPolicy::Close);
         assert_eq!(manifest.policies.on_trap, TrapPolicy::Close);
     }
@@ -105,6 +128,10 @@ mod tests {
             ),
             ("[policies]\nuid = 'kick'", "kick"),
             ("[policies]\nuids = 'many'", "uids"),
+            ("[limits]\ncall_bytes = 9999999", "call_bytes is 9999999"),
+            ("[calls]\nallowed = ['chat']", "allowed"),
+            ("[calls]\nallow = 'chat'", "invalid type"),
+            ("[calls]\nallow = ['chat.wasm']", "\"chat.wasm\""),
         ] {
             let error = Manifest::parse(text, &PluginLimits::default()).expect_err(text);
             assert!(error.to_string().contains(named), "{text}: {error}");

@@ -3,8 +3,10 @@
 //! Structs and not `serde_json::json!`, whose objects are sorted by key: an answer reads best
 //! with its id first.
 
+use std::fmt;
+
 use jackfield_sdk::{
-    ClientId, Closer, Count, Departure, Error, Handshake, Identity, Info, Page, Reach,
+    CallError, ClientId, Closer, Count, Departure, Error, Handshake, Identity, Info, Page, Reach,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -20,7 +22,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(id: Value, result: Result<Outcome, Error>) -> Answer {
+    pub(crate) fn new(id: Value, result: Result<Outcome, Failure>) -> Answer {
         Answer {
             id,
             result: result.into(),
@@ -31,7 +33,7 @@ impl Answer {
     pub(crate) fn to(request: Result<Request, Error>, caller: &ClientId) -> Answer {
         match request {
             Ok(request) => Answer::new(request.id.clone(), request.run(caller)),
-            Err(error) => Answer::new(Value::Null, Err(error)),
+            Err(error) => Answer::new(Value::Null, Err(error.into())),
         }
     }
 
@@ -48,6 +50,7 @@ pub(crate) enum Outcome {
     Nothing(()),
     Flag(bool),
     Uid(Option<String>),
+    Text(String),
     Info(Info),
     Reach {
         clients: u64,
@@ -125,7 +128,7 @@ impl<'a> Event<'a> {
     }
 
     pub(crate) fn on_close_leave(left: Result<(), Error>) -> Event<'a> {
-        Event::OnCloseLeave(left.map(Outcome::from).into())
+        Event::OnCloseLeave(left.map(Outcome::from).map_err(Failure::from).into())
     }
 
     pub(crate) fn to_json(&self) -> String {
@@ -164,20 +167,38 @@ pub(crate) enum Verdict {
     Error(Failure),
 }
 
+/// An error of the node, or of a plugin that was called.
 #[derive(Serialize)]
 pub(crate) struct Failure {
     code: &'static str,
     message: String,
 }
 
-impl From<Result<Outcome, Error>> for Verdict {
-    fn from(result: Result<Outcome, Error>) -> Verdict {
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(Error { code, message }: Error) -> Failure {
+        let code = code.as_str();
+        Failure { code, message }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(CallError { code, message }: CallError) -> Failure {
+        let code = code.as_str();
+        Failure { code, message }
+    }
+}
+
+impl From<Result<Outcome, Failure>> for Verdict {
+    fn from(result: Result<Outcome, Failure>) -> Verdict {
         match result {
             Ok(outcome) => Verdict::Ok(outcome),
-            Err(Error { code, message }) => Verdict::Error(Failure {
-                code: code.as_str(),
-                message,
-            }),
+            Err(failure) => Verdict::Error(failure),
         }
     }
 }

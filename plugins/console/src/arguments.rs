@@ -169,6 +169,15 @@ pub(crate) struct ClientChanges {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct ToPlugin {
+    pub(crate) plugin: String,
+    pub(crate) method: String,
+    #[serde(default)]
+    pub(crate) payload: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct LogLine {
     #[serde(default)]
     pub(crate) level: LevelName,

@@ -6,6 +6,7 @@
 
 mod answer;
 mod arguments;
+mod methods;
 mod misbehave;
 mod operations;
 mod request;
@@ -13,11 +14,11 @@ mod request;
 mod tests;
 
 use jackfield_sdk::{
-    Accept, ClientId, Departure, ErrorCode, Handshake, Level, Message, Plugin, Refuse, identify,
-    leave_group, log, send_to_client, send_to_group,
+    Accept, CallError, CallHandler, Caller, ClientId, Departure, ErrorCode, Handshake, Level,
+    Message, Plugin, Refuse, identify, leave_group, log, send_to_client, send_to_group,
 };
 
-use answer::{Answer, Event};
+use answer::{Answer, Event, Failure};
 use request::Request;
 
 /// Who wants to hear of clients that have left joins this group.
@@ -38,7 +39,8 @@ impl Plugin for Console {
             tell(&client, text.to_owned());
         }
         for text in values(&handshake, "do") {
-            let request = Request::named_or_whole(text).map_err(bad_request)?;
+            let request =
+                Request::named_or_whole(text).map_err(|error| bad_request(error.into()))?;
             let id = request.id.clone();
             let outcome = request.run(&client).map_err(bad_request)?;
             if !id.is_null() {
@@ -77,7 +79,13 @@ impl Plugin for Console {
     }
 }
 
-jackfield_sdk::export!(Console);
+impl CallHandler for Console {
+    fn on_call(caller: Caller, method: &str, payload: Vec<u8>) -> Result<Vec<u8>, CallError> {
+        methods::answer(&caller, method, payload)
+    }
+}
+
+jackfield_sdk::export!(Console, call_handler);
 
 /// What the query asks for, as it is: whether it can be had is for the node to say.
 fn acceptance(handshake: &Handshake) -> Accept {
@@ -111,7 +119,7 @@ fn refusal(status: &str, reason: &str) -> Refuse {
     }
 }
 
-fn bad_request(error: jackfield_sdk::Error) -> Refuse {
+fn bad_request(error: Failure) -> Refuse {
     Refuse::new(400, error.to_string())
 }
 

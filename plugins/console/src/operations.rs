@@ -8,7 +8,7 @@ use jackfield_sdk::{ClientId, Error};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::answer::Outcome;
+use crate::answer::{Failure, Outcome};
 use crate::arguments as take;
 use crate::arguments::{clients, last_message, message};
 use crate::misbehave;
@@ -19,7 +19,7 @@ pub(crate) struct Operation {
     pub(crate) name: &'static str,
     /// Its arguments, for error messages: `?` marks those that may be left out.
     pub(crate) takes: &'static str,
-    pub(crate) run: fn(Call<'_>) -> Result<Outcome, Error>,
+    pub(crate) run: fn(Call<'_>) -> Result<Outcome, Failure>,
 }
 
 /// One request for an operation.
@@ -88,6 +88,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op("get-info", "client?", get_info),
     op("set-info", "client?, info", set_info),
     op("update-info", "client?, info", update_info),
+    op("call", "plugin, method, payload?", call),
     op("identify", "nothing", identify),
     op("generation", "nothing", identify),
     op("log", "level?, text", log),
@@ -120,7 +121,7 @@ pub(crate) fn find(name: &str) -> Result<&'static Operation, Error> {
 const fn op(
     name: &'static str,
     takes: &'static str,
-    run: fn(Call<'_>) -> Result<Outcome, Error>,
+    run: fn(Call<'_>) -> Result<Outcome, Failure>,
 ) -> Operation {
     Operation { name, takes, run }
 }
@@ -138,7 +139,7 @@ impl Call<'_> {
     }
 }
 
-fn send_to_all(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn send_to_all(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::ToAll {
         text,
         binary,
@@ -147,7 +148,7 @@ fn send_to_all(mut call: Call<'_>) -> Result<Outcome, Error> {
     Ok(node::send_to_all(message(text, binary)?, &clients(exclude))?.into())
 }
 
-fn send_to_client(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn send_to_client(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::ToClient {
         client,
         text,
@@ -157,12 +158,12 @@ fn send_to_client(mut call: Call<'_>) -> Result<Outcome, Error> {
     Ok(node::send_to_client(&client, message(text, binary)?)?.into())
 }
 
-fn send_to_uid(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn send_to_uid(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::ToUids { uid, text, binary } = call.arguments()?;
     Ok(node::send_to_uid(&uid, message(text, binary)?)?.into())
 }
 
-fn send_to_group(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn send_to_group(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::ToGroups {
         group,
         text,
@@ -172,57 +173,57 @@ fn send_to_group(mut call: Call<'_>) -> Result<Outcome, Error> {
     Ok(node::send_to_group(&group, message(text, binary)?, &clients(exclude))?.into())
 }
 
-fn bind_uid(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn bind_uid(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::ClientUid { client, uid } = call.arguments()?;
     Ok(node::bind_uid(&call.client_or_caller(client), &uid)?.into())
 }
 
-fn unbind_uid(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn unbind_uid(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::ClientMaybeUid { client, uid } = call.arguments()?;
     Ok(node::unbind_uid(&call.client_or_caller(client), uid.as_deref())?.into())
 }
 
-fn is_uid_online(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn is_uid_online(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::OfUid { uid } = call.arguments()?;
     Ok(node::is_uid_online(&uid)?.into())
 }
 
-fn get_uid_by_client_id(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn get_uid_by_client_id(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::OfClient { client } = call.arguments()?;
     Ok(node::get_uid_by_client_id(&call.client_or_caller(client))?.into())
 }
 
-fn get_client_ids_by_uid(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn get_client_ids_by_uid(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::UidPage { uid, cursor, limit } = call.arguments()?;
     Ok(node::get_client_ids_by_uid(&uid, cursor.as_deref(), limit)?.into())
 }
 
-fn get_all_uids(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn get_all_uids(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::AnyPage { cursor, limit } = call.arguments()?;
     Ok(node::get_all_uids(cursor.as_deref(), limit)?.into())
 }
 
-fn join_group(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn join_group(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::ClientGroup { client, group } = call.arguments()?;
     Ok(node::join_group(&call.client_or_caller(client), &group)?.into())
 }
 
-fn leave_group(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn leave_group(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::ClientGroup { client, group } = call.arguments()?;
     Ok(node::leave_group(&call.client_or_caller(client), &group)?.into())
 }
 
-fn ungroup(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn ungroup(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::OfGroup { group } = call.arguments()?;
     Ok(node::ungroup(&group)?.into())
 }
 
-fn get_client_count_by_group(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn get_client_count_by_group(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::OfGroup { group } = call.arguments()?;
     Ok(node::get_client_count_by_group(&group)?.into())
 }
 
-fn get_client_ids_by_group(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn get_client_ids_by_group(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::GroupPage {
         group,
         cursor,
@@ -231,7 +232,7 @@ fn get_client_ids_by_group(mut call: Call<'_>) -> Result<Outcome, Error> {
     Ok(node::get_client_ids_by_group(&group, cursor.as_deref(), limit)?.into())
 }
 
-fn get_uids_by_group(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn get_uids_by_group(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::GroupPage {
         group,
         cursor,
@@ -240,27 +241,27 @@ fn get_uids_by_group(mut call: Call<'_>) -> Result<Outcome, Error> {
     Ok(node::get_uids_by_group(&group, cursor.as_deref(), limit)?.into())
 }
 
-fn get_uid_count_by_group(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn get_uid_count_by_group(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::OfGroup { group } = call.arguments()?;
     Ok(node::get_uid_count_by_group(&group)?.into())
 }
 
-fn get_all_groups(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn get_all_groups(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::AnyPage { cursor, limit } = call.arguments()?;
     Ok(node::get_all_groups(cursor.as_deref(), limit)?.into())
 }
 
-fn is_online(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn is_online(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::OfClient { client } = call.arguments()?;
     Ok(node::is_online(&call.client_or_caller(client))?.into())
 }
 
-fn get_all_client_count(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn get_all_client_count(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::Nothing {} = call.arguments()?;
     Ok(node::get_all_client_count()?.into())
 }
 
-fn close_client(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn close_client(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::CloseClient {
         client,
         code,
@@ -272,7 +273,7 @@ fn close_client(mut call: Call<'_>) -> Result<Outcome, Error> {
     Ok(node::close_client(&client, code, &reason, last_message(text, binary)?)?.into())
 }
 
-fn close_uid(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn close_uid(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::CloseUid {
         uid,
         code,
@@ -283,7 +284,7 @@ fn close_uid(mut call: Call<'_>) -> Result<Outcome, Error> {
     Ok(node::close_uid(&uid, code, &reason, last_message(text, binary)?)?.into())
 }
 
-fn close_group(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn close_group(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::CloseGroup {
         group,
         code,
@@ -294,17 +295,17 @@ fn close_group(mut call: Call<'_>) -> Result<Outcome, Error> {
     Ok(node::close_group(&group, code, &reason, last_message(text, binary)?)?.into())
 }
 
-fn get_info(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn get_info(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::OfClient { client } = call.arguments()?;
     Ok(node::get_info(&call.client_or_caller(client))?.into())
 }
 
-fn set_info(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn set_info(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::ClientInfo { client, info } = call.arguments()?;
     Ok(node::set_info(&call.client_or_caller(client), &info)?.into())
 }
 
-fn update_info(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn update_info(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::ClientChanges { client, info } = call.arguments()?;
     let changes: Vec<_> = info
         .iter()
@@ -313,12 +314,22 @@ fn update_info(mut call: Call<'_>) -> Result<Outcome, Error> {
     Ok(node::update_info(&call.client_or_caller(client), &changes)?.into())
 }
 
-fn identify(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn call(mut call: Call<'_>) -> Result<Outcome, Failure> {
+    let take::ToPlugin {
+        plugin,
+        method,
+        payload,
+    } = call.arguments()?;
+    let answer = node::call(&plugin, &method, payload)?;
+    Ok(Outcome::Text(String::from_utf8_lossy(&answer).into_owned()))
+}
+
+fn identify(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::Nothing {} = call.arguments()?;
     Ok(node::identify().into())
 }
 
-fn log(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn log(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::LogLine { level, text } = call.arguments()?;
     node::log(level.into(), &text);
     Ok(().into())
@@ -328,21 +339,21 @@ fn log(mut call: Call<'_>) -> Result<Outcome, Error> {
     clippy::print_stdout,
     reason = "a node turns it into log lines: this is how to see that"
 )]
-fn print(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn print(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::Print { text } = call.arguments()?;
     println!("{text}");
     eprintln!("{text}");
     Ok(().into())
 }
 
-fn sleep(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn sleep(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::Sleep { ms } = call.arguments()?;
     std::thread::sleep(Duration::from_millis(ms));
     Ok(().into())
 }
 
 /// The same request many times within one event; the answer is the last one's.
-fn repeat(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn repeat(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::Repeat { times, request } = call.arguments()?;
     let mut outcome = Outcome::from(());
     for _ in 0..times {
@@ -351,44 +362,44 @@ fn repeat(mut call: Call<'_>) -> Result<Outcome, Error> {
     Ok(outcome)
 }
 
-fn panic(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn panic(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::Panic { message } = call.arguments()?;
     panic!("{message}");
 }
 
-fn unreachable(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn unreachable(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::Nothing {} = call.arguments()?;
     misbehave::unreachable()
 }
 
-fn spin(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn spin(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::Nothing {} = call.arguments()?;
     misbehave::spin()
 }
 
-fn spin_host(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn spin_host(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::Nothing {} = call.arguments()?;
     misbehave::spin_host(call.caller)
 }
 
-fn overflow_stack(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn overflow_stack(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::Nothing {} = call.arguments()?;
     black_box(misbehave::overflow_stack(black_box(0)));
     Ok(().into())
 }
 
-fn eat_memory(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn eat_memory(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::EatMemory { bytes } = call.arguments()?;
     misbehave::eat_memory(bytes.map(addressable).transpose()?);
     Ok(().into())
 }
 
-fn grow_memory(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn grow_memory(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::GrowMemory { bytes } = call.arguments()?;
     Ok(misbehave::grow_memory(addressable(bytes)?).into())
 }
 
-fn exit(mut call: Call<'_>) -> Result<Outcome, Error> {
+fn exit(mut call: Call<'_>) -> Result<Outcome, Failure> {
     let take::Exit { code } = call.arguments()?;
     std::process::exit(code)
 }

@@ -3,7 +3,7 @@
 use jackfield_sdk::{ClientId, Error, ErrorCode, Message};
 use serde_json::{Map, Value};
 
-use crate::answer::Outcome;
+use crate::answer::{Failure, Outcome};
 use crate::operations::{self, Call};
 
 /// A JSON object, taken apart; its arguments are decoded by the operation that takes them.
@@ -49,7 +49,8 @@ impl Request {
             .map_err(|error| invalid(format!("{EXPECTED}: {error}")))
     }
 
-    pub(crate) fn run(self, caller: &ClientId) -> Result<Outcome, Error> {
+    /// `caller` is who is meant where no client is named.
+    pub(crate) fn run(self, caller: &ClientId) -> Result<Outcome, Failure> {
         let name = self.operation.as_str().ok_or_else(|| invalid(EXPECTED))?;
         let operation = operations::find(name)?;
         let arguments = Value::Object(self.arguments);

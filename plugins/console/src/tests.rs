@@ -1,7 +1,7 @@
 //! Requests and their answers as text, the way a client sees them, against the SDK's stand-in.
 
 use jackfield_sdk::testing::{Client, Host};
-use jackfield_sdk::{Handshake, Level, Message, Refuse};
+use jackfield_sdk::{CallErrorCode, Caller, Handshake, Level, Message, Refuse};
 
 use super::Console;
 use super::operations::{OPERATIONS, Operation};
@@ -115,6 +115,10 @@ const STEPS: &[(&str, &str)] = &[
         r#""do":"close-group","group":"g""#,
         r#"{"value":0,"missing":[]}"#,
     ),
+    (
+        r#""do":"call","plugin":"plugin","method":"echo","payload":"p""#,
+        r#""p""#,
+    ),
     (r#""do":"log","level":"warn","text":"l""#, "null"),
     (r#""do":"print","text":"p""#, "null"),
     (r#""do":"sleep","ms":0"#, "null"),
@@ -128,7 +132,8 @@ const STEPS: &[(&str, &str)] = &[
 
 #[test]
 fn every_operation_answers() {
-    let host = Host::new();
+    let host = Host::new().allow_calls(&["plugin"]);
+    host.beside::<Console>(&host);
     let me = client(&host, &[]);
     let other = client(&host, &[("uid", "bob"), ("group", "tea")]);
     let named = |text: &str| {
@@ -148,6 +153,39 @@ fn every_operation_answers() {
     assert_eq!(other.received(), heard);
     assert_eq!(other.closed(), Some((4000, "r".to_owned())));
     assert_eq!(host.logs(), [(Level::Warn, "l".to_owned())]);
+}
+
+#[test]
+fn it_can_be_called() {
+    let host = Host::new();
+    let call = |method, payload: &str| {
+        let backend = Caller::Api("t".to_owned());
+        let answer = host.call::<Console>(backend, method, payload);
+        answer.map(|answer| String::from_utf8(answer).expect("text"))
+    };
+    for (method, payload, answer) in [
+        ("echo", "p", "p"),
+        ("caller", "", "api t"),
+        ("bytes", "3", "..."),
+        (
+            "do",
+            "get-all-client-count",
+            r#"{"id":null,"ok":{"value":0,"missing":[]}}"#,
+        ),
+    ] {
+        assert_eq!(call(method, payload).as_deref(), Ok(answer), "{method}");
+    }
+    let join = call("do", r#"{"id":1,"do":"join-group","group":"g"}"#).expect("an answer");
+    let start = r#"{"id":1,"error":{"code":"invalid-argument""#;
+    assert!(join.starts_with(start), "nobody joins: {join}");
+    for (method, payload, code) in [
+        ("fail", "denied", CallErrorCode::Denied),
+        ("fail", "so", CallErrorCode::InvalidArgument),
+        ("bytes", "many", CallErrorCode::InvalidArgument),
+        ("dance", "", CallErrorCode::UnknownMethod),
+    ] {
+        assert_eq!(call(method, payload).expect_err(method).code, code);
+    }
 }
 
 #[test]
