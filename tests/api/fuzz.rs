@@ -13,7 +13,7 @@ use super::BOTH;
 /// Requests for each protocol.
 const CASES: u32 = 768;
 
-const FUNCTIONS: [&str; 26] = [
+const FUNCTIONS: [&str; 27] = [
     "send-to-all",
     "send-to-client",
     "send-to-uid",
@@ -40,6 +40,7 @@ const FUNCTIONS: [&str; 26] = [
     "get-info",
     "set-info",
     "update-info",
+    "call",
 ];
 
 /// Every field that some request has, so that some of them fit.

@@ -2,10 +2,12 @@
 //! function runs once for each.
 
 mod batch;
+mod calls;
 mod documented;
 mod events;
 mod functions;
 mod fuzz;
+mod grpc;
 mod http;
 mod replay;
 mod tokens;

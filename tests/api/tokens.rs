@@ -9,7 +9,7 @@ use super::BOTH;
 
 /// Each is called NAME, and the token is `NAME-token`; the digests are what
 /// `printf %s NAME-token | sha256sum` prints.
-const TOKENS: &str = r#"
+pub(super) const TOKENS: &str = r#"
 [[token]]
 name = "read"
 sha256 = "0328587016f9e316b9c31c94f944a2c453e1494a564062b5eab68039c75b58bf"
@@ -89,11 +89,12 @@ fn functions() -> Vec<(&'static str, Value, &'static str)> {
         ("get-info", json!({ "client": ID }), "read"),
         ("set-info", json!({ "client": ID, "info": {} }), "manage"),
         ("update-info", json!({ "client": ID }), "manage"),
+        ("call", json!({ "method": "echo" }), "send"),
     ]
 }
 
 /// A node with these tokens, and their file.
-async fn guarded(tokens: &str) -> Result<(Node, NamedTempFile)> {
+pub(super) async fn guarded(tokens: &str) -> Result<(Node, NamedTempFile)> {
     let file = NamedTempFile::new()?;
     std::fs::write(file.path(), tokens)?;
     let path = file.path().to_string_lossy().into_owned();
