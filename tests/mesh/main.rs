@@ -8,9 +8,11 @@
 //! nothing came behind the last one by an answer to a later request. Pauses are what a test is
 //! about (a link that is broken for three seconds), never a way to wait for something.
 
+mod bad_wire;
 mod broken;
 mod drained;
 mod killed;
+mod partition;
 mod registers;
 mod slow;
 mod stopped;

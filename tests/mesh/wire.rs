@@ -17,9 +17,9 @@ use crate::{console, reaches};
 const ROOMY: &str = "[limits]\noutbox_messages = 20000\noutbox_bytes = 16777216\n";
 
 /// A node at each of these places, and their register at another one.
-struct Scene {
-    _register: Register,
-    nodes: Vec<Node>,
+pub(crate) struct Scene {
+    pub(crate) register: Register,
+    pub(crate) nodes: Vec<Node>,
 }
 
 impl Scene {
@@ -29,21 +29,18 @@ impl Scene {
         for place in places {
             nodes.push(start(place, &register, limits).await?);
         }
-        let scene = Scene {
-            _register: register,
-            nodes,
-        };
+        let scene = Scene { register, nodes };
         scene.everybody_knows_everybody().await?;
         Ok(scene)
     }
 
     /// At the wire's first places, and the register at the next one.
-    async fn on(wire: &Wire, nodes: usize, limits: &str) -> Result<Scene> {
+    pub(crate) async fn on(wire: &Wire, nodes: usize, limits: &str) -> Result<Scene> {
         let places: Vec<Place> = (0..nodes).map(|place| wire.place(place).clone()).collect();
         Scene::new(&places, wire.place(nodes), limits).await
     }
 
-    async fn everybody_knows_everybody(&self) -> Result<()> {
+    pub(crate) async fn everybody_knows_everybody(&self) -> Result<()> {
         for node in &self.nodes {
             node.wait_for_peers(self.nodes.len() - 1).await?;
         }
@@ -51,8 +48,10 @@ impl Scene {
     }
 }
 
-async fn start(place: &Place, register: &Register, limits: &str) -> Result<Node> {
+/// A node there, which lets one client have a uid.
+pub(crate) async fn start(place: &Place, register: &Register, limits: &str) -> Result<Node> {
     let node = console(&format!("{ROOMY}{limits}"))(Node::builder()).at(place);
+    let node = node.manifest("console", "[policies]\nuid = 'kick-old'");
     node.registered_at(&[register]).start().await
 }
 
