@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use jackfield_tests::{Console, End, Faults, LogLine, Node, Wire, count, on_wire, within};
+use jackfield_tests::{
+    Console, End, Faults, LogLine, Node, Register, Wire, count, on_wire, within,
+};
 use serde_json::{Value, json};
 
 use crate::traffic::{Talker, hears};
-use crate::wire::{Scene, start};
+use crate::wire::{PATIENT, Scene, start};
 use crate::{becomes, reaches};
 
 /// A failure is noticed soon.
@@ -169,6 +171,42 @@ fn on_both_sides_of_a_partition_nodes_serve_and_afterwards_they_agree() -> Resul
             assert_eq!(client.next().await?.to_text()?, "all");
             assert_eq!(client.heard().await?, []);
         }
+        Ok(())
+    })
+}
+
+/// One node takes the other one for gone, which does not: what that one has to say of a uid
+/// must not be lost with what waited in its link.
+#[test]
+fn taken_for_gone_by_one_side_only_they_agree_on_a_uid() -> Result<()> {
+    on_wire(3, async |wire| {
+        let register = Register::start_in(wire.place(2)).await?;
+        let forgetful = start(wire.place(0), &register, SOON).await?;
+        let patient = start(wire.place(1), &register, PATIENT).await?;
+        forgetful.wait_for_peers(1).await?;
+        patient.wait_for_peers(1).await?;
+        let mut ada = forgetful.console(&[]).await?;
+        let mut bob = patient.console(&[]).await?;
+        // Its link has a past.
+        reaches(&mut bob, &mut ada).await?;
+
+        wire.between(0, 1, Faults::CUT);
+        forgetful.wait_for_log(is_gone).await?;
+        patient.wait_for_peer_states(&["suspect"]).await?;
+        let mut older = forgetful.console(&[("uid", "zoe")]).await?;
+        // When they were bound is known in milliseconds.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let newer = patient.console(&[("uid", "zoe")]).await?;
+        wire.between(0, 1, Faults::NONE);
+
+        assert_eq!(older.end().await?, End::closed(4001, "uid taken over"));
+        for client in [&mut ada, &mut bob] {
+            let zoe = json!({ "do": "get-client-ids-by-uid", "uid": "zoe" });
+            let found = json!({ "items": [newer.id()], "next": null, "missing": [] });
+            becomes(client, zoe, &found).await?;
+        }
+        let gone = patient.log().so_far(is_gone);
+        ensure!(gone.is_empty(), "{gone:?}");
         Ok(())
     })
 }

@@ -169,7 +169,7 @@ async fn hears_datagrams(
 }
 
 /// Suspect soon, gone not before the test is over.
-const PATIENT: &str = "suspect_after = '1500ms'\ngone_after = '50s'\n";
+pub(crate) const PATIENT: &str = "suspect_after = '1500ms'\ngone_after = '50s'\n";
 
 #[test]
 fn cut_one_way_both_are_silent_to_each_other_and_nobody_else() -> Result<()> {
