@@ -7,12 +7,13 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
 use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// The largest packet of a device.
 pub(crate) const MTU: usize = 1500;
@@ -76,25 +77,28 @@ impl Namespace {
             self.ip(&format!("address add {address} dev {DEVICE} nodad"))?;
         }
         self.ip(&format!("link set {DEVICE} up mtu {MTU}"))?;
-        // SAFETY: a file keeps its descriptor until it is dropped.
-        Ok(Device(unsafe { AsyncFd::register(tun) }?))
+        Ok(Device(tun))
     }
 }
 
 /// What a namespace's processes take for the cable; the other end is here, packet by packet.
 #[derive(Debug)]
-pub(crate) struct Device(AsyncFd<File>);
+pub(crate) struct Device(File);
 
 impl Device {
-    /// The next packet that goes out.
-    pub(crate) async fn read(&self, packet: &mut [u8]) -> io::Result<usize> {
-        let read = |mut tun: &File| tun.read(packet);
-        self.0.async_io(Interest::READABLE, read).await
+    /// The next packet that goes out, if one does within this time.
+    pub(crate) fn read(&self, packet: &mut [u8], time: Duration) -> io::Result<Option<usize>> {
+        let mut polled = [PollFd::new(&self.0, PollFlags::IN)];
+        let time = time.try_into().map_err(io::Error::other)?;
+        match retry_on_intr(|| poll(&mut polled, Some(&time)))? {
+            0 => Ok(None),
+            _ => (&self.0).read(packet).map(Some),
+        }
     }
 
     /// A packet comes in. Never waits.
     pub(crate) fn write(&self, packet: &[u8]) -> io::Result<()> {
-        self.0.get_ref().write(packet).map(drop)
+        (&self.0).write(packet).map(drop)
     }
 }
 

@@ -3,27 +3,23 @@
 //!
 //! Nodes and registers start at a place ([`NodeBuilder::at`](crate::NodeBuilder::at)) and
 //! speak real TCP. The test itself is at one more place, which nothing ever fails for. The
-//! packets go through the test's own process, from one TUN device to another, on a thread
-//! that comes before others: a busy machine does not make a wire slow. Each way from one
-//! place to another has its own faults, and room for some packets: what is beyond is lost.
-//! Chance has a seed, which a failed test shows and `JACKFIELD_TESTS_SEED` sets.
+//! packets go through the test's own process, from one TUN device to another, on threads
+//! that come before others: a busy machine does not make a wire slow. Each way from one place
+//! to another has its own faults, and room for some packets: what is beyond is lost. Chance
+//! has a seed, which a failed test shows and `JACKFIELD_TESTS_SEED` sets.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::convert::Infallible;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::process::setpriority_process;
 use tempfile::NamedTempFile;
 use tokio::process::Command;
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use crate::namespace::{Device, MTU, Namespace};
 use crate::process::Process;
@@ -31,16 +27,17 @@ use crate::process::Process;
 /// Packets under way from one place to another.
 const ROOM: usize = 1000;
 
-/// How nice the wire's thread is to others.
+/// How nice the wire's threads are to others.
 const NICE: i32 = -15;
+
+/// How often they look whether there is still a wire.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A wire, for as long as its test runs.
 #[derive(Debug)]
 pub struct Wire {
     places: Vec<Place>,
     ways: Arc<Mutex<Ways>>,
-    /// The thread ends once this is dropped.
-    _carrying: oneshot::Sender<Infallible>,
     _secret: NamedTempFile,
 }
 
@@ -107,18 +104,16 @@ pub fn on_wire(
             }
             Err(error) => return skip(&error),
         };
-        runtime()?.block_on(Box::pin(test(&wire)))
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(Box::pin(test(&wire)))
     };
     let thread = std::thread::Builder::new().name(name).spawn(run)?;
     match thread.join() {
         Ok(ended) => ended,
         Err(panic) => std::panic::resume_unwind(panic),
     }
-}
-
-fn runtime() -> std::io::Result<Runtime> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().build()
 }
 
 /// Past the capture of a test that ends well: who reads "ok" must read this, too.
@@ -139,8 +134,6 @@ impl Wire {
         };
         eprintln!("the wire: JACKFIELD_TESTS_SEED={seed}");
         let home = places;
-        let carrier = runtime()?;
-        let carriers = carrier.enter();
         let (mut all, mut devices) = (Vec::new(), Vec::new());
         for number in 0..=home {
             let namespace = Arc::new(Namespace::new()?);
@@ -157,20 +150,13 @@ impl Wire {
         let ways = Arc::new(Mutex::new(Ways::new(devices.len(), seed)));
         let devices: Arc<[Device]> = devices.into();
         for from in 0..=home {
-            tokio::spawn(carry(from, devices.clone(), ways.clone()));
+            let (devices, ways) = (devices.clone(), Arc::downgrade(&ways));
+            std::thread::Builder::new().spawn(move || carry(from, &devices, &ways))?;
         }
-        drop(carriers);
-        let (carrying, ended) = oneshot::channel();
-        std::thread::Builder::new().spawn(move || {
-            // Of this thread only. Who may make networks may do this, too.
-            let _ = setpriority_process(None, NICE);
-            let _ = carrier.block_on(ended);
-        })?;
         all.truncate(places);
         Ok(Wire {
             places: all,
             ways,
-            _carrying: carrying,
             _secret: secret,
         })
     }
@@ -351,43 +337,40 @@ struct Packet {
     bytes: Vec<u8>,
 }
 
-/// Takes all packets from a place to where they go.
-async fn carry(from: usize, devices: Arc<[Device]>, all: Arc<Mutex<Ways>>) {
+/// Takes all packets from a place to where they go, for as long as there is a wire. No task of
+/// a runtime: those also collect what child processes leave, and that can take seconds.
+fn carry(from: usize, devices: &[Device], all: &Weak<Mutex<Ways>>) {
+    // Of this thread only. Who may make networks may do this, too.
+    let _ = setpriority_process(None, NICE);
     let mut under_way: BinaryHeap<Reverse<Packet>> = BinaryHeap::new();
     let (mut buffer, mut number) = ([0; MTU], 0);
-    loop {
+    while let Some(all) = all.upgrade() {
         let next = under_way.peek().map(|Reverse(packet)| packet.comes);
-        let comes = async {
-            match next {
-                Some(comes) => tokio::time::sleep_until(comes).await,
-                None => std::future::pending().await,
-            }
+        let time = next.map_or(LOOK, |comes| {
+            comes.saturating_duration_since(Instant::now())
+        });
+        let bytes = match devices[from].read(&mut buffer, time.min(LOOK)) {
+            Ok(length) => &buffer[..length.unwrap_or(0)],
+            Err(error) => return eprintln!("the wire from {from} has ended: {error}"),
         };
-        tokio::select! {
-            read = devices[from].read(&mut buffer) => {
-                let bytes = match read {
-                    Ok(length) => &buffer[..length],
-                    Err(error) => return eprintln!("the wire from {from} has ended: {error}"),
-                };
-                let Some(to) = destination(bytes).filter(|to| *to < devices.len()) else {
-                    continue;
-                };
-                for comes in ways(&all).send(from, to) {
-                    number += 1;
-                    let bytes = bytes.to_vec();
-                    under_way.push(Reverse(Packet { comes, number, to, bytes }));
-                }
+        if let Some(to) = destination(bytes).filter(|to| *to < devices.len()) {
+            for comes in ways(&all).send(from, to) {
+                number += 1;
+                let bytes = bytes.to_vec();
+                under_way.push(Reverse(Packet {
+                    comes,
+                    number,
+                    to,
+                    bytes,
+                }));
             }
-            () = comes => {}
         }
         let now = Instant::now();
-        while under_way
-            .peek()
-            .is_some_and(|Reverse(packet)| packet.comes <= now)
-        {
-            let Some(Reverse(packet)) = under_way.pop() else {
+        while let Some(Reverse(packet)) = under_way.pop() {
+            if packet.comes > now {
+                under_way.push(Reverse(packet));
                 break;
-            };
+            }
             let taken = devices[packet.to].write(&packet.bytes).is_ok();
             let mut ways = ways(&all);
             let way = ways.way(from, packet.to);
