@@ -15,10 +15,12 @@ mod etcd;
 mod folder;
 mod frame;
 mod log;
+mod namespace;
 mod node;
 mod process;
 mod proxy;
 mod raw;
+mod wire;
 
 pub use client::{Client, End, binary, refusal_status, text};
 pub use cluster::{Barrier, Cluster, Register};
@@ -34,3 +36,4 @@ pub use log::{Log, LogLine};
 pub use node::{Node, NodeBuilder, Stopped};
 pub use proxy::{Proxy, Way};
 pub use raw::{Raw, Response, upgrade_request};
+pub use wire::{Carried, Faults, Place, Wire, on_wire};
