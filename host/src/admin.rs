@@ -102,6 +102,7 @@ async fn nodes(State(view): State<Arc<View>>) -> Json<Nodes> {
         peers: mesh
             .map(|mesh| mesh.peers().iter().map(|peer| of(mesh, peer)).collect())
             .unwrap_or_default(),
+        dialled: mesh.map(|mesh| mesh.dialled()).unwrap_or_default(),
     })
 }
 
@@ -172,6 +173,8 @@ struct Ready {
 struct Nodes {
     node: Node,
     peers: Vec<Peer>,
+    /// Addresses that are dialled, and have no node that is linked there.
+    dialled: Vec<String>,
 }
 
 /// This node.

@@ -106,6 +106,19 @@ impl Mesh {
         }
     }
 
+    /// Addresses that are dialled, and have no node that is linked there.
+    pub fn dialled(&self) -> Vec<String> {
+        let peers = self.peers();
+        let linked: BTreeSet<String> = peers
+            .iter()
+            .filter(|peer| peer.is_dialled())
+            .map(|peer| peer.address())
+            .collect();
+        let mut dialled: Vec<String> = self.wanted.lock().keys().cloned().collect();
+        dialled.retain(|address| !linked.contains(address));
+        dialled
+    }
+
     /// Whether anybody lists the address; if not, it is not dialled any more.
     fn is_wanted(&self, address: &str) -> bool {
         let mut wanted = self.wanted.lock();
