@@ -247,6 +247,11 @@ impl Node {
         self.address
     }
 
+    /// Where operators ask.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api
+    }
+
     /// Where its peers connect.
     pub fn mesh_address(&self) -> anyhow::Result<SocketAddr> {
         self.process.listening("mesh")

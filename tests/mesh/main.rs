@@ -14,6 +14,7 @@ mod killed;
 mod registers;
 mod slow;
 mod stopped;
+mod strangers;
 mod traffic;
 mod trust;
 

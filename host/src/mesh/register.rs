@@ -6,7 +6,6 @@
 //! (`settled`): nodes forget nobody because of it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::accept::incoming;
+use super::strangers::Stranger;
 use super::trust::{self, Purpose, Refusals, Talk, Trust};
 use super::wire::register_server::{Register as RegisterService, RegisterServer};
 use super::wire::{self, announcement, membership};
@@ -27,9 +27,6 @@ pub(super) const LEASE: Duration = Duration::from_secs(5);
 
 /// How often each side says that it is alive.
 pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
-
-/// How long a node that has connected may take to prove itself.
-pub(super) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Nodes on the list. Beyond: refused.
 const MEMBERS: usize = 10_000;
@@ -82,7 +79,7 @@ impl Register {
             .tls
             .server()?
             .add_service(RegisterServer::new(Serving(self)))
-            .serve_with_incoming(incoming(listener))
+            .serve_with_incoming(incoming(listener, "register"))
             .await
     }
 
@@ -182,14 +179,14 @@ impl RegisterService for Serving {
         &self,
         request: Request<Streaming<wire::Announcement>>,
     ) -> Result<Response<Self::JoinStream>, Status> {
-        let from = request.remote_addr();
         let (say, said) = mpsc::channel(16);
         let stay = Stay {
             register: self.0.clone(),
+            stranger: Stranger::of(&request)?,
             announcements: request.into_inner(),
             say,
         };
-        tokio::spawn(stay.run(from));
+        tokio::spawn(stay.run());
         Ok(Response::new(ReceiverStream::new(said)))
     }
 }
@@ -197,6 +194,7 @@ impl RegisterService for Serving {
 /// A node's stay at a register.
 struct Stay {
     register: Arc<Register>,
+    stranger: Arc<Stranger>,
     announcements: Streaming<wire::Announcement>,
     say: mpsc::Sender<Result<wire::Membership, Status>>,
 }
@@ -209,14 +207,11 @@ enum Left {
 }
 
 impl Stay {
-    async fn run(mut self, from: Option<SocketAddr>) {
-        let proving = tokio::time::timeout(PROOF_TIMEOUT, self.prove());
-        let proved = proving
-            .await
-            .unwrap_or_else(|_| Err(Status::deadline_exceeded("no proof came in time")));
-        let member = match proved {
+    async fn run(mut self) {
+        let member = match self.prove().await {
             Ok(member) => member,
             Err(status) => {
+                let from = self.stranger.from;
                 self.register.refusals.say("node", from, &status);
                 let _ = self.say.send(Err(status)).await;
                 return;
@@ -278,7 +273,10 @@ impl Stay {
             .secret
             .accepts(&proof, Purpose::JoinNode, &talk)
         {
-            true => Ok(member),
+            true => {
+                self.stranger.proved();
+                Ok(member)
+            }
             false => Err(Status::unauthenticated(
                 "the mesh's secret is another one, or only one of us has one",
             )),
