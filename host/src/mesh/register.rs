@@ -162,6 +162,19 @@ impl Register {
         };
         (snapshot, self.changes.subscribe())
     }
+
+    /// What changes next; to who is too far behind, everything.
+    async fn next_change(
+        &self,
+        changes: &mut broadcast::Receiver<wire::Changed>,
+    ) -> membership::Membership {
+        if let Ok(changed) = changes.recv().await {
+            return membership::Membership::Changed(changed);
+        }
+        let (snapshot, newer) = self.watch();
+        *changes = newer;
+        membership::Membership::Snapshot(snapshot)
+    }
 }
 
 /// An incarnation, as nodes log it.
@@ -285,7 +298,8 @@ impl Stay {
 
     /// Tells who is there, and what changes, until the node leaves.
     async fn keep(&mut self) -> Left {
-        let (snapshot, mut changes) = self.register.watch();
+        let register = self.register.clone();
+        let (snapshot, mut changes) = register.watch();
         if self
             .tell(membership::Membership::Snapshot(snapshot))
             .await
@@ -305,14 +319,7 @@ impl Stay {
                     Ok(Some(announcement::Announcement::Bye(_))) => return Left::Drained,
                     Ok(_) | Err(_) => return Left::Broken,
                 },
-                changed = changes.recv() => match changed {
-                    Ok(changed) => membership::Membership::Changed(changed),
-                    Err(_) => {
-                        let (snapshot, newer) = self.register.watch();
-                        changes = newer;
-                        membership::Membership::Snapshot(snapshot)
-                    }
-                },
+                changed = register.next_change(&mut changes) => changed,
                 _ = alive.tick() => {
                     if heard.elapsed() > LEASE {
                         return Left::Silent;
@@ -336,5 +343,61 @@ impl Stay {
         let membership = Some(membership);
         let told = self.say.send(Ok(wire::Membership { membership })).await;
         told.map_err(|_| Status::cancelled("the stream has ended"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn register() -> Arc<Register> {
+        let trust = Trust::read("".as_ref(), &super::super::TlsFiles::default());
+        Register::new(trust.expect("no files, no errors"))
+    }
+
+    fn member(incarnation: usize) -> wire::Member {
+        wire::Member {
+            incarnation: incarnation as u64,
+            address: format!("10.0.0.1:{incarnation}"),
+        }
+    }
+
+    #[test]
+    fn beyond_what_it_may_hold_a_node_is_refused_until_another_one_leaves() {
+        let register = register();
+        let stays: Vec<u64> = (0..MEMBERS)
+            .map(|number| register.join(&member(number)).expect("room"))
+            .collect();
+        let refused = register.join(&member(MEMBERS)).expect_err("no room");
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert!(refused.message().contains("10000"), "{refused}");
+        assert_eq!(register.watch().0.members.len(), MEMBERS);
+
+        // One that comes back has its place, and the former stay is not its end.
+        let again = register.join(&member(7)).expect("its place");
+        register.leave(7, stays[7], "its lease has run out");
+        register.join(&member(MEMBERS)).expect_err("no room");
+        register.leave(7, again, "it drains");
+        register.join(&member(MEMBERS)).expect("room");
+    }
+
+    #[tokio::test]
+    async fn who_is_too_far_behind_is_told_everything_and_then_what_changes() {
+        use membership::Membership::{Changed, Snapshot};
+        let register = register();
+        let (_, mut slow) = register.watch();
+        let (_, mut fast) = register.watch();
+        for number in 0..=CHANGES {
+            register.join(&member(number)).expect("room");
+            let next = register.next_change(&mut fast).await;
+            assert!(matches!(next, Changed(changed) if changed.joined == [member(number)]));
+        }
+        let next = register.next_change(&mut slow).await;
+        assert!(matches!(next, Snapshot(snapshot) if snapshot.members.len() == CHANGES + 1));
+        register.join(&member(CHANGES + 1)).expect("room");
+        for changes in [&mut slow, &mut fast] {
+            let next = register.next_change(changes).await;
+            assert!(matches!(next, Changed(changed) if changed.joined == [member(CHANGES + 1)]));
+        }
     }
 }
