@@ -392,7 +392,6 @@ impl Mesh {
     fn meet(&self, node: Incarnation, address: &str) -> Arc<Peer> {
         let mut peers = self.peers.write();
         let new = || {
-            tracing::info!(peer = %node, address, "a node has come");
             let bound = link::Bound {
                 bytes: self.limits().link_bytes,
                 frames: self.limits().link_frames,
@@ -415,6 +414,7 @@ impl Mesh {
         self.unwant(&Source::Itself(node));
         let address = peer.address();
         match peer.state() {
+            _ if !peer.has_come() => {}
             PeerState::Leaving => tracing::info!(peer = %node, address, "a node is gone: {why}"),
             _ => tracing::warn!(peer = %node, address, lost, "a node is gone: {why}"),
         }
@@ -460,7 +460,7 @@ impl Mesh {
         }
         let is_suspect = silent > self.limits().suspect_after;
         let was_suspect = peer.is_suspect.swap(is_suspect, Ordering::Relaxed);
-        if is_suspect && !was_suspect {
+        if is_suspect && !was_suspect && peer.has_come() {
             let (peer, address) = (peer.incarnation(), peer.address());
             tracing::warn!(%peer, address, ?silent, "a node is silent");
         }

@@ -8,6 +8,7 @@
 //! later request. Pauses are what a test is about (a link that is broken for three seconds),
 //! never a way to wait for something.
 
+mod advertised;
 mod broken;
 mod drained;
 mod killed;

@@ -168,6 +168,9 @@ impl Link {
         let node = Incarnation::from_u64(hello.incarnation)
             .filter(|node| *node != mesh.own() && session != 0)
             .ok_or_else(|| Status::invalid_argument("no node has that incarnation"))?;
+        if mesh.peer(node).is_none() {
+            mesh.reach(node, &hello.address).await?;
+        }
         let peer = mesh.meet(node, &hello.address);
         let receiving = peer.supersede(&hello.address);
         // It is dialled back where it says it listens.

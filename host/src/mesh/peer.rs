@@ -48,6 +48,8 @@ pub struct Peer {
     picture: AtomicU32,
     /// The last one is complete.
     pub(super) is_known: AtomicBool,
+    /// One was complete once: who it is has been said.
+    has_come: AtomicBool,
     /// Deliveries that were queued for it.
     pub(super) deliveries: AtomicU64,
     /// Frames that found its link full.
@@ -125,6 +127,7 @@ impl Peer {
             told_in: AtomicU64::new(0),
             picture: AtomicU32::new(0),
             is_known: AtomicBool::new(false),
+            has_come: AtomicBool::new(false),
             deliveries: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             full: Seldom::default(),
@@ -305,6 +308,17 @@ impl Peer {
     pub(super) fn begin_picture(&self, number: u32) {
         self.is_known.store(false, Ordering::Relaxed);
         self.picture.store(number, Ordering::Relaxed);
+    }
+
+    /// It has told everything that it holds; whether it had before.
+    pub(super) fn now_known(&self) -> bool {
+        self.is_known.store(true, Ordering::Relaxed);
+        self.has_come.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether it ever has.
+    pub(super) fn has_come(&self) -> bool {
+        self.has_come.load(Ordering::Relaxed)
     }
 
     pub(super) fn picture(&self) -> Picture {
