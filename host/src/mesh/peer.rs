@@ -246,9 +246,10 @@ impl Peer {
         self.queued.notified().await;
     }
 
-    /// Waits until little waits: whoever has much to say that must not be lost goes by this.
+    /// Waits until it has acknowledged most of what it must not miss: whoever has much of that to
+    /// say goes by this.
     pub(super) async fn has_room(&self) {
-        while !self.outgoing.lock().is_light() {
+        while !self.outgoing.lock().has_room() {
             self.room.notified().await;
         }
     }
