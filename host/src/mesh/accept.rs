@@ -175,6 +175,10 @@ impl Link {
         let receiving = peer.supersede(&hello.address);
         // It is dialled back where it says it listens.
         mesh.want(&Source::Itself(node), &[hello.address].into());
+        if peer.is_gone() {
+            // Lost meanwhile, and nobody would ever forget its address.
+            mesh.unwant(&Source::Itself(node));
+        }
         Ok(Proved {
             peer,
             receiving,
