@@ -3,6 +3,8 @@
 //! Read only, JSON over HTTP. It answers from the node's start to its end, whatever clients
 //! and plugins do.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -14,9 +16,12 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-use crate::mesh::{Mesh, PeerState};
+use crate::mesh::{Connection, Mesh, PeerState, Strangers};
 use crate::plugin::Plugins;
 use crate::registry::{Kind, Registry};
+
+/// Connections at once. Beyond: the oldest is cut, so that idle ones keep no probe out.
+const CONNECTIONS: usize = 256;
 
 /// What the door shows.
 pub struct View {
@@ -72,8 +77,32 @@ pub async fn serve(listener: TcpListener, view: Arc<View>) {
         .route("/ready", get(ready))
         .route("/v1/nodes", get(nodes))
         .with_state(view);
+    let listener = Bounded {
+        listener,
+        strangers: Strangers::unproved("api", CONNECTIONS),
+    };
     if let Err(error) = axum::serve(listener, routes).await {
         tracing::error!(%error, "the API's port is closed");
+    }
+}
+
+/// A port that has at most so many connections.
+struct Bounded {
+    listener: TcpListener,
+    strangers: Strangers,
+}
+
+impl axum::serve::Listener for Bounded {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let (stream, from) = axum::serve::Listener::accept(&mut self.listener).await;
+        (self.strangers.welcome(stream), from)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 }
 
@@ -102,6 +131,7 @@ async fn nodes(State(view): State<Arc<View>>) -> Json<Nodes> {
         peers: mesh
             .map(|mesh| mesh.peers().iter().map(|peer| of(mesh, peer)).collect())
             .unwrap_or_default(),
+        dialled: mesh.map(|mesh| mesh.dialled()).unwrap_or_default(),
     })
 }
 
@@ -172,6 +202,8 @@ struct Ready {
 struct Nodes {
     node: Node,
     peers: Vec<Peer>,
+    /// Addresses that are dialled, and have no node that is linked there.
+    dialled: Vec<String>,
 }
 
 /// This node.

@@ -272,6 +272,11 @@ impl Node {
         self.address
     }
 
+    /// Where operators ask.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api
+    }
+
     /// Where its peers connect.
     pub fn mesh_address(&self) -> anyhow::Result<SocketAddr> {
         self.process.listening("mesh")
@@ -327,9 +332,18 @@ impl Node {
 
     /// What it knows of the others, as its API tells.
     pub async fn peers(&self) -> anyhow::Result<Vec<Value>> {
+        self.listed("peers").await
+    }
+
+    /// Addresses that it dials in vain, as its API tells.
+    pub async fn dialled(&self) -> anyhow::Result<Vec<Value>> {
+        self.listed("dialled").await
+    }
+
+    async fn listed(&self, what: &str) -> anyhow::Result<Vec<Value>> {
         let nodes: Value = serde_json::from_str(&self.api("/v1/nodes").await?.body)?;
-        let peers = nodes["peers"].as_array().context("no peers")?;
-        Ok(peers.clone())
+        let listed = nodes[what].as_array();
+        Ok(listed.with_context(|| format!("no {what}"))?.clone())
     }
 
     /// Waits until it has so many peers, and all of them have told what they hold.

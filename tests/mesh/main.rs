@@ -8,6 +8,7 @@
 //! nothing came behind the last one by an answer to a later request. Pauses are what a test is
 //! about (a link that is broken for three seconds), never a way to wait for something.
 
+mod advertised;
 mod bad_wire;
 mod broken;
 mod drained;
@@ -16,6 +17,7 @@ mod partition;
 mod registers;
 mod slow;
 mod stopped;
+mod strangers;
 mod traffic;
 mod trust;
 mod wire;

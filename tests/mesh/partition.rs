@@ -1,7 +1,7 @@
 //! A wire that is cut for longer than nodes wait for each other: both sides go on alone, and
 //! meet again without being restarted.
 
-use std::time::Duration;
+use std::time::SystemTime;
 
 use anyhow::{Result, ensure};
 use jackfield_tests::{
@@ -149,8 +149,7 @@ fn on_both_sides_of_a_partition_nodes_serve_and_afterwards_they_agree() -> Resul
         holds(&mut bob, "g", 2).await?;
         // Neither side knows of the other one's.
         let mut older = lone.console(&[("uid", "zoe")]).await?;
-        // When they were bound is known in milliseconds.
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        next_millisecond();
         let mut newer = right.console(&[("uid", "zoe")]).await?;
         reaches(&mut bob, &mut newer).await?;
         for other in others {
@@ -194,8 +193,7 @@ fn taken_for_gone_by_one_side_only_they_agree_on_a_uid() -> Result<()> {
         forgetful.wait_for_log(is_gone).await?;
         patient.wait_for_peer_states(&["suspect"]).await?;
         let mut older = forgetful.console(&[("uid", "zoe")]).await?;
-        // When they were bound is known in milliseconds.
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        next_millisecond();
         let newer = patient.console(&[("uid", "zoe")]).await?;
         wire.between(0, 1, Faults::NONE);
 
@@ -234,4 +232,11 @@ async fn has_one_connection(node: &Node) -> Result<()> {
         anyhow::Ok(())
     };
     within("the lost connections to be closed", closed).await
+}
+
+/// When a client was bound is known in milliseconds: the next one is in another.
+fn next_millisecond() {
+    let now = || SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+    let before = now();
+    while now() <= before {}
 }

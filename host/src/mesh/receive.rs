@@ -128,7 +128,10 @@ impl Mesh {
         }
         if interest.last {
             self.interest.forget_before(picture);
-            peer.is_known.store(true, Ordering::Relaxed);
+            if !peer.now_known() {
+                let (peer, address) = (peer.incarnation(), peer.address());
+                tracing::info!(%peer, address, "a node has come");
+            }
         }
     }
 
