@@ -3,6 +3,7 @@
 //! `operations` has the functions, each once; `grpc` and `http` are the two ways to them. A
 //! call goes straight to the router, and gets what a plugin would get there.
 
+mod door;
 mod events;
 mod grpc;
 mod http;
@@ -19,9 +20,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
+use self::door::Door;
 use self::operations::Api;
-use self::problem::Problem;
-use self::tokens::Caller;
 
 pub use self::tokens::Tokens;
 pub use self::view::View;
@@ -60,20 +60,11 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<Tokens>) 
     let api = Api::new(view.clone(), tokens);
     let routes = grpc::routes(api.clone())
         .reset_fallback()
-        .merge(http::routes(api))
-        .merge(view::routes(view));
-    if let Err(error) = axum::serve(listener, routes).await {
+        .merge(http::routes(api.clone()))
+        .merge(view::routes(view))
+        .layer(axum::middleware::from_fn_with_state(api, door::identify))
+        .into_make_service_with_connect_info::<door::From>();
+    if let Err(error) = axum::serve(Door::new(listener), routes).await {
         tracing::error!(%error, "the API's port is closed");
-    }
-}
-
-impl Api {
-    /// Who calls with this `authorization`.
-    fn caller(&self, authorization: Option<&[u8]>) -> Result<Arc<Caller>, Problem> {
-        let caller = self.tokens.caller(authorization);
-        if caller.is_err() {
-            self.view.registry().counters().api_denied.add_one();
-        }
-        caller
     }
 }

@@ -22,11 +22,14 @@ mod receive;
 mod register;
 mod seldom;
 mod stay;
+mod strangers;
 mod tls;
 mod trust;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -34,7 +37,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +53,7 @@ use crate::registry::{Kind, Registry};
 pub use self::interest::{Holder, Interest, Sizes, Space};
 pub use self::peer::{Peer, PeerState};
 pub use self::register::Register;
+pub use self::strangers::{Connection, Stranger, Strangers};
 pub use self::tls::TlsFiles;
 pub use self::trust::Trust;
 pub use self::wire::answer::Answer;
@@ -68,6 +72,10 @@ const REPLACED_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a node that drains waits for its peers and registers to have heard so.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Connections that the kernel holds for us. All nodes come back to a register at once; whom
+/// it has no room for waits a second for the next attempt.
+const BACKLOG: u32 = 1024;
 
 /// This node's part of the mesh.
 pub struct Mesh {
@@ -384,7 +392,6 @@ impl Mesh {
     fn meet(&self, node: Incarnation, address: &str) -> Arc<Peer> {
         let mut peers = self.peers.write();
         let new = || {
-            tracing::info!(peer = %node, address, "a node has come");
             let bound = link::Bound {
                 bytes: self.limits().link_bytes,
                 frames: self.limits().link_frames,
@@ -407,6 +414,7 @@ impl Mesh {
         self.unwant(&Source::Itself(node));
         let address = peer.address();
         match peer.state() {
+            _ if !peer.has_come() => {}
             PeerState::Leaving => tracing::info!(peer = %node, address, "a node is gone: {why}"),
             _ => tracing::warn!(peer = %node, address, lost, "a node is gone: {why}"),
         }
@@ -452,7 +460,7 @@ impl Mesh {
         }
         let is_suspect = silent > self.limits().suspect_after;
         let was_suspect = peer.is_suspect.swap(is_suspect, Ordering::Relaxed);
-        if is_suspect && !was_suspect {
+        if is_suspect && !was_suspect && peer.has_come() {
             let (peer, address) = (peer.incarnation(), peer.address());
             tracing::warn!(%peer, address, ?silent, "a node is silent");
         }
@@ -481,7 +489,7 @@ fn unreachable(error: tonic::transport::Error) -> tonic::Status {
 /// Listens for nodes at `address`, `HOST:PORT`. Without a secret and certificates whoever
 /// reaches it is trusted, so that must be nobody on another machine.
 pub async fn bind(address: &str, trust: &Trust, flag: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await.with_context(|| {
+    let listener = listen(address).await.with_context(|| {
         format!("cannot listen on {address}: name a free address with {flag} (port 0 takes one)")
     })?;
     anyhow::ensure!(
@@ -491,6 +499,23 @@ pub async fn bind(address: &str, trust: &Trust, flag: &str) -> anyhow::Result<Tc
          --tls-certificate, or listen on 127.0.0.1"
     );
     Ok(listener)
+}
+
+async fn listen(address: &str) -> io::Result<TcpListener> {
+    let mut failed = io::ErrorKind::AddrNotAvailable.into();
+    for address in tokio::net::lookup_host(address).await? {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // A restarted process must not wait for the last connections of the one before.
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// A delivery, as peers get it.

@@ -34,6 +34,7 @@ async fn each_has_an_outcome_of_its_own_and_they_come_in_order() -> Result<()> {
         assert_eq!(outcomes[5]["error"]["reason"], "INVALID_ARGUMENT");
         assert_eq!(ada.next().await?, text("1"));
         assert_eq!(ada.next().await?, text("2"));
+        ada.leave().await?;
     }
     Ok(())
 }

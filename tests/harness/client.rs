@@ -97,7 +97,10 @@ impl Client {
         path: &str,
         headers: &[(&str, &str)],
     ) -> anyhow::Result<Client> {
-        let socket = TcpSocket::new_v4()?;
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
         let stream = socket.connect(address).await?;
         stream.set_nodelay(true)?;

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use anyhow::ensure;
 use serde_json::json;
+use tokio::process::Command;
 
 use crate::command::node_command;
 use crate::process::Process;
-use crate::{Console, Log, Node, NodeBuilder};
+use crate::{Console, Log, Node, NodeBuilder, Place};
 
 /// A register, in a process of its own. It is killed when it is dropped.
 #[derive(Debug)]
@@ -24,11 +25,18 @@ impl Register {
 
     /// Starts one at this address, with these arguments.
     pub async fn start_at(address: &str, arguments: &[&str]) -> anyhow::Result<Register> {
-        let mut command = node_command()?;
-        command
-            .args(["register", "--listen", address, "--log-format", "json"])
-            .args(arguments);
-        let mut process = Process::spawn(command)?;
+        let mut command = register_command(address)?;
+        command.args(arguments);
+        Register::from_process(Process::spawn(command)?).await
+    }
+
+    /// Starts one at this place of a wire.
+    pub async fn start_in(place: &Place) -> anyhow::Result<Register> {
+        let command = register_command(&place.any_port())?;
+        Register::from_process(place.spawn(command)?).await
+    }
+
+    async fn from_process(mut process: Process) -> anyhow::Result<Register> {
         process.listen().await?;
         let address = process.listening("register")?;
         Ok(Register { process, address })
@@ -48,6 +56,12 @@ impl Register {
     pub async fn kill(mut self) -> anyhow::Result<()> {
         self.process.kill().await
     }
+}
+
+fn register_command(address: &str) -> anyhow::Result<Command> {
+    let mut command = node_command()?;
+    command.args(["register", "--listen", address, "--log-format", "json"]);
+    Ok(command)
 }
 
 /// Nodes that know each other.

@@ -16,10 +16,12 @@ mod etcd;
 mod folder;
 mod frame;
 mod log;
+mod namespace;
 mod node;
 mod process;
 mod proxy;
 mod raw;
+mod wire;
 
 pub use api::{Answer, Api, Events, Protocol, Refusal, answer};
 pub use client::{Client, End, binary, refusal_status, text};
@@ -36,3 +38,4 @@ pub use log::{Log, LogLine};
 pub use node::{Node, NodeBuilder, Stopped};
 pub use proxy::{Proxy, Way};
 pub use raw::{Raw, Response, upgrade_request};
+pub use wire::{Carried, Faults, Place, Wire, on_wire};

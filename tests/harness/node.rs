@@ -15,8 +15,8 @@ use crate::cluster::BARRIER;
 use crate::command::node_command;
 use crate::process::Process;
 use crate::{
-    Api, Barrier, Client, Console, Counters, Log, LogLine, PluginFolder, Protocol, Proxy, Raw,
-    Register, Response,
+    Api, Barrier, Client, Console, Counters, Log, LogLine, Place, PluginFolder, Protocol, Proxy,
+    Raw, Register, Response,
 };
 use crate::{upgrade_request, within};
 
@@ -43,6 +43,8 @@ pub struct NodeBuilder {
     folder: anyhow::Result<PluginFolder>,
     config: String,
     arguments: Vec<String>,
+    place: Option<Place>,
+    is_meshed: bool,
     nodes: usize,
 }
 
@@ -110,8 +112,15 @@ impl NodeBuilder {
     }
 
     /// It takes part in a mesh.
-    pub fn meshed(self) -> NodeBuilder {
-        self.arguments(&["--mesh", "127.0.0.1:0"])
+    pub fn meshed(mut self) -> NodeBuilder {
+        self.is_meshed = true;
+        self
+    }
+
+    /// It is at this place of a wire, alone and with the wire's secret.
+    pub fn at(mut self, place: &Place) -> NodeBuilder {
+        self.place = Some(place.clone());
+        self.alone()
     }
 
     /// It takes part in a mesh, where the others reach it through this proxy.
@@ -146,6 +155,8 @@ impl NodeBuilder {
                 folder: Ok(PluginFolder::new()?),
                 config: first.config.clone(),
                 arguments: first.arguments.clone(),
+                place: first.place.clone(),
+                is_meshed: first.is_meshed,
                 nodes: 1,
             };
             started.push(builder.start_in(folder.clone()).await?);
@@ -198,10 +209,21 @@ impl NodeBuilder {
         let mut command = node_command()?;
         command.arg("node").arg("--config").arg(config.path());
         command.arg("--plugins").arg(folder.path());
-        command.args(["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"]);
+        let any_port = match &self.place {
+            Some(place) => place.any_port(),
+            None => "127.0.0.1:0".to_owned(),
+        };
+        command.args(["--listen", &any_port, "--api", &any_port]);
+        if self.is_meshed {
+            command.args(["--mesh", &any_port]);
+        }
         command.args(["--log-format", "json"]).args(&self.arguments);
+        let process = match &self.place {
+            Some(place) => place.spawn(command)?,
+            None => Process::spawn(command)?,
+        };
         Ok(Node {
-            process: Process::spawn(command)?,
+            process,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             api: SocketAddr::from(([0, 0, 0, 0], 0)),
             folder,
@@ -229,6 +251,8 @@ impl Node {
             folder: PluginFolder::new(),
             config: String::new(),
             arguments: Vec::new(),
+            place: None,
+            is_meshed: false,
             nodes: nodes_of_one(),
         }
     }
@@ -246,6 +270,11 @@ impl Node {
     /// Where its clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where operators ask.
+    pub fn api_address(&self) -> SocketAddr {
+        self.api
     }
 
     /// Where its peers connect.
@@ -308,9 +337,18 @@ impl Node {
 
     /// What it knows of the others, as its API tells.
     pub async fn peers(&self) -> anyhow::Result<Vec<Value>> {
+        self.listed("peers").await
+    }
+
+    /// Addresses that it dials in vain, as its API tells.
+    pub async fn dialled(&self) -> anyhow::Result<Vec<Value>> {
+        self.listed("dialled").await
+    }
+
+    async fn listed(&self, what: &str) -> anyhow::Result<Vec<Value>> {
         let nodes: Value = serde_json::from_str(&self.api("/v1/nodes").await?.body)?;
-        let peers = nodes["peers"].as_array().context("no peers")?;
-        Ok(peers.clone())
+        let listed = nodes[what].as_array();
+        Ok(listed.with_context(|| format!("no {what}"))?.clone())
     }
 
     /// Waits until it has so many peers, and all of them have told what they hold.
@@ -471,7 +509,8 @@ impl Node {
         const ESTABLISHED: &str = "01";
         const CLOSE_WAIT: &str = "08";
         let port = format!(":{:04X}", self.mesh_address()?.port());
-        let table = std::fs::read_to_string("/proc/net/tcp")?;
+        let pid = self.process.pid()?.as_raw_nonzero();
+        let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp"))?;
         let is_ours = |line: &&str| {
             let mut fields = line.split_whitespace().skip(1);
             let local = fields.next().unwrap_or_default();

@@ -6,7 +6,7 @@ use anyhow::Result;
 use jackfield_tests::{Console, LogLine, Node, NodeBuilder, Proxy, Register, Way, within};
 use serde_json::{Value, json};
 
-use crate::traffic::{Talker, hears, next_number};
+use crate::traffic::{self, Talker, next_number};
 use crate::{becomes, reaches};
 
 /// Two nodes, a proxy before each.
@@ -41,47 +41,15 @@ impl Scene {
         })
     }
 
-    /// Two thousand messages a second from here to a group there, and five hundred from there
-    /// to a client here, while the network is broken for a while: each comes once, in order.
+    /// See [`traffic::loses_nothing`].
     async fn loses_nothing(
         &self,
         seconds: usize,
         breaks: impl Fn(&Scene),
         heals: impl Fn(&Scene),
     ) -> Result<()> {
-        let mut ada = self.here.console(&[]).await?;
-        let mut home = self.here.console(&[]).await?;
-        let mut bob = self.there.console(&[("group", "g")]).await?;
-        let mut eve = self.there.console(&[("group", "g")]).await?;
-        let mut zoe = self.there.console(&[]).await?;
-        let count = json!({ "do": "get-client-count-by-group", "group": "g" });
-        becomes(&mut ada, count, &json!({ "value": 2, "missing": [] })).await?;
-
-        let all = 2 + seconds;
-        let home_id = home.id().to_owned();
-        let mut to_group = Talker::to_group(&mut ada, "g");
-        let mut to_home = Talker::to_client(&mut zoe, &home_id);
-        tokio::try_join!(
-            async {
-                to_group.talk(1, 2_000).await?;
-                breaks(self);
-                to_group.talk(seconds, 2_000).await?;
-                heals(self);
-                to_group.talk(1, 2_000).await
-            },
-            to_home.talk(all, 500),
-            hears(&mut bob, all * 2_000),
-            hears(&mut eve, all * 2_000),
-            hears(&mut home, all * 500),
-        )?;
-        for node in [&self.here, &self.there] {
-            let counters = node.counters().await?;
-            assert_eq!(counters.get("mesh_dropped")?, 0);
-            assert_eq!(counters.get("mesh_not_understood")?, 0);
-            let gone = node.log().so_far(|line| line.says("a node is gone"));
-            assert!(gone.is_empty(), "{gone:?}");
-        }
-        Ok(())
+        let (breaks, heals) = (|| breaks(self), || heals(self));
+        traffic::loses_nothing(&self.here, &self.there, seconds, breaks, heals).await
     }
 
     /// Waits until nothing waits in the link to `there`.

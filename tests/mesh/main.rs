@@ -2,20 +2,25 @@
 //! or drain, registers that are lost, nodes that are not to be trusted, clients that do not
 //! read.
 //!
-//! Nodes and registers are processes, and what fails is real: signals, and a proxy before a
-//! node's mesh port that cuts connections or lets nothing through. That every message came
-//! once is known by its number, and that nothing came behind the last one by an answer to a
-//! later request. Pauses are what a test is about (a link that is broken for three seconds),
-//! never a way to wait for something.
+//! Nodes and registers are processes, and what fails is real: signals, a proxy before a node's
+//! mesh port that cuts connections or lets nothing through, and a wire between networks that
+//! does the same to packets. That every message came once is known by its number, and that
+//! nothing came behind the last one by an answer to a later request. Pauses are what a test is
+//! about (a link that is broken for three seconds), never a way to wait for something.
 
+mod advertised;
+mod bad_wire;
 mod broken;
 mod drained;
 mod killed;
+mod partition;
 mod registers;
 mod slow;
 mod stopped;
+mod strangers;
 mod traffic;
 mod trust;
+mod wire;
 
 use anyhow::{Result, ensure};
 use jackfield_tests::{Cluster, Console, NodeBuilder, within};

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use jackfield_tests::Console;
+use jackfield_tests::{Console, Node};
 use serde_json::{Value, json};
 use tokio::time::MissedTickBehavior;
+
+use crate::becomes;
 
 /// How often a talker says some.
 const TICK: Duration = Duration::from_millis(10);
@@ -70,6 +72,56 @@ impl<'a> Talker<'a> {
     pub(crate) fn said(&self) -> usize {
         self.next
     }
+}
+
+/// Two thousand messages a second from here to a group there, and five hundred from there
+/// to a client here, while the network is broken for a while: each comes once, in order.
+pub(crate) async fn loses_nothing(
+    here: &Node,
+    there: &Node,
+    seconds: usize,
+    breaks: impl Fn(),
+    heals: impl Fn(),
+) -> Result<()> {
+    let mut ada = here.console(&[]).await?;
+    let mut home = here.console(&[]).await?;
+    let mut bob = there.console(&[("group", "g")]).await?;
+    let mut eve = there.console(&[("group", "g")]).await?;
+    let mut zoe = there.console(&[]).await?;
+    let count = json!({ "do": "get-client-count-by-group", "group": "g" });
+    becomes(&mut ada, count, &json!({ "value": 2, "missing": [] })).await?;
+
+    let all = 2 + seconds;
+    let home_id = home.id().to_owned();
+    let mut to_group = Talker::to_group(&mut ada, "g");
+    let mut to_home = Talker::to_client(&mut zoe, &home_id);
+    tokio::try_join!(
+        async {
+            to_group.talk(1, 2_000).await?;
+            breaks();
+            to_group.talk(seconds, 2_000).await?;
+            heals();
+            to_group.talk(1, 2_000).await
+        },
+        to_home.talk(all, 500),
+        hears(&mut bob, all * 2_000),
+        hears(&mut eve, all * 2_000),
+        hears(&mut home, all * 500),
+    )?;
+    for node in [here, there] {
+        has_lost_nothing(node).await?;
+    }
+    Ok(())
+}
+
+/// It took nobody for gone, and dropped nothing that waited for another node.
+pub(crate) async fn has_lost_nothing(node: &Node) -> Result<()> {
+    let counters = node.counters().await?;
+    assert_eq!(counters.get("mesh_dropped")?, 0);
+    assert_eq!(counters.get("mesh_not_understood")?, 0);
+    let gone = node.log().so_far(|line| line.says("a node is gone"));
+    assert!(gone.is_empty(), "{gone:?}");
+    Ok(())
 }
 
 /// Hears the numbers from 0 on, each once and in order, and answers how many.

@@ -34,10 +34,11 @@ pub(crate) fn test(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 /// What the tests run, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 3] = [
+const PROGRAMS: [(&str, &str); 4] = [
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
     ("etcd", "etcd-server"),
+    ("ip", "iproute2"),
 ];
 
 /// Fails now rather than at the end of a long build.

@@ -21,8 +21,7 @@ impl Service {
 
     /// Who asks.
     pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Status> {
-        let authorization = request.metadata().get("authorization");
-        Ok(self.0.caller(authorization.map(|value| value.as_bytes()))?)
+        Ok(self.0.caller(request.extensions())?)
     }
 }
 

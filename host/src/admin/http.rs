@@ -16,6 +16,7 @@ use futures_util::StreamExt as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
+use super::door::Known;
 use super::operations::{Api, SCOPES};
 use super::problem::{Problem, Reason};
 use super::schema::SCHEMA;
@@ -47,11 +48,11 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
 
 async fn operate(
     State(api): State<Arc<Api>>,
+    Known(caller): Known,
     Path((plugin, function)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Response, Problem> {
-    let caller = api.caller_of(request.headers())?;
     let name = function.replace('-', "_");
     let Some((operation, scope)) = SCHEMA.operation(&name).zip(scope_of(&name)) else {
         let shown: String = function.chars().take(64).collect();
@@ -87,10 +88,10 @@ async fn operate(
 /// The payload goes in and out as it is.
 async fn call(
     State(api): State<Arc<Api>>,
+    Known(caller): Known,
     Path((plugin, method)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let caller = api.caller_of(request.headers())?;
     caller.check(Scope::Send, &plugin)?;
     let payload = read_body(request.into_body()).await?;
     let request = wire::CallRequest {
@@ -103,8 +104,11 @@ async fn call(
     Ok((format, called.payload).into_response())
 }
 
-async fn batch(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
-    let caller = api.caller_of(request.headers())?;
+async fn batch(
+    State(api): State<Arc<Api>>,
+    Known(caller): Known,
+    request: Request,
+) -> Result<Response, Problem> {
     let batch = SCHEMA.read_batch(read_json(request).await?)?;
     let done = api.batch(&caller, batch).await?;
     Ok(Json(SCHEMA.write_batch(&done)?).into_response())
@@ -112,10 +116,9 @@ async fn batch(State(api): State<Arc<Api>>, request: Request) -> Result<Response
 
 async fn events(
     State(api): State<Arc<Api>>,
+    Known(caller): Known,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let caller = api.caller_of(&headers)?;
     let mut plugins = Vec::new();
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match &*name {
@@ -144,23 +147,9 @@ async fn events(
     Ok(Sse::new(told).keep_alive(alive).into_response())
 }
 
-async fn nodes(State(api): State<Arc<Api>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let caller = api.caller_of(&headers)?;
+async fn nodes(State(api): State<Arc<Api>>, Known(caller): Known) -> Result<Response, Problem> {
     caller.check_scope(Scope::Read)?;
     Ok(api.view.nodes(&caller).into_response())
-}
-
-impl Api {
-    fn caller_of(&self, headers: &HeaderMap) -> Result<Arc<super::tokens::Caller>, Problem> {
-        let is_page = headers.contains_key(header::ORIGIN);
-        if is_page && self.tokens.is_empty() {
-            // A page that the operator's own browser shows reaches loopback, too.
-            let message = "without tokens, pages of browsers may not call: set --api-tokens";
-            return Err(Problem::new(Reason::Denied, message));
-        }
-        let authorization = headers.get(header::AUTHORIZATION);
-        self.caller(authorization.map(|value| value.as_bytes()))
-    }
 }
 
 /// The fields of a request from a query: one that may be there several times is a list.

@@ -73,6 +73,7 @@ impl View {
             peers: mesh
                 .map(|mesh| mesh.peers().iter().map(|peer| of(mesh, peer)).collect())
                 .unwrap_or_default(),
+            dialled: mesh.map(|mesh| mesh.dialled()).unwrap_or_default(),
         })
     }
 
@@ -188,6 +189,8 @@ struct Ready {
 struct Nodes {
     node: Node,
     peers: Vec<Peer>,
+    /// Addresses that are dialled, and have no node that is linked there.
+    dialled: Vec<String>,
 }
 
 /// This node.

@@ -1,13 +1,12 @@
 //! Accepting: a peer's stream to this node.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
@@ -17,14 +16,12 @@ use super::dial::WINDOW_BYTES;
 use super::link::Incoming;
 use super::peer::Receiving;
 use super::seldom::Seldom;
+use super::strangers::{Connection, Stranger, Strangers};
 use super::trust::{self, Purpose, Talk};
 use super::wire::mesh_server::{Mesh as MeshService, MeshServer};
 use super::wire::{self, pull, push};
 use super::{Mesh, Peer, Source};
 use crate::id::Incarnation;
-
-/// How long a node that has connected may take to prove itself.
-const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause after a connection that could not be accepted.
 const REST: Duration = Duration::from_millis(100);
@@ -45,17 +42,21 @@ pub(super) async fn serve(
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .add_service(service)
-        .serve_with_incoming_shutdown(incoming(listener), closed)
+        .serve_with_incoming_shutdown(incoming(listener, "mesh"), closed)
         .await
 }
 
 /// The connections of nodes. (The server's own `tcp_nodelay` does not concern them, and it asks
 /// for the next one at once, also where the system has just said that it has no files left.)
-pub(super) fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
+pub(super) fn incoming(
+    listener: TcpListener,
+    port: &'static str,
+) -> impl Stream<Item = io::Result<Connection>> {
     let failures = Arc::<Seldom>::default();
+    let strangers = Arc::new(Strangers::nodes(port));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     incoming.then(move |accepted| {
-        let failures = failures.clone();
+        let (failures, strangers) = (failures.clone(), strangers.clone());
         async move {
             if let Err(error) = &accepted {
                 if failures.happened().is_some() {
@@ -63,7 +64,7 @@ pub(super) fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<T
                 }
                 tokio::time::sleep(REST).await;
             }
-            accepted
+            accepted.map(|stream| strangers.welcome(stream))
         }
     })
 }
@@ -78,14 +79,14 @@ impl MeshService for Accepting {
         &self,
         request: Request<Streaming<wire::Push>>,
     ) -> Result<Response<Self::LinkStream>, Status> {
-        let from = request.remote_addr();
         let (pull, pulled) = mpsc::channel(ACKS);
         let link = Link {
             mesh: self.0.clone(),
+            stranger: Stranger::of(&request)?,
             pushes: request.into_inner(),
             pull,
         };
-        tokio::spawn(link.run(from));
+        tokio::spawn(link.run());
         Ok(Response::new(ReceiverStream::new(pulled)))
     }
 }
@@ -93,6 +94,7 @@ impl MeshService for Accepting {
 /// One stream of one peer.
 struct Link {
     mesh: Arc<Mesh>,
+    stranger: Arc<Stranger>,
     pushes: Streaming<wire::Push>,
     pull: mpsc::Sender<Result<wire::Pull, Status>>,
 }
@@ -105,10 +107,9 @@ struct Proved {
 }
 
 impl Link {
-    async fn run(mut self, from: Option<SocketAddr>) {
-        let proving = tokio::time::timeout(PROOF_TIMEOUT, self.prove());
-        let ended = match proving.await {
-            Ok(Ok(proved)) => {
+    async fn run(mut self) {
+        let ended = match self.prove().await {
+            Ok(proved) => {
                 let peer = proved.peer.clone();
                 let ended = self.take_in(proved).await;
                 self.mesh.forget_last_words(&peer);
@@ -117,11 +118,11 @@ impl Link {
                 }
                 ended
             }
-            Ok(Err(refused)) => {
+            Err(refused) => {
+                let from = self.stranger.from;
                 self.mesh.refusals.say("link", from, &refused);
                 refused
             }
-            Err(_) => Status::deadline_exceeded("no proof came in time"),
         };
         let _ = self.pull.send(Err(ended)).await;
     }
@@ -163,13 +164,21 @@ impl Link {
                 "the mesh's secret is another one, or only one of us has one",
             ));
         }
+        self.stranger.proved();
         let node = Incarnation::from_u64(hello.incarnation)
             .filter(|node| *node != mesh.own() && session != 0)
             .ok_or_else(|| Status::invalid_argument("no node has that incarnation"))?;
+        if mesh.peer(node).is_none() {
+            mesh.reach(node, &hello.address).await?;
+        }
         let peer = mesh.meet(node, &hello.address);
         let receiving = peer.supersede(&hello.address);
         // It is dialled back where it says it listens.
         mesh.want(&Source::Itself(node), &[hello.address].into());
+        if peer.is_gone() {
+            // Lost meanwhile, and nobody would ever forget its address.
+            mesh.unwant(&Source::Itself(node));
+        }
         Ok(Proved {
             peer,
             receiving,

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -18,8 +19,11 @@ use super::wire::{self, pull, push};
 use super::{Mesh, Peer, Source, draw_session};
 use crate::id::Incarnation;
 
-/// How long an attempt to connect may take, handshake and all.
+/// How long it may take to connect, and to hear which node is there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the other side may then take to let us in: it sees whether it reaches us.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The pause between two attempts.
 const RETRY: Duration = Duration::from_millis(250);
@@ -106,6 +110,19 @@ impl Mesh {
         }
     }
 
+    /// Addresses that are dialled, and have no node that is linked there.
+    pub fn dialled(&self) -> Vec<String> {
+        let peers = self.peers();
+        let linked: BTreeSet<String> = peers
+            .iter()
+            .filter(|peer| peer.is_dialled())
+            .map(|peer| peer.address())
+            .collect();
+        let mut dialled: Vec<String> = self.wanted.lock().keys().cloned().collect();
+        dialled.retain(|address| !linked.contains(address));
+        dialled
+    }
+
     /// Whether anybody lists the address; if not, it is not dialled any more.
     fn is_wanted(&self, address: &str) -> bool {
         let mut wanted = self.wanted.lock();
@@ -122,9 +139,14 @@ impl Mesh {
         let mut news = News::default();
         while !self.leaving.is_cancelled() && self.is_wanted(&address) {
             let ended = self.link(&address).await;
-            if news.is(&ended.to_string()) && !matches!(ended, Ended::Dialled(_) | Ended::Restarted)
-            {
-                tracing::info!(address, "not linked to a node: {ended}");
+            if news.is(&ended.to_string()) {
+                match &ended {
+                    Ended::Dialled(_) | Ended::Restarted => {}
+                    Ended::Refused(status) if status.code() == UNREACHED => {
+                        tracing::warn!(address, "not linked to a node: {ended}");
+                    }
+                    _ => tracing::info!(address, "not linked to a node: {ended}"),
+                }
             }
             match ended {
                 Ended::Ourselves => tokio::time::sleep(OURSELVES).await,
@@ -138,15 +160,39 @@ impl Mesh {
 
     /// Connects and sends, until the connection ends.
     async fn link(self: &Arc<Self>, address: &str) -> Ended {
-        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(address));
-        match connecting.await {
+        let greeting = tokio::time::timeout(CONNECT_TIMEOUT, self.greet(address));
+        let greeted = match greeting.await {
+            Ok(Ok(greeted)) => greeted,
+            Ok(Err(ended)) => return ended,
+            Err(_) => return Ended::Slow,
+        };
+        match tokio::time::timeout(WELCOME_TIMEOUT, self.enter(address, greeted)).await {
             Ok(Ok(connected)) => self.push(connected).await,
             Ok(Err(ended)) => ended,
             Err(_) => Ended::Slow,
         }
     }
 
-    async fn connect(self: &Arc<Self>, address: &str) -> Result<Connected, Ended> {
+    /// Sees whether a node can be reached where it says. Who cannot is not taken in: it would
+    /// be heard and never answered, be taken for gone, and come again.
+    pub(super) async fn reach(
+        &self,
+        node: Incarnation,
+        address: &str,
+    ) -> Result<(), tonic::Status> {
+        let why = match tokio::time::timeout(CONNECT_TIMEOUT, self.greet(address)).await {
+            Ok(Ok(greeted)) if greeted.node == node => return Ok(()),
+            Ok(Ok(_)) => "another node is there".to_owned(),
+            Ok(Err(ended)) => ended.to_string(),
+            Err(_) => Ended::Slow.to_string(),
+        };
+        let why =
+            format!("node {node} cannot be reached at {address} ({why}): check its --advertise");
+        Err(tonic::Status::new(UNREACHED, why))
+    }
+
+    /// Connects, and hears which node is there.
+    async fn greet(&self, address: &str) -> Result<Greeted, Ended> {
         let endpoint = self
             .trust
             .tls
@@ -189,7 +235,22 @@ impl Mesh {
             let _ = next(&mut pulls).await;
             return Err(Ended::NotTrusted);
         }
-        let node = Incarnation::from_u64(challenge.incarnation).ok_or(Ended::Nonsense)?;
+        Ok(Greeted {
+            node: Incarnation::from_u64(challenge.incarnation).ok_or(Ended::Nonsense)?,
+            nonces: [nonce.to_vec().into(), challenge.nonce],
+            push,
+            pulls,
+        })
+    }
+
+    /// Proves itself, and agrees on a session.
+    async fn enter(self: &Arc<Self>, address: &str, greeted: Greeted) -> Result<Connected, Ended> {
+        let Greeted {
+            node,
+            nonces: [nonce, challenge],
+            push,
+            mut pulls,
+        } = greeted;
         if node == self.own() {
             return Err(Ended::Ourselves);
         }
@@ -200,10 +261,15 @@ impl Mesh {
         let dialling = Dialling(peer);
         let peer = &dialling.0;
         let session = peer.session();
-        let about_session = session.to_be_bytes();
+        let (ours, theirs) = (self.own().to_u64(), node.to_u64());
         let talk = Talk {
-            nonces: talk.nonces,
-            about: &[&ours, &theirs, self.address.as_bytes(), &about_session],
+            nonces: [&nonce, &challenge],
+            about: &[
+                &ours.to_be_bytes(),
+                &theirs.to_be_bytes(),
+                self.address.as_bytes(),
+                &session.to_be_bytes(),
+            ],
         };
         let proof = self.trust.secret.prove(Purpose::LinkDial, &talk).into();
         send(&push, push::Push::Proof(wire::Proof { proof, session })).await?;
@@ -291,6 +357,17 @@ impl Mesh {
 /// Bytes under way that a stream may have: what a fast sender keeps in a connection's
 /// buffers. The rest waits in the link.
 pub(super) const WINDOW_BYTES: u32 = 1 << 20;
+
+/// How a node refuses one that it does not reach.
+pub(super) const UNREACHED: tonic::Code = tonic::Code::FailedPrecondition;
+
+/// A stream to a node that has proved itself, and to which this one has not.
+struct Greeted {
+    node: Incarnation,
+    nonces: [Bytes; 2],
+    push: mpsc::Sender<wire::Push>,
+    pulls: Streaming<wire::Pull>,
+}
 
 /// A stream that both sides have agreed on.
 struct Connected {

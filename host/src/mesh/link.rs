@@ -31,11 +31,20 @@ pub(super) struct Outgoing {
     bound: Bound,
     session: u64,
     /// Frames that are not acknowledged yet; the first one's number is `acknowledged + 1`.
-    kept: VecDeque<Bytes>,
+    kept: VecDeque<Kept>,
     bytes: usize,
+    /// Those of them that the other side must not miss.
+    sure_bytes: usize,
     acknowledged: u64,
     /// The last frame that the connection has been given.
     sent: u64,
+}
+
+/// A frame, and whether the other side must not miss it.
+#[derive(Debug)]
+struct Kept {
+    frame: Bytes,
+    is_sure: bool,
 }
 
 /// Frames that go out together.
@@ -75,6 +84,7 @@ impl Outgoing {
             session,
             kept: VecDeque::new(),
             bytes: 0,
+            sure_bytes: 0,
             acknowledged: 0,
             sent: 0,
         }
@@ -87,7 +97,7 @@ impl Outgoing {
 
     /// Adds a frame to the end, if the bound lets it.
     pub(super) fn push(&mut self, frame: Bytes) -> Result<(), Full> {
-        self.push_within(self.bound, frame)
+        self.push_within(self.bound, frame, false)
     }
 
     /// Adds a frame that the other side must not miss: for such ones there is as much room
@@ -97,10 +107,10 @@ impl Outgoing {
             bytes: self.bound.bytes.saturating_mul(2),
             frames: self.bound.frames.saturating_mul(2),
         };
-        self.push_within(twice, frame)
+        self.push_within(twice, frame, true)
     }
 
-    fn push_within(&mut self, bound: Bound, frame: Bytes) -> Result<(), Full> {
+    fn push_within(&mut self, bound: Bound, frame: Bytes, is_sure: bool) -> Result<(), Full> {
         // An empty link takes any frame: a bound below one message must not mute a peer.
         let is_full = !self.kept.is_empty()
             && (self.kept.len() >= bound.frames || self.bytes + frame.len() > bound.bytes);
@@ -108,7 +118,10 @@ impl Outgoing {
             return Err(Full);
         }
         self.bytes += frame.len();
-        self.kept.push_back(frame);
+        if is_sure {
+            self.sure_bytes += frame.len();
+        }
+        self.kept.push_back(Kept { frame, is_sure });
         Ok(())
     }
 
@@ -119,7 +132,8 @@ impl Outgoing {
             frames: Vec::new(),
         };
         let mut bytes = 0;
-        for frame in self.kept.range(self.unsent()..).take(BATCH_FRAMES) {
+        let unsent = self.kept.range(self.unsent()..);
+        for Kept { frame, .. } in unsent.take(BATCH_FRAMES) {
             if !batch.frames.is_empty() && bytes + frame.len() > BATCH_BYTES {
                 break;
             }
@@ -143,10 +157,13 @@ impl Outgoing {
     pub(super) fn acknowledge(&mut self, received: u64) {
         let received = received.min(self.sent);
         while self.acknowledged < received {
-            let Some(frame) = self.kept.pop_front() else {
+            let Some(Kept { frame, is_sure }) = self.kept.pop_front() else {
                 return;
             };
             self.bytes -= frame.len();
+            if is_sure {
+                self.sure_bytes -= frame.len();
+            }
             self.acknowledged += 1;
         }
     }
@@ -168,9 +185,10 @@ impl Outgoing {
         lost
     }
 
-    /// Whether little waits: an eighth of what may, at most.
-    pub(super) fn is_light(&self) -> bool {
-        self.bytes <= self.bound.bytes / 8
+    /// Whether there is room for more that the other side must not miss: of such frames little
+    /// waits, an eighth of the bound. However many others do: there is always one more of them.
+    pub(super) fn has_room(&self) -> bool {
+        self.sure_bytes <= self.bound.bytes / 8
     }
 
     /// Bytes that are not acknowledged yet.
@@ -384,6 +402,28 @@ mod tests {
             .map(|batch| batch.frames.len())
             .collect();
         assert_eq!(sizes, [2; 5]);
+    }
+
+    #[test]
+    fn messages_leave_room_for_what_must_not_be_missed() {
+        let mut outgoing = Outgoing::new(1, BOUND);
+        let frame = || Bytes::from(vec![0; BOUND.bytes / 16]);
+        while outgoing.push(frame()).is_ok() {}
+        let mut told = 0;
+        while outgoing.has_room() {
+            outgoing.push_surely(frame()).expect("room");
+            told += 1;
+        }
+        assert_eq!(told, 3, "an eighth, and one more");
+        // A busy link is never empty, and still there is room again.
+        while let Some(batch) = outgoing.next_batch() {
+            outgoing.acknowledge(batch.first - 1);
+            while outgoing.push(frame()).is_ok() {}
+            if outgoing.has_room() {
+                return;
+            }
+        }
+        panic!("no room came about");
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Peer {
     picture: AtomicU32,
     /// The last one is complete.
     pub(super) is_known: AtomicBool,
+    /// One was complete once: who it is has been said.
+    has_come: AtomicBool,
     /// Deliveries that were queued for it.
     pub(super) deliveries: AtomicU64,
     /// Frames that found its link full.
@@ -125,6 +127,7 @@ impl Peer {
             told_in: AtomicU64::new(0),
             picture: AtomicU32::new(0),
             is_known: AtomicBool::new(false),
+            has_come: AtomicBool::new(false),
             deliveries: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             full: Seldom::default(),
@@ -243,9 +246,10 @@ impl Peer {
         self.queued.notified().await;
     }
 
-    /// Waits until little waits: whoever has much to say that must not be lost goes by this.
+    /// Waits until it has acknowledged most of what it must not miss: whoever has much of that to
+    /// say goes by this.
     pub(super) async fn has_room(&self) {
-        while !self.outgoing.lock().is_light() {
+        while !self.outgoing.lock().has_room() {
             self.room.notified().await;
         }
     }
@@ -305,6 +309,17 @@ impl Peer {
     pub(super) fn begin_picture(&self, number: u32) {
         self.is_known.store(false, Ordering::Relaxed);
         self.picture.store(number, Ordering::Relaxed);
+    }
+
+    /// It has told everything that it holds; whether it had before.
+    pub(super) fn now_known(&self) -> bool {
+        self.is_known.store(true, Ordering::Relaxed);
+        self.has_come.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether it ever has.
+    pub(super) fn has_come(&self) -> bool {
+        self.has_come.load(Ordering::Relaxed)
     }
 
     pub(super) fn picture(&self) -> Picture {

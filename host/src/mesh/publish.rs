@@ -117,7 +117,7 @@ impl Mesh {
         kind: Kind,
         after: Option<&str>,
     ) -> Option<Arc<str>> {
-        let _publishing = self.publishing.lock();
+        let publishing = self.publishing.lock();
         let names = namespace.names_after(kind, after, NAMES_A_FRAME);
         let mut frames = Vec::new();
         let mut telling = Telling::new(namespace, &mut frames);
@@ -127,6 +127,10 @@ impl Mesh {
         telling.end();
         for frame in frames {
             self.tell_surely(peer, frame);
+        }
+        drop(publishing);
+        if kind == Kind::Uid {
+            self.claim_again(peer, namespace, &names);
         }
         names.last().cloned()
     }

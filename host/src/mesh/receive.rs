@@ -15,7 +15,7 @@ use crate::delivery::{Delivery, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
 use crate::policy::UidPolicy;
-use crate::registry::{Binding, Kind, Refused};
+use crate::registry::{Binding, Kind, Namespace, Refused};
 
 impl Mesh {
     /// Takes in one frame of a peer.
@@ -120,8 +120,7 @@ impl Mesh {
             }
             for held in &holding.uids {
                 let is_new = space.note(Kind::Uid, &held.name, picture, held.clients);
-                // In a full picture any of them: a claim may have been lost with what the link
-                // held before it.
+                // In a full picture any of them: it may be known from one that came before.
                 if is_new || !peer.is_known.load(Ordering::Relaxed) {
                     self.claim_against(peer, &holding.plugin, &held.name);
                 }
@@ -129,7 +128,10 @@ impl Mesh {
         }
         if interest.last {
             self.interest.forget_before(picture);
-            peer.is_known.store(true, Ordering::Relaxed);
+            if !peer.now_known() {
+                let (peer, address) = (peer.incarnation(), peer.address());
+                tracing::info!(%peer, address, "a node has come");
+            }
         }
     }
 
@@ -141,6 +143,23 @@ impl Mesh {
         for holder in space.holders(Kind::Uid, uid) {
             if let Some(peer) = self.peer(holder.node) {
                 self.claim_against(&peer, plugin, uid);
+            }
+        }
+    }
+
+    /// What was claimed from this peer may have been lost with what its link held: of these
+    /// uids it is told again.
+    pub(super) fn claim_again(&self, peer: &Peer, namespace: &Namespace, uids: &[Arc<str>]) {
+        let Some(space) = self.interest.space(namespace.name()) else {
+            return;
+        };
+        if namespace.policies().uid == UidPolicy::Many {
+            return;
+        }
+        for uid in uids {
+            let holders = space.holders(Kind::Uid, uid);
+            if holders.iter().any(|h| h.node == peer.incarnation()) {
+                self.claim_against(peer, namespace.name(), uid);
             }
         }
     }

@@ -6,7 +6,6 @@
 //! (`settled`): nodes forget nobody because of it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::accept::incoming;
+use super::strangers::Stranger;
 use super::trust::{self, Purpose, Refusals, Talk, Trust};
 use super::wire::register_server::{Register as RegisterService, RegisterServer};
 use super::wire::{self, announcement, membership};
@@ -27,9 +27,6 @@ pub(super) const LEASE: Duration = Duration::from_secs(5);
 
 /// How often each side says that it is alive.
 pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
-
-/// How long a node that has connected may take to prove itself.
-pub(super) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Nodes on the list. Beyond: refused.
 const MEMBERS: usize = 10_000;
@@ -82,7 +79,7 @@ impl Register {
             .tls
             .server()?
             .add_service(RegisterServer::new(Serving(self)))
-            .serve_with_incoming(incoming(listener))
+            .serve_with_incoming(incoming(listener, "register"))
             .await
     }
 
@@ -165,6 +162,19 @@ impl Register {
         };
         (snapshot, self.changes.subscribe())
     }
+
+    /// What changes next; to who is too far behind, everything.
+    async fn next_change(
+        &self,
+        changes: &mut broadcast::Receiver<wire::Changed>,
+    ) -> membership::Membership {
+        if let Ok(changed) = changes.recv().await {
+            return membership::Membership::Changed(changed);
+        }
+        let (snapshot, newer) = self.watch();
+        *changes = newer;
+        membership::Membership::Snapshot(snapshot)
+    }
 }
 
 /// An incarnation, as nodes log it.
@@ -182,14 +192,14 @@ impl RegisterService for Serving {
         &self,
         request: Request<Streaming<wire::Announcement>>,
     ) -> Result<Response<Self::JoinStream>, Status> {
-        let from = request.remote_addr();
         let (say, said) = mpsc::channel(16);
         let stay = Stay {
             register: self.0.clone(),
+            stranger: Stranger::of(&request)?,
             announcements: request.into_inner(),
             say,
         };
-        tokio::spawn(stay.run(from));
+        tokio::spawn(stay.run());
         Ok(Response::new(ReceiverStream::new(said)))
     }
 }
@@ -197,6 +207,7 @@ impl RegisterService for Serving {
 /// A node's stay at a register.
 struct Stay {
     register: Arc<Register>,
+    stranger: Arc<Stranger>,
     announcements: Streaming<wire::Announcement>,
     say: mpsc::Sender<Result<wire::Membership, Status>>,
 }
@@ -209,14 +220,11 @@ enum Left {
 }
 
 impl Stay {
-    async fn run(mut self, from: Option<SocketAddr>) {
-        let proving = tokio::time::timeout(PROOF_TIMEOUT, self.prove());
-        let proved = proving
-            .await
-            .unwrap_or_else(|_| Err(Status::deadline_exceeded("no proof came in time")));
-        let member = match proved {
+    async fn run(mut self) {
+        let member = match self.prove().await {
             Ok(member) => member,
             Err(status) => {
+                let from = self.stranger.from;
                 self.register.refusals.say("node", from, &status);
                 let _ = self.say.send(Err(status)).await;
                 return;
@@ -278,7 +286,10 @@ impl Stay {
             .secret
             .accepts(&proof, Purpose::JoinNode, &talk)
         {
-            true => Ok(member),
+            true => {
+                self.stranger.proved();
+                Ok(member)
+            }
             false => Err(Status::unauthenticated(
                 "the mesh's secret is another one, or only one of us has one",
             )),
@@ -287,7 +298,8 @@ impl Stay {
 
     /// Tells who is there, and what changes, until the node leaves.
     async fn keep(&mut self) -> Left {
-        let (snapshot, mut changes) = self.register.watch();
+        let register = self.register.clone();
+        let (snapshot, mut changes) = register.watch();
         if self
             .tell(membership::Membership::Snapshot(snapshot))
             .await
@@ -307,14 +319,7 @@ impl Stay {
                     Ok(Some(announcement::Announcement::Bye(_))) => return Left::Drained,
                     Ok(_) | Err(_) => return Left::Broken,
                 },
-                changed = changes.recv() => match changed {
-                    Ok(changed) => membership::Membership::Changed(changed),
-                    Err(_) => {
-                        let (snapshot, newer) = self.register.watch();
-                        changes = newer;
-                        membership::Membership::Snapshot(snapshot)
-                    }
-                },
+                changed = register.next_change(&mut changes) => changed,
                 _ = alive.tick() => {
                     if heard.elapsed() > LEASE {
                         return Left::Silent;
@@ -338,5 +343,61 @@ impl Stay {
         let membership = Some(membership);
         let told = self.say.send(Ok(wire::Membership { membership })).await;
         told.map_err(|_| Status::cancelled("the stream has ended"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn register() -> Arc<Register> {
+        let trust = Trust::read("".as_ref(), &super::super::TlsFiles::default());
+        Register::new(trust.expect("no files, no errors"))
+    }
+
+    fn member(incarnation: usize) -> wire::Member {
+        wire::Member {
+            incarnation: incarnation as u64,
+            address: format!("10.0.0.1:{incarnation}"),
+        }
+    }
+
+    #[test]
+    fn beyond_what_it_may_hold_a_node_is_refused_until_another_one_leaves() {
+        let register = register();
+        let stays: Vec<u64> = (0..MEMBERS)
+            .map(|number| register.join(&member(number)).expect("room"))
+            .collect();
+        let refused = register.join(&member(MEMBERS)).expect_err("no room");
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert!(refused.message().contains("10000"), "{refused}");
+        assert_eq!(register.watch().0.members.len(), MEMBERS);
+
+        // One that comes back has its place, and the former stay is not its end.
+        let again = register.join(&member(7)).expect("its place");
+        register.leave(7, stays[7], "its lease has run out");
+        register.join(&member(MEMBERS)).expect_err("no room");
+        register.leave(7, again, "it drains");
+        register.join(&member(MEMBERS)).expect("room");
+    }
+
+    #[tokio::test]
+    async fn who_is_too_far_behind_is_told_everything_and_then_what_changes() {
+        use membership::Membership::{Changed, Snapshot};
+        let register = register();
+        let (_, mut slow) = register.watch();
+        let (_, mut fast) = register.watch();
+        for number in 0..=CHANGES {
+            register.join(&member(number)).expect("room");
+            let next = register.next_change(&mut fast).await;
+            assert!(matches!(next, Changed(changed) if changed.joined == [member(number)]));
+        }
+        let next = register.next_change(&mut slow).await;
+        assert!(matches!(next, Snapshot(snapshot) if snapshot.members.len() == CHANGES + 1));
+        register.join(&member(CHANGES + 1)).expect("room");
+        for changes in [&mut slow, &mut fast] {
+            let next = register.next_change(changes).await;
+            assert!(matches!(next, Changed(changed) if changed.joined == [member(CHANGES + 1)]));
+        }
     }
 }

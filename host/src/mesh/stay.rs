@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::register::{LEASE, PROOF_TIMEOUT, SIGN_OF_LIFE};
+use super::register::{LEASE, SIGN_OF_LIFE};
 use super::seldom::News;
+use super::strangers::PROOF_TIMEOUT;
 use super::trust::{self, Purpose, Talk};
 use super::wire::register_client::RegisterClient;
 use super::wire::{self, announcement, membership};

@@ -11,10 +11,12 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::Mutex;
 use sha2::Sha256;
 use tonic::{Code, Status};
 
-use super::seldom::Seldom;
+use super::dial::UNREACHED;
+use super::seldom::{News, Seldom};
 use super::tls::{Tls, TlsFiles};
 
 /// What can be guessed is no secret.
@@ -78,20 +80,26 @@ pub(super) struct Talk<'a> {
 
 /// Who is refused, said now and then: they try again, some times a second.
 #[derive(Default)]
-pub(super) struct Refusals(Seldom);
+pub(super) struct Refusals {
+    strangers: Seldom,
+    /// Our own nodes, which are not where they say.
+    unreached: Seldom,
+    last_unreached: Mutex<News>,
+}
 
 impl Refusals {
     /// A node that wanted this has been refused, or has gone before it was judged.
     pub(super) fn say(&self, what: &str, from: Option<SocketAddr>, refused: &Status) {
         let from = from.map(|from| from.to_string()).unwrap_or_default();
         let why = refused.message();
-        if !matches!(
-            refused.code(),
-            Code::Unauthenticated | Code::InvalidArgument
-        ) {
+        let seldom = match refused.code() {
+            Code::Unauthenticated | Code::InvalidArgument => &self.strangers,
+            UNREACHED if self.last_unreached.lock().is(why) => &self.unreached,
+            UNREACHED => return,
             // The connection broke: that is the dialler's news.
-            tracing::debug!(from, "a {what} did not come about: {why}");
-        } else if let Some(unsaid) = self.0.happened() {
+            _ => return tracing::debug!(from, "a {what} did not come about: {why}"),
+        };
+        if let Some(unsaid) = seldom.happened() {
             tracing::warn!(from, unsaid, "a {what} was refused: {why}");
         }
     }

@@ -1,0 +1,231 @@
+//! Strangers: connections that have not proved yet who is there.
+//!
+//! A port has a bounded number of them. Beyond it the oldest is cut, and not the newest
+//! refused: a node proves itself within some round trips, so whoever has been here longest is
+//! the least likely to be one, and a flood of connections that say nothing keeps no node out.
+//! Where nodes connect, a stranger is also cut after `PROOF_TIMEOUT`, and once it has sent
+//! `PROOF_BYTES`, whatever else it does with its connection.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::{Connected, TlsConnectInfo};
+use tonic::{Request, Status};
+
+use super::seldom::Seldom;
+
+/// How long a node that has connected may take to prove itself.
+pub(super) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What it may send until then; it needs some kilobytes.
+const PROOF_BYTES: usize = 64 << 10;
+
+/// Strangers where nodes connect: as many as the kernel holds for us (`BACKLOG`), so that few
+/// are cut when all nodes come back to a register at once.
+const NODES: usize = super::BACKLOG as usize;
+
+/// The strangers at one port.
+#[derive(Debug)]
+pub struct Strangers {
+    port: &'static str,
+    most: usize,
+    must_prove: bool,
+    here: Mutex<VecDeque<Weak<Stranger>>>,
+    cut: Seldom,
+}
+
+/// A connection that counts until it has proved itself.
+#[derive(Debug)]
+pub struct Stranger {
+    pub(super) from: Option<SocketAddr>,
+    has_proved: AtomicBool,
+    cut: CancellationToken,
+}
+
+/// A connection that may be cut while it is a stranger's.
+pub struct Connection {
+    stream: TcpStream,
+    stranger: Arc<Stranger>,
+    /// What it may still send; no number: as much as it likes.
+    allowance: Option<usize>,
+    cut: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Strangers {
+    /// At most so many, at a port where who proves nothing may stay for as long as there is
+    /// room.
+    pub fn unproved(port: &'static str, most: usize) -> Strangers {
+        Strangers {
+            port,
+            most,
+            must_prove: false,
+            here: Mutex::default(),
+            cut: Seldom::default(),
+        }
+    }
+
+    /// At a port where nodes connect.
+    pub(super) fn nodes(port: &'static str) -> Strangers {
+        Strangers {
+            must_prove: true,
+            ..Strangers::unproved(port, NODES)
+        }
+    }
+
+    /// Takes one more.
+    pub fn welcome(&self, stream: TcpStream) -> Connection {
+        let cut = CancellationToken::new();
+        let stranger = Arc::new(Stranger {
+            from: stream.peer_addr().ok(),
+            has_proved: AtomicBool::new(false),
+            cut: cut.clone(),
+        });
+        self.make_room();
+        self.here.lock().push_back(Arc::downgrade(&stranger));
+        let timeout = self.must_prove.then_some(PROOF_TIMEOUT);
+        Connection {
+            stream,
+            stranger,
+            allowance: self.must_prove.then_some(PROOF_BYTES),
+            cut: Box::pin(async move {
+                match timeout {
+                    Some(timeout) => drop(tokio::time::timeout(timeout, cut.cancelled()).await),
+                    None => cut.cancelled().await,
+                }
+            }),
+        }
+    }
+
+    fn make_room(&self) {
+        let mut here = self.here.lock();
+        here.retain(|stranger| stranger.upgrade().is_some_and(|s| !s.has_proved()));
+        if here.len() < self.most {
+            return;
+        }
+        if let Some(oldest) = here.pop_front().and_then(|oldest| oldest.upgrade()) {
+            oldest.cut.cancel();
+        }
+        if let Some(unsaid) = self.cut.happened() {
+            let (port, most) = (self.port, self.most);
+            tracing::warn!(
+                port,
+                most,
+                unsaid,
+                "too many connections: the oldest is cut"
+            );
+        }
+    }
+}
+
+impl Stranger {
+    /// Who has made a request.
+    pub(super) fn of<T>(request: &Request<T>) -> Result<Arc<Stranger>, Status> {
+        let all = request.extensions();
+        let by_tls = || Some(all.get::<TlsConnectInfo<Arc<Stranger>>>()?.get_ref());
+        let stranger = all.get::<Arc<Stranger>>().or_else(by_tls).cloned();
+        stranger.ok_or_else(|| Status::internal("nobody knows whose connection this is"))
+    }
+
+    /// It is none any more.
+    pub fn proved(&self) {
+        self.has_proved.store(true, Ordering::Release);
+    }
+
+    fn has_proved(&self) -> bool {
+        self.has_proved.load(Ordering::Acquire)
+    }
+}
+
+impl Connection {
+    /// Whose it is.
+    pub fn stranger(&self) -> &Arc<Stranger> {
+        &self.stranger
+    }
+
+    /// Ends a connection that is to be cut.
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let Connection { stranger, cut, .. } = self;
+        if stranger.has_proved() {
+            return Ok(());
+        }
+        // Polled once more after its end, it would panic.
+        if stranger.cut.is_cancelled() || cut.as_mut().poll(context).is_ready() {
+            stranger.cut.cancel();
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let read = buffer.filled().len() - before;
+        if let Some(allowance) = self.allowance
+            && !self.stranger.has_proved()
+        {
+            self.allowance = Some(allowance.saturating_sub(read));
+            if read > allowance {
+                self.stranger.cut.cancel();
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check(context)?;
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Arc<Stranger>;
+
+    fn connect_info(&self) -> Arc<Stranger> {
+        self.stranger.clone()
+    }
+}
