@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 use crate::cluster::BARRIER;
 use crate::command::node_command;
 use crate::process::Process;
+use crate::wire::TOKEN;
 use crate::{
     Api, Barrier, Client, Console, Counters, Log, LogLine, Place, PluginFolder, Protocol, Proxy,
     Raw, Register, Response,
@@ -219,7 +220,10 @@ impl NodeBuilder {
         }
         command.args(["--log-format", "json"]).args(&self.arguments);
         let process = match &self.place {
-            Some(place) => place.spawn(command)?,
+            Some(place) => {
+                command.arg("--api-tokens").arg(place.tokens());
+                place.spawn(command)?
+            }
             None => Process::spawn(command)?,
         };
         Ok(Node {
@@ -329,10 +333,9 @@ impl Node {
 
     /// What its API answers at `path`.
     pub async fn api(&self, path: &str) -> anyhow::Result<Response> {
-        let mut raw = Raw::connect(self.api).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        raw.write(request.as_bytes()).await?;
-        raw.response().await
+        // Where there are no tokens, it says nothing.
+        let api = self.calls(Protocol::Http)?.with_token(TOKEN);
+        api.http("GET", path, &[], "").await
     }
 
     /// What it knows of the others, as its API tells.

@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -33,12 +33,23 @@ const NICE: i32 = -15;
 /// How often they look whether there is still a wire.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// What the tests' own calls carry.
+pub(crate) const TOKEN: &str = "the tests";
+
+/// The digest is that of `TOKEN`.
+const TOKENS: &str = "[[token]]
+name = 'tests'
+scopes = ['read', 'send', 'manage']
+sha256 = '9a6d35b6981441d8384c4d90fd972eced43e0c89a5c88bde9b7bed2ae975e550'
+";
+
 /// A wire, for as long as its test runs.
 #[derive(Debug)]
 pub struct Wire {
     places: Vec<Place>,
     ways: Arc<Mutex<Ways>>,
     _secret: NamedTempFile,
+    _tokens: NamedTempFile,
 }
 
 /// Where nodes and registers are that share an address.
@@ -48,6 +59,7 @@ pub struct Place {
     namespace: Arc<Namespace>,
     address: IpAddr,
     secret: PathBuf,
+    tokens: PathBuf,
 }
 
 /// What happens to packets that go one way.
@@ -128,6 +140,8 @@ impl Wire {
     fn new(places: usize) -> anyhow::Result<Wire> {
         let mut secret = NamedTempFile::new()?;
         writeln!(secret, "a secret that all places know")?;
+        let mut tokens = NamedTempFile::new()?;
+        tokens.write_all(TOKENS.as_bytes())?;
         let seed = match std::env::var("JACKFIELD_TESTS_SEED") {
             Ok(seed) => seed.parse().context("JACKFIELD_TESTS_SEED")?,
             Err(_) => fastrand::u64(..),
@@ -144,6 +158,7 @@ impl Wire {
                 namespace,
                 address: four,
                 secret: secret.path().to_owned(),
+                tokens: tokens.path().to_owned(),
             });
         }
         all[home].namespace.enter()?;
@@ -158,6 +173,7 @@ impl Wire {
             places: all,
             ways,
             _secret: secret,
+            _tokens: tokens,
         })
     }
 
@@ -200,6 +216,11 @@ impl Place {
             address,
             ..self.clone()
         }
+    }
+
+    /// The API's tokens there: it is on no loopback address.
+    pub(crate) fn tokens(&self) -> &Path {
+        &self.tokens
     }
 
     /// Where to listen: any port.
