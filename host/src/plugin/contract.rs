@@ -612,7 +612,7 @@ fn parse_id(text: &str) -> Result<ClientId, types::Error> {
     })
 }
 
-fn check_name(what: &str, name: &str, limit: usize) -> Result<(), types::Error> {
+pub(super) fn check_name(what: &str, name: &str, limit: usize) -> Result<(), types::Error> {
     match name.len() {
         0 => Err(invalid(format!("the {what} is empty"))),
         bytes if bytes > limit => Err(invalid(format!(

@@ -15,8 +15,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
+use super::access::Access;
 use super::contract::{Host, PluginPre, types};
 use super::instance::{Guest, Instance};
+use super::manifest::Manifest;
+use super::routes::Routes;
 use super::trap::{Cut, Kind, Trapped};
 use crate::policy::Policies;
 use crate::registry::Client;
@@ -31,6 +34,8 @@ pub(super) type Digest = [u8; 32];
 pub(super) struct Generation {
     pub(super) host: Arc<Host>,
     pub(super) policies: Policies,
+    pub(super) routes: Routes,
+    pub(super) access: Access,
     pub(super) digest: Digest,
     pre: PluginPre<Guest>,
     has_lifecycle: bool,
@@ -85,7 +90,7 @@ pub(super) enum NoInstance {
 impl Generation {
     pub(super) fn new(
         host: Host,
-        policies: Policies,
+        manifest: Manifest,
         digest: Digest,
         pre: PluginPre<Guest>,
         has_lifecycle: bool,
@@ -93,7 +98,9 @@ impl Generation {
         let permits = Arc::new(Semaphore::new(host.limits.instances));
         Arc::new(Generation {
             host: Arc::new(host),
-            policies,
+            policies: manifest.policies,
+            routes: manifest.routes,
+            access: manifest.access,
             digest,
             pre,
             has_lifecycle,

@@ -1,6 +1,8 @@
 //! The manifest: an optional `NAME.toml` beside `NAME.wasm`.
 //!
 //! ```toml
+//! routes = ["/ws", "/api/rooms/*"]
+//!
 //! [limits]
 //! memory_bytes = 33554432
 //! event_timeout = "500ms"
@@ -11,32 +13,54 @@
 //! on_trap = "keep"
 //! ```
 //!
+//! and what `access.rs` shows of who may come in.
+//!
 //! What it does not set is as the node's configuration has it under `[plugin]`. Unknown keys
 //! are errors: a mistyped limit that silently does nothing is worse than none.
 
+use std::path::Path;
+
 use serde::Deserialize;
 
+use super::access::{Access, Jwt, RequireUid};
+use super::routes::Routes;
 use crate::limits::PluginLimits;
 use crate::policy::Policies;
 
 /// What a manifest says.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Manifest {
     pub(super) limits: PluginLimits,
     pub(super) policies: Policies,
+    pub(super) routes: Routes,
+    pub(super) access: Access,
 }
 
+/// As it is written.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Written {
+pub(super) struct Written {
+    routes: Vec<String>,
+    pub(super) origins: Vec<String>,
+    pub(super) require_origin: bool,
+    pub(super) subprotocols: Vec<String>,
+    pub(super) require_subprotocol: bool,
+    pub(super) require_uid: Option<RequireUid>,
+    pub(super) jwt: Option<Jwt>,
     limits: toml::Table,
     policies: Policies,
 }
 
 impl Manifest {
-    /// From its text, on top of the node's defaults.
-    pub(super) fn parse(text: &str, defaults: &PluginLimits) -> Result<Manifest, ManifestError> {
+    /// From its text, on top of the node's defaults. Files that it names are read, from the
+    /// folder it is in.
+    pub(super) fn parse(
+        text: &str,
+        folder: &Path,
+        defaults: &PluginLimits,
+    ) -> Result<Manifest, ManifestError> {
         let written: Written = toml::from_str(text).map_err(ManifestError::Malformed)?;
+        let access = Access::new(&written, folder)?;
         let mut limits = toml::Table::try_from(defaults)
             .map_err(|error| ManifestError::Limit(error.to_string()))?;
         limits.extend(written.limits);
@@ -49,6 +73,8 @@ impl Manifest {
         Ok(Manifest {
             limits,
             policies: written.policies,
+            routes: Routes::parse(&written.routes)?,
+            access,
         })
     }
 }
@@ -62,6 +88,21 @@ pub enum ManifestError {
     /// A limit is unknown, or has a value that it can't have.
     #[error("[limits]: {0}")]
     Limit(String),
+    /// Another key has a value that it can't have.
+    #[error("{key}: {why}")]
+    Wrong {
+        /// Which.
+        key: &'static str,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+}
+
+impl ManifestError {
+    pub(super) fn wrong(key: &'static str, why: impl Into<String>) -> ManifestError {
+        let why = why.into();
+        ManifestError::Wrong { key, why }
+    }
 }
 
 #[cfg(test)]
@@ -77,7 +118,7 @@ mod tests {
             ..PluginLimits::default()
         };
         let text = "[limits]\nevent_timeout = '20ms'\n[policies]\nuid = 'kick-old'";
-        let manifest = Manifest::parse(text, &defaults).expect("a good manifest");
+        let manifest = Manifest::parse(text, Path::new(""), &defaults).expect("a good manifest");
         let limits = PluginLimits {
             event_timeout: Duration::from_millis(20),
             ..defaults
@@ -105,8 +146,51 @@ mod tests {
             ),
             ("[policies]\nuid = 'kick'", "kick"),
             ("[policies]\nuids = 'many'", "uids"),
+            ("route = ['/ws']", "route"),
+            ("routes = '/ws'", "invalid type"),
+            ("routes = ['ws']", "routes: \"ws\""),
+            ("origins = ['example.com']", "origins: \"example.com\""),
+            ("subprotocols = ['a b']", "subprotocols: \"a b\""),
+            (
+                "require_subprotocol = true",
+                "require_subprotocol: there are no",
+            ),
+            ("require_uid = {}", "require_uid: it names neither"),
+            (
+                "require_uid = { query = '' }",
+                "require_uid: the name under query",
+            ),
+            (
+                "require_uid = { header = 'a b' }",
+                "require_uid: the name under header",
+            ),
+            ("require_uid = { cookie = 'a' }", "cookie"),
+            ("[jwt]", "jwt: name one of"),
+            (
+                "[jwt]\nkey_file = 'a'\nsecret_file = 'b'",
+                "jwt: name one of",
+            ),
+            (
+                "[jwt]\nkey_file = '/no/key'",
+                "jwt.key_file: /no/key cannot be read",
+            ),
+            ("[jwt]\nkey = 'a'", "key"),
+            (
+                "[jwt]\nkey_file = 'a'\nleeway = '2h'",
+                "jwt.leeway: is 7200s",
+            ),
+            (
+                "[jwt]\nkey_file = 'a'\nuid_claim = ''",
+                "jwt.uid_claim: is empty",
+            ),
+            ("[jwt]\nkey_file = 'a'\nquery = ['']", "jwt.query: is empty"),
+            (
+                "require_uid = { query = 'a' }\n[jwt]\nkey_file = 'a'",
+                "require_uid: [jwt] says already",
+            ),
         ] {
-            let error = Manifest::parse(text, &PluginLimits::default()).expect_err(text);
+            let error =
+                Manifest::parse(text, Path::new(""), &PluginLimits::default()).expect_err(text);
             assert!(error.to_string().contains(named), "{text}: {error}");
         }
     }
