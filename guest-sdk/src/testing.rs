@@ -230,9 +230,12 @@ impl Host {
     /// ```
     pub fn connect_with<P: Plugin>(&self, handshake: Handshake) -> Result<Client<P>, Refuse> {
         let (id, mailbox) = self.node.borrow_mut().register(P::on_close);
-        let offered = handshake.subprotocols.clone();
+        let (offered, found) = (handshake.subprotocols.clone(), handshake.uid.clone());
         let answer = self.event(|| P::on_connect(id.clone(), handshake));
-        let admitted = self.node.borrow_mut().admit(&id, answer, &offered);
+        let mut node = self.node.borrow_mut();
+        let answer = answer.map(|accept| node.with_uid(&id, accept, found));
+        let admitted = node.admit(&id, answer, &offered);
+        drop(node);
         self.run_close_events();
         Ok(Client::new(self.clone(), id, admitted?, mailbox))
     }

@@ -313,7 +313,8 @@ pub struct Handshake {
     pub remote_address: String,
     /// The offered subprotocols, in the client's order of preference.
     pub subprotocols: Vec<String>,
-    /// The uid that the node itself has found for the client.
+    /// The uid that the node itself has found for the client, where the manifest says how. It is
+    /// bound when the client is accepted, unless it has another one by then.
     pub uid: Option<String>,
 }
 
@@ -355,7 +356,7 @@ impl Handshake {
 pub struct Accept {
     /// One of the offered subprotocols.
     pub subprotocol: Option<String>,
-    /// Bound as by [`bind_uid`](crate::bind_uid).
+    /// Bound as by [`bind_uid`](crate::bind_uid), in place of the handshake's.
     pub uid: Option<String>,
     /// Joined as by [`join_group`](crate::join_group).
     pub groups: Vec<String>,

@@ -33,8 +33,8 @@ counters! {
     clients_accepted,
     /// Clients that have left, their `on-close` done or counted as lost.
     clients_left,
-    /// Handshakes that were refused: by the plugin, for a taken uid (409), or for an answer of
-    /// `on-connect` that can't be had (500).
+    /// Handshakes that were refused: by the manifest or the plugin, for a taken uid (409), or for
+    /// an answer of `on-connect` that can't be had (500).
     handshakes_refused,
     /// Handshakes beyond `handshake_timeout`.
     handshakes_timed_out,

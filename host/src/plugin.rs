@@ -5,6 +5,7 @@
 //! reload swaps the slot: events under way finish on the old generation, every client's next
 //! event goes to the new one, and no client ever goes back.
 
+mod access;
 mod call;
 mod contract;
 mod engine;
@@ -14,6 +15,7 @@ mod instance;
 mod load;
 mod log;
 mod manifest;
+mod routes;
 mod trap;
 
 use std::sync::Arc;
@@ -22,8 +24,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use self::access::{Access, Denied, Granted};
 use self::contract::types;
 use self::generation::{Generation, Lease, NoInstance};
 use self::trap::Trapped;
@@ -63,13 +67,28 @@ pub struct Handshake {
     pub subprotocols: Vec<String>,
 }
 
-/// What `on-connect` answered.
+impl Handshake {
+    /// The values of a header, whose name is in lower case.
+    fn header(&self, name: &str) -> impl Iterator<Item = &str> {
+        let named = self.headers.iter().filter(move |(found, _)| found == name);
+        named.map(|(_, value)| value.as_str())
+    }
+}
+
+/// Whether a client may come in: what its plugin's manifest or `on-connect` says.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The client comes in.
     Accepted {
         /// One of the subprotocols it offered.
         subprotocol: Option<String>,
+        /// When its token expires.
+        until: Option<Instant>,
+    },
+    /// Its token is missing or no good.
+    Unauthorized {
+        /// The answer's body.
+        reason: &'static str,
     },
     /// It is turned away, with an HTTP status and a sentence.
     Refused {
@@ -161,6 +180,19 @@ impl Plugin {
             .map(|generation| generation.host.generation)
     }
 
+    /// Whether a route of it is this very path.
+    fn has_route(&self, path: &str) -> bool {
+        let running = self.slot.load();
+        running
+            .as_ref()
+            .is_some_and(|running| running.routes.has_exact(path))
+    }
+
+    /// How much of the path its longest route covers that is a prefix.
+    fn longest_prefix(&self, path: &str) -> Option<usize> {
+        self.slot.load().as_ref()?.routes.longest_prefix(path)
+    }
+
     /// Whether clients may come in.
     pub fn is_open(&self) -> bool {
         self.slot.load().is_some() && !self.draining.load(Ordering::Relaxed)
@@ -178,7 +210,18 @@ impl Plugin {
         client: &Arc<Client>,
         handshake: &Handshake,
     ) -> Result<Answer, Failure> {
-        let mut lease = self.lease().await?;
+        let (mut lease, granted) = loop {
+            let generation = self.slot.load_full().ok_or(Failure::Absent)?;
+            let granted = match self.check_access(&generation.access, handshake) {
+                Ok(granted) => granted,
+                Err(answer) => return Ok(answer),
+            };
+            let lease = self.lease().await?;
+            // Who is asked goes by its own manifest, and not by one that was just replaced.
+            if Arc::ptr_eq(lease.generation(), &generation) {
+                break (lease, granted);
+            }
+        };
         let (query, headers) = (pairs(&handshake.query), pairs(&handshake.headers));
         let subprotocols: Vec<_> = handshake.subprotocols.iter().map(String::as_str).collect();
         let asked = types::Handshake {
@@ -187,10 +230,16 @@ impl Plugin {
             headers: &headers,
             remote_address: &handshake.remote_address,
             subprotocols: &subprotocols,
-            uid: None,
+            uid: granted.uid.as_deref(),
         };
         match lease.on_connect(client, asked).await {
-            Ok(Ok(acceptance)) => Ok(self.admit(client, acceptance, handshake).await),
+            Ok(Ok(mut acceptance)) => {
+                let access = &lease.generation().access;
+                if acceptance.subprotocol.is_none() {
+                    acceptance.subprotocol = access.subprotocol(&handshake.subprotocols);
+                }
+                Ok(self.admit(client, acceptance, handshake, granted).await)
+            }
             Ok(Err(types::Refusal { status, reason })) => {
                 let status = if (400..=599).contains(&status) {
                     status
@@ -324,12 +373,41 @@ impl Plugin {
         }
     }
 
+    /// What the manifest has to say, before the plugin is asked.
+    fn check_access(&self, access: &Access, handshake: &Handshake) -> Result<Granted, Answer> {
+        let refused = |status, reason: &str| Answer::Refused {
+            status,
+            reason: format!("{reason}\n"),
+        };
+        let granted = access.check(handshake).map_err(|denied| match denied {
+            Denied::Origin => refused(403, "pages of this origin may not connect"),
+            Denied::Incomplete(what) => refused(400, &what),
+            Denied::Token(rejected) => {
+                let (plugin, address) = (self.name(), &handshake.remote_address);
+                tracing::info!(plugin, address, "a token was rejected: {}", rejected.why());
+                let reason = rejected.reason();
+                Answer::Unauthorized { reason }
+            }
+        })?;
+        if let Some(uid) = &granted.uid {
+            self.router
+                .check_name("uid", uid)
+                .map_err(|error| refused(400, &error.to_string()))?;
+        }
+        Ok(granted)
+    }
+
     async fn admit(
         &self,
         client: &Client,
         mut acceptance: types::Acceptance,
         handshake: &Handshake,
+        granted: Granted,
     ) -> Answer {
+        // The plugin's word counts, be it an answer or a call: it knows more of who that is.
+        if acceptance.uid.is_none() && self.namespace().uid(client.id()) == Ok(None) {
+            acceptance.uid = granted.uid;
+        }
         let subprotocol = acceptance.subprotocol.take();
         let admitted = match &subprotocol {
             Some(chosen) if !handshake.subprotocols.contains(chosen) => Err((
@@ -345,7 +423,10 @@ impl Plugin {
             }
         };
         match admitted {
-            Ok(()) => Answer::Accepted { subprotocol },
+            Ok(()) => Answer::Accepted {
+                subprotocol,
+                until: granted.until,
+            },
             Err((409, reason)) => Answer::Refused {
                 status: 409,
                 reason,

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where each heavy crate may be named.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 8] = [
     ("wasmtime", &["plugin"]),
     ("wasmtime_wasi", &["plugin"]),
+    ("jsonwebtoken", &["plugin"]),
     ("tungstenite", &["client"]),
     ("hyper", &["client"]),
     ("tonic", &["mesh", "admin"]),

@@ -43,6 +43,11 @@ impl PluginFolder {
         self.move_in(&self.path().join(format!("{name}.toml")), text.as_bytes())
     }
 
+    /// Puts another file there, all at once.
+    pub fn put_file(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        self.move_in(&self.path().join(name), bytes)
+    }
+
     /// Removes the component of the plugin `name`.
     pub fn remove(&self, name: &str) -> anyhow::Result<()> {
         Ok(fs::remove_file(self.component(name))?)

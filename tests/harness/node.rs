@@ -83,6 +83,11 @@ impl NodeBuilder {
         self.with_folder(|folder| folder.put_manifest(plugin, text))
     }
 
+    /// Another file beside the plugins.
+    pub fn file(self, name: &str, text: &str) -> NodeBuilder {
+        self.with_folder(|folder| folder.put_file(name, text.as_bytes()))
+    }
+
     /// The node's configuration file.
     pub fn config(mut self, text: &str) -> NodeBuilder {
         self.config.push_str(text);
@@ -403,8 +408,17 @@ impl Node {
 
     /// The HTTP answer to a client that is turned away at `path`.
     pub async fn refusal(&self, path: &str) -> anyhow::Result<Response> {
+        self.refusal_with(path, &[]).await
+    }
+
+    /// The same, with these headers.
+    pub async fn refusal_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Response> {
         let mut raw = self.raw().await?;
-        raw.write(upgrade_request(path, &[]).as_bytes()).await?;
+        raw.write(upgrade_request(path, headers).as_bytes()).await?;
         let response = raw.response().await?;
         anyhow::ensure!(response.status != 101, "{path} was let in");
         Ok(response)

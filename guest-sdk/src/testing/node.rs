@@ -202,6 +202,21 @@ impl Node {
         })
     }
 
+    /// What the plugin accepts with; the uid that was found where it has given none.
+    pub(super) fn with_uid(
+        &self,
+        client: &ClientId,
+        mut accept: Accept,
+        found: Option<String>,
+    ) -> Accept {
+        let record = self.clients.get(client);
+        let is_bound = record.is_some_and(|record| record.uid.is_some());
+        if accept.uid.is_none() && !is_bound {
+            accept.uid = found;
+        }
+        accept
+    }
+
     fn apply(
         &mut self,
         client: &ClientId,

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use hyper::header::{
+    CONNECTION, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, UPGRADE, WWW_AUTHENTICATE,
+};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -22,6 +24,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::Instant;
 use tungstenite::error::{Error, ProtocolError};
 use tungstenite::handshake::server::create_response;
 
@@ -89,23 +92,12 @@ pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream) {
 
 impl Door {
     async fn answer(&self, mut request: Request<Incoming>, address: SocketAddr) -> Response<Body> {
-        let path = request.uri().path().to_owned();
-        let path = path.strip_prefix('/').unwrap_or_default();
-        let (name, rest) = match path.split_once('/') {
-            Some((name, rest)) => (name, Some(rest)),
-            None => (path, None),
-        };
         if !asks_for_websocket(&request) {
-            return match self.plugin(name) {
-                Some(plugin) => {
-                    pages::serve(self.plugins.folder(), plugin.name(), name, rest, &request).await
-                }
-                None => text(StatusCode::NOT_FOUND, "no such plugin\n"),
-            };
+            return self.page(&request).await;
         }
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
-        match self.plugin(name).filter(|_| rest.is_none_or(str::is_empty)) {
+        match self.plugins.at(parts.uri.path()) {
             None => text(StatusCode::NOT_FOUND, "no such plugin\n"),
             Some(plugin) if !plugin.is_open() => {
                 busy(StatusCode::SERVICE_UNAVAILABLE, "the plugin does not run\n")
@@ -114,12 +106,22 @@ impl Door {
         }
     }
 
-    fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
-        if name.is_empty() {
-            self.plugins.default_plugin()
-        } else {
-            self.plugins.get(name)
-        }
+    /// A plugin's name leads to its pages; its other paths lead there, too.
+    async fn page(&self, request: &Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
+        let below = path.strip_prefix('/').unwrap_or_default();
+        let (name, rest) = match below.split_once('/') {
+            Some((name, rest)) => (name, Some(rest)),
+            None => (below, None),
+        };
+        let (plugin, rest) = match self.plugins.get(name) {
+            Some(plugin) => (plugin, rest),
+            None => match self.plugins.at(path) {
+                Some(plugin) => (plugin, None),
+                None => return text(StatusCode::NOT_FOUND, "no such plugin\n"),
+            },
+        };
+        pages::serve(self.plugins.folder(), plugin.name(), rest, request).await
     }
 
     /// Lets the plugin decide, and answers.
@@ -154,18 +156,22 @@ impl Door {
             .on_connect(&arriving.client, &handshake)
             .await
         {
-            Ok(Answer::Accepted { subprotocol }) => {
+            Ok(Answer::Accepted { subprotocol, until }) => {
                 self.registry.counters().clients_accepted.add_one();
                 let id = arriving.client.id();
                 let namespace = arriving.plugin.namespace();
                 namespace.happen(|| Happened::Connected(id));
-                self.let_in(arriving, place, upgrade);
+                self.let_in(arriving, place, until, upgrade);
                 with_subprotocol(response, subprotocol.as_deref())
             }
             Ok(Answer::Refused { status, reason }) => {
                 self.registry.counters().handshakes_refused.add_one();
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
                 text(status, reason)
+            }
+            Ok(Answer::Unauthorized { reason }) => {
+                self.registry.counters().handshakes_refused.add_one();
+                unauthorized(reason)
             }
             Err(Failure::Trapped(_)) => {
                 text(StatusCode::INTERNAL_SERVER_ERROR, "the server failed\n")
@@ -178,7 +184,7 @@ impl Door {
     }
 
     /// The client has been accepted: from here on it is owed an `on-close`.
-    fn let_in(&self, arriving: Arriving, place: Place, upgrade: OnUpgrade) {
+    fn let_in(&self, arriving: Arriving, place: Place, until: Option<Instant>, upgrade: OnUpgrade) {
         let (plugin, client, stay) = arriving.arrived();
         let session = Session::new(plugin, client, stay, place);
         let message_bytes = self.registry.limits().message_bytes;
@@ -188,7 +194,7 @@ impl Door {
                     session.client().outbox().attach(stream.write);
                     let reader = Reader::new(stream.read, &read_already, message_bytes);
                     // A task of its own: this one's memory holds what an upgrade needs.
-                    tokio::spawn(session.run(reader));
+                    tokio::spawn(session.run(reader, until));
                 }
                 None => session.vanished().await,
             }
@@ -268,6 +274,14 @@ fn busy(status: StatusCode, reason: &str) -> Response<Body> {
     response
         .headers_mut()
         .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn unauthorized(reason: &str) -> Response<Body> {
+    let mut response = text(StatusCode::UNAUTHORIZED, format!("{reason}\n"));
+    response
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
 

@@ -26,13 +26,11 @@ pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Response<Body
     response
 }
 
-/// Answers a request that is no upgrade, for a plugin. `asked` and `rest` are the path's
-/// parts: `/chat/x.js` is `chat` and `Some("x.js")`, `/chat` is `chat` and none, `/` is empty
-/// and none.
+/// Answers a request that is no upgrade, for a plugin. `rest` is what follows its name:
+/// `/chat/x.js` has `Some("x.js")`; `/chat`, `/` and a route of the manifest have none.
 pub(super) async fn serve<B>(
     plugins: &Path,
     plugin: &str,
-    asked: &str,
     rest: Option<&str>,
     request: &Request<B>,
 ) -> Response<Body> {
@@ -46,7 +44,7 @@ pub(super) async fn serve<B>(
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "pages are read with GET\n");
     }
-    let Some(rest) = rest.filter(|_| asked == plugin) else {
+    let Some(rest) = rest else {
         return moved_to(&format!("/{plugin}/"));
     };
     if rest

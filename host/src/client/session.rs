@@ -9,9 +9,8 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tungstenite::Message as Received;
 use tungstenite::protocol::CloseFrame;
 
@@ -53,8 +52,9 @@ impl Session {
         &self.client
     }
 
-    /// Serves the client until it has left and its plugin knows.
-    pub(super) async fn run(self, reader: Reader) {
+    /// Serves the client until it has left and its plugin knows; no longer than `until`, when
+    /// its token expires.
+    pub(super) async fn run(self, reader: Reader, until: Option<Instant>) {
         let registry = self.plugin.namespace().registry().clone();
         let limits = registry.limits();
         let mut conversation = Conversation {
@@ -62,8 +62,8 @@ impl Session {
             client: &self.client,
             registry: &registry,
             reader,
-            pulse: Pulse::new(limits),
-            pace: Pace::new(limits.messages_per_second, Instant::now()),
+            pulse: Pulse::new(limits, until),
+            pace: Pace::new(limits.messages_per_second, std::time::Instant::now()),
         };
         let ended = conversation.run().await;
         let reader = conversation.reader;
@@ -118,6 +118,9 @@ impl Drop for Session {
         self.client.outbox().detach();
     }
 }
+
+/// How a client is closed whose token has expired.
+const TOKEN_EXPIRED: (u16, &str) = (4002, "token expired");
 
 /// Why a conversation is over.
 #[derive(Debug)]
@@ -198,6 +201,14 @@ impl Conversation<'_> {
     fn look(&self, condition: Condition) -> Option<Ended> {
         if self.client.has_left() {
             return Some(Ended::Already);
+        }
+        // Here and not as a beat: a client that never pauses has none.
+        if self.pulse.is_over() {
+            return Some(Ended::Now(Close {
+                code: TOKEN_EXPIRED.0,
+                reason: TOKEN_EXPIRED.1.to_owned(),
+                by: Closer::Node,
+            }));
         }
         match condition {
             Condition::Broken => Some(Ended::Now(broken())),
@@ -286,7 +297,7 @@ impl Conversation<'_> {
         if self
             .pace
             .as_mut()
-            .is_some_and(|pace| !pace.take(Instant::now()))
+            .is_some_and(|pace| !pace.take(std::time::Instant::now()))
         {
             self.registry.counters().clients_too_fast.add_one();
             let reason = "too many messages a second".to_owned();
@@ -431,9 +442,11 @@ fn broken() -> Close {
     }
 }
 
-/// A sign of life now and then: any frame is one, and a silent client is asked for a pong.
+/// A sign of life now and then: any frame is one, and a silent client is asked for a pong. The
+/// same timer wakes a client whose time is over.
 struct Pulse {
     sleep: Pin<Box<Sleep>>,
+    until: Option<Instant>,
     is_armed: bool,
     heard: bool,
     pinged: bool,
@@ -446,10 +459,11 @@ enum Beat {
 }
 
 impl Pulse {
-    fn new(limits: &Limits) -> Pulse {
-        let sleep = Box::pin(tokio::time::sleep(limits.ping_every));
+    fn new(limits: &Limits, until: Option<Instant>) -> Pulse {
+        let first = at_most(Instant::now() + limits.ping_every, until);
         Pulse {
-            sleep,
+            sleep: Box::pin(tokio::time::sleep_until(first)),
+            until,
             is_armed: false,
             heard: false,
             pinged: false,
@@ -478,9 +492,17 @@ impl Pulse {
         self.pinged = matches!(beat, Beat::Ping);
         self.heard = false;
         self.is_armed = false;
-        self.sleep
-            .as_mut()
-            .reset(tokio::time::Instant::now() + next);
+        let next = at_most(Instant::now() + next, self.until);
+        self.sleep.as_mut().reset(next);
         beat
     }
+
+    /// Whether its client may not stay any longer.
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| until <= Instant::now())
+    }
+}
+
+fn at_most(when: Instant, until: Option<Instant>) -> Instant {
+    until.map_or(when, |until| when.min(until))
 }

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::call::Directory;
 use super::engine::Compiler;
 use super::load::{Files, Interfaces, LoadError, Loader, manifest_path};
+use super::routes::{Routes, name_in};
 use super::{Farewell, Plugin};
 use crate::counters::Counters;
 use crate::id::Incarnation;
@@ -78,10 +79,16 @@ impl Plugins {
             )
         })?;
         let mut watch = Watch::default();
+        let mut again = Vec::new();
         for name in found.keys() {
-            plugins.load(name).await;
+            if plugins.load(name).await == Loaded::TryAgain {
+                again.push(name.clone());
+            }
         }
         watch.accept(found);
+        for name in again {
+            watch.retry(&name, Instant::now());
+        }
         let looking = tokio::spawn(plugins.clone().keep_looking(watch));
         *plugins.looking.lock() = Some(looking);
         Ok(plugins)
@@ -92,8 +99,39 @@ impl Plugins {
         self.plugins.read().get(name).cloned()
     }
 
+    /// The plugin whose clients come in at this path: the one of that name, one with that
+    /// route, or the one with the longest prefix.
+    pub fn at(&self, path: &str) -> Option<Arc<Plugin>> {
+        let exact = match path {
+            "/" => path,
+            _ => path.strip_suffix('/').unwrap_or(path),
+        };
+        let named = name_in(exact).and_then(|name| self.get(name));
+        if named
+            .as_ref()
+            .is_some_and(|named| named.generation().is_some())
+        {
+            return named;
+        }
+        let plugins = self.all();
+        let routed = plugins.iter().find(|plugin| plugin.has_route(exact));
+        let prefixed = || {
+            let longest = |plugin: &&Arc<Plugin>| plugin.longest_prefix(path);
+            plugins
+                .iter()
+                .max_by_key(longest)
+                .filter(|plugin| longest(plugin).is_some())
+        };
+        // A name that does not run (its client gets 503) takes no path from one that does.
+        routed
+            .cloned()
+            .or(named)
+            .or_else(|| self.default_plugin().filter(|_| path == "/"))
+            .or_else(|| prefixed().cloned())
+    }
+
     /// The plugin of the path `/`: `default`, or the only one there is.
-    pub fn default_plugin(&self) -> Option<Arc<Plugin>> {
+    fn default_plugin(&self) -> Option<Arc<Plugin>> {
         let plugins = self.plugins.read();
         let mut open = plugins.values().filter(|plugin| plugin.is_open());
         match (plugins.get("default"), open.next(), open.next()) {
@@ -212,11 +250,15 @@ impl Plugins {
 
     async fn try_load(&self, plugin: &Plugin, name: &str) -> Result<Option<u64>, LoadError> {
         let path = self.component_path(name);
-        let files = on_blocking_thread(move || Files::read(&path)).await?;
+        let defaults = self.loader.defaults.clone();
+        let files = on_blocking_thread(move || Files::read(&path, &defaults)).await?;
         let running = plugin.slot.load_full();
         let is_same = running.is_some_and(|running| running.digest == files.digest);
         if is_same && !plugin.draining.load(Ordering::Relaxed) {
             return Ok(None);
+        }
+        if let Ok(manifest) = &files.manifest {
+            self.check_routes(name, &manifest.routes)?;
         }
         let number = plugin.loads.load(Ordering::Relaxed) + 1;
         let router = plugin.router.clone();
@@ -224,6 +266,22 @@ impl Plugins {
         plugin.loads.store(number, Ordering::Relaxed);
         plugin.swap(generation);
         Ok(Some(number))
+    }
+
+    /// Whether a plugin may have these routes, and its name: loads come one after another, so
+    /// nobody takes them meanwhile.
+    fn check_routes(&self, name: &str, routes: &Routes) -> Result<(), LoadError> {
+        for other in self.all().iter().filter(|other| other.name() != name) {
+            let Some(running) = other.slot.load_full() else {
+                continue;
+            };
+            let taken = routes.taken_by(other.name(), &running.routes);
+            if let Some(path) = taken.or_else(|| running.routes.of_name(name)) {
+                let owner = other.name().to_owned();
+                return Err(LoadError::RouteTaken { path, owner });
+            }
+        }
+        Ok(())
     }
 
     fn remove(&self, name: &str) {
@@ -279,7 +337,7 @@ pub async fn check(
         Some(name) if fits_a_path(name) => Ok(()),
         _ => Err(LoadError::Name(name.into_owned())),
     };
-    let files = match named.and_then(|()| Files::read(component)) {
+    let files = match named.and_then(|()| Files::read(component, &loader.defaults)) {
         Ok(files) => files,
         Err(error) => {
             return Ok(Checked {

@@ -15,9 +15,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
+use super::access::Access;
 use super::call::{CallErrorCode, Caller};
 use super::contract::{Host, Optional, PluginPre, types};
 use super::instance::{Guest, Instance};
+use super::manifest::Manifest;
+use super::routes::Routes;
 use super::trap::{Cut, Kind, Trapped};
 use crate::policy::Policies;
 use crate::registry::Client;
@@ -32,6 +35,8 @@ pub(super) type Digest = [u8; 32];
 pub(super) struct Generation {
     pub(super) host: Arc<Host>,
     pub(super) policies: Policies,
+    pub(super) routes: Routes,
+    pub(super) access: Access,
     pub(super) digest: Digest,
     /// The plugins that may call it.
     pub(super) callers: Vec<String>,
@@ -88,8 +93,7 @@ pub(super) enum NoInstance {
 impl Generation {
     pub(super) fn new(
         host: Host,
-        policies: Policies,
-        callers: Vec<String>,
+        manifest: Manifest,
         digest: Digest,
         pre: PluginPre<Guest>,
         optional: Optional,
@@ -97,9 +101,11 @@ impl Generation {
         let permits = Arc::new(Semaphore::new(host.limits.instances));
         Arc::new(Generation {
             host: Arc::new(host),
-            policies,
+            policies: manifest.policies,
+            routes: manifest.routes,
+            access: manifest.access,
             digest,
-            callers,
+            callers: manifest.callers,
             optional,
             pre,
             idle: Mutex::default(),

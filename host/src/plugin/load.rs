@@ -20,14 +20,14 @@ use crate::router::Router;
 pub(super) struct Loader {
     compiler: Compiler,
     linker: Linker<Guest>,
-    defaults: PluginLimits,
+    pub(super) defaults: PluginLimits,
     directory: Weak<Directory>,
 }
 
 /// A plugin's files, read.
 pub(super) struct Files {
     pub(super) component: Vec<u8>,
-    pub(super) manifest: String,
+    pub(super) manifest: Result<Manifest, ManifestError>,
     pub(super) digest: Digest,
 }
 
@@ -100,18 +100,31 @@ pub enum LoadError {
     /// The manifest is wrong.
     #[error("its manifest is wrong: {0}")]
     Manifest(#[from] ManifestError),
+    /// It wants a path that another plugin has.
+    #[error(
+        "the path {path} is the plugin {owner}'s: take it out of the one or the other manifest"
+    )]
+    RouteTaken {
+        /// Which.
+        path: String,
+        /// Whose.
+        owner: String,
+    },
 }
 
 impl LoadError {
-    /// Whether the fault may be the machine's, and gone in a while.
+    /// Whether the fault is not the file's own, and may be gone in a while.
     pub(super) fn may_pass(&self) -> bool {
-        matches!(self, LoadError::Read(_) | LoadError::Instantiate(_))
+        matches!(
+            self,
+            LoadError::Read(_) | LoadError::Instantiate(_) | LoadError::RouteTaken { .. }
+        )
     }
 }
 
 impl Files {
     /// Reads a component and the manifest beside it, if there is one.
-    pub(super) fn read(component: &Path) -> Result<Files, LoadError> {
+    pub(super) fn read(component: &Path, defaults: &PluginLimits) -> Result<Files, LoadError> {
         let bytes = std::fs::metadata(component)?.len();
         if bytes > COMPONENT_BYTES {
             return Err(LoadError::TooLarge(bytes));
@@ -120,11 +133,17 @@ impl Files {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             read => read?,
         };
+        let folder = component.parent().unwrap_or(Path::new(""));
         let component = std::fs::read(component)?;
         let mut digest = Sha256::new();
         digest.update((component.len() as u64).to_le_bytes());
         digest.update(&component);
+        digest.update((manifest.len() as u64).to_le_bytes());
         digest.update(&manifest);
+        let manifest = Manifest::parse(&manifest, folder, defaults);
+        if let Ok(manifest) = &manifest {
+            digest.update(manifest.access.key_bytes());
+        }
         Ok(Files {
             component,
             manifest,
@@ -163,8 +182,7 @@ impl Loader {
         router: Router,
         files: Files,
     ) -> Result<Arc<Generation>, LoadError> {
-        let manifest = Manifest::parse(&files.manifest, &self.defaults)?;
-        let digest = files.digest;
+        let manifest = files.manifest?;
         let component = self.compile(files.component).await?;
         let (pre, optional) = self.check(&component)?;
         let ticks = manifest.limits.event_timeout.as_millis() / TICK.as_millis();
@@ -172,13 +190,10 @@ impl Loader {
             generation: number,
             router,
             directory: self.directory.clone(),
-            limits: manifest.limits,
+            limits: manifest.limits.clone(),
             event_ticks: u64::try_from(ticks).unwrap_or(u64::MAX).max(1),
         };
-        let Manifest {
-            policies, callers, ..
-        } = manifest;
-        let generation = Generation::new(host, policies, callers, digest, pre, optional);
+        let generation = Generation::new(host, manifest, files.digest, pre, optional);
         match generation.start().await.map_err(LoadError::Instantiate)? {
             Ok(()) => Ok(generation),
             Err(Refusal::Refused(reason)) => Err(LoadError::Refused(reason)),

@@ -1,6 +1,8 @@
 //! The manifest: an optional `NAME.toml` beside `NAME.wasm`.
 //!
 //! ```toml
+//! routes = ["/ws", "/api/rooms/*"]
+//!
 //! [limits]
 //! memory_bytes = 33554432
 //! event_timeout = "500ms"
@@ -14,27 +16,43 @@
 //! allow = ["chat"]
 //! ```
 //!
+//! and what `access.rs` shows of who may come in.
+//!
 //! What it does not set is as the node's configuration has it under `[plugin]`. Unknown keys
 //! are errors: a mistyped limit that silently does nothing is worse than none.
 
+use std::path::Path;
+
 use serde::Deserialize;
 
+use super::access::{Access, Jwt, RequireUid};
 use super::folder::fits_a_path;
+use super::routes::Routes;
 use crate::limits::PluginLimits;
 use crate::policy::Policies;
 
 /// What a manifest says.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Manifest {
     pub(super) limits: PluginLimits,
     pub(super) policies: Policies,
     /// The plugins that may call it.
     pub(super) callers: Vec<String>,
+    pub(super) routes: Routes,
+    pub(super) access: Access,
 }
 
+/// As it is written.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Written {
+pub(super) struct Written {
+    routes: Vec<String>,
+    pub(super) origins: Vec<String>,
+    pub(super) require_origin: bool,
+    pub(super) subprotocols: Vec<String>,
+    pub(super) require_subprotocol: bool,
+    pub(super) require_uid: Option<RequireUid>,
+    pub(super) jwt: Option<Jwt>,
     limits: toml::Table,
     policies: Policies,
     calls: Calls,
@@ -47,9 +65,15 @@ struct Calls {
 }
 
 impl Manifest {
-    /// From its text, on top of the node's defaults.
-    pub(super) fn parse(text: &str, defaults: &PluginLimits) -> Result<Manifest, ManifestError> {
+    /// From its text, on top of the node's defaults. Files that it names are read, from the
+    /// folder it is in.
+    pub(super) fn parse(
+        text: &str,
+        folder: &Path,
+        defaults: &PluginLimits,
+    ) -> Result<Manifest, ManifestError> {
         let written: Written = toml::from_str(text).map_err(ManifestError::Malformed)?;
+        let access = Access::new(&written, folder)?;
         let mut limits = toml::Table::try_from(defaults)
             .map_err(|error| ManifestError::Limit(error.to_string()))?;
         limits.extend(written.limits);
@@ -67,6 +91,8 @@ impl Manifest {
             limits,
             policies: written.policies,
             callers,
+            routes: Routes::parse(&written.routes)?,
+            access,
         })
     }
 }
@@ -83,6 +109,21 @@ pub enum ManifestError {
     /// Who may call is no plugin's name.
     #[error("[calls]: {0:?} under allow is no plugin's name")]
     Caller(String),
+    /// Another key has a value that it can't have.
+    #[error("{key}: {why}")]
+    Wrong {
+        /// Which.
+        key: &'static str,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+}
+
+impl ManifestError {
+    pub(super) fn wrong(key: &'static str, why: impl Into<String>) -> ManifestError {
+        let why = why.into();
+        ManifestError::Wrong { key, why }
+    }
 }
 
 #[cfg(test)]
@@ -99,7 +140,7 @@ mod tests {
         };
         let text = "[limits]\nevent_timeout = '20ms'\n[policies]\nuid = 'kick-old'\n\
                     [calls]\nallow = ['chat', 'shop-2']";
-        let manifest = Manifest::parse(text, &defaults).expect("a good manifest");
+        let manifest = Manifest::parse(text, Path::new(""), &defaults).expect("a good manifest");
         let limits = PluginLimits {
             event_timeout: Duration::from_millis(20),
             ..defaults
@@ -132,8 +173,51 @@ mod tests {
             ("[calls]\nallowed = ['chat']", "allowed"),
             ("[calls]\nallow = 'chat'", "invalid type"),
             ("[calls]\nallow = ['chat.wasm']", "\"chat.wasm\""),
+            ("route = ['/ws']", "route"),
+            ("routes = '/ws'", "invalid type"),
+            ("routes = ['ws']", "routes: \"ws\""),
+            ("origins = ['example.com']", "origins: \"example.com\""),
+            ("subprotocols = ['a b']", "subprotocols: \"a b\""),
+            (
+                "require_subprotocol = true",
+                "require_subprotocol: there are no",
+            ),
+            ("require_uid = {}", "require_uid: it names neither"),
+            (
+                "require_uid = { query = '' }",
+                "require_uid: the name under query",
+            ),
+            (
+                "require_uid = { header = 'a b' }",
+                "require_uid: the name under header",
+            ),
+            ("require_uid = { cookie = 'a' }", "cookie"),
+            ("[jwt]", "jwt: name one of"),
+            (
+                "[jwt]\nkey_file = 'a'\nsecret_file = 'b'",
+                "jwt: name one of",
+            ),
+            (
+                "[jwt]\nkey_file = '/no/key'",
+                "jwt.key_file: /no/key cannot be read",
+            ),
+            ("[jwt]\nkey = 'a'", "key"),
+            (
+                "[jwt]\nkey_file = 'a'\nleeway = '2h'",
+                "jwt.leeway: is 7200s",
+            ),
+            (
+                "[jwt]\nkey_file = 'a'\nuid_claim = ''",
+                "jwt.uid_claim: is empty",
+            ),
+            ("[jwt]\nkey_file = 'a'\nquery = ['']", "jwt.query: is empty"),
+            (
+                "require_uid = { query = 'a' }\n[jwt]\nkey_file = 'a'",
+                "require_uid: [jwt] says already",
+            ),
         ] {
-            let error = Manifest::parse(text, &PluginLimits::default()).expect_err(text);
+            let error =
+                Manifest::parse(text, Path::new(""), &PluginLimits::default()).expect_err(text);
             assert!(error.to_string().contains(named), "{text}: {error}");
         }
     }

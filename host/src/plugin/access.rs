@@ -1,0 +1,128 @@
+//! Access: what a manifest asks of who comes in, seen to before the plugin is asked.
+//!
+//! ```toml
+//! origins = ["https://example.com", "https://*.example.com"]
+//! require_origin = true
+//! subprotocols = ["v2.chat", "v1.chat"]
+//! require_subprotocol = true
+//!
+//! require_uid = { header = "businessId", query = "businessId" }
+//! # or
+//! [jwt]
+//! key_file = "chat.pem"
+//! ```
+//!
+//! A plain function from a handshake to an answer; files are read when the manifest is.
+
+mod keys;
+mod origins;
+mod signatures;
+mod subprotocols;
+mod token;
+mod uid;
+
+use std::path::Path;
+
+use tokio::time::Instant;
+
+use self::origins::Origins;
+use self::subprotocols::Subprotocols;
+use self::token::{Rejected, Tokens};
+use super::Handshake;
+use super::manifest::{ManifestError, Written};
+
+pub(super) use self::token::Jwt;
+pub(super) use self::uid::RequireUid;
+
+/// Who may come in.
+#[derive(Debug, Default)]
+pub(super) struct Access {
+    origins: Origins,
+    subprotocols: Subprotocols,
+    identity: Identity,
+}
+
+/// Where a client's uid comes from.
+#[derive(Debug, Default)]
+enum Identity {
+    /// From the plugin, if it has one.
+    #[default]
+    Plugin,
+    /// From the request, as it says.
+    Request(RequireUid),
+    /// From a token.
+    Token(Box<Tokens>),
+}
+
+/// What was found of a client that may come in.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Granted {
+    pub(super) uid: Option<String>,
+    /// When its token expires.
+    pub(super) until: Option<Instant>,
+}
+
+/// Why a client may not come in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// A page of another origin: 403.
+    Origin,
+    /// What the request must say is missing: 400, and what that is.
+    Incomplete(String),
+    /// Its token: 401.
+    Token(Rejected),
+}
+
+impl Access {
+    /// From a manifest in this folder, which its files' paths start from.
+    pub(super) fn new(written: &Written, folder: &Path) -> Result<Access, ManifestError> {
+        let identity = match (&written.require_uid, &written.jwt) {
+            (None, None) => Identity::Plugin,
+            (Some(required), None) => Identity::Request(required.checked()?.clone()),
+            (None, Some(jwt)) => Identity::Token(Box::new(Tokens::read(jwt, folder)?)),
+            (Some(_), Some(_)) => {
+                let why = "[jwt] says already where the uid comes from: keep one of the two";
+                return Err(ManifestError::wrong("require_uid", why));
+            }
+        };
+        Ok(Access {
+            origins: Origins::parse(&written.origins, written.require_origin)?,
+            subprotocols: Subprotocols::parse(&written.subprotocols, written.require_subprotocol)?,
+            identity,
+        })
+    }
+
+    /// What its key file had in it: another content makes another generation.
+    pub(super) fn key_bytes(&self) -> &[u8] {
+        match &self.identity {
+            Identity::Token(tokens) => tokens.key_bytes(),
+            Identity::Plugin | Identity::Request(_) => &[],
+        }
+    }
+
+    /// Whether a client may come in.
+    pub(super) fn check(&self, handshake: &Handshake) -> Result<Granted, Denied> {
+        if !self.origins.allow(handshake) {
+            return Err(Denied::Origin);
+        }
+        self.subprotocols
+            .check(&handshake.subprotocols)
+            .map_err(Denied::Incomplete)?;
+        match &self.identity {
+            Identity::Plugin => Ok(Granted::default()),
+            Identity::Request(required) => match required.find(handshake) {
+                Some(uid) => Ok(Granted {
+                    uid: Some(uid.to_owned()),
+                    until: None,
+                }),
+                None => Err(Denied::Incomplete(required.to_string())),
+            },
+            Identity::Token(tokens) => tokens.verify(handshake).map_err(Denied::Token),
+        }
+    }
+
+    /// The subprotocol for a client whose plugin has chosen none.
+    pub(super) fn subprotocol(&self, offered: &[String]) -> Option<String> {
+        self.subprotocols.choose(offered)
+    }
+}

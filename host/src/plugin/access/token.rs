@@ -1,0 +1,425 @@
+//! A JSON Web Token: who a client is, said by somebody whose key the plugin's manifest names,
+//! and for how long.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::{Validation, decode, decode_header};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use super::super::Handshake;
+use super::super::manifest::ManifestError;
+use super::keys::{self, Key, Kind};
+use super::{Granted, signatures};
+
+/// What a browser, which cannot set headers, may offer as one of its subprotocols.
+const SUBPROTOCOL: &str = "bearer.";
+
+/// More leeway than this is a mistake in the unit.
+const LEEWAY_MAX: Duration = Duration::from_secs(3600);
+
+/// `[jwt]` of a manifest.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::plugin) struct Jwt {
+    secret_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    jwks_file: Option<PathBuf>,
+    query: Vec<String>,
+    issuer: Option<String>,
+    audience: Option<String>,
+    #[serde(with = "humantime_serde")]
+    leeway: Duration,
+    uid_claim: String,
+}
+
+impl Default for Jwt {
+    fn default() -> Jwt {
+        Jwt {
+            secret_file: None,
+            key_file: None,
+            jwks_file: None,
+            query: ["token", "access_token"].map(str::to_owned).to_vec(),
+            issuer: None,
+            audience: None,
+            // Clocks that are set over the network differ by less.
+            leeway: Duration::from_secs(10),
+            uid_claim: "sub".to_owned(),
+        }
+    }
+}
+
+/// Verifies tokens.
+pub(super) struct Tokens {
+    keys: Vec<(Key, Validation)>,
+    key_bytes: Vec<u8>,
+    query: Vec<String>,
+    leeway: Duration,
+    uid_claim: String,
+}
+
+/// Why a token does not let its client in.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::plugin) enum Rejected {
+    /// There is none.
+    Missing,
+    /// Its time is over.
+    Expired,
+    /// Anything else; the log says what.
+    Invalid(String),
+}
+
+impl Rejected {
+    /// What its client is told. How it might be made better is not for whoever made it up.
+    pub(in crate::plugin) fn reason(&self) -> &'static str {
+        match self {
+            Rejected::Missing => "a token is required",
+            Rejected::Expired => "the token has expired",
+            Rejected::Invalid(_) => "the token is not valid",
+        }
+    }
+
+    /// What the log is told.
+    pub(in crate::plugin) fn why(&self) -> &str {
+        match self {
+            Rejected::Missing | Rejected::Expired => self.reason(),
+            Rejected::Invalid(why) => why,
+        }
+    }
+}
+
+impl Tokens {
+    /// Reads the key's file, which is looked for from `folder` on.
+    pub(super) fn read(jwt: &Jwt, folder: &Path) -> Result<Tokens, ManifestError> {
+        jwt.check()?;
+        signatures::install();
+        let (name, kind, file) = match (&jwt.secret_file, &jwt.key_file, &jwt.jwks_file) {
+            (Some(file), None, None) => ("jwt.secret_file", Kind::Secret, file),
+            (None, Some(file), None) => ("jwt.key_file", Kind::Pem, file),
+            (None, None, Some(file)) => ("jwt.jwks_file", Kind::Jwks, file),
+            _ => {
+                let why = "name one of secret_file, key_file and jwks_file";
+                return Err(ManifestError::wrong("jwt", why));
+            }
+        };
+        let wrong = |why| ManifestError::wrong(name, why);
+        let key_bytes = keys::read(&folder.join(file)).map_err(wrong)?;
+        let keys = keys::parse(kind, &key_bytes).map_err(wrong)?;
+        Ok(Tokens {
+            keys: keys
+                .into_iter()
+                .map(|key| {
+                    let validation = jwt.validation(&key);
+                    (key, validation)
+                })
+                .collect(),
+            key_bytes,
+            query: jwt.query.clone(),
+            leeway: jwt.leeway,
+            uid_claim: jwt.uid_claim.clone(),
+        })
+    }
+
+    pub(super) fn key_bytes(&self) -> &[u8] {
+        &self.key_bytes
+    }
+
+    /// Who the client is, and until when; its first token counts.
+    pub(super) fn verify(&self, handshake: &Handshake) -> Result<Granted, Rejected> {
+        let token = self.token_of(handshake).ok_or(Rejected::Missing)?;
+        let (key, validation) = self.key_of(token)?;
+        let decoded = decode::<Map<String, Value>>(token, &key.key, validation);
+        let claims = decoded.map_err(|error| rejected(&error))?.claims;
+        let uid = match claims.get(&self.uid_claim) {
+            Some(Value::String(uid)) if !uid.is_empty() => uid.clone(),
+            Some(Value::Number(uid)) if !uid.is_f64() => uid.to_string(),
+            _ => {
+                let claim = &self.uid_claim;
+                return Err(Rejected::Invalid(format!("its claim {claim} is no uid")));
+            }
+        };
+        Ok(Granted {
+            uid: Some(uid),
+            until: self.expiry(&claims),
+        })
+    }
+
+    fn token_of<'a>(&self, handshake: &'a Handshake) -> Option<&'a str> {
+        let bearer = |value: &'a str| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        };
+        let in_header = handshake.header("authorization").filter_map(bearer);
+        let in_query = handshake
+            .query
+            .iter()
+            .filter(|(name, _)| self.query.contains(name));
+        let in_query = in_query.map(|(_, value)| value.as_str());
+        let offered = handshake.subprotocols.iter();
+        let offered = offered.filter_map(|name| name.strip_prefix(SUBPROTOCOL));
+        in_header
+            .chain(in_query)
+            .chain(offered)
+            .find(|token| !token.is_empty())
+    }
+
+    /// The one key for the token's algorithm and kid.
+    fn key_of(&self, token: &str) -> Result<&(Key, Validation), Rejected> {
+        let invalid = |why: &str| Rejected::Invalid(why.to_owned());
+        let header = decode_header(token)
+            .map_err(|_| invalid("it is malformed, or its algorithm is an unknown one"))?;
+        if header.crit.is_some() {
+            return Err(invalid("it has extensions that must be understood (crit)"));
+        }
+        let mut fitting = self.keys.iter().filter(|(key, _)| {
+            let is_meant = key.kid.is_none() || header.kid.is_none() || key.kid == header.kid;
+            key.algorithm == header.alg && is_meant
+        });
+        match (fitting.next(), fitting.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(invalid("there is no key for its algorithm and kid")),
+            (Some(_), Some(_)) => Err(invalid("it has no kid, and there are several keys")),
+        }
+    }
+
+    /// When its time is over; none: in no time that a clock can show.
+    fn expiry(&self, claims: &Map<String, Value>) -> Option<Instant> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        let expires = claims.get("exp")?.as_f64()? + self.leeway.as_secs_f64();
+        let left = (expires - now.as_secs_f64()).max(0.0);
+        Instant::now().checked_add(Duration::try_from_secs_f64(left).ok()?)
+    }
+}
+
+/// Without its keys.
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens").finish_non_exhaustive()
+    }
+}
+
+impl Jwt {
+    fn check(&self) -> Result<(), ManifestError> {
+        if self.leeway > LEEWAY_MAX {
+            let why = format!("is {:?}, but {LEEWAY_MAX:?} is the most", self.leeway);
+            return Err(ManifestError::wrong("jwt.leeway", why));
+        }
+        let names = [("jwt.uid_claim", Some(&self.uid_claim))];
+        let names = names.into_iter().chain([
+            ("jwt.issuer", self.issuer.as_ref()),
+            ("jwt.audience", self.audience.as_ref()),
+        ]);
+        for (key, name) in names.chain(self.query.iter().map(|name| ("jwt.query", Some(name)))) {
+            if name.is_some_and(String::is_empty) {
+                return Err(ManifestError::wrong(
+                    key,
+                    "is empty: write a name, or leave it out",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What tokens of this key must have in them.
+    fn validation(&self, key: &Key) -> Validation {
+        let mut validation = Validation::new(key.algorithm);
+        validation.leeway = self.leeway.as_secs();
+        validation.validate_nbf = true;
+        // A token is over *at* its `exp` (RFC 7519, section 4.1.4), and not a second later.
+        validation.reject_tokens_expiring_in_less_than = 1;
+        if let Some(issuer) = &self.issuer {
+            validation.set_issuer(&[issuer]);
+            validation.required_spec_claims.insert("iss".to_owned());
+        }
+        if let Some(audience) = &self.audience {
+            validation.set_audience(&[audience]);
+            validation.required_spec_claims.insert("aud".to_owned());
+        }
+        validation
+    }
+}
+
+/// In our own words: the crate's may have parts of the token in them.
+fn rejected(error: &Error) -> Rejected {
+    let why = match error.kind() {
+        ErrorKind::ExpiredSignature => return Rejected::Expired,
+        ErrorKind::ImmatureSignature => "it is not valid yet (nbf)",
+        ErrorKind::InvalidSignature => "its signature is wrong",
+        ErrorKind::InvalidIssuer => "it is another issuer's (iss)",
+        ErrorKind::InvalidAudience => "it is for another audience (aud)",
+        ErrorKind::MissingRequiredClaim(claim) | ErrorKind::InvalidClaimFormat(claim) => {
+            return Rejected::Invalid(format!("its claim {claim} is missing or malformed"));
+        }
+        _ => "it is malformed",
+    };
+    Rejected::Invalid(why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests";
+
+    fn tokens(jwt: Jwt) -> Tokens {
+        signatures::install();
+        let keys = keys::parse(Kind::Secret, SECRET).expect("a good secret");
+        let with_validation = |key| {
+            let validation = jwt.validation(&key);
+            (key, validation)
+        };
+        Tokens {
+            keys: keys.into_iter().map(with_validation).collect(),
+            key_bytes: Vec::new(),
+            query: jwt.query,
+            leeway: jwt.leeway,
+            uid_claim: jwt.uid_claim,
+        }
+    }
+
+    /// `{"alg":"HS256"}` and these claims, signed.
+    fn signed(header: &str, claims: &str) -> String {
+        let encode = |bytes: &[u8]| {
+            const LETTERS: &[u8; 64] =
+                b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+            let mut text = String::new();
+            for chunk in bytes.chunks(3) {
+                let mut block = [0; 3];
+                block[..chunk.len()].copy_from_slice(chunk);
+                let bits = u32::from_be_bytes([0, block[0], block[1], block[2]]);
+                for place in 0..=chunk.len() {
+                    let letter = (bits >> (18 - 6 * place)) & 63;
+                    text.push(char::from(LETTERS[letter as usize]));
+                }
+            }
+            text
+        };
+        let message = format!(
+            "{}.{}",
+            encode(header.as_bytes()),
+            encode(claims.as_bytes())
+        );
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET);
+        let tag = ring::hmac::sign(&key, message.as_bytes());
+        format!("{message}.{}", encode(tag.as_ref()))
+    }
+
+    fn verify(tokens: &Tokens, token: &str) -> Result<Granted, Rejected> {
+        tokens.verify(&Handshake {
+            query: vec![("token".to_owned(), token.to_owned())],
+            ..Handshake::default()
+        })
+    }
+
+    const HEADER: &str = r#"{"alg":"HS256"}"#;
+
+    #[test]
+    fn an_expiry_beyond_all_clocks_is_none() {
+        let tokens = tokens(Jwt::default());
+        for exp in ["1e15", "9007199254740993", "18446744073709551615", "1.8e19"] {
+            let claims = format!(r#"{{"sub":"ada","exp":{exp}}}"#);
+            let granted = verify(&tokens, &signed(HEADER, &claims));
+            assert!(
+                granted.is_ok_and(|granted| granted.uid.as_deref() == Some("ada")),
+                "{exp}"
+            );
+        }
+    }
+
+    #[test]
+    fn claims_of_all_shapes_are_answered() {
+        let tokens = tokens(Jwt::default());
+        for claims in [
+            "",
+            "{",
+            "null",
+            "[]",
+            "1",
+            "\"ada\"",
+            "{}",
+            r#"{"sub":"ada"}"#,
+            r#"{"sub":"ada","exp":null}"#,
+            r#"{"sub":"ada","exp":"9999999999"}"#,
+            r#"{"sub":"ada","exp":-1}"#,
+            r#"{"sub":"ada","exp":0}"#,
+            r#"{"sub":"ada","exp":1e400}"#,
+            r#"{"sub":"ada","exp":9999999999,"nbf":"soon"}"#,
+            r#"{"sub":"ada","exp":9999999999,"nbf":1e30}"#,
+            r#"{"sub":"ada","exp":9999999999,"aud":{"a":1}}"#,
+            r#"{"sub":"","exp":9999999999}"#,
+            r#"{"sub":1.5,"exp":9999999999}"#,
+            r#"{"sub":["ada"],"exp":9999999999}"#,
+            r#"{"exp":9999999999}"#,
+        ] {
+            let verified = verify(&tokens, &signed(HEADER, claims));
+            let allowed = claims.contains(r#""aud":{"#);
+            assert!(verified.is_err() || allowed, "{claims}: {verified:?}");
+        }
+        let number = verify(&tokens, &signed(HEADER, r#"{"sub":42,"exp":9999999999}"#));
+        assert_eq!(number.expect("a good token").uid.as_deref(), Some("42"));
+    }
+
+    #[test]
+    fn headers_of_all_shapes_are_answered() {
+        let tokens = tokens(Jwt::default());
+        let claims = r#"{"sub":"ada","exp":9999999999}"#;
+        assert!(verify(&tokens, &signed(r#"{"alg":"HS256","kid":"7"}"#, claims)).is_ok());
+        for header in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            r#"{"alg":null}"#,
+            r#"{"alg":"none"}"#,
+            r#"{"alg":"None"}"#,
+            r#"{"alg":"HS512"}"#,
+            r#"{"alg":"RS256"}"#,
+            r#"{"alg":"hs256"}"#,
+            r#"{"alg":"HS256","crit":["b64"],"b64":false}"#,
+            r#"{"alg":["HS256"]}"#,
+        ] {
+            let verified = verify(&tokens, &signed(header, claims));
+            assert!(
+                matches!(verified, Err(Rejected::Invalid(_))),
+                "{header}: {verified:?}"
+            );
+        }
+    }
+
+    /// Every change of a letter, a cut, a doubled or a moved part is refused, and nothing
+    /// panics.
+    #[test]
+    fn a_token_that_was_tampered_with_is_refused() {
+        let tokens = tokens(Jwt::default());
+        let good = signed(HEADER, r#"{"sub":"ada","exp":9999999999}"#);
+        let mut seed = 1_u32;
+        let mut next = |below: usize| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) as usize % below
+        };
+        for _ in 0..20_000 {
+            let mut bytes = good.clone().into_bytes();
+            for _ in 0..=next(3) {
+                let at = next(bytes.len());
+                match next(5) {
+                    0 => bytes[at] = b".-_=AZaz09{}\0\xff %"[next(16)],
+                    1 => bytes.truncate(at.max(1)),
+                    2 => bytes.insert(at, b"A.=\n"[next(4)]),
+                    3 => {
+                        bytes.remove(at);
+                    }
+                    _ => bytes.rotate_left(at),
+                }
+                if bytes.is_empty() {
+                    bytes.push(b'.');
+                }
+            }
+            let token = String::from_utf8_lossy(&bytes);
+            let verified = verify(&tokens, &token);
+            assert!(verified.is_err() || token == good, "{token}: {verified:?}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Which plugin a path leads to.
+
+use anyhow::Result;
+use jackfield_tests::Node;
+use serde_json::json;
+
+use super::{enter, refused, replace_manifest, wstest};
+
+#[tokio::test]
+async fn a_plugin_is_at_its_name_and_below_api() -> Result<()> {
+    let node = wstest("").start().await?;
+    for path in [
+        "/wstest",
+        "/wstest/",
+        "/api/wstest",
+        "/api/wstest/",
+        "/",
+        "/wstest?a=/b",
+    ] {
+        assert_eq!(plugin_at(&node, path).await?, "wstest", "{path}");
+    }
+    let nobodys = [
+        "/nobody",
+        "/api",
+        "/api/",
+        "/api/nobody",
+        "/wstest/a",
+        "/api/wstest/a",
+        "/API/wstest",
+        "//wstest",
+        "/wstest//",
+    ];
+    for path in nobodys {
+        assert_eq!(refused(&node, path, &[]).await?.status, 404, "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_manifest_adds_routes_and_the_longest_counts() -> Result<()> {
+    let node = wstest(r#"routes = ["/ws", "/rooms/*", "/api/rooms/tea"]"#)
+        .plugin_from("tea", "console")
+        .manifest("tea", r#"routes = ["/rooms/tea/*", "/api/rooms/*"]"#)
+        .start()
+        .await?;
+    for (path, plugin) in [
+        ("/ws", "wstest"),
+        ("/ws/", "wstest"),
+        ("/ws?a=b", "wstest"),
+        ("/rooms/", "wstest"),
+        ("/rooms/coffee", "wstest"),
+        ("/rooms/tea", "wstest"),
+        ("/rooms/tea/green", "tea"),
+        ("/api/rooms/tea", "wstest"),
+        ("/api/rooms/coffee/1", "tea"),
+        ("/tea", "tea"),
+        ("/api/wstest", "wstest"),
+    ] {
+        assert_eq!(plugin_at(&node, path).await?, plugin, "{path}");
+    }
+    for path in ["/rooms", "/ws/a", "/wsa", "/"] {
+        assert_eq!(refused(&node, path, &[]).await?.status, 404, "{path}");
+    }
+
+    let mut stays = enter(&node, "/ws", &[]).await?;
+    replace_manifest(&node, r#"routes = ["/socket", "/"]"#, 2).await?;
+    assert_eq!(plugin_at(&node, "/socket").await?, "wstest");
+    assert_eq!(plugin_at(&node, "/").await?, "wstest");
+    assert_eq!(refused(&node, "/ws", &[]).await?.status, 404);
+    stays.ok(json!({ "do": "is-online" })).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_had_a_path_first_keeps_it() -> Result<()> {
+    let node = wstest(r#"routes = ["/ws", "/tea"]"#)
+        .plugin_from("coffee", "console")
+        .start()
+        .await?;
+    let told = |words: &'static str| node.wait_for_log(move |line| line.says(words));
+
+    node.folder()
+        .put_manifest("coffee", r#"routes = ["/cup", "/ws"]"#)?;
+    told("coffee.wasm is not loaded: the path /ws is the plugin wstest's").await?;
+    assert_eq!(plugin_at(&node, "/ws").await?, "wstest");
+    assert_eq!(plugin_at(&node, "/coffee").await?, "coffee");
+    assert_eq!(refused(&node, "/cup", &[]).await?.status, 404);
+
+    // A name is a path as well.
+    node.folder().put("tea", "console")?;
+    told("tea.wasm is not loaded: the path /tea is the plugin wstest's").await?;
+    assert_eq!(plugin_at(&node, "/tea").await?, "wstest");
+
+    // Free again, they go to those that asked for them.
+    replace_manifest(&node, "", 2).await?;
+    node.generation_loaded("tea", 1).await?;
+    node.generation_loaded("coffee", 2).await?;
+    assert_eq!(plugin_at(&node, "/tea").await?, "tea");
+    assert_eq!(plugin_at(&node, "/ws").await?, "coffee");
+    Ok(())
+}
+
+async fn plugin_at(node: &Node, path: &str) -> Result<String> {
+    let identity = enter(node, path, &[])
+        .await?
+        .ok(json!({ "do": "identify" }))
+        .await?;
+    Ok(identity["plugin"].as_str().unwrap_or_default().to_owned())
+}

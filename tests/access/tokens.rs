@@ -1,0 +1,393 @@
+//! `[jwt]`: tokens of all algorithms, good and bad, and their end.
+
+use anyhow::Result;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jackfield_tests::{Client, End, Node, NodeBuilder};
+use serde_json::{Value, json};
+
+use super::sign::{Signer, hs256_with, in_seconds, message};
+use super::{enter, refused, replace_manifest, uid, wstest};
+
+#[tokio::test]
+async fn hs256() -> Result<()> {
+    let signer = Signer::hs256()?;
+    let node = asking_for(&signer).start().await?;
+    all_sorts(&node, &signer, &Signer::hs256()?).await?;
+    let rsa = Signer::rs256()?.token(&claims())?;
+    assert_eq!(told(&node, &rsa).await?, INVALID);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rs256() -> Result<()> {
+    let signer = Signer::rs256()?;
+    let node = asking_for(&signer).start().await?;
+    all_sorts(&node, &signer, &Signer::es256()?).await
+}
+
+#[tokio::test]
+async fn es256() -> Result<()> {
+    let signer = Signer::es256()?;
+    let node = asking_for(&signer).start().await?;
+    all_sorts(&node, &signer, &Signer::es256()?).await
+}
+
+#[tokio::test]
+async fn ed_dsa() -> Result<()> {
+    let signer = Signer::ed_dsa()?;
+    let node = asking_for(&signer).start().await?;
+    all_sorts(&node, &signer, &Signer::ed_dsa()?).await
+}
+
+const INVALID: (u16, &str) = (401, "the token is not valid\n");
+const EXPIRED: (u16, &str) = (401, "the token has expired\n");
+const MISSING: (u16, &str) = (401, "a token is required\n");
+
+/// The good token, and each way in which another one is not as good.
+async fn all_sorts(node: &Node, signer: &Signer, other: &Signer) -> Result<()> {
+    let good = signer.token(&claims())?;
+    let mut ada = enter(node, &at(&good), &[]).await?;
+    assert_eq!(uid(&mut ada).await?, "ada");
+    let several = with(&[
+        ("aud", json!(["other", "chat"])),
+        ("nbf", json!(in_seconds(-5))),
+    ]);
+    enter(node, &at(&signer.token(&several)?), &[]).await?;
+
+    let header = json!({ "alg": signer.algorithm() });
+    let none = message(&json!({ "alg": "none" }), &claims());
+    let (signed, signature) = good.rsplit_once('.').unwrap_or_default();
+    let mut bytes = URL_SAFE_NO_PAD.decode(signature)?;
+    bytes[7] ^= 1;
+    let flipped = URL_SAFE_NO_PAD.encode(bytes);
+    let others_claims = message(&header, &with(&[("sub", json!("eve"))]));
+    // Anybody has a public key; a secret's holder may sign with it.
+    let public = match signer {
+        Signer::Hs256(_) => other.file()?.1,
+        _ => signer.file()?.1,
+    };
+    for (what, token, expected) in [
+        ("a wrong signature", format!("{signed}.{flipped}"), INVALID),
+        ("no signature", format!("{signed}."), INVALID),
+        (
+            "another's claims",
+            format!("{others_claims}.{signature}"),
+            INVALID,
+        ),
+        (
+            "another key",
+            other.token_with(&header, &claims())?,
+            INVALID,
+        ),
+        ("the algorithm none", format!("{none}."), INVALID),
+        (
+            "none, and a signature",
+            format!("{none}.{signature}"),
+            INVALID,
+        ),
+        (
+            "a secret that is public",
+            hs256_with(public.as_bytes(), &claims()),
+            INVALID,
+        ),
+        (
+            "and trimmed",
+            hs256_with(public.trim().as_bytes(), &claims()),
+            INVALID,
+        ),
+        ("no secret", hs256_with(b"", &claims()), INVALID),
+        (
+            "expired",
+            signer.token(&with(&[("exp", json!(in_seconds(-60)))]))?,
+            EXPIRED,
+        ),
+        (
+            "no expiry",
+            signer.token(&with(&[("exp", Value::Null)]))?,
+            INVALID,
+        ),
+        (
+            "not yet valid",
+            signer.token(&with(&[("nbf", json!(in_seconds(60)))]))?,
+            INVALID,
+        ),
+        (
+            "another audience",
+            signer.token(&with(&[("aud", json!("other"))]))?,
+            INVALID,
+        ),
+        (
+            "no audience",
+            signer.token(&with(&[("aud", Value::Null)]))?,
+            INVALID,
+        ),
+        (
+            "another issuer",
+            signer.token(&with(&[("iss", json!("eve"))]))?,
+            INVALID,
+        ),
+        (
+            "no issuer",
+            signer.token(&with(&[("iss", Value::Null)]))?,
+            INVALID,
+        ),
+        (
+            "no uid",
+            signer.token(&with(&[("sub", Value::Null)]))?,
+            INVALID,
+        ),
+        ("no token at all", "a.b.c".to_owned(), INVALID),
+        ("dots", "..".to_owned(), INVALID),
+        ("too many dots", format!("{good}.{good}"), INVALID),
+        ("nothing", String::new(), MISSING),
+    ] {
+        let told = told(node, &token).await?;
+        assert_eq!(told, expected, "{what}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_comes_as_a_header_in_the_query_or_as_a_subprotocol() -> Result<()> {
+    let signer = Signer::hs256()?;
+    let node = asking_for(&signer).start().await?;
+    let good = signer.token(&claims())?;
+    let bearer = format!("Bearer {good}");
+    enter(&node, "/wstest", &[("authorization", &bearer)]).await?;
+    enter(
+        &node,
+        "/wstest",
+        &[("Authorization", &bearer.replace("Bearer", "bearer"))],
+    )
+    .await?;
+    enter(&node, &format!("/wstest?access_token={good}"), &[]).await?;
+    let offer = format!("v1.chat, bearer.{good}");
+    let offer = [("sec-websocket-protocol", &*offer)];
+    let client = Client::connect(node.address(), "/wstest", &offer).await?;
+    assert_eq!(client.subprotocol(), Some("v1.chat"));
+
+    // One that is no good is not made up for by another one.
+    let bad = [("authorization", "Bearer a.b.c")];
+    assert_eq!(refused(&node, &at(&good), &bad).await?.status, 401);
+    let basic = [("authorization", "Basic YTpi")];
+    let missing = refused(&node, "/wstest", &basic).await?;
+    assert_eq!((missing.status, &*missing.body), MISSING);
+    assert_eq!(missing.headers["www-authenticate"], "Bearer");
+
+    let own = manifest(&signer, "query = ['key']\nuid_claim = 'user'")?;
+    replace_manifest(&node, &own, 2).await?;
+    assert_eq!(refused(&node, &at(&good), &[]).await?.status, 401);
+    let token = signer.token(&with(&[("user", json!(42))]))?;
+    let mut client = enter(&node, &format!("/wstest?key={token}"), &[]).await?;
+    assert_eq!(uid(&mut client).await?, "42");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_set_of_keys_is_chosen_from_by_kid() -> Result<()> {
+    let signers = [
+        Signer::hs256()?,
+        Signer::rs256()?,
+        Signer::es256()?,
+        Signer::ed_dsa()?,
+    ];
+    let mut keys: Vec<_> = signers
+        .iter()
+        .map(|signer| signer.jwk(signer.algorithm()))
+        .collect();
+    keys.push(json!({ "kty": "EC", "crv": "P-384", "kid": "p384", "x": "AA", "y": "AA" }));
+    keys.push(json!({ "kty": "later", "kid": "later" }));
+    let second = Signer::ed_dsa()?;
+    keys.push(second.jwk("second"));
+    let node = wstest("[jwt]\njwks_file = 'keys.json'")
+        .file("keys.json", &json!({ "keys": keys }).to_string())
+        .start()
+        .await?;
+    let claims = json!({ "sub": "ada", "exp": in_seconds(60) });
+    for signer in &signers {
+        let kid = signer.algorithm();
+        let token = signer.token_with(&json!({ "alg": kid, "kid": kid }), &claims)?;
+        enter(&node, &at(&token), &[]).await?;
+    }
+    let said = |kid: Value| second.token_with(&json!({ "alg": "EdDSA", "kid": kid }), &claims);
+    enter(&node, &at(&said(json!("second"))?), &[]).await?;
+    for kid in [json!("EdDSA"), json!("ES256"), json!("nobody"), Value::Null] {
+        assert_eq!(told(&node, &said(kid.clone())?).await?, INVALID, "{kid}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_is_closed_when_its_token_expires() -> Result<()> {
+    let signer = Signer::es256()?;
+    let node = asking_for(&signer).start().await?;
+    let long = signer.token(&with(&[("sub", json!("watcher"))]))?;
+    let path = format!("{}&group=watch-close", at(&long));
+    let mut watcher = enter(&node, &path, &[]).await?;
+
+    let short = signer.token(&with(&[("exp", json!(in_seconds(4)))]))?;
+    let mut quiet = enter(&node, &at(&short), &[]).await?;
+    let mut busy = enter(&node, &at(&short), &[]).await?;
+    assert_eq!(uid(&mut quiet).await?, "ada");
+
+    // One that never pauses is closed, too.
+    let end = loop {
+        let id = busy.start(json!({ "do": "is-online" })).await?;
+        if let Err(end) = busy.answer_or_end(id).await? {
+            break end;
+        }
+    };
+    assert_eq!(end, End::closed(4002, "token expired"));
+    assert_eq!(quiet.end().await?, End::closed(4002, "token expired"));
+    let departure = watcher.departure(quiet.id()).await?;
+    assert_eq!(
+        (&departure["code"], &departure["by"]),
+        (&json!(4002), &json!("node"))
+    );
+    assert_eq!(told(&node, &short).await?, EXPIRED);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_log_says_why_and_never_the_token() -> Result<()> {
+    let signer = Signer::hs256()?;
+    let levels = "info,jackfield=trace,hyper=trace,hyper_util=trace,tungstenite=trace";
+    let node = asking_for(&signer)
+        .arguments(&["--log", levels])
+        .start()
+        .await?;
+    let good = signer.token(&claims())?;
+    let bad = Signer::hs256()?.token(&claims())?;
+    let mut ada = enter(&node, &at(&good), &[]).await?;
+    ada.leave().await?;
+    refused(&node, &at(&bad), &[]).await?;
+    refused(
+        &node,
+        "/wstest",
+        &[("authorization", &format!("Bearer {bad}"))],
+    )
+    .await?;
+    refused(&node, &format!("/wstest/nowhere?token={good}"), &[]).await?;
+    let mut raw = node.raw().await?;
+    raw.write(format!("GET {} HTTP/1.1\r\nbad header\r\n\r\n", at(&good)).as_bytes())
+        .await?;
+    raw.rest().await?;
+
+    let stopped = node.stop().await?;
+    let rejected = stopped.log.so_far(|line| line.says("a token was rejected"));
+    assert_eq!(rejected.len(), 2);
+    for line in rejected {
+        assert!(line.says("its signature is wrong"), "{}", line.message());
+        assert_eq!(line.text("plugin"), "wstest");
+    }
+    let parts: Vec<_> = [&good, &bad]
+        .iter()
+        .flat_map(|token| token.split('.'))
+        .collect();
+    let said = stopped.log.so_far(|line| {
+        let fields = line.fields().to_string();
+        parts.iter().any(|part| fields.contains(part))
+    });
+    assert!(said.is_empty(), "{said:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_new_key_counts_when_the_manifest_is_touched() -> Result<()> {
+    let (old, new) = (Signer::hs256()?, Signer::hs256()?);
+    let node = asking_for(&old).start().await?;
+    let mut ada = enter(&node, &at(&old.token(&claims())?), &[]).await?;
+    let (_, key) = new.file()?;
+    node.folder().put_file("wstest.key", key.as_bytes())?;
+    replace_manifest(&node, &manifest(&old, "")?, 2).await?;
+
+    assert_eq!(told(&node, &old.token(&claims())?).await?, INVALID);
+    enter(&node, &at(&new.token(&claims())?), &[]).await?;
+    assert_eq!(uid(&mut ada).await?, "ada");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_is_no_good_is_not_loaded() -> Result<()> {
+    let signer = Signer::hs256()?;
+    let node = asking_for(&signer).start().await?;
+    let private = rcgen::KeyPair::generate()?.serialize_pem();
+    let short = "0123456789012345678901234567890\r\n";
+    for (key, content, why) in [
+        (
+            "secret_file",
+            short,
+            "jwt.secret_file: a secret for HS256 has at least 32 bytes, and this one has 31",
+        ),
+        (
+            "key_file",
+            short,
+            "jwt.key_file: it has no public key in PEM",
+        ),
+        (
+            "key_file",
+            &private,
+            "jwt.key_file: it has no public key in PEM",
+        ),
+        ("jwks_file", "{}", "jwt.jwks_file: it is no JWK set"),
+        (
+            "jwks_file",
+            r#"{"keys":[]}"#,
+            "jwt.jwks_file: it has no key for",
+        ),
+    ] {
+        node.folder().put_file("other.key", content.as_bytes())?;
+        let manifest = format!("# {content:?}\n[jwt]\n{key} = 'other.key'");
+        node.folder().put_manifest("wstest", &manifest)?;
+        node.wait_for_log(|line| line.says("is not loaded") && line.says(why))
+            .await?;
+    }
+    node.folder()
+        .put_manifest("wstest", "[jwt]\nkey_file = 'nothing.pem'")?;
+    node.wait_for_log(|line| line.says("nothing.pem cannot be read"))
+        .await?;
+    enter(&node, &at(&signer.token(&claims())?), &[]).await?;
+    Ok(())
+}
+
+/// A node that lets in whoever has a good token of this key.
+fn asking_for(signer: &Signer) -> NodeBuilder {
+    let (_, key) = signer.file().expect("a key's file");
+    wstest(&manifest(signer, "").expect("a manifest")).file("wstest.key", &key)
+}
+
+fn manifest(signer: &Signer, more: &str) -> Result<String> {
+    let (name, _) = signer.file()?;
+    Ok(format!(
+        "subprotocols = ['v1.chat']\n[jwt]\n{name} = 'wstest.key'\nissuer = 'tests'\naudience = 'chat'\n\
+         leeway = '0s'\n{more}"
+    ))
+}
+
+/// What such a token must say.
+fn claims() -> Value {
+    json!({ "sub": "ada", "iss": "tests", "aud": "chat", "exp": in_seconds(600) })
+}
+
+fn with(changes: &[(&str, Value)]) -> Value {
+    let mut claims = claims();
+    for (name, value) in changes {
+        claims[name] = value.clone();
+    }
+    claims
+}
+
+fn at(token: &str) -> String {
+    format!("/wstest?token={token}")
+}
+
+/// What a client with this token is told, as a status and a body.
+async fn told(node: &Node, token: &str) -> Result<(u16, &'static str)> {
+    let told = refused(node, &at(token), &[]).await?;
+    let known = [INVALID, EXPIRED, MISSING];
+    let known = known
+        .into_iter()
+        .find(|known| *known == (told.status, &*told.body));
+    known.ok_or_else(|| anyhow::anyhow!("told otherwise: {told:?}"))
+}
