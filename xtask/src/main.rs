@@ -1,5 +1,5 @@
 //! The project's own commands: `cargo xtask demo`, `cluster`, `build-plugins`, `test`,
-//! `bench` and `ci`.
+//! `bench`, `fuzz-api` and `ci`.
 //!
 //! Each makes sure of everything it needs, the wasm target included, so that a fresh
 //! machine with a Rust toolchain runs any of them first. What is up to date is not built
@@ -11,6 +11,7 @@ mod cluster;
 mod component;
 mod demo;
 mod file;
+mod fuzz;
 mod guests;
 mod host;
 mod plugins;
@@ -52,6 +53,8 @@ enum Task {
     Test(test::Options),
     /// Build everything for release and measure what it costs
     Bench(bench::Options),
+    /// Build a node and try what its API's description allows, with schemathesis
+    FuzzApi(fuzz::Options),
     /// Everything a change must pass: formatting, lints, tests, documentation
     Ci,
 }
@@ -74,6 +77,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::BuildPlugins { names } => plugins::build(&workspace, &names)?,
         Task::Test(options) => test::test(&workspace, &options)?,
         Task::Bench(options) => bench::bench(&workspace, &options)?,
+        Task::FuzzApi(options) => fuzz::fuzz(&workspace, &options)?,
         Task::Ci => ci::ci(&workspace)?,
     }
     Ok(ExitCode::SUCCESS)

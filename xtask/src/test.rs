@@ -34,9 +34,10 @@ pub(crate) fn test(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 /// What the tests run, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
+    ("curl", "curl"),
     ("etcd", "etcd-server"),
     ("ip", "iproute2"),
 ];
