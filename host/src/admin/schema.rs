@@ -139,7 +139,7 @@ mod tests {
             let function = functions
                 .iter()
                 .find(|function| function.name().to_lowercase() == name)
-                .expect(operation.name());
+                .expect("a function of that name");
             let request = operation.kind();
             assert_eq!(request.as_message(), Some(&function.input()));
             let scope = SCOPES.iter().find(|(name, _)| *name == operation.name());
