@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
 use super::door::Known;
-use super::operations::{Api, SCOPES};
+use super::operations::{Api, Of, SCOPES};
 use super::problem::{Problem, Reason};
 use super::schema::SCHEMA;
 use super::tokens::Scope;
@@ -92,14 +92,17 @@ async fn call(
     Path((plugin, method)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    caller.check(Scope::Send, &plugin)?;
-    let payload = read_body(request.into_body()).await?;
-    let request = wire::CallRequest {
-        plugin,
-        method,
-        payload,
+    let plugin = api.plugin(&caller, Scope::Send, &plugin)?;
+    let of = Of {
+        caller: &caller,
+        plugin: &plugin,
     };
-    let called = api.call(&caller, request).await?;
+    let request = wire::CallRequest {
+        plugin: String::new(),
+        method,
+        payload: read_body(request.into_body()).await?,
+    };
+    let called = api.call(of, request).await?;
     let format = [(header::CONTENT_TYPE, "application/octet-stream")];
     Ok((format, called.payload).into_response())
 }

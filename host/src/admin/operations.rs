@@ -32,6 +32,19 @@ pub(super) struct Api {
     dones: Replay<wire::Done>,
 }
 
+/// Who asks, and whose clients it is about.
+#[derive(Clone, Copy)]
+pub(super) struct Of<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) plugin: &'a Plugin,
+}
+
+impl<'a> Of<'a> {
+    fn router(&self) -> &'a Router {
+        self.plugin.router()
+    }
+}
+
 /// The table: each function with its request, its answer and the scope that it needs. gRPC's
 /// service, batches and HTTP are made of it.
 macro_rules! operations {
@@ -44,8 +57,9 @@ macro_rules! operations {
             pub(super) async fn operate(&self, caller: &Caller, operation: Operation) -> Result<Outcome, Problem> {
                 match operation {
                     $(Operation::$operation(request) => {
-                        caller.check(Scope::$scope, &request.plugin)?;
-                        Ok(Outcome::$outcome(self.$function(caller, request).await?))
+                        let plugin = self.plugin(caller, Scope::$scope, &request.plugin)?;
+                        let of = Of { caller, plugin: &plugin };
+                        Ok(Outcome::$outcome(self.$function(of, request).await?))
                     })*
                 }
             }
@@ -59,8 +73,9 @@ macro_rules! operations {
             ) -> Result<tonic::Response<wire::$answer>, tonic::Status> {
                 let caller = self.caller(&request)?;
                 let request = request.into_inner();
-                caller.check(Scope::$scope, &request.plugin)?;
-                Ok(tonic::Response::new(self.api().$function(&caller, request).await?))
+                let plugin = self.api().plugin(&caller, Scope::$scope, &request.plugin)?;
+                let of = Of { caller: &caller, plugin: &plugin };
+                Ok(tonic::Response::new(self.api().$function(of, request).await?))
             })*
 
             async fn batch(
@@ -155,13 +170,12 @@ impl Api {
 
     async fn send_to_all(
         &self,
-        caller: &Caller,
+        of: Of<'_>,
         request: wire::SendToAllRequest,
     ) -> Result<wire::Reach, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
         let key = &request.idempotency_key;
-        once(&self.reaches, caller, key, &request, || {
-            let (router, exclude) = (plugin.router(), router::excluded(&request.exclude)?);
+        once(&self.reaches, of.caller, key, &request, || {
+            let (router, exclude) = (of.router(), router::excluded(&request.exclude)?);
             let frame = frame(router, request.message.as_ref())?;
             Ok(deliver(router, Target::All, &exclude, frame))
         })
@@ -169,13 +183,12 @@ impl Api {
 
     async fn send_to_client(
         &self,
-        caller: &Caller,
+        of: Of<'_>,
         request: wire::SendToClientRequest,
     ) -> Result<wire::Done, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
         let key = &request.idempotency_key;
-        once(&self.dones, caller, key, &request, || {
-            let router = plugin.router();
+        once(&self.dones, of.caller, key, &request, || {
+            let router = of.router();
             let frame = frame(router, request.message.as_ref())?;
             router.send_to(router::client_id(&request.client)?, frame)?;
             Ok(wire::Done {})
@@ -184,13 +197,12 @@ impl Api {
 
     async fn send_to_uid(
         &self,
-        caller: &Caller,
+        of: Of<'_>,
         request: wire::SendToUidRequest,
     ) -> Result<wire::Reach, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        let (router, uids) = (plugin.router(), &request.uids);
+        let (router, uids) = (of.router(), &request.uids);
         let key = &request.idempotency_key;
-        once(&self.reaches, caller, key, &request, || {
+        once(&self.reaches, of.caller, key, &request, || {
             at_least_one("uids", uids)?;
             router.check_names("uids", uids)?;
             let frame = frame(router, request.message.as_ref())?;
@@ -211,13 +223,12 @@ impl Api {
 
     async fn send_to_group(
         &self,
-        caller: &Caller,
+        of: Of<'_>,
         request: wire::SendToGroupRequest,
     ) -> Result<wire::Reach, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        let (router, groups) = (plugin.router(), &request.groups);
+        let (router, groups) = (of.router(), &request.groups);
         let key = &request.idempotency_key;
-        once(&self.reaches, caller, key, &request, || {
+        once(&self.reaches, of.caller, key, &request, || {
             at_least_one("groups", groups)?;
             router.check_names("groups", groups)?;
             let exclude = router::excluded(&request.exclude)?;
@@ -230,27 +241,25 @@ impl Api {
 
     async fn bind_uid(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::BindUidRequest,
     ) -> Result<wire::Done, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
         let id = router::client_id(&request.client)?;
-        plugin.router().check_name("uid", &request.uid)?;
-        plugin.router().bind_uid(id, &request.uid).await?;
+        of.router().check_name("uid", &request.uid)?;
+        of.router().bind_uid(id, &request.uid).await?;
         Ok(wire::Done {})
     }
 
     async fn unbind_uid(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::UnbindUidRequest,
     ) -> Result<wire::Unbound, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
         let id = router::client_id(&request.client)?;
         if let Some(uid) = &request.uid {
-            plugin.router().check_name("uid", uid)?;
+            of.router().check_name("uid", uid)?;
         }
-        let unbound = plugin.router().unbind_uid(id, request.uid.as_deref());
+        let unbound = of.router().unbind_uid(id, request.uid.as_deref());
         Ok(wire::Unbound {
             unbound: unbound.await?,
         })
@@ -258,33 +267,30 @@ impl Api {
 
     async fn is_uid_online(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::UidRequest,
     ) -> Result<wire::Online, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        plugin.router().check_name("uid", &request.uid)?;
-        let online = plugin.router().is_uid_online(&request.uid);
+        of.router().check_name("uid", &request.uid)?;
+        let online = of.router().is_uid_online(&request.uid);
         Ok(wire::Online { online })
     }
 
     async fn get_uid_by_client_id(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::ClientRequest,
     ) -> Result<wire::OptionalUid, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
         let id = router::client_id(&request.client)?;
-        let uid = plugin.router().uid(id).await?;
+        let uid = of.router().uid(id).await?;
         Ok(wire::OptionalUid { uid })
     }
 
     async fn get_client_ids_by_uid(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::UidPageRequest,
     ) -> Result<wire::Page, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        let (router, uid) = (plugin.router(), &request.uid);
+        let (router, uid) = (of.router(), &request.uid);
         router.check_name("uid", uid)?;
         let limit = router::page_limit(request.limit.unwrap_or(PAGE))?;
         if !router.is_uid_online(uid) {
@@ -296,63 +302,60 @@ impl Api {
 
     async fn get_all_uids(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::PageRequest,
     ) -> Result<wire::Page, Problem> {
-        self.names(Kind::Uid, &request)
+        names(of, Kind::Uid, &request)
     }
 
     // Groups.
 
     async fn join_group(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::GroupChangeRequest,
     ) -> Result<wire::Done, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
         let id = router::client_id(&request.client)?;
-        plugin.router().check_name("group", &request.group)?;
-        plugin.router().join_group(id, &request.group).await?;
+        of.router().check_name("group", &request.group)?;
+        of.router().join_group(id, &request.group).await?;
         Ok(wire::Done {})
     }
 
     async fn leave_group(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::GroupChangeRequest,
     ) -> Result<wire::Done, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
         let id = router::client_id(&request.client)?;
-        plugin.router().check_name("group", &request.group)?;
-        plugin.router().leave_group(id, &request.group).await?;
+        of.router().check_name("group", &request.group)?;
+        of.router().leave_group(id, &request.group).await?;
         Ok(wire::Done {})
     }
 
     async fn ungroup(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::GroupRequest,
     ) -> Result<wire::Count, Problem> {
-        let plugin = self.of_group(&request)?;
-        Ok(plugin.router().ungroup(&request.group).await.into())
+        of.router().check_name("group", &request.group)?;
+        Ok(of.router().ungroup(&request.group).await.into())
     }
 
     async fn get_client_count_by_group(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::GroupRequest,
     ) -> Result<wire::Count, Problem> {
-        let plugin = self.of_group(&request)?;
-        Ok(plugin.router().group_count(&request.group).into())
+        of.router().check_name("group", &request.group)?;
+        Ok(of.router().group_count(&request.group).into())
     }
 
     async fn get_client_ids_by_group(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::GroupPageRequest,
     ) -> Result<wire::Page, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        let (router, group) = (plugin.router(), &request.group);
+        let (router, group) = (of.router(), &request.group);
         router.check_name("group", group)?;
         let limit = router::page_limit(request.limit.unwrap_or(PAGE))?;
         let page = router.clients(Kind::Group, group, request.cursor.as_deref(), limit);
@@ -361,11 +364,10 @@ impl Api {
 
     async fn get_uids_by_group(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::GroupPageRequest,
     ) -> Result<wire::Page, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        let (router, group) = (plugin.router(), &request.group);
+        let (router, group) = (of.router(), &request.group);
         router.check_name("group", group)?;
         let limit = router::page_limit(request.limit.unwrap_or(PAGE))?;
         let page = router.group_uids(group, request.cursor.as_deref(), limit);
@@ -374,50 +376,47 @@ impl Api {
 
     async fn get_uid_count_by_group(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::GroupRequest,
     ) -> Result<wire::Count, Problem> {
-        let plugin = self.of_group(&request)?;
-        Ok(plugin.router().group_uid_count(&request.group).await.into())
+        of.router().check_name("group", &request.group)?;
+        Ok(of.router().group_uid_count(&request.group).await.into())
     }
 
     async fn get_all_groups(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::PageRequest,
     ) -> Result<wire::Page, Problem> {
-        self.names(Kind::Group, &request)
+        names(of, Kind::Group, &request)
     }
 
     // Clients.
 
     async fn is_online(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::ClientRequest,
     ) -> Result<wire::Online, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
         let id = router::client_id(&request.client)?;
-        let online = plugin.router().is_online(id).await?;
+        let online = of.router().is_online(id).await?;
         Ok(wire::Online { online })
     }
 
     async fn get_all_client_count(
         &self,
-        _: &Caller,
-        request: wire::PluginRequest,
+        of: Of<'_>,
+        _: wire::PluginRequest,
     ) -> Result<wire::Count, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        Ok(plugin.router().client_count().into())
+        Ok(of.router().client_count().into())
     }
 
     async fn close_client(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::CloseClientRequest,
     ) -> Result<wire::Done, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        let (router, id) = (plugin.router(), router::client_id(&request.client)?);
+        let (router, id) = (of.router(), router::client_id(&request.client)?);
         let last = request.last_message.as_ref();
         let ending = ending(router, request.code, request.reason, last)?;
         router.close_client(id, &ending).await?;
@@ -426,11 +425,10 @@ impl Api {
 
     async fn close_uid(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::CloseUidRequest,
     ) -> Result<wire::Count, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        let (router, uid) = (plugin.router(), &request.uid);
+        let (router, uid) = (of.router(), &request.uid);
         router.check_name("uid", uid)?;
         let last = request.last_message.as_ref();
         let ending = ending(router, request.code, request.reason, last)?;
@@ -442,11 +440,10 @@ impl Api {
 
     async fn close_group(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::CloseGroupRequest,
     ) -> Result<wire::Count, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        let (router, group) = (plugin.router(), &request.group);
+        let (router, group) = (of.router(), &request.group);
         router.check_name("group", group)?;
         let last = request.last_message.as_ref();
         let ending = ending(router, request.code, request.reason, last)?;
@@ -457,32 +454,29 @@ impl Api {
 
     async fn get_info(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::ClientRequest,
     ) -> Result<wire::Info, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        let info = plugin.router().info(router::client_id(&request.client)?);
+        let info = of.router().info(router::client_id(&request.client)?);
         Ok(info.await?.into())
     }
 
     async fn set_info(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::SetInfoRequest,
     ) -> Result<wire::Done, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
         let id = router::client_id(&request.client)?;
         let info = request.info.into_iter().collect();
-        plugin.router().set_info(id, info).await?;
+        of.router().set_info(id, info).await?;
         Ok(wire::Done {})
     }
 
     async fn update_info(
         &self,
-        _: &Caller,
+        of: Of<'_>,
         request: wire::UpdateInfoRequest,
     ) -> Result<wire::Info, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
         let id = router::client_id(&request.client)?;
         if let Some(key) = request
             .delete
@@ -498,40 +492,31 @@ impl Api {
             .map(|(key, value)| (key, Some(value)));
         let deleted = request.delete.into_iter().map(|key| (key, None));
         let changes = set.chain(deleted).collect();
-        Ok(plugin.router().update_info(id, changes).await?.into())
+        Ok(of.router().update_info(id, changes).await?.into())
     }
 
     // Plugins.
 
     pub(super) async fn call(
         &self,
-        caller: &Caller,
+        of: Of<'_>,
         request: wire::CallRequest,
     ) -> Result<wire::Called, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        let by = plugin::Caller::Api(&caller.name);
-        let answer = plugin.on_call(by, &request.method, &request.payload);
+        let by = plugin::Caller::Api(&of.caller.name);
+        let answer = of.plugin.on_call(by, &request.method, &request.payload);
         Ok(wire::Called {
             payload: answer.await?.into(),
         })
     }
 
-    fn names(&self, kind: Kind, request: &wire::PageRequest) -> Result<wire::Page, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        let limit = router::page_limit(request.limit.unwrap_or(PAGE))?;
-        let names = plugin
-            .router()
-            .names(kind, request.cursor.as_deref(), limit);
-        Ok(names?.into())
-    }
-
-    fn of_group(&self, request: &wire::GroupRequest) -> Result<Arc<Plugin>, Problem> {
-        let plugin = self.plugin(&request.plugin)?;
-        plugin.router().check_name("group", &request.group)?;
-        Ok(plugin)
-    }
-
-    fn plugin(&self, name: &str) -> Result<Arc<Plugin>, Problem> {
+    /// The plugin that a caller may do this with.
+    pub(super) fn plugin(
+        &self,
+        caller: &Caller,
+        scope: Scope,
+        name: &str,
+    ) -> Result<Arc<Plugin>, Problem> {
+        caller.check(scope, name)?;
         let plugins = self.view.plugins().ok_or_else(|| {
             let message = "the node starts: its plugins are not loaded yet";
             Problem::new(Reason::Unreachable, message)
@@ -544,6 +529,12 @@ impl Api {
             )
         })
     }
+}
+
+fn names(of: Of<'_>, kind: Kind, request: &wire::PageRequest) -> Result<wire::Page, Problem> {
+    let limit = router::page_limit(request.limit.unwrap_or(PAGE))?;
+    let names = of.router().names(kind, request.cursor.as_deref(), limit);
+    Ok(names?.into())
 }
 
 /// Sends, unless that was done under this key.

@@ -13,7 +13,8 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use super::wire;
 use crate::mesh::{self, Reason as Theirs};
 use crate::plugin::{CallError, CallErrorCode};
-use crate::{registry, router};
+use crate::registry;
+use crate::router;
 
 /// When an overloaded client or node may be tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
