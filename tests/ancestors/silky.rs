@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jackfield_tests::{
-    Api, Client, Cluster, Node, NodeBuilder, Protocol, Refusal, answer, component, within,
+    Api, Client, Cluster, Node, NodeBuilder, Protocol, Refusal, answer, component, run_curl_lines,
+    within,
 };
 use serde_json::json;
 
@@ -94,6 +95,17 @@ async fn what_a_session_says_comes_back() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn every_curl_line_is_answered_as_the_page_says() -> Result<()> {
+    let cluster = wstest(1).await?;
+    let mut session = cluster[0].client("/api/wstest?businessid=100").await?;
+    let page = include_str!("../../docs/from-silky.md");
+    let api = cluster[0].calls(Protocol::Http)?.address();
+    assert_eq!(run_curl_lines(page, api).await?, 2);
+    pushed(&mut session, "hello").await?;
+    Ok(())
+}
+
 /// Nodes with the plugin, as it is shipped.
 async fn wstest(nodes: usize) -> Result<Cluster> {
     let manifest = component("wstest")?.with_extension("toml");
@@ -129,8 +141,7 @@ async fn pushed(session: &mut Client, msg: &str) -> Result<String> {
         .to_owned())
 }
 
-/// Waits until the node knows of so many sessions: what happens at other nodes is known a
-/// little later.
+/// Waits until the node knows of so many sessions.
 async fn knows(node: &Node, business_id: &str, sessions: usize) -> Result<()> {
     let api = node.calls(Protocol::Http)?;
     let reached = async {
