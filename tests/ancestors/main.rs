@@ -1,10 +1,11 @@
 //! What users of silky, GatewayWorker and bin-x/websocket have at home, on real nodes: the
-//! programs of `docs/from-*.md`.
+//! programs of `docs/from-*.md`, silky's example, and what workerman-chat does.
 
 mod bin_x;
 mod gatewayworker;
 mod pages;
 mod silky;
+mod workerman_chat;
 
 use anyhow::Result;
 use jackfield_tests::{Node, Protocol, within};
