@@ -1,14 +1,10 @@
 //! The examples of `docs/api.md`: each `curl` line is run, and answered as the page says.
 
-use anyhow::{Context as _, Result, ensure};
-use jackfield_tests::{Node, Response, within};
+use anyhow::{Context as _, Result};
+use jackfield_tests::{Node, Response, run_curl_lines};
 use serde_json::Value;
-use tokio::process::Command;
 
 use super::BOTH;
-
-/// What the page calls the API's address.
-const SHOWN: &str = "127.0.0.1:8081";
 
 #[tokio::test]
 async fn every_curl_line_is_answered_as_the_page_says() -> Result<()> {
@@ -21,25 +17,7 @@ async fn every_curl_line_is_answered_as_the_page_says() -> Result<()> {
     let _ada = node
         .console_named("chat", &[("uid", "ada"), ("group", "lobby")])
         .await?;
-    let address = node.calls(BOTH[0])?.address().to_string();
-    let mut examples = 0;
-    for part in page.split("```sh\n").skip(1) {
-        let (line, rest) = part.split_once("\n```\n").context("an open block")?;
-        ensure!(line.starts_with("curl -s "), "no curl line: {line}");
-        let said = rest.trim_start().strip_prefix("```json\n");
-        let said = said.and_then(|said| said.split_once("\n```"));
-        let said: Value = serde_json::from_str(said.context("no answer is shown")?.0)?;
-        let mut shell = Command::new("sh");
-        shell
-            .arg("-c")
-            .arg(line.replace(SHOWN, &address))
-            .kill_on_drop(true);
-        let output = within("curl", shell.output()).await?;
-        let answered: Value = serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("{line} answered {output:?}"))?;
-        assert_eq!(answered, said, "{line}");
-        examples += 1;
-    }
+    let examples = run_curl_lines(page, node.calls(BOTH[0])?.address()).await?;
     assert!(
         examples >= 7,
         "only {examples} examples: is this still reading the page?"

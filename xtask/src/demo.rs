@@ -82,6 +82,7 @@ Jackfield is running. Open
   http://{address}/chat/       the chat page; in two windows, it talks
   ws://{address}/console       every function of the API over JSON, for any WebSocket client
   ws://{address}/echo          the smallest plugin
+  ws://{address}/api/wstest?businessid=100   silky's example
 {}Drop a .wasm into {} and it is served at ws://{address}/NAME; drop it again to replace it.
 ctrl-c ends the node.
 
