@@ -12,6 +12,7 @@ mod events;
 mod index;
 mod names;
 mod namespace;
+mod timers;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -26,6 +27,7 @@ pub use dirty::{DirtyList, DirtyLists};
 pub use events::{Event, Events, Happened, Watcher};
 pub use names::Names;
 pub use namespace::{Binding, Namespace, Refused};
+pub use timers::{Firing, Schedule, Scope, Timers};
 
 use crate::counters::Counters;
 use crate::id::{ClientId, Incarnation};

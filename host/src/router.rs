@@ -19,7 +19,7 @@ use crate::mesh::{Answer, Ask, Mesh, Reason, Space, Unanswered, ask};
 use crate::message::Frame;
 use crate::registry::{self, Ending, Info, Kind, Namespace};
 
-pub use self::arguments::{client_id, ending, excluded, page_limit};
+pub use self::arguments::{client_id, ending, excluded, page_limit, schedule};
 
 /// One plugin's way to its clients, wherever they are.
 #[derive(Clone)]

@@ -17,6 +17,7 @@ use super::dirty::Dirtied;
 use super::events::Happened;
 use super::index::{Index, Members, visit_some, walk};
 use super::names::SHARDS;
+use super::timers::Timers;
 use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
@@ -39,6 +40,7 @@ pub struct Namespace {
     uids: Index,
     groups: Index,
     policies: ArcSwap<Policies>,
+    timers: Arc<Timers>,
 }
 
 /// Why a call on a client had no effect.
@@ -85,6 +87,7 @@ impl Namespace {
             uids: Index::new(Kind::Uid, name, registry.events()),
             groups: Index::new(Kind::Group, name, registry.events()),
             policies: ArcSwap::default(),
+            timers: Arc::default(),
         });
         let known = Arc::downgrade(&namespace);
         registry.namespaces.write().insert(name.clone(), known);
@@ -109,6 +112,11 @@ impl Namespace {
     /// The policies of the generation that runs.
     pub fn policies(&self) -> Policies {
         **self.policies.load()
+    }
+
+    /// The plugin's timers on this node.
+    pub fn timers(&self) -> &Arc<Timers> {
+        &self.timers
     }
 
     /// A generation with these policies has taken over.
