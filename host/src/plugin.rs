@@ -280,11 +280,15 @@ impl Plugin {
     /// Lets `generation` take over.
     fn swap(&self, generation: Arc<Generation>) {
         self.namespace().set_policies(generation.policies);
+        let (limit, fires) = (
+            generation.host.limits.timers,
+            generation.optional.timer_handler,
+        );
         let number = generation.host.generation;
         let former = self.slot.swap(Some(generation));
         self.namespace().happen(|| Happened::Loaded(number));
         self.draining.store(false, Ordering::Relaxed);
-        self.namespace().timers().look_again();
+        self.namespace().timers().open(limit, fires);
         if let Some(former) = former {
             self.retiring.spawn(former.retire());
         }

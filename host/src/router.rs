@@ -136,6 +136,12 @@ impl Router {
         }
     }
 
+    /// Whether this node is the one that fires a timer of the cluster.
+    pub fn fires(&self, timer: &str) -> bool {
+        let mesh = self.mesh.as_ref();
+        mesh.is_none_or(|mesh| mesh.fires(&self.namespace, timer))
+    }
+
     // One client.
 
     /// Gives the client this uid in place of the one it had.

@@ -24,7 +24,8 @@ impl Plugin {
             };
             wait_until(next, &timers).await;
             if self.slot.load().is_some() {
-                for firing in timers.take_due(Instant::now()) {
+                let is_ours = |timer: &str| self.router.fires(timer);
+                for firing in timers.take_due(Instant::now(), is_ours) {
                     tokio::spawn(self.clone().fire(firing));
                 }
             }

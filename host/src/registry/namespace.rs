@@ -10,7 +10,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 
-use super::Registry;
 use super::changes::Kind;
 use super::client::{Client, Close, Closer, Departure, Ending, Held, Info};
 use super::dirty::Dirtied;
@@ -18,6 +17,7 @@ use super::events::Happened;
 use super::index::{Index, Members, visit_some, walk};
 use super::names::SHARDS;
 use super::timers::Timers;
+use super::{Registry, now_ms};
 use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
@@ -87,7 +87,7 @@ impl Namespace {
             uids: Index::new(Kind::Uid, name, registry.events()),
             groups: Index::new(Kind::Group, name, registry.events()),
             policies: ArcSwap::default(),
-            timers: Arc::default(),
+            timers: Timers::new(name, registry),
         });
         let known = Arc::downgrade(&namespace);
         registry.namespaces.write().insert(name.clone(), known);
@@ -654,14 +654,6 @@ async fn in_turns(clients: &[Arc<Client>], work: impl FnMut(&Arc<Client>)) {
             tokio::task::yield_now().await;
         }
     }
-}
-
-/// The time, in milliseconds since 1970.
-fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }
 
 /// The client's state, if it has not left.
