@@ -3,9 +3,11 @@
 //! Each takes what its user has and answers an [`Error`] where the contract does. Examples run
 //! against the in-memory stand-in, see [`testing::Host`](crate::testing).
 
+use std::time::Duration;
+
 use crate::host;
 use crate::types::{
-    CallError, ClientId, Count, Error, Identity, Info, Level, Message, Page, Reach,
+    CallError, ClientId, Count, Error, Identity, Info, Level, Message, Page, Reach, TimerScope,
 };
 
 /// Sends to all clients of this plugin in the cluster, but those in `exclude`.
@@ -202,6 +204,43 @@ pub fn call(plugin: &str, method: &str, payload: impl AsRef<[u8]>) -> Result<Vec
     host::call(plugin, method, payload.as_ref())
 }
 
+/// Sets a timer, in place of one of the same name and scope: it fires after this time and then,
+/// with `every`, that often, each time by [`on_timer`](crate::TimerHandler::on_timer).
+///
+/// Times are 10 ms to 366 days; a fraction of a millisecond is left out.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use jackfield_sdk::{TimerScope, set_timer};
+///
+/// # jackfield_sdk::testing::Host::new().run(|| {
+/// let minute = Duration::from_secs(60);
+/// set_timer("say the time", minute, Some(minute), TimerScope::Node)?;
+/// # Ok::<(), jackfield_sdk::Error>(()) }).unwrap();
+/// ```
+pub fn set_timer(
+    name: &str,
+    after: Duration,
+    every: Option<Duration>,
+    scope: TimerScope,
+) -> Result<(), Error> {
+    host::set_timer(name, milliseconds(after), every.map(milliseconds), scope)
+}
+
+/// Ends a timer: no event of it begins any more. Says whether there was one.
+///
+/// ```
+/// use jackfield_sdk::{TimerScope, cancel_timer};
+///
+/// # jackfield_sdk::testing::Host::new().run(|| {
+/// assert_eq!(cancel_timer("say the time", TimerScope::Node)?, false);
+/// # Ok::<(), jackfield_sdk::Error>(()) }).unwrap();
+/// ```
+pub fn cancel_timer(name: &str, scope: TimerScope) -> Result<bool, Error> {
+    host::cancel_timer(name, scope)
+}
+
 /// What runs, and where.
 pub fn identify() -> Identity {
     host::identify()
@@ -235,6 +274,11 @@ pub fn all_pages<T>(
             None => return Ok(items),
         }
     }
+}
+
+/// More than there can be is too long for a timer anyway.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn owned<S: AsRef<str>>(names: &[S]) -> Vec<String> {

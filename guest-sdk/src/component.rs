@@ -2,10 +2,10 @@
 
 use std::marker::PhantomData;
 
-use crate::plugin::{CallHandler, Lifecycle, Plugin};
+use crate::plugin::{CallHandler, Lifecycle, Plugin, TimerHandler};
 use crate::types::{
     Accept, CallError, CallErrorCode, Caller, ClientId, Closer, Count, Departure, Error, ErrorCode,
-    Handshake, Identity, Info, Level, Message, Page, Reach, Refuse,
+    Handshake, Identity, Info, Level, Message, Page, Reach, Refuse, TimerScope,
 };
 
 #[allow(
@@ -61,9 +61,26 @@ pub mod call_handler {
     });
 }
 
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic
+)]
+pub mod timer_handler {
+    wit_bindgen::generate!({
+        path: "../wit/0.1",
+        world: "with-timer-handler",
+        pub_export_macro: true,
+        export_macro_name: "export_timer_handler",
+        default_bindings_module: "jackfield_sdk::component::timer_handler",
+    });
+}
+
 use call_handler::exports::jackfield::plugin::call_handler as called;
 use plugin::jackfield::plugin::{
-    calls, clients, close, groups, infos, runtime, send, types as wit, uids,
+    calls, clients, close, groups, infos, runtime, send, timers, types as wit, uids,
 };
 
 /// Carries the exports: the generated traits are not the plugin's crate's to implement.
@@ -106,6 +123,14 @@ impl<P: CallHandler> called::Guest for Exported<P> {
         payload: Vec<u8>,
     ) -> Result<Vec<u8>, wit::CallError> {
         Ok(P::on_call(caller.into(), &method, payload)?)
+    }
+}
+
+impl<P: TimerHandler> timer_handler::exports::jackfield::plugin::timer_handler::Guest
+    for Exported<P>
+{
+    fn on_timer(name: String) {
+        P::on_timer(&name);
     }
 }
 
@@ -269,6 +294,19 @@ pub(crate) fn call(plugin: &str, method: &str, payload: &[u8]) -> Result<Vec<u8>
     Ok(calls::call(plugin, method, payload)?)
 }
 
+pub(crate) fn set_timer(
+    name: &str,
+    after_ms: u64,
+    every_ms: Option<u64>,
+    scope: TimerScope,
+) -> Result<(), Error> {
+    Ok(timers::set_timer(name, after_ms, every_ms, scope.into())?)
+}
+
+pub(crate) fn cancel_timer(name: &str, scope: TimerScope) -> Result<bool, Error> {
+    Ok(timers::cancel_timer(name, scope.into())?)
+}
+
 pub(crate) fn identify() -> Identity {
     let runtime::Identity {
         plugin,
@@ -397,6 +435,15 @@ impl From<wit::Error> for Error {
         Error {
             code,
             message: error.message,
+        }
+    }
+}
+
+impl From<TimerScope> for timers::TimerScope {
+    fn from(scope: TimerScope) -> timers::TimerScope {
+        match scope {
+            TimerScope::Node => timers::TimerScope::Node,
+            TimerScope::Cluster => timers::TimerScope::Cluster,
         }
     }
 }

@@ -43,21 +43,23 @@ use component as host;
 use testing as host;
 
 pub use api::*;
-pub use plugin::{CallHandler, Lifecycle, Plugin};
+pub use plugin::{CallHandler, Lifecycle, Plugin, TimerHandler};
 pub use types::*;
 
 /// Makes a type that implements [`Plugin`] this component's plugin; with `, lifecycle` the
-/// component exports [`Lifecycle`] too, with `, call_handler` [`CallHandler`].
+/// component exports [`Lifecycle`] too, with `, call_handler` [`CallHandler`], with
+/// `, timer_handler` [`TimerHandler`].
 ///
 /// ```
-/// use jackfield_sdk::{CallHandler, Lifecycle, Plugin};
+/// use jackfield_sdk::{CallHandler, Lifecycle, Plugin, TimerHandler};
 ///
 /// struct Chat;
 /// impl Plugin for Chat {}
 /// impl Lifecycle for Chat {}
 /// impl CallHandler for Chat {}
+/// impl TimerHandler for Chat {}
 ///
-/// jackfield_sdk::export!(Chat, lifecycle, call_handler);
+/// jackfield_sdk::export!(Chat, lifecycle, call_handler, timer_handler);
 /// ```
 #[macro_export]
 #[cfg(target_family = "wasm")]
@@ -85,6 +87,14 @@ macro_rules! export {
     call_handler::export_call_handler!(Exported with_types_in call_handler);
         };
     };
+    ($plugin:ident, timer_handler $($more:tt)*) => {
+        $crate::export!($plugin $($more)*);
+        const _: () = {
+            use $crate::component::timer_handler;
+            type Exported = $crate::component::Exported<$plugin>;
+    timer_handler::export_timer_handler!(Exported with_types_in timer_handler);
+        };
+    };
 }
 
 /// Natively there is nothing to export; the macro still checks that the traits are there.
@@ -101,5 +111,9 @@ macro_rules! export {
     ($plugin:ident, call_handler $($more:tt)*) => {
         $crate::export!($plugin $($more)*);
         const _: fn() = $crate::testing::is_call_handler::<$plugin>;
+    };
+    ($plugin:ident, timer_handler $($more:tt)*) => {
+        $crate::export!($plugin $($more)*);
+        const _: fn() = $crate::testing::is_timer_handler::<$plugin>;
     };
 }

@@ -89,3 +89,36 @@ pub trait CallHandler {
         Err(CallError::unknown_method(method))
     }
 }
+
+/// Called when a [timer](crate::set_timer) fires; exported by `export!(Name, timer_handler)`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use jackfield_sdk::{
+///     ClientId, Message, Plugin, TimerHandler, TimerScope, send_to_all, set_timer,
+/// };
+///
+/// struct Egg;
+///
+/// impl Plugin for Egg {
+///     fn on_message(_: ClientId, _: Message) {
+///         let _ = set_timer("egg", Duration::from_secs(240), None, TimerScope::Node);
+///     }
+/// }
+///
+/// impl TimerHandler for Egg {
+///     fn on_timer(name: &str) {
+///         let _ = send_to_all(format!("the {name} is ready"), &[]);
+///     }
+/// }
+/// ```
+pub trait TimerHandler {
+    /// A timer of this name fires. The default does nothing.
+    ///
+    /// It belongs to no client and runs at the same time as other events, but not as another
+    /// one of the same timer: the firings that a long one overlaps are left out.
+    fn on_timer(name: &str) {
+        let _ = name;
+    }
+}

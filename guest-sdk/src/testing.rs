@@ -39,12 +39,14 @@ mod node;
 mod pages;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::plugin::{CallHandler, Lifecycle, Plugin};
+use crate::plugin::{CallHandler, Lifecycle, Plugin, TimerHandler};
 use crate::types::{CallError, Caller, Handshake, Level, Refuse};
 
 pub(crate) use calls::*;
@@ -253,6 +255,41 @@ impl Host {
         self.run_close_events();
     }
 
+    /// Lets time pass, which stands still otherwise: the timers that come due fire one after
+    /// another, each at its time. Events take none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{Level, TimerHandler, TimerScope, log, set_timer};
+    ///
+    /// struct Clock;
+    ///
+    /// impl TimerHandler for Clock {
+    ///     fn on_timer(name: &str) {
+    ///         log(Level::Info, name);
+    ///     }
+    /// }
+    ///
+    /// let (host, second) = (Host::new(), Duration::from_secs(1));
+    /// host.run(|| set_timer("tick", second, Some(second), TimerScope::Node))?;
+    /// host.advance::<Clock>(second / 2);
+    /// assert!(host.logs().is_empty());
+    /// host.advance::<Clock>(second * 2);
+    /// assert_eq!(host.logs().len(), 2);
+    /// # Ok::<(), jackfield_sdk::Error>(())
+    /// ```
+    pub fn advance<P: TimerHandler>(&self, time: Duration) {
+        let until = self.node.borrow().timers.now() + time;
+        loop {
+            let due = self.node.borrow_mut().timers.take_due(until);
+            let Some(name) = due else { return };
+            self.event(|| P::on_timer(&name));
+            self.run_close_events();
+        }
+    }
+
     /// What was logged since the last call.
     ///
     /// ```
@@ -348,7 +385,7 @@ pub enum UidPolicy {
 /// A node's limits on what a plugin keeps and does, with a node's defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a uid or of a group's name. Beyond: `invalid-argument`.
+    /// Bytes of a uid, or of a group's or a timer's name. Beyond: `invalid-argument`.
     pub name_bytes: usize,
     /// Clients of one uid; 0: off. Beyond: `bind_uid` answers `limit-exceeded`.
     pub clients_per_uid: usize,
@@ -363,6 +400,8 @@ pub struct Limits {
     /// Bytes of one call, the method's name and the payload together, and of its answer.
     /// Beyond: `limit-exceeded`.
     pub call_bytes: usize,
+    /// Timers. Beyond: `limit-exceeded`.
+    pub timers: usize,
     /// Lines of `log` in one event. Beyond: dropped.
     pub log_lines_per_event: usize,
 }
@@ -377,6 +416,7 @@ impl Default for Limits {
             outbox_bytes: 1 << 20,
             sends_per_event: 10_000,
             call_bytes: 1 << 20,
+            timers: 1_000,
             log_lines_per_event: 100,
         }
     }
@@ -393,6 +433,10 @@ pub fn has_lifecycle<P: Lifecycle>() {}
 /// What `export!` checks natively for a plugin that can be called.
 #[doc(hidden)]
 pub fn is_call_handler<P: CallHandler>() {}
+
+/// What `export!` checks natively for a plugin with timers.
+#[doc(hidden)]
+pub fn is_timer_handler<P: TimerHandler>() {}
 
 thread_local! {
     /// The hosts that run on this thread, the innermost last.

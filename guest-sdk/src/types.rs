@@ -169,6 +169,15 @@ impl fmt::Display for ErrorCode {
     }
 }
 
+/// Which node fires a [timer](crate::set_timer).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TimerScope {
+    /// The node where it was set.
+    Node,
+    /// One node of the cluster.
+    Cluster,
+}
+
 /// Who calls a plugin's [`on_call`](crate::CallHandler::on_call).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Caller {

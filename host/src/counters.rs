@@ -48,6 +48,10 @@ counters! {
     messages_in,
     /// Calls handed to a plugin.
     calls_in,
+    /// Timers' events handed to a plugin.
+    timers_fired,
+    /// Timers of the cluster that this node had no room for.
+    timers_refused,
     /// Messages beyond `message_bytes`.
     messages_too_big,
     /// Clients beyond `messages_per_second`.

@@ -44,7 +44,7 @@ pub struct Limits {
     pub clients_per_uid: usize,
     /// Groups of one client. Beyond: `join-group` answers `limit-exceeded`.
     pub groups_per_client: usize,
-    /// Bytes of a uid or of a group's name. Beyond: `invalid-argument`.
+    /// Bytes of a uid, or of a group's or a timer's name. Beyond: `invalid-argument`.
     pub name_bytes: usize,
     /// Bytes of one client's info, keys and values. Beyond: `limit-exceeded`.
     pub info_bytes: usize,
@@ -123,6 +123,8 @@ pub struct PluginLimits {
     /// Bytes of one call to it, the method's name and the payload together, and of the answer.
     /// Beyond: `limit-exceeded`.
     pub call_bytes: usize,
+    /// Timers of the plugin. Beyond: `limit-exceeded`.
+    pub timers: usize,
     /// Lines on stdout, stderr and `log`, in one event. Beyond: cut, counted.
     pub log_lines_per_event: u32,
     /// How long a replaced generation's events may go on. Beyond: cut.
@@ -142,6 +144,7 @@ impl Default for PluginLimits {
             recycle_above_bytes: 16 << 20,
             sends_per_event: 10_000,
             call_bytes: 1 << 20,
+            timers: 1_000,
             log_lines_per_event: 100,
             retire_timeout: Duration::from_secs(10),
         }
@@ -254,6 +257,13 @@ pub const TARGETS_A_SEND: usize = 1_000;
 /// Calls within calls: how many a chain from plugin to plugin may have, each of which keeps an
 /// instance. Beyond: `limit-exceeded`.
 pub const CALL_DEPTH: u32 = 4;
+
+/// The shortest time that a timer can be given. Beyond: `invalid-argument`. One that fires at
+/// once, again and again, would be an endless loop that no deadline ends.
+pub const TIMER_MIN: Duration = Duration::from_millis(10);
+
+/// The longest time that a timer can be given. Beyond: `invalid-argument`.
+pub const TIMER_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// The most `call_bytes` that a plugin can be given: half of `HOSTCALL_BYTES`, beyond which a
 /// guest traps that calls, or answers.

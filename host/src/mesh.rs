@@ -23,6 +23,7 @@ mod register;
 mod seldom;
 mod stay;
 mod strangers;
+mod timers;
 mod tls;
 mod trust;
 mod wire;
@@ -31,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -98,6 +99,8 @@ pub struct Mesh {
     refusals: Refusals,
     /// How many full pictures have been begun by all peers together.
     pictures: AtomicU32,
+    /// It has run for long enough to know of all others.
+    is_settled: AtomicBool,
 }
 
 /// Who says that there is a node at an address.
@@ -150,6 +153,7 @@ impl Mesh {
             stays: TaskTracker::new(),
             refusals: Refusals::default(),
             pictures: AtomicU32::new(0),
+            is_settled: AtomicBool::new(false),
         })
     }
 
@@ -165,6 +169,7 @@ impl Mesh {
         });
         tokio::spawn(self.clone().keep_publishing());
         tokio::spawn(self.clone().watch());
+        tokio::spawn(self.clone().settle());
     }
 
     /// Stays at a register, and dials whom it lists.

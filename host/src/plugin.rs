@@ -16,6 +16,7 @@ mod load;
 mod log;
 mod manifest;
 mod routes;
+mod timer;
 mod trap;
 
 use std::sync::Arc;
@@ -279,19 +280,26 @@ impl Plugin {
     /// Lets `generation` take over.
     fn swap(&self, generation: Arc<Generation>) {
         self.namespace().set_policies(generation.policies);
+        let (limit, fires) = (
+            generation.host.limits.timers,
+            generation.optional.timer_handler,
+        );
         let number = generation.host.generation;
         let former = self.slot.swap(Some(generation));
         self.namespace().happen(|| Happened::Loaded(number));
         self.draining.store(false, Ordering::Relaxed);
+        self.namespace().timers().open(limit, fires);
         if let Some(former) = former {
             self.retiring.spawn(former.retire());
         }
     }
 
-    /// No clients come in from here on; what `drain` needs to go on.
+    /// No clients come in and no timer fires from here on; what `drain` needs to go on.
     fn close_door(&self) -> Option<Arc<Generation>> {
         self.draining.store(true, Ordering::Relaxed);
-        self.slot.load_full()
+        let generation = self.slot.load_full()?;
+        self.namespace().timers().end(generation.host.generation);
+        Some(generation)
     }
 
     /// Closes all clients of `generation`, waits until they have gone, and frees it; unless

@@ -12,6 +12,7 @@ mod events;
 mod index;
 mod names;
 mod namespace;
+mod timers;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -26,6 +27,7 @@ pub use dirty::{DirtyList, DirtyLists};
 pub use events::{Event, Events, Happened, Watcher};
 pub use names::Names;
 pub use namespace::{Binding, Namespace, Refused};
+pub use timers::{Firing, Known, Schedule, Scope, Timers, Version};
 
 use crate::counters::Counters;
 use crate::id::{ClientId, Incarnation};
@@ -127,4 +129,12 @@ impl Registry {
             self.random.hash_one(counter) as u32,
         )
     }
+}
+
+/// The time, in milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }

@@ -19,7 +19,7 @@ use crate::mesh::{Answer, Ask, Mesh, Reason, Space, Unanswered, ask};
 use crate::message::Frame;
 use crate::registry::{self, Ending, Info, Kind, Namespace};
 
-pub use self::arguments::{client_id, ending, excluded, page_limit};
+pub use self::arguments::{client_id, ending, excluded, page_limit, schedule};
 
 /// One plugin's way to its clients, wherever they are.
 #[derive(Clone)]
@@ -134,6 +134,12 @@ impl Router {
                 Ok(self.namespace.send_to(&client, frame)?)
             }
         }
+    }
+
+    /// Whether this node is the one that fires a timer of the cluster.
+    pub fn fires(&self, timer: &str) -> bool {
+        let mesh = self.mesh.as_ref();
+        mesh.is_none_or(|mesh| mesh.fires(&self.namespace, timer))
     }
 
     // One client.

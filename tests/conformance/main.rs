@@ -13,7 +13,7 @@ use anyhow::Result;
 use jackfield_sdk::testing::UidPolicy;
 use serde_json::json;
 
-use wire::{Step, ask, connect, leave, play, vanish};
+use wire::{Step, ask, connect, hear_timer, leave, play, vanish};
 
 /// What both say to `script`.
 async fn both_say(policy: UidPolicy, script: &[Step]) -> Result<String> {
@@ -372,6 +372,47 @@ async fn calls() -> Result<()> {
     )
     .await?;
     assert!(said.contains("plugin console") && said.contains("denied"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn timers() -> Result<()> {
+    let set = |name: &str, more: &str| {
+        let request = format!(r#"{{"do":"set-timer","name":"{name}",{more}}}"#);
+        ask("ada", &request)
+    };
+    let cancel = |name: &str| {
+        let request = format!(r#"{{"do":"cancel-timer","name":"{name}"}}"#);
+        ask("ada", &request)
+    };
+    let said = both_say(
+        UidPolicy::Many,
+        &[
+            connect("ada", &[("group", "timers")]),
+            set("a", r#""after_ms":20"#),
+            hear_timer("ada", 20),
+            cancel("a"),
+            set("b", r#""after_ms":3600000"#),
+            set("b", r#""after_ms":20,"scope":"cluster""#),
+            hear_timer("ada", 20),
+            set("b", r#""after_ms":20"#),
+            hear_timer("ada", 20),
+            cancel("b"),
+            set("c", r#""after_ms":3600000,"every_ms":10"#),
+            cancel("c"),
+            cancel("c"),
+            cancel(""),
+            set("", r#""after_ms":20"#),
+            set(&"n".repeat(257), r#""after_ms":20"#),
+            set("d", r#""after_ms":9"#),
+            set("d", r#""after_ms":20,"every_ms":9"#),
+            set("d", r#""after_ms":31622400001"#),
+            set("d", r#""after_ms":31622400000"#),
+            cancel("d"),
+        ],
+    )
+    .await?;
+    assert!(said.contains(r#"hears of the timer "b""#));
     Ok(())
 }
 

@@ -57,6 +57,10 @@ impl Wire for RealNode {
         client.answer_or_end(id).await
     }
 
+    async fn until_heard(&mut self, client: &mut Console, _: u64) -> Result<String> {
+        Ok(client.next().await?.to_text()?.to_owned())
+    }
+
     async fn take_heard(&mut self, client: &mut Console) -> Result<Vec<String>> {
         let heard = client.take_kept().into_iter();
         Ok(heard

@@ -1,6 +1,7 @@
 //! The wire to the SDK's stand-in, where the plugin runs natively in this process.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use console::Console;
@@ -83,6 +84,12 @@ impl Wire for StandIn {
             .context("an answer is an object")?
             .remove("id");
         Ok(Ok(answer))
+    }
+
+    async fn until_heard(&mut self, listener: &mut Listener, ms: u64) -> Result<String> {
+        self.host.advance::<Console>(Duration::from_millis(ms));
+        listener.listen(|_| false);
+        listener.kept.pop_front().context("nothing was heard")
     }
 
     async fn take_heard(&mut self, listener: &mut Listener) -> Result<Vec<String>> {

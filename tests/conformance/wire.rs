@@ -17,6 +17,7 @@ enum What {
     Ask(String),
     Leave(u16, &'static str),
     Vanish,
+    HearTimer(u64),
 }
 
 /// A client comes, with this query.
@@ -55,6 +56,15 @@ pub(crate) fn vanish(who: &'static str) -> Step {
     }
 }
 
+/// Time passes, so many milliseconds at least, until a client of the group `timers` has heard of
+/// one that fires.
+pub(crate) fn hear_timer(who: &'static str, ms: u64) -> Step {
+    Step {
+        who,
+        what: What::HearTimer(ms),
+    }
+}
+
 /// Somewhere the plugin `console` runs.
 pub(crate) trait Wire {
     /// A client that was let in.
@@ -71,6 +81,9 @@ pub(crate) trait Wire {
         client: &mut Self::Client,
         request: Value,
     ) -> Result<Result<Value, End>>;
+
+    /// Time passes until the client has heard something more, where it has not yet.
+    async fn until_heard(&mut self, client: &mut Self::Client, ms: u64) -> Result<String>;
 
     /// What has been sent to the client and was no answer.
     async fn take_heard(&mut self, client: &mut Self::Client) -> Result<Vec<String>>;
@@ -134,6 +147,14 @@ impl<W: Wire> Stage<W> {
                 None
             }
             What::Ask(request) => self.ask(who, request).await?,
+            What::HearTimer(ms) => {
+                let client = self.clients.get_mut(who).context("not here")?;
+                let heard = self.wire.until_heard(client, *ms).await?;
+                let event: Value = serde_json::from_str(&heard)?;
+                let line = format!("{who} hears of the timer {}", event["name"]);
+                self.lines.push(line);
+                None
+            }
             What::Leave(code, reason) => {
                 let client = self.clients.remove(who).context("not here")?;
                 self.wire.leave(client, *code, reason).await?;

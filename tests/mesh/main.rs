@@ -18,6 +18,7 @@ mod registers;
 mod slow;
 mod stopped;
 mod strangers;
+mod timers;
 mod traffic;
 mod trust;
 mod wire;

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use super::checks::{Close, check_count, check_id, check_ids};
+use super::checks::{Close, check_count, check_id, check_ids, check_limit, timer_time};
 use super::current;
 use super::node::{Node, count};
 use super::pages::List;
 use crate::types::{
     CallError, CallErrorCode, Caller, ClientId, Count, Error, Identity, Info, Level, Message, Page,
-    Reach,
+    Reach, TimerScope,
 };
 
 /// Bytes of one line of the log. Beyond: cut.
@@ -270,6 +270,31 @@ pub(crate) fn call(plugin: &str, method: &str, payload: &[u8]) -> Result<Vec<u8>
         return Err(CallError::new(CallErrorCode::Unavailable, message));
     };
     callee.on_call(on_call, depth, caller, method, payload)
+}
+
+pub(crate) fn set_timer(
+    name: &str,
+    after_ms: u64,
+    every_ms: Option<u64>,
+    scope: TimerScope,
+) -> Result<(), Error> {
+    current(|node| {
+        node.check_name("timer", name)?;
+        let after = timer_time("after-ms", after_ms)?;
+        let every = every_ms.map(|ms| timer_time("every-ms", ms)).transpose()?;
+        if !node.timers.has(scope, name) {
+            check_limit("timers", node.timers.count() + 1, node.limits.timers)?;
+        }
+        node.timers.set(scope, name, after, every);
+        Ok(())
+    })
+}
+
+pub(crate) fn cancel_timer(name: &str, scope: TimerScope) -> Result<bool, Error> {
+    current(|node| {
+        node.check_name("timer", name)?;
+        Ok(node.timers.cancel(scope, name))
+    })
 }
 
 pub(crate) fn identify() -> Identity {

@@ -1,5 +1,8 @@
 //! What the contract's arguments must be, and the errors for what they are not.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use crate::types::{ClientId, Error, ErrorCode, Message};
 
 /// Bytes of a close frame's reason: a control frame has 125 bytes, two of them for the code.
@@ -11,6 +14,9 @@ const ID_CHARS: usize = 26;
 
 /// Uids, groups or excluded clients that one call may name.
 const TARGETS_A_SEND: usize = 1_000;
+
+/// Milliseconds of a timer: 10 of them to 366 days.
+const TIMER_MS: RangeInclusive<u64> = 10..=366 * 24 * 60 * 60 * 1_000;
 
 /// How a connection is to be ended, checked.
 pub(super) struct Close<'a> {
@@ -75,6 +81,14 @@ pub(super) fn check_limit(name: &str, wanted: usize, most: usize) -> Result<(), 
         return Err(error(ErrorCode::LimitExceeded, message));
     }
     Ok(())
+}
+
+pub(super) fn timer_time(what: &str, ms: u64) -> Result<Duration, Error> {
+    if TIMER_MS.contains(&ms) {
+        return Ok(Duration::from_millis(ms));
+    }
+    let (min, max) = (TIMER_MS.start(), TIMER_MS.end());
+    Err(invalid(format!("{what}: {ms} is not {min} to {max}")))
 }
 
 pub(super) fn invalid(message: String) -> Error {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checks::{Close, check_count, check_id, check_limit, digits, error, invalid};
 use super::pages::Pages;
+use super::timers::Timers;
 use super::{Host, Limits, UidPolicy};
 use crate::types::{
     Accept, CallError, CallErrorCode, Caller, ClientId, Closer, Count, Departure, Error, ErrorCode,
@@ -39,6 +40,7 @@ pub(super) struct Node {
     /// Those who have left, and whose `on_close` has not run.
     departed: VecDeque<Departed>,
     pub(super) pages: Pages,
+    pub(super) timers: Timers,
 }
 
 /// Another plugin on the same node, which may well have this one as its own callee.
@@ -141,6 +143,7 @@ impl Node {
             clients_so_far: 0,
             departed: VecDeque::new(),
             pages: Pages::default(),
+            timers: Timers::default(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! One test per promise of the contract, by calling it from outside and from events.
 
+use std::time::Duration;
+
 use super::{Client, Host, Limits, UidPolicy};
 use crate::*;
 
@@ -649,4 +651,63 @@ fn what_a_call_closes_has_its_on_close() {
         .expect("an answer");
     assert_eq!(client.closed(), Some((4000, String::new())));
     assert_eq!(host.logs().len(), 1, "the on_close");
+}
+
+struct Clock;
+
+impl TimerHandler for Clock {
+    fn on_timer(name: &str) {
+        log(Level::Info, name);
+        if name == "again" {
+            set_timer("again", SECOND, None, TimerScope::Node).expect("set anew");
+        }
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn fired(host: &Host, time: Duration) -> Vec<String> {
+    host.advance::<Clock>(time);
+    host.logs().into_iter().map(|(_, name)| name).collect()
+}
+
+#[test]
+fn timers_fire_in_order_when_time_passes() {
+    let host = Host::new();
+    let set = |name: &str, after: u32, every: Option<u32>| {
+        let every = every.map(|every| SECOND * every);
+        host.run(|| set_timer(name, SECOND * after, every, TimerScope::Node))
+    };
+    set("c", 5, None).expect("set");
+    set("a", 1, Some(2)).expect("set");
+    set("b", 3, None).expect("set");
+    assert_eq!(fired(&host, SECOND * 4), ["a", "b", "a"]);
+    set("c", 10, None).expect("set anew");
+    assert_eq!(fired(&host, SECOND * 3), ["a", "a"]);
+    let cancel = |name| host.run(|| cancel_timer(name, TimerScope::Node));
+    assert_eq!(cancel("a"), Ok(true));
+    assert_eq!(cancel("b"), Ok(false));
+    assert_eq!(fired(&host, SECOND * 7), ["c"]);
+    set("again", 1, None).expect("set");
+    assert_eq!(fired(&host, SECOND * 3), ["again"; 3]);
+}
+
+#[test]
+fn timers_have_limits() {
+    let limits = Limits {
+        timers: 1,
+        ..Limits::default()
+    };
+    let host = Host::new().limits(limits);
+    let set = |name: &str, after: Duration, every| {
+        let set = host.run(|| set_timer(name, after, every, TimerScope::Cluster));
+        set.map_err(|error| error.code)
+    };
+    let wrong = Err(ErrorCode::InvalidArgument);
+    assert_eq!(set("", SECOND, None), wrong);
+    assert_eq!(set("a", Duration::from_micros(9_999), None), wrong);
+    assert_eq!(set("a", SECOND, Some(Duration::MAX)), wrong);
+    assert_eq!(set("a", SECOND, None), Ok(()));
+    assert_eq!(set("a", SECOND, Some(SECOND)), Ok(()));
+    assert_eq!(set("b", SECOND, None), Err(ErrorCode::LimitExceeded));
 }

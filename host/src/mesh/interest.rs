@@ -28,6 +28,8 @@ pub struct Interest {
 #[derive(Debug, Default)]
 pub struct Space {
     clients: RwLock<Holders>,
+    /// Who fires the plugin's timers, and how surely, where others have clients.
+    fires: RwLock<Holders>,
     uids: Names<Holders>,
     groups: Names<Holders>,
 }
@@ -84,6 +86,7 @@ impl Interest {
         let spaces: Vec<_> = self.spaces.read().values().cloned().collect();
         for space in spaces {
             drop_older(&mut space.clients.write(), picture);
+            drop_older(&mut space.fires.write(), picture);
             forget_before(&space.uids, picture);
             forget_before(&space.groups, picture);
         }
@@ -124,6 +127,15 @@ impl Space {
         self.clients.read().clone()
     }
 
+    /// Who fires the plugin's timers, and how surely.
+    pub(super) fn firing(&self) -> Vec<(Incarnation, u32)> {
+        let holders = self.fires.read();
+        holders
+            .iter()
+            .map(|holder| (holder.node, holder.clients))
+            .collect()
+    }
+
     /// Up to `limit` names that come after `after`, in order.
     pub fn names_after(&self, kind: Kind, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
         self.names(kind).after(after, limit)
@@ -132,6 +144,11 @@ impl Space {
     /// The peer holds `clients` of the plugin.
     pub(super) fn note_clients(&self, picture: Picture, clients: u64) {
         note(&mut self.clients.write(), picture, clients);
+    }
+
+    /// The peer fires the plugin's timers, or not if `fires` is 0; true if it did not before.
+    pub(super) fn note_fires(&self, picture: Picture, fires: u32) -> bool {
+        note(&mut self.fires.write(), picture, u64::from(fires))
     }
 
     /// The peer holds `clients` of this uid or group; true if it held none before.

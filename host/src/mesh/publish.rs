@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Mesh, Peer, wire};
+use super::{Mesh, Peer, timers, wire};
 use crate::registry::{Kind, Namespace};
 
 /// Names in one frame.
@@ -53,6 +53,9 @@ impl Mesh {
             if changed.clients {
                 told.clients();
             }
+            if changed.fires {
+                told.fires(self.surely(&namespace));
+            }
             for uid in &changed.uids {
                 told.name(Kind::Uid, uid);
             }
@@ -60,6 +63,11 @@ impl Mesh {
                 told.name(Kind::Group, group);
             }
             told.end();
+            let known = changed
+                .timers
+                .iter()
+                .filter_map(|name| namespace.timers().known(name));
+            frames.extend(timers::frames(&plugin, known));
         }
         for peer in self.peers() {
             if peer.is_told.load(Ordering::Relaxed) {
@@ -82,6 +90,7 @@ impl Mesh {
         }
         for namespace in self.registry.namespaces() {
             self.tell_clients(peer, &namespace);
+            self.tell_timers(peer, namespace.name());
             for kind in [Kind::Uid, Kind::Group] {
                 let mut after = None;
                 while let Some(last) = self.tell_names(peer, &namespace, kind, after.as_deref()) {
@@ -103,6 +112,7 @@ impl Mesh {
         let mut frames = Vec::new();
         let mut telling = Telling::new(namespace, &mut frames);
         telling.clients();
+        telling.fires(self.surely(namespace));
         telling.end();
         for frame in frames {
             self.tell_surely(peer, frame);
@@ -156,6 +166,10 @@ impl<'a> Telling<'a> {
 
     fn clients(&mut self) {
         self.holding.clients = Some(self.namespace.client_count());
+    }
+
+    fn fires(&mut self, surely: u32) {
+        self.holding.fires = Some(surely);
     }
 
     fn name(&mut self, kind: Kind, name: &str) {

@@ -20,7 +20,7 @@ use crate::registry::{Binding, Kind, Namespace, Refused};
 impl Mesh {
     /// Takes in one frame of a peer.
     pub(super) fn receive(self: &Arc<Self>, peer: &Arc<Peer>, frame: Bytes) {
-        use wire::frame::Frame::{Answer, Ask, Claim, Deliver, Interest, Leaving};
+        use wire::frame::Frame::{Answer, Ask, Claim, Deliver, Interest, Leaving, Timers};
         let understood = match wire::Frame::decode(frame)
             .ok()
             .and_then(|frame| frame.frame)
@@ -42,6 +42,7 @@ impl Mesh {
                 Some(())
             }
             Some(Claim(claim)) => self.claimed(&claim),
+            Some(Timers(timers)) => self.note_timers(&timers),
             Some(Leaving(_)) => {
                 peer.is_leaving.store(true, Ordering::Relaxed);
                 Some(())
@@ -114,6 +115,11 @@ impl Mesh {
             let space = self.interest.space_of(&holding.plugin);
             if let Some(clients) = holding.clients {
                 space.note_clients(picture, clients);
+            }
+            if let Some(fires) = holding.fires
+                && space.note_fires(picture, fires)
+            {
+                self.tell_timers(peer, &holding.plugin);
             }
             for held in &holding.groups {
                 space.note(Kind::Group, &held.name, picture, held.clients);

@@ -17,22 +17,24 @@ use crate::id::{ClientId, Incarnation};
 use crate::limits::PluginLimits;
 use crate::mesh::{self, Reason};
 use crate::message::{Frame, Message};
-use crate::registry::{Client, Closer, Ending, Info, Kind, Namespace, Refused};
+use crate::registry::{Client, Closer, Ending, Info, Kind, Namespace, Refused, Scope};
 use crate::router::{self, Gathered, Page, Router};
 
 pub(super) use self::generated::call_handler::WithCallHandler;
 pub(super) use self::generated::lifecycle::WithLifecycle;
 pub(super) use self::generated::plugin::{Plugin, PluginPre};
+pub(super) use self::generated::timer_handler::WithTimerHandler;
 pub(super) use self::wit::types;
 
 /// What a component must export, and what it may.
 pub(super) const HANDLER: &str = "jackfield:plugin/handler@0.1.0";
 const LIFECYCLE: &str = "jackfield:plugin/lifecycle@0.1.0";
 const CALL_HANDLER: &str = "jackfield:plugin/call-handler@0.1.0";
+const TIMER_HANDLER: &str = "jackfield:plugin/timer-handler@0.1.0";
 
 /// Interfaces of ours that a component may import.
-pub(super) const SERVED: [&str; 9] = [
-    "types", "send", "uids", "groups", "clients", "close", "infos", "runtime", "calls",
+pub(super) const SERVED: [&str; 10] = [
+    "types", "send", "uids", "groups", "clients", "close", "infos", "runtime", "calls", "timers",
 ];
 
 /// Generated from `wit/0.1`.
@@ -72,6 +74,13 @@ mod generated {
         wasmtime::component::bindgen!({
             path: "../wit/0.1",
             world: "with-call-handler",
+            exports: { default: async },
+        });
+    }
+    pub mod timer_handler {
+        wasmtime::component::bindgen!({
+            path: "../wit/0.1",
+            world: "with-timer-handler",
             exports: { default: async },
         });
     }
@@ -390,6 +399,31 @@ impl wit::calls::Host for Guest {
     }
 }
 
+impl wit::timers::Host for Guest {
+    fn set_timer(
+        &mut self,
+        name: String,
+        after_ms: u64,
+        every_ms: Option<u64>,
+        scope: wit::timers::TimerScope,
+    ) -> Result<(), types::Error> {
+        self.router().check_name("timer", &name)?;
+        let schedule = router::schedule(after_ms, every_ms)?;
+        let (generation, limit) = (self.host().generation, self.host().limits.timers);
+        let timers = self.namespace().timers();
+        Ok(timers.set(generation, scope.into(), &name, schedule, limit)?)
+    }
+
+    fn cancel_timer(
+        &mut self,
+        name: String,
+        scope: wit::timers::TimerScope,
+    ) -> Result<bool, types::Error> {
+        self.router().check_name("timer", &name)?;
+        Ok(self.namespace().timers().cancel(scope.into(), &name))
+    }
+}
+
 impl Guest {
     fn namespace(&self) -> &Namespace {
         self.host().namespace()
@@ -564,6 +598,15 @@ impl From<Closer> for types::Closer {
     }
 }
 
+impl From<wit::timers::TimerScope> for Scope {
+    fn from(scope: wit::timers::TimerScope) -> Scope {
+        match scope {
+            wit::timers::TimerScope::Node => Scope::Node,
+            wit::timers::TimerScope::Cluster => Scope::Cluster,
+        }
+    }
+}
+
 impl From<wit::runtime::Level> for tracing::Level {
     fn from(level: wit::runtime::Level) -> tracing::Level {
         match level {
@@ -672,6 +715,7 @@ impl Host {
 pub(super) struct Optional {
     pub(super) lifecycle: bool,
     pub(super) call_handler: bool,
+    pub(super) timer_handler: bool,
 }
 
 impl Optional {
@@ -684,12 +728,16 @@ impl Optional {
         let optional = Optional {
             lifecycle: exports(LIFECYCLE),
             call_handler: exports(CALL_HANDLER),
+            timer_handler: exports(TIMER_HANDLER),
         };
         if optional.lifecycle {
             generated::lifecycle::WithLifecyclePre::new(pre.clone())?;
         }
         if optional.call_handler {
             generated::call_handler::WithCallHandlerPre::new(pre.clone())?;
+        }
+        if optional.timer_handler {
+            generated::timer_handler::WithTimerHandlerPre::new(pre.clone())?;
         }
         Ok(optional)
     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use parking_lot::Mutex;
 use rustix::io::Errno;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::TaskTracker;
 
 use super::call::Directory;
@@ -46,6 +46,8 @@ pub struct Plugins {
     mesh: Option<Arc<Mesh>>,
     plugins: Arc<Directory>,
     looking: Mutex<Option<JoinHandle<()>>>,
+    /// Those that fire the plugins' timers.
+    firing: Mutex<JoinSet<()>>,
     /// Generations on their way out, and plugins that drain.
     retiring: TaskTracker,
 }
@@ -69,6 +71,7 @@ impl Plugins {
             mesh,
             plugins: directory,
             looking: Mutex::default(),
+            firing: Mutex::default(),
             retiring: TaskTracker::new(),
         });
         let found = plugins.look().await.with_context(|| {
@@ -293,7 +296,11 @@ impl Plugins {
     fn plugin(&self, name: &str) -> Arc<Plugin> {
         let mut plugins = self.plugins.write();
         let mesh = self.mesh.as_ref();
-        let new = || Arc::new(Plugin::new(name, &self.registry, mesh, &self.retiring));
+        let new = || {
+            let plugin = Arc::new(Plugin::new(name, &self.registry, mesh, &self.retiring));
+            self.firing.lock().spawn(plugin.clone().keep_firing());
+            plugin
+        };
         plugins.entry(name.to_owned()).or_insert_with(new).clone()
     }
 

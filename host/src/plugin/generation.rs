@@ -9,6 +9,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ pub(super) struct Generation {
     /// The plugins that may call it.
     pub(super) callers: Vec<String>,
     pub(super) optional: Optional,
+    /// A timer that nobody handles has been logged.
+    pub(super) has_told_of_timers: AtomicBool,
     pre: PluginPre<Guest>,
     idle: Mutex<Idle>,
     permits: Arc<Semaphore>,
@@ -107,6 +110,7 @@ impl Generation {
             digest,
             callers: manifest.callers,
             optional,
+            has_told_of_timers: AtomicBool::new(false),
             pre,
             idle: Mutex::default(),
             permits,
@@ -387,6 +391,18 @@ impl Lease {
             instance.store.data_mut().event_mut().depth = 0;
         }
         Ok(answered.map_err(|error| (error.code.into(), error.message)))
+    }
+
+    /// The generation must export it.
+    pub(super) async fn on_timer(&mut self, name: &str) -> Result<(), Trapped> {
+        event!(self, None, false, |instance| {
+            let Some(handler) = &instance.timer_handler else {
+                return Err(Lease::spent());
+            };
+            handler
+                .jackfield_plugin_timer_handler()
+                .call_on_timer(&mut instance.store, name)
+        })
     }
 
     /// An event that ended badly takes its instance with it: it cannot be entered again.

@@ -9,7 +9,9 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::contract::{Host, Optional, Plugin, PluginPre, WithCallHandler, WithLifecycle};
+use super::contract::{
+    Host, Optional, Plugin, PluginPre, WithCallHandler, WithLifecycle, WithTimerHandler,
+};
 use super::log::{LogStream, Stream};
 use super::trap::Cut;
 use crate::limits::HOSTCALL_BYTES;
@@ -55,6 +57,7 @@ pub(super) struct Instance {
     pub(super) plugin: Plugin,
     pub(super) lifecycle: Option<WithLifecycle>,
     pub(super) call_handler: Option<WithCallHandler>,
+    pub(super) timer_handler: Option<WithTimerHandler>,
     events: u32,
 }
 
@@ -94,11 +97,16 @@ impl Instance {
             true => Some(WithCallHandler::new(&mut store, &instance)?),
             false => None,
         };
+        let timer_handler = match optional.timer_handler {
+            true => Some(WithTimerHandler::new(&mut store, &instance)?),
+            false => None,
+        };
         Ok(Instance {
             store,
             plugin,
             lifecycle,
             call_handler,
+            timer_handler,
             events: 0,
         })
     }

@@ -37,6 +37,10 @@ pub struct Changed {
     pub uids: BTreeSet<Arc<str>>,
     /// Numbers of its groups' members.
     pub groups: BTreeSet<Arc<str>>,
+    /// Whether its timers fire here.
+    pub fires: bool,
+    /// Timers of the cluster.
+    pub timers: BTreeSet<Arc<str>>,
 }
 
 impl Changes {
@@ -80,6 +84,19 @@ impl Changes {
             Kind::Group => &mut changed.groups,
         };
         names.insert(name.clone());
+        self.added();
+    }
+
+    pub(super) fn add_fires(&self, plugin: &Arc<str>) {
+        let mut changed = self.changed.lock();
+        changed.entry(plugin.clone()).or_default().fires = true;
+        self.added();
+    }
+
+    pub(super) fn add_timer(&self, plugin: &Arc<str>, name: &Arc<str>) {
+        let mut changed = self.changed.lock();
+        let changed = changed.entry(plugin.clone()).or_default();
+        changed.timers.insert(name.clone());
         self.added();
     }
 

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 
-use super::Registry;
 use super::changes::Kind;
 use super::client::{Client, Close, Closer, Departure, Ending, Held, Info};
 use super::dirty::Dirtied;
 use super::events::Happened;
 use super::index::{Index, Members, visit_some, walk};
 use super::names::SHARDS;
+use super::timers::Timers;
+use super::{Registry, now_ms};
 use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
@@ -39,6 +40,7 @@ pub struct Namespace {
     uids: Index,
     groups: Index,
     policies: ArcSwap<Policies>,
+    timers: Arc<Timers>,
 }
 
 /// Why a call on a client had no effect.
@@ -85,6 +87,7 @@ impl Namespace {
             uids: Index::new(Kind::Uid, name, registry.events()),
             groups: Index::new(Kind::Group, name, registry.events()),
             policies: ArcSwap::default(),
+            timers: Timers::new(name, registry),
         });
         let known = Arc::downgrade(&namespace);
         registry.namespaces.write().insert(name.clone(), known);
@@ -109,6 +112,11 @@ impl Namespace {
     /// The policies of the generation that runs.
     pub fn policies(&self) -> Policies {
         **self.policies.load()
+    }
+
+    /// The plugin's timers on this node.
+    pub fn timers(&self) -> &Arc<Timers> {
+        &self.timers
     }
 
     /// A generation with these policies has taken over.
@@ -646,14 +654,6 @@ async fn in_turns(clients: &[Arc<Client>], work: impl FnMut(&Arc<Client>)) {
             tokio::task::yield_now().await;
         }
     }
-}
-
-/// The time, in milliseconds since 1970.
-fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }
 
 /// The client's state, if it has not left.

@@ -1,10 +1,12 @@
 //! What callers pass, checked: a guest and a backend are told the same about it.
 
+use std::time::{Duration, Instant};
+
 use super::{Refused, Router};
 use crate::id::ClientId;
-use crate::limits::{PAGE_ITEMS, TARGETS_A_SEND};
+use crate::limits::{PAGE_ITEMS, TARGETS_A_SEND, TIMER_MAX, TIMER_MIN};
 use crate::message::{CLOSE_REASON_BYTES, Frame, Message, may_be_sent};
-use crate::registry::{Close, Closer, Ending};
+use crate::registry::{Close, Closer, Ending, Schedule};
 
 impl Router {
     /// Encodes a message, if an outbox could hold it.
@@ -17,7 +19,7 @@ impl Router {
         }
     }
 
-    /// A uid or a group that there may be.
+    /// A name that there may be, of a uid, a group or a timer.
     pub fn check_name(&self, what: &str, name: &str) -> Result<(), Refused> {
         let limit = self.namespace.registry().limits().name_bytes;
         match name.len() {
@@ -60,6 +62,25 @@ pub fn page_limit(limit: u32) -> Result<usize, Refused> {
             "limit is {limit}, but a page has 1 to {PAGE_ITEMS} items"
         ))),
     }
+}
+
+/// When a timer fires, from now on.
+pub fn schedule(after_ms: u64, every_ms: Option<u64>) -> Result<Schedule, Refused> {
+    let after = timer_time("after-ms", after_ms)?;
+    let every = every_ms.map(|ms| timer_time("every-ms", ms)).transpose()?;
+    let at = Instant::now() + after;
+    Ok(Schedule { at, every })
+}
+
+fn timer_time(what: &str, ms: u64) -> Result<Duration, Refused> {
+    let time = Duration::from_millis(ms);
+    if (TIMER_MIN..=TIMER_MAX).contains(&time) {
+        return Ok(time);
+    }
+    let (min, max) = (TIMER_MIN.as_millis(), TIMER_MAX.as_millis());
+    Err(invalid(format!(
+        "{what} is {ms}, but must be {min} to {max}"
+    )))
 }
 
 /// The end of a connection that a plugin, or who speaks for it, has asked for.

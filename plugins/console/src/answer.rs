@@ -94,6 +94,16 @@ pub(crate) enum Event<'a> {
     },
     OnCloseLeave(Verdict),
     OnClose(Answer),
+    Timer {
+        name: &'a str,
+        generation: u64,
+        node: &'a str,
+    },
+    OnTimer {
+        name: &'a str,
+        #[serde(flatten)]
+        answer: Answer,
+    },
 }
 
 impl<'a> Event<'a> {

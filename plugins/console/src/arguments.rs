@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use jackfield_sdk::{ClientId, Error, Info, Level, Message};
+use jackfield_sdk::{ClientId, Error, Info, Level, Message, TimerScope};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
@@ -230,6 +230,24 @@ pub(crate) struct Sleep {
     pub(crate) ms: u64,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetTimer {
+    pub(crate) name: String,
+    pub(crate) after_ms: u64,
+    pub(crate) every_ms: Option<u64>,
+    #[serde(default)]
+    pub(crate) scope: ScopeName,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OfTimer {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) scope: ScopeName,
+}
+
 /// The message of a send: `text`, or `binary` in base64.
 pub(crate) fn message(text: Option<String>, binary: Option<String>) -> Result<Message, Error> {
     last_message(text, binary)?
@@ -275,6 +293,23 @@ impl From<LevelName> for Level {
             LevelName::Info => Level::Info,
             LevelName::Warn => Level::Warn,
             LevelName::Error => Level::Error,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ScopeName {
+    #[default]
+    Node,
+    Cluster,
+}
+
+impl From<ScopeName> for TimerScope {
+    fn from(name: ScopeName) -> TimerScope {
+        match name {
+            ScopeName::Node => TimerScope::Node,
+            ScopeName::Cluster => TimerScope::Cluster,
         }
     }
 }

@@ -14,8 +14,9 @@ mod request;
 mod tests;
 
 use jackfield_sdk::{
-    Accept, CallError, CallHandler, Caller, ClientId, Departure, ErrorCode, Handshake, Level,
-    Message, Plugin, Refuse, identify, leave_group, log, send_to_client, send_to_group,
+    Accept, CallError, CallHandler, Caller, ClientId, Departure, ErrorCode, Handshake, Identity,
+    Level, Message, Plugin, Refuse, TimerHandler, identify, leave_group, log, send_to_client,
+    send_to_group,
 };
 
 use answer::{Answer, Event, Failure};
@@ -23,6 +24,12 @@ use request::Request;
 
 /// Who wants to hear of clients that have left joins this group.
 pub const WATCH_CLOSE: &str = "watch-close";
+
+/// Who wants to hear of timers that fire joins this group.
+pub const TIMERS: &str = "timers";
+
+/// A timer whose name begins so carries out the request that follows (or the name of one).
+pub const ON_TIMER: &str = "do:";
 
 /// Info key: a request (or the name of one) that the client's `on-close` carries out.
 pub const ON_CLOSE: &str = "on-close";
@@ -68,13 +75,16 @@ impl Plugin for Console {
     }
 
     fn on_close(client: ClientId, departure: Departure) {
-        watchers_hear(&Event::closed(&client, &departure));
+        group_hears(WATCH_CLOSE, &Event::closed(&client, &departure));
         if let Some(group) = departure.info.get(ON_CLOSE_LEAVE) {
-            watchers_hear(&Event::on_close_leave(leave_group(&client, group)));
+            group_hears(
+                WATCH_CLOSE,
+                &Event::on_close_leave(leave_group(&client, group)),
+            );
         }
         if let Some(text) = departure.info.get(ON_CLOSE) {
             let answer = Answer::to(Request::named_or_whole(text), &client);
-            watchers_hear(&Event::OnClose(answer));
+            group_hears(WATCH_CLOSE, &Event::OnClose(answer));
         }
     }
 }
@@ -85,7 +95,26 @@ impl CallHandler for Console {
     }
 }
 
-jackfield_sdk::export!(Console, call_handler);
+impl TimerHandler for Console {
+    fn on_timer(name: &str) {
+        let Identity {
+            generation, node, ..
+        } = identify();
+        let fired = Event::Timer {
+            name,
+            generation,
+            node: &node,
+        };
+        group_hears(TIMERS, &fired);
+        if let Some(text) = name.strip_prefix(ON_TIMER) {
+            // A timer is no client's: a request that means one has to name it.
+            let answer = Answer::to(Request::named_or_whole(text), &ClientId::from(""));
+            group_hears(TIMERS, &Event::OnTimer { name, answer });
+        }
+    }
+}
+
+jackfield_sdk::export!(Console, call_handler, timer_handler);
 
 /// What the query asks for, as it is: whether it can be had is for the node to say.
 fn acceptance(handshake: &Handshake) -> Accept {
@@ -133,11 +162,11 @@ fn tell(client: &ClientId, text: String) {
     }
 }
 
-fn watchers_hear(event: &Event<'_>) {
-    if let Err(error) = send_to_group(&[WATCH_CLOSE], event.to_json(), &[]) {
+fn group_hears(group: &str, event: &Event<'_>) {
+    if let Err(error) = send_to_group(&[group], event.to_json(), &[]) {
         log(
             Level::Warn,
-            &format!("the group {WATCH_CLOSE} was not told: {error}"),
+            &format!("the group {group} was not told: {error}"),
         );
     }
 }

@@ -89,6 +89,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op("set-info", "client?, info", set_info),
     op("update-info", "client?, info", update_info),
     op("call", "plugin, method, payload?", call),
+    op("set-timer", "name, after_ms, every_ms?, scope?", set_timer),
+    op("cancel-timer", "name, scope?", cancel_timer),
     op("identify", "nothing", identify),
     op("generation", "nothing", identify),
     op("log", "level?, text", log),
@@ -322,6 +324,23 @@ fn call(mut call: Call<'_>) -> Result<Outcome, Failure> {
     } = call.arguments()?;
     let answer = node::call(&plugin, &method, payload)?;
     Ok(Outcome::Text(String::from_utf8_lossy(&answer).into_owned()))
+}
+
+fn set_timer(mut call: Call<'_>) -> Result<Outcome, Failure> {
+    let take::SetTimer {
+        name,
+        after_ms,
+        every_ms,
+        scope,
+    } = call.arguments()?;
+    let after = Duration::from_millis(after_ms);
+    let every = every_ms.map(Duration::from_millis);
+    Ok(node::set_timer(&name, after, every, scope.into())?.into())
+}
+
+fn cancel_timer(mut call: Call<'_>) -> Result<Outcome, Failure> {
+    let take::OfTimer { name, scope } = call.arguments()?;
+    Ok(node::cancel_timer(&name, scope.into())?.into())
 }
 
 fn identify(mut call: Call<'_>) -> Result<Outcome, Failure> {

@@ -1,5 +1,7 @@
 //! Requests and their answers as text, the way a client sees them, against the SDK's stand-in.
 
+use std::time::Duration;
+
 use jackfield_sdk::testing::{Client, Host};
 use jackfield_sdk::{CallErrorCode, Caller, Handshake, Level, Message, Refuse};
 
@@ -119,6 +121,17 @@ const STEPS: &[(&str, &str)] = &[
         r#""do":"call","plugin":"plugin","method":"echo","payload":"p""#,
         r#""p""#,
     ),
+    (r#""do":"set-timer","name":"t","after_ms":10"#, "null"),
+    (
+        r#""do":"set-timer","name":"t","after_ms":10,"every_ms":20,"scope":"cluster""#,
+        "null",
+    ),
+    (r#""do":"cancel-timer","name":"t""#, "true"),
+    (
+        r#""do":"cancel-timer","name":"t","scope":"cluster""#,
+        "true",
+    ),
+    (r#""do":"cancel-timer","name":"t""#, "false"),
     (r#""do":"log","level":"warn","text":"l""#, "null"),
     (r#""do":"print","text":"p""#, "null"),
     (r#""do":"sleep","ms":0"#, "null"),
@@ -397,6 +410,26 @@ fn watchers_hear_who_has_left() {
     assert!(heard[1].starts_with(left), "{}", heard[1]);
     let bound = r#"{"event":"on-close","id":5,"error":{"code":"closed","message":""#;
     assert!(heard[2].starts_with(bound), "{}", heard[2]);
+}
+
+#[test]
+fn timers_are_heard_and_do_what_their_names_say() {
+    let host = Host::new();
+    let watcher = client(&host, &[("group", "timers")]);
+    for name in [
+        "tea",
+        r#"do:{\"id\":1,\"do\":\"is-uid-online\",\"uid\":\"u\"}"#,
+    ] {
+        let set = format!(r#"{{"do":"set-timer","name":"{name}","after_ms":10}}"#);
+        assert_eq!(ask(&watcher, &set), r#"{"id":null,"ok":null}"#);
+    }
+    host.advance::<Console>(Duration::from_millis(10));
+    let heard = texts(&watcher);
+    let fired = r#"{"event":"timer","name":"tea","generation":1,"node":""#;
+    assert!(heard[0].starts_with(fired), "{}", heard[0]);
+    assert!(heard[1].starts_with(r#"{"event":"timer","name":"do:{"#));
+    let done = r#"{"event":"on-timer","name":"do:{\"id\":1,\"do\":\"is-uid-online\",\"uid\":\"u\"}","id":1,"ok":false}"#;
+    assert_eq!(heard[2..], [done]);
 }
 
 #[test]

@@ -1,0 +1,242 @@
+//! Timers of the cluster: every node that runs the plugin knows them, and one of these fires
+//! each.
+//!
+//! Which one, each node works out for itself by rendezvous hashing, so all that know of the same
+//! nodes agree, and when one goes only its timers move. A node that has just come may not know
+//! of all others yet: until it has run for `gone_after`, those that have are before it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Mesh, Peer, wire};
+use crate::id::Incarnation;
+use crate::limits::{TIMER_MAX, TIMER_MIN};
+use crate::registry::{Known, Namespace, Schedule, Version};
+
+/// Timers in one frame.
+const TIMERS_A_FRAME: usize = 1000;
+
+/// How surely a node fires a plugin's timers.
+const NEWCOMER: u32 = 1;
+const SETTLED: u32 = 2;
+
+impl Mesh {
+    /// Whether this node is the one that fires a timer of the cluster.
+    pub fn fires(&self, namespace: &Namespace, timer: &str) -> bool {
+        let rank = |node, surely: u32| (surely, weight(timer, node), node);
+        let ours = rank(self.own(), self.surely(namespace));
+        let space = self.interest.space(namespace.name());
+        let others = space.map(|space| space.firing()).unwrap_or_default();
+        let is_there = |node| {
+            let peer = self.peer(node);
+            peer.is_some_and(|peer| !peer.is_leaving.load(Ordering::Relaxed))
+        };
+        let mut others = others.into_iter().filter(|(node, _)| is_there(*node));
+        ours.0 > 0 && others.all(|(node, surely)| rank(node, surely) < ours)
+    }
+
+    /// 0: this node fires no timers of the plugin.
+    pub(super) fn surely(&self, namespace: &Namespace) -> u32 {
+        match self.is_settled.load(Ordering::Relaxed) {
+            _ if !namespace.timers().fires() => 0,
+            true => SETTLED,
+            false => NEWCOMER,
+        }
+    }
+
+    /// From some time on, it knows of all others.
+    pub(super) async fn settle(self: Arc<Self>) {
+        tokio::time::sleep(self.limits().gone_after).await;
+        self.is_settled.store(true, Ordering::Relaxed);
+        for namespace in self.registry.namespaces() {
+            namespace.timers().tell_fires();
+        }
+    }
+
+    /// Tells a peer all timers of a plugin, if it is told of what changes.
+    pub(super) fn tell_timers(&self, peer: &Peer, plugin: &str) {
+        let Some(namespace) = self.registry.namespace(plugin) else {
+            return;
+        };
+        let _publishing = self.publishing.lock();
+        if peer.is_told.load(Ordering::Relaxed) {
+            for frame in frames(plugin, namespace.timers().all_known()) {
+                self.tell_surely(peer, frame);
+            }
+        }
+    }
+
+    /// A peer tells of timers.
+    pub(super) fn note_timers(&self, told: &wire::Timers) -> Option<()> {
+        let known: Option<Vec<Known>> = told.timers.iter().map(known).collect();
+        let known = known?;
+        // Where the plugin does not run, nobody fires them.
+        let Some(namespace) = self.registry.namespace(&told.plugin) else {
+            return Some(());
+        };
+        for known in known {
+            if !namespace.timers().note(known) {
+                self.registry.counters().timers_refused.add_one();
+            }
+        }
+        Some(())
+    }
+}
+
+/// What is said of them, cut into frames.
+pub(super) fn frames(plugin: &str, known: impl IntoIterator<Item = Known>) -> Vec<Bytes> {
+    let now = Instant::now();
+    let timers: Vec<_> = known.into_iter().map(|known| timer(known, now)).collect();
+    let frame = |timers: &[wire::Timer]| {
+        wire::encode(wire::frame::Frame::Timers(wire::Timers {
+            plugin: plugin.to_owned(),
+            timers: timers.to_vec(),
+        }))
+    };
+    timers.chunks(TIMERS_A_FRAME).map(frame).collect()
+}
+
+fn timer(known: Known, now: Instant) -> wire::Timer {
+    let after = known
+        .schedule
+        .map(|schedule| schedule.at.saturating_duration_since(now));
+    let every = known.schedule.and_then(|schedule| schedule.every);
+    wire::Timer {
+        name: known.name.as_ref().to_owned(),
+        changed_at_ms: known.version.at_ms,
+        changed_by: known.version.node.to_u64(),
+        after_ms: after.map(milliseconds),
+        every_ms: every.map(milliseconds),
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a peer says of a timer; none: no node has such a one.
+fn known(timer: &wire::Timer) -> Option<Known> {
+    let every = match timer.every_ms {
+        Some(ms) => Some(checked(ms).filter(|every| *every >= TIMER_MIN)?),
+        None => None,
+    };
+    let schedule = match timer.after_ms {
+        Some(ms) => Some(Schedule {
+            at: Instant::now() + checked(ms)?,
+            every,
+        }),
+        None => None,
+    };
+    Some(Known {
+        name: timer.name.as_str().into(),
+        version: Version {
+            at_ms: timer.changed_at_ms,
+            node: Incarnation::from_u64(timer.changed_by)?,
+        },
+        schedule,
+    })
+}
+
+fn checked(ms: u64) -> Option<Duration> {
+    Some(Duration::from_millis(ms)).filter(|time| *time <= TIMER_MAX)
+}
+
+/// A node's weight for a timer: the heaviest fires it. FNV-1a over the name, and the finalizer of
+/// SplitMix64 over that and the node: the same in every build, and even.
+fn weight(timer: &str, node: Incarnation) -> u64 {
+    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let name = timer.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
+    let mut mixed = name ^ node.to_u64();
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heaviest(timer: &str, nodes: &[Incarnation]) -> Incarnation {
+        let heaviest = nodes.iter().max_by_key(|node| weight(timer, **node));
+        *heaviest.expect("a node")
+    }
+
+    #[test]
+    fn timers_are_spread_evenly_and_only_those_of_a_node_that_goes_move() {
+        let draw = |_| Incarnation::draw().expect("randomness");
+        let nodes: Vec<_> = (0..4).map(draw).collect();
+        let names: Vec<String> = (0..10_000)
+            .map(|number| format!("timer {number}"))
+            .collect();
+        let mut counts = [0; 4];
+        for name in &names {
+            let node = heaviest(name, &nodes);
+            counts[nodes.iter().position(|n| *n == node).expect("one of them")] += 1;
+            let after = heaviest(name, &nodes[1..]);
+            assert!(node == nodes[0] || after == node, "{name} has moved");
+        }
+        assert!(
+            counts.iter().all(|count| (2_200..2_800).contains(count)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_told_of_a_timer_is_what_is_heard() {
+        let now = Instant::now();
+        let version = Version {
+            at_ms: 7,
+            node: Incarnation::draw().expect("randomness"),
+        };
+        let schedule = |every| Schedule {
+            at: now + Duration::from_secs(3600),
+            every,
+        };
+        let minute = Duration::from_secs(60);
+        for schedule in [None, Some(schedule(None)), Some(schedule(Some(minute)))] {
+            let name = "tea".into();
+            let told = timer(
+                Known {
+                    name,
+                    version,
+                    schedule,
+                },
+                now,
+            );
+            let heard = known(&told).expect("a timer");
+            assert_eq!((&*heard.name, heard.version), ("tea", version));
+            let every = |schedule: Option<Schedule>| schedule.map(|schedule| schedule.every);
+            assert_eq!(every(heard.schedule), every(schedule));
+        }
+    }
+
+    #[test]
+    fn what_no_timer_can_be_is_not_understood() {
+        let good = wire::Timer {
+            name: "tea".to_owned(),
+            after_ms: Some(0),
+            every_ms: Some(10),
+            ..wire::Timer::default()
+        };
+        assert!(known(&good).is_some());
+        for bad in [
+            wire::Timer {
+                every_ms: Some(9),
+                ..good.clone()
+            },
+            wire::Timer {
+                after_ms: Some(u64::MAX),
+                ..good.clone()
+            },
+            wire::Timer {
+                changed_by: u64::MAX,
+                ..good
+            },
+        ] {
+            assert!(known(&bad).is_none(), "{bad:?}");
+        }
+    }
+}

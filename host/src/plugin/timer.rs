@@ -1,0 +1,78 @@
+//! Timers that fire: their events in the generation that runs.
+//!
+//! One task for each plugin waits for the next one that is due. Each event is a task of its own,
+//! so that one that takes its time holds up no other; of one timer there is one at a time, so
+//! they are no more than the plugin's `timers`. A firing waits for an instance as long as it
+//! takes: what comes due meanwhile is left out.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::{Plugin, log_trap};
+use crate::registry::{Firing, Timers};
+
+impl Plugin {
+    /// Fires the plugin's timers, for as long as the node runs.
+    pub(super) async fn keep_firing(self: Arc<Self>) {
+        let timers = self.namespace().timers().clone();
+        loop {
+            // Until there is a generation, a first one's `on-start` may have set some.
+            let next = match self.slot.load().is_some() {
+                true => timers.next_due(),
+                false => None,
+            };
+            wait_until(next, &timers).await;
+            if self.slot.load().is_some() {
+                let is_ours = |timer: &str| self.router.fires(timer);
+                for firing in timers.take_due(Instant::now(), is_ours) {
+                    tokio::spawn(self.clone().fire(firing));
+                }
+            }
+        }
+    }
+
+    async fn fire(self: Arc<Self>, firing: Firing) {
+        let Some(mut lease) = self.lease_patiently().await else {
+            return;
+        };
+        // The last look: from here on it can't be called off.
+        if !firing.begin() {
+            return;
+        }
+        let generation = lease.generation();
+        if !generation.optional.timer_handler {
+            let has_told = &generation.has_told_of_timers;
+            if !has_told.swap(true, Ordering::Relaxed) {
+                let (plugin, generation) = (self.name(), generation.host.generation);
+                let timer = firing.name();
+                tracing::warn!(
+                    plugin,
+                    generation,
+                    timer,
+                    "timers fire and nobody hears it: the plugin exports no timer-handler"
+                );
+            }
+            return;
+        }
+        let counters = self.namespace().registry().counters();
+        counters.timers_fired.add_one();
+        if let Err(trapped) = lease.on_timer(firing.name()).await {
+            log_trap(&lease, "on-timer", None, &trapped);
+        }
+    }
+}
+
+/// Waits until it is time, or until there is something new to see.
+async fn wait_until(time: Option<Instant>, timers: &Timers) {
+    let due = async {
+        match time {
+            Some(time) => tokio::time::sleep_until(time.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = due => {}
+        () = timers.changed() => {}
+    }
+}

@@ -1,0 +1,631 @@
+//! Timers: which of a plugin's are set, which are due, and which are firing. Time is handed in,
+//! and whoever takes what is due runs it.
+//!
+//! As many as the plugin's limit `timers`. Of one timer one event at a time: what comes due
+//! meanwhile is left out, or waits if it was set anew. They outlive the generation that set them.
+//!
+//! Those of the cluster are known at every node that runs the plugin. Each change has a version,
+//! and the newest counts; of those that have ended the last `ENDED` are remembered, so that a
+//! node that has not heard of it yet does not bring them back.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{Refused, Registry, now_ms};
+use crate::id::Incarnation;
+
+/// Timers of the cluster that have ended and are remembered.
+const ENDED: usize = 1024;
+
+/// How soon a node looks again at a timer that is due and another node's to fire. The other one
+/// says when it has; if it goes before that, this one may be next.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A plugin's timers.
+#[derive(Debug)]
+pub struct Timers {
+    plugin: Arc<str>,
+    registry: Arc<Registry>,
+    state: Mutex<State>,
+    /// A generation runs here that hears of timers. Looked at while the state is locked.
+    fires: AtomicBool,
+    changed: Notify,
+}
+
+/// Which node fires a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// The one where it was set.
+    Node,
+    /// One of the cluster.
+    Cluster,
+}
+
+/// When a timer fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// The first time.
+    pub at: Instant,
+    /// How often from then on, if at all.
+    pub every: Option<Duration>,
+}
+
+/// When a timer was set or ended, and where. Between two nodes the newest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// In milliseconds since 1970.
+    pub at_ms: u64,
+    /// Which node.
+    pub node: Incarnation,
+}
+
+/// What there is to say of a timer of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its name.
+    pub name: Arc<str>,
+    /// When it was set or ended.
+    pub version: Version,
+    /// When it fires; none: it has ended.
+    pub schedule: Option<Schedule>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    timers: BTreeMap<Key, Timer>,
+    /// Those that wait for their time. One that is firing, or waits for its name's event to
+    /// end, is not among them.
+    due: BTreeSet<(Instant, Key)>,
+    /// Of these an event is under way, or waits for an instance.
+    firing: BTreeSet<Key>,
+    /// How many have ever been set.
+    sets: u64,
+    /// Timers of this generation and those before have ended.
+    ended: u64,
+    /// Those of the cluster that have ended, the last one last.
+    ended_timers: VecDeque<(Arc<str>, Version)>,
+    /// The limit of the generation that runs; none: none does, and what others tell is for
+    /// those that run one.
+    limit: Option<usize>,
+}
+
+type Key = (Scope, Arc<str>);
+
+#[derive(Debug)]
+struct Timer {
+    /// Tells it from one of the same name, set before or after it.
+    number: u64,
+    version: Version,
+    at: Instant,
+    every: Option<Duration>,
+}
+
+/// A timer that has come due. Until it is dropped, no other one of its name does.
+#[derive(Debug)]
+pub struct Firing {
+    timers: Arc<Timers>,
+    key: Key,
+    number: u64,
+}
+
+impl Timers {
+    pub(super) fn new(plugin: &Arc<str>, registry: &Arc<Registry>) -> Arc<Timers> {
+        Arc::new(Timers {
+            plugin: plugin.clone(),
+            registry: registry.clone(),
+            state: Mutex::default(),
+            fires: AtomicBool::new(false),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Sets a timer, or sets it anew, for an event of this generation. There may be `limit`.
+    pub fn set(
+        &self,
+        generation: u64,
+        scope: Scope,
+        name: &str,
+        schedule: Schedule,
+        limit: usize,
+    ) -> Result<(), Refused> {
+        let mut state = self.state.lock();
+        if generation <= state.ended {
+            return Ok(());
+        }
+        let key = (scope, name.into());
+        if !state.has_room(&key, limit) {
+            return Err(Refused::LimitExceeded {
+                what: "the plugin's timers",
+                limit,
+                name: "timers",
+            });
+        }
+        let version = state.next_version(&key, self.registry.incarnation());
+        state.set(key.clone(), schedule, version);
+        drop(state);
+        self.tell(&key);
+        self.look_again();
+        Ok(())
+    }
+
+    /// Ends a timer; whether there was one.
+    pub fn cancel(&self, scope: Scope, name: &str) -> bool {
+        let key = (scope, name.into());
+        let mut state = self.state.lock();
+        if !state.timers.contains_key(&key) {
+            return false;
+        }
+        let version = state.next_version(&key, self.registry.incarnation());
+        state.end(&key, version);
+        drop(state);
+        self.tell(&key);
+        true
+    }
+
+    /// A generation runs, with this limit; `fires`: it hears of timers.
+    pub fn open(&self, limit: usize, fires: bool) {
+        self.state.lock().limit = Some(limit);
+        self.fires.store(fires, Ordering::Relaxed);
+        self.tell_fires();
+        self.look_again();
+    }
+
+    /// Ends all of them, and what this generation, or one before it, sets from here on. Those
+    /// of the cluster go on elsewhere.
+    pub fn end(&self, generation: u64) {
+        let mut state = self.state.lock();
+        let (sets, firing) = (state.sets, std::mem::take(&mut state.firing));
+        *state = State {
+            sets,
+            firing,
+            ended: generation,
+            ..State::default()
+        };
+        drop(state);
+        self.fires.store(false, Ordering::Relaxed);
+        self.tell_fires();
+    }
+
+    /// Whether a generation runs here that hears of timers.
+    pub fn fires(&self) -> bool {
+        self.fires.load(Ordering::Relaxed)
+    }
+
+    /// When the next one is due, if one is.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.state.lock().due.first().map(|(at, _)| *at)
+    }
+
+    /// What is due at `now`: each of them is to begin, and to be dropped when it has ended.
+    /// `is_ours`: of those of the cluster, which this node fires.
+    pub fn take_due(self: &Arc<Self>, now: Instant, is_ours: impl Fn(&str) -> bool) -> Vec<Firing> {
+        let due = self.state.lock().take_due(now, is_ours).into_iter();
+        due.map(|(key, number)| Firing {
+            timers: self.clone(),
+            key,
+            number,
+        })
+        .collect()
+    }
+
+    /// Has whoever waits for timers look again.
+    pub fn look_again(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Waits until there may be something new to see.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    // What nodes tell each other.
+
+    /// What there is to say of a timer of the cluster.
+    pub fn known(&self, name: &str) -> Option<Known> {
+        self.state.lock().known(name)
+    }
+
+    /// Of all of them.
+    pub fn all_known(&self) -> Vec<Known> {
+        let state = self.state.lock();
+        let ended = state.ended_timers.iter().map(|(name, _)| name);
+        let timers = state.timers.keys().map(|(_, name)| name);
+        let names: BTreeSet<_> = ended.chain(timers).collect();
+        names
+            .into_iter()
+            .filter_map(|name| state.known(name))
+            .collect()
+    }
+
+    /// Another node says this of one; false: there is no room for it.
+    pub fn note(&self, known: Known) -> bool {
+        let noted = self.state.lock().note(known);
+        self.look_again();
+        noted
+    }
+
+    fn tell(&self, (scope, name): &Key) {
+        if let (Scope::Cluster, Some(changes)) = (scope, self.registry.changes()) {
+            changes.add_timer(&self.plugin, name);
+        }
+    }
+
+    /// Whether it fires timers here, or how surely, may have changed.
+    pub fn tell_fires(&self) {
+        if let Some(changes) = self.registry.changes() {
+            changes.add_fires(&self.plugin);
+        }
+    }
+}
+
+impl State {
+    fn has_room(&self, key: &Key, limit: usize) -> bool {
+        self.timers.len() < limit || self.timers.contains_key(key)
+    }
+
+    fn set(&mut self, key: Key, Schedule { at, every }: Schedule, version: Version) {
+        self.remove(&key);
+        self.sets += 1;
+        let timer = Timer {
+            number: self.sets,
+            version,
+            at,
+            every,
+        };
+        self.due.insert((at, key.clone()));
+        self.timers.insert(key, timer);
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(timer) = self.timers.remove(key) {
+            self.due.remove(&(timer.at, key.clone()));
+        }
+    }
+
+    fn end(&mut self, key: &Key, version: Version) {
+        self.remove(key);
+        if key.0 == Scope::Cluster {
+            self.ended_timers.retain(|(name, _)| *name != key.1);
+            self.ended_timers.push_back((key.1.clone(), version));
+            if self.ended_timers.len() > ENDED {
+                self.ended_timers.pop_front();
+            }
+        }
+    }
+
+    fn version(&self, key: &Key) -> Option<Version> {
+        if let Some(timer) = self.timers.get(key) {
+            return Some(timer.version);
+        }
+        let mut ended = self.ended_timers.iter();
+        let ended = ended.find(|(name, _)| key.0 == Scope::Cluster && *name == key.1);
+        ended.map(|(_, version)| *version)
+    }
+
+    /// One that counts more than all before, also where another node's clock is ahead.
+    fn next_version(&self, key: &Key, node: Incarnation) -> Version {
+        let last = self.version(key).map_or(0, |version| version.at_ms);
+        let at_ms = now_ms().max(last.saturating_add(1));
+        Version { at_ms, node }
+    }
+
+    /// Several nodes may set the last one at once, and who fires it must know it. So of those
+    /// that others have set there may be as many again.
+    fn note(&mut self, known: Known) -> bool {
+        let Some(limit) = self.limit else { return true };
+        let key = (Scope::Cluster, known.name);
+        if Some(known.version) <= self.version(&key) {
+            return true;
+        }
+        match known.schedule {
+            Some(_) if !self.has_room(&key, 2 * limit) => return false,
+            Some(schedule) => self.set(key, schedule, known.version),
+            None => self.end(&key, known.version),
+        }
+        true
+    }
+
+    fn known(&self, name: &str) -> Option<Known> {
+        let key: Key = (Scope::Cluster, name.into());
+        let version = self.version(&key)?;
+        let schedule = self.timers.get(&key).map(|timer| Schedule {
+            at: match timer.every {
+                // This time it fires here.
+                Some(every) if self.firing.contains(&key) => next(timer.at, every, Instant::now()),
+                _ => timer.at,
+            },
+            every: timer.every,
+        });
+        Some(Known {
+            name: key.1,
+            version,
+            schedule,
+        })
+    }
+
+    fn take_due(&mut self, now: Instant, is_ours: impl Fn(&str) -> bool) -> Vec<(Key, u64)> {
+        let mut taken = Vec::new();
+        while self.due.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, key)) = self.due.pop_first() else {
+                break;
+            };
+            // Set anew by its own event, which has not ended: it comes back when that has.
+            if self.firing.contains(&key) {
+                continue;
+            }
+            let Some(timer) = self.timers.get_mut(&key) else {
+                continue;
+            };
+            if key.0 == Scope::Cluster && !is_ours(&key.1) {
+                timer.at = match timer.every {
+                    Some(every) => next(timer.at, every, now),
+                    None => now + LOOK_AGAIN,
+                };
+                self.due.insert((timer.at, key));
+                continue;
+            }
+            self.firing.insert(key.clone());
+            taken.push((key, timer.number));
+        }
+        taken
+    }
+
+    fn begin(&mut self, key: &Key, number: u64, own: Incarnation) -> Begun {
+        match self.timers.get(key) {
+            Some(timer) if timer.number != number => Begun::No,
+            None => Begun::No,
+            Some(timer) if timer.every.is_some() => Begun::Yes,
+            Some(_) => {
+                let version = self.next_version(key, own);
+                self.end(key, version);
+                Begun::ForTheLastTime
+            }
+        }
+    }
+
+    fn over(&mut self, key: &Key, number: u64, now: Instant) {
+        self.firing.remove(key);
+        let Some(timer) = self.timers.get_mut(key) else {
+            return;
+        };
+        if let Some(every) = timer.every.filter(|_| timer.number == number) {
+            timer.at = next(timer.at, every, now);
+        }
+        self.due.insert((timer.at, key.clone()));
+    }
+}
+
+/// Whether a timer's event begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    /// It has been ended, or set anew, since it came due.
+    No,
+    Yes,
+    /// It does not repeat: it is none any more.
+    ForTheLastTime,
+}
+
+/// The first of the times `at`, and then `every`, that is later than `now`: what has been missed
+/// is left out.
+fn next(at: Instant, every: Duration, now: Instant) -> Instant {
+    let since = now.saturating_duration_since(at);
+    let past = since.as_nanos() % every.as_nanos().max(1);
+    now.max(at) + every - Duration::from_nanos(u64::try_from(past).unwrap_or_default())
+}
+
+impl Firing {
+    /// The timer's name.
+    pub fn name(&self) -> &str {
+        &self.key.1
+    }
+
+    /// Its event begins; false if the timer has been ended, or set anew, since it came due.
+    pub fn begin(&self) -> bool {
+        let own = self.timers.registry.incarnation();
+        let begun = self.timers.state.lock().begin(&self.key, self.number, own);
+        if begun == Begun::ForTheLastTime {
+            self.timers.tell(&self.key);
+        }
+        begun != Begun::No
+    }
+}
+
+impl Drop for Firing {
+    fn drop(&mut self) {
+        let mut state = self.timers.state.lock();
+        state.over(&self.key, self.number, Instant::now());
+        drop(state);
+        self.timers.look_again();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn key(name: &str) -> Key {
+        (Scope::Node, name.into())
+    }
+
+    fn node() -> Incarnation {
+        Incarnation::from_u64(1).expect("a node")
+    }
+
+    fn version(at_ms: u64) -> Version {
+        let node = node();
+        Version { at_ms, node }
+    }
+
+    fn set(state: &mut State, key: &Key, at: Instant, every: Option<Duration>) {
+        state.set(key.clone(), schedule(at, every), version(1));
+    }
+
+    fn take_due(state: &mut State, now: Instant) -> Vec<(Key, u64)> {
+        state.take_due(now, |_| true)
+    }
+
+    fn begin(state: &mut State, key: &Key, number: u64) -> bool {
+        state.begin(key, number, node()) != Begun::No
+    }
+
+    fn schedule(at: Instant, every: Option<Duration>) -> Schedule {
+        Schedule { at, every }
+    }
+
+    fn names(taken: &[(Key, u64)]) -> Vec<&str> {
+        taken.iter().map(|((_, name), _)| &**name).collect()
+    }
+
+    #[test]
+    fn they_come_due_in_order_and_once() {
+        let (start, mut state) = (Instant::now(), State::default());
+        for (name, after) in [("c", 3), ("a", 1), ("b", 2)] {
+            set(&mut state, &key(name), start + SECOND * after, None);
+        }
+        assert!(take_due(&mut state, start).is_empty());
+        assert_eq!(names(&take_due(&mut state, start + SECOND * 2)), ["a", "b"]);
+        assert_eq!(names(&take_due(&mut state, start + SECOND * 9)), ["c"]);
+        assert!(take_due(&mut state, start + SECOND * 9).is_empty());
+    }
+
+    #[test]
+    fn one_that_does_not_repeat_is_gone_once_it_has_begun() {
+        let (start, mut state) = (Instant::now(), State::default());
+        set(&mut state, &key("a"), start, None);
+        let (key, number) = take_due(&mut state, start).remove(0);
+        assert!(begin(&mut state, &key, number) && !state.timers.contains_key(&key));
+        state.over(&key, number, start);
+        assert!(state.timers.is_empty() && state.due.is_empty() && state.firing.is_empty());
+    }
+
+    #[test]
+    fn what_a_long_event_overlaps_is_left_out() {
+        let (start, mut state) = (Instant::now(), State::default());
+        set(&mut state, &key("a"), start, Some(SECOND));
+        let (key, number) = take_due(&mut state, start).remove(0);
+        assert!(begin(&mut state, &key, number));
+        let late = start + SECOND * 7 / 2;
+        assert!(take_due(&mut state, late).is_empty(), "one event at a time");
+        state.over(&key, number, late);
+        assert!(
+            take_due(&mut state, late).is_empty(),
+            "nothing has piled up"
+        );
+        assert_eq!(names(&take_due(&mut state, start + SECOND * 4)), ["a"]);
+    }
+
+    #[test]
+    fn one_set_anew_by_its_own_event_waits_for_the_end_of_it() {
+        for every in [None, Some(SECOND)] {
+            let (start, mut state) = (Instant::now(), State::default());
+            set(&mut state, &key("a"), start, every);
+            let (key, number) = take_due(&mut state, start).remove(0);
+            assert!(begin(&mut state, &key, number));
+            set(&mut state, &key, start + SECOND, every);
+            assert!(take_due(&mut state, start + SECOND * 2).is_empty());
+            state.over(&key, number, start + SECOND * 2);
+            let (again, other) = take_due(&mut state, start + SECOND * 2).remove(0);
+            assert!(again == key && other != number);
+        }
+    }
+
+    #[test]
+    fn one_that_was_ended_or_set_anew_does_not_begin() {
+        let (start, mut state) = (Instant::now(), State::default());
+        for name in ["ended", "anew"] {
+            set(&mut state, &key(name), start, None);
+        }
+        let taken = take_due(&mut state, start);
+        state.end(&key("ended"), version(2));
+        set(&mut state, &key("anew"), start + SECOND, None);
+        for (key, number) in &taken {
+            assert!(!begin(&mut state, key, *number), "{key:?}");
+            state.over(key, *number, start);
+        }
+        assert_eq!(names(&take_due(&mut state, start + SECOND)), ["anew"]);
+    }
+
+    #[test]
+    fn what_a_generation_sets_after_the_end_is_not_set() {
+        let registry = Registry::new(node(), Limits::default(), Arc::default(), 1, false);
+        let (now, timers) = (Instant::now(), Timers::new(&"p".into(), &registry));
+        let set = |generation| {
+            let set = timers.set(generation, Scope::Node, "a", schedule(now, None), 1);
+            assert_eq!(set, Ok(()));
+        };
+        set(1);
+        let firing = timers.take_due(now, |_| true).remove(0);
+        timers.end(1);
+        assert!(!firing.begin());
+        set(1);
+        assert_eq!(timers.next_due(), None);
+        set(2);
+        assert_eq!(timers.next_due(), Some(now));
+    }
+
+    #[test]
+    fn anothers_stay_until_it_says_that_they_have_fired() {
+        let (start, mut state) = (Instant::now(), State::default());
+        let (once, often) = (
+            (Scope::Cluster, "once".into()),
+            (Scope::Cluster, "often".into()),
+        );
+        set(&mut state, &once, start, None);
+        set(&mut state, &often, start, Some(SECOND * 10));
+        assert!(state.take_due(start, |_| false).is_empty());
+        // It has gone.
+        let ours = state.take_due(start + LOOK_AGAIN, |_| true);
+        assert_eq!(names(&ours), ["once"]);
+        let ours = state.take_due(start + SECOND * 10, |_| true);
+        assert_eq!(names(&ours), ["often"]);
+    }
+
+    #[test]
+    fn the_newest_word_on_a_timer_counts() {
+        let now = Instant::now();
+        let mut state = State {
+            limit: Some(1),
+            ..State::default()
+        };
+        let mut note = |name: &str, at_ms, is_set: bool| {
+            let noted = state.note(Known {
+                name: name.into(),
+                version: version(at_ms),
+                schedule: is_set.then_some(schedule(now, None)),
+            });
+            (noted, state.timers.len())
+        };
+        assert_eq!(note("a", 5, true), (true, 1));
+        assert_eq!(note("b", 5, true), (true, 2));
+        assert_eq!(note("c", 5, true), (false, 2), "beyond twice the limit");
+        assert_eq!(note("a", 4, false), (true, 2), "older");
+        assert_eq!(note("a", 6, false), (true, 1));
+        assert_eq!(note("a", 6, true), (true, 1), "it has not heard of the end");
+        assert_eq!(note("a", 7, true), (true, 2));
+        let known = state.known("a").expect("known");
+        assert_eq!(known.version, version(7));
+        for number in 0..2 * ENDED {
+            let key = (Scope::Cluster, number.to_string().into());
+            state.end(&key, version(1));
+        }
+        assert_eq!(state.ended_timers.len(), ENDED);
+    }
+
+    #[test]
+    fn times_that_were_missed_are_left_out() {
+        let start = Instant::now();
+        for (now, then) in [(0, 10), (9, 10), (10, 20), (11, 20), (1005, 1010)] {
+            let ms = Duration::from_millis;
+            let next = next(start, ms(10), start + ms(now));
+            assert_eq!(next, start + ms(then), "{now}");
+        }
+    }
+}
