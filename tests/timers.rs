@@ -64,14 +64,15 @@ async fn one_takes_the_place_of_another_of_its_name() -> Result<()> {
 
 #[tokio::test]
 async fn each_fires_once_while_the_plugin_is_reloaded() -> Result<()> {
-    const TIMERS: u64 = 100;
+    const TIMERS: usize = 100;
     const RELOADS: u64 = 3;
     let node = console("").start().await?;
     let mut ada = listener(&node).await?;
     ada.ok(every("tick", 10)).await?;
     assert_eq!(fired(&mut ada).await?, "tick");
     for number in 0..TIMERS {
-        ada.ok(set(&number.to_string(), 10 + 20 * number)).await?;
+        ada.ok(set(&number.to_string(), 10 + 20 * number as u64))
+            .await?;
     }
     for reload in 1..=RELOADS {
         node.folder()
@@ -79,7 +80,7 @@ async fn each_fires_once_while_the_plugin_is_reloaded() -> Result<()> {
         node.generation_loaded("console", reload + 1).await?;
     }
     let (mut times, mut newest) = (BTreeMap::new(), 0);
-    while newest <= RELOADS || times.len() < TIMERS as usize {
+    while newest <= RELOADS || times.len() < TIMERS {
         let event = ada.next_event().await?;
         newest = newest.max(event["generation"].as_u64().context("a generation")?);
         let name = event["name"].as_str().context("a name")?;
@@ -149,10 +150,10 @@ async fn one_set_by_on_start_fires_and_on_stop_comes_last() -> Result<()> {
     let said = |line: &LogLine| line.text("plugin") == "ticker" && line.text("stream") == "log";
     let said = stopped.log.so_far(said);
     for generation in [1, 2] {
-        let of_it = said
+        let mut of_it = said
             .iter()
             .filter(|line| line.number("generation") == Some(generation));
-        let last = of_it.last().context("a line")?;
+        let last = of_it.next_back().context("a line")?;
         assert_eq!(last.message(), "stopped", "{generation}");
     }
     Ok(())
