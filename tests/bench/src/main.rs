@@ -209,6 +209,7 @@ impl Run {
             plugins: self
                 .plugins
                 .clone()
+                .or_else(|| std::env::var_os("JACKFIELD_PLUGINS").map(PathBuf::from))
                 .unwrap_or_else(|| target.join("plugins")),
         })
     }
