@@ -29,6 +29,8 @@ pub struct Config {
     pub api: String,
     /// A file with the API's tokens; empty: none, and then only loopback is listened on.
     pub api_tokens: PathBuf,
+    /// What the node does: `full`, or `gateway`.
+    pub role: Role,
     /// The folder of the plugins.
     pub plugins: PathBuf,
     /// The folder for compiled components; only the node may write there. Empty: none.
@@ -74,6 +76,17 @@ pub struct MeshConfig {
     pub tls_name: String,
 }
 
+/// What a node does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It holds clients, and runs the plugins of its folder.
+    #[default]
+    Full,
+    /// It holds clients, whose plugins run at other nodes.
+    Gateway,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,6 +104,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             api: "127.0.0.1:8081".to_owned(),
             api_tokens: PathBuf::new(),
+            role: Role::default(),
             plugins: "plugins".into(),
             cache: default_cache(),
             workers: 0,

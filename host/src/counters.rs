@@ -52,6 +52,14 @@ counters! {
     timers_fired,
     /// Timers of the cluster that this node had no room for.
     timers_refused,
+    /// Events of clients here that another node has handled: their plugin does not run here.
+    events_elsewhere,
+    /// Of these, events that were lost: the other node went while it was at it.
+    events_lost,
+    /// Events of other nodes' clients, and calls that came to other nodes, taken in here.
+    peer_events,
+    /// Of these, refused beyond the limit `peer_events`.
+    peer_events_refused,
     /// Messages beyond `message_bytes`.
     messages_too_big,
     /// Clients beyond `messages_per_second`.

@@ -59,6 +59,13 @@ pub struct Limits {
     /// How long a peer may take to answer a question. Beyond: `timed-out`, or `missing`.
     #[serde(with = "humantime_serde")]
     pub ask_timeout: Duration,
+    /// Events of other nodes' clients under way here. Beyond: those clients are answered 503 or
+    /// closed with 1013.
+    pub peer_events: usize,
+    /// How long a client's event waits for a node that runs its plugin, where none does.
+    /// Beyond: 503, or close 1013.
+    #[serde(with = "humantime_serde")]
+    pub worker_wait: Duration,
     /// How long a peer may say nothing before nobody waits for it any more.
     #[serde(with = "humantime_serde")]
     pub suspect_after: Duration,
@@ -90,6 +97,8 @@ impl Default for Limits {
             link_bytes: 64 << 20,
             link_frames: 1 << 20,
             ask_timeout: Duration::from_secs(2),
+            peer_events: 16_384,
+            worker_wait: Duration::from_secs(10),
             suspect_after: Duration::from_secs(3),
             gone_after: Duration::from_secs(5),
         }
@@ -172,6 +181,7 @@ impl Limits {
             ("clients", self.clients),
             ("link_bytes", self.link_bytes),
             ("link_frames", self.link_frames),
+            ("peer_events", self.peer_events),
         ] {
             if value == 0 || value > u32::MAX as usize {
                 let why = format!("is {value}, but must be 1 to {}", u32::MAX);

@@ -68,6 +68,9 @@ struct NodeFlags {
     /// A file with the API's tokens; without it, the API is for this machine only.
     #[arg(long, value_name = "FILE")]
     api_tokens: Option<String>,
+    /// full, or gateway: it holds clients and runs no plugins, other nodes do.
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
     /// The folder of the plugins.
     #[arg(long, value_name = "DIR")]
     plugins: Option<String>,
@@ -271,6 +274,7 @@ impl NodeFlags {
             ("--listen", "listen", &self.listen),
             ("--api", "api", &self.api),
             ("--api-tokens", "api_tokens", &self.api_tokens),
+            ("--role", "role", &self.role),
             ("--plugins", "plugins", &self.plugins),
             ("--cache", "cache", &self.cache),
             ("--mesh", "mesh.listen", &self.mesh),

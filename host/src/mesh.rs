@@ -21,12 +21,14 @@ mod publish;
 mod receive;
 mod register;
 mod seldom;
+mod serving;
 mod stay;
 mod strangers;
 mod timers;
 mod tls;
 mod trust;
 mod wire;
+pub mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -39,10 +41,11 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::peer::Told;
+use self::peer::{Asked, Told};
 use self::trust::Refusals;
 use self::wire::deliver::To;
 use crate::delivery::{Delivery, Target};
@@ -54,6 +57,7 @@ use crate::registry::{Kind, Registry};
 pub use self::interest::{Holder, Interest, Sizes, Space};
 pub use self::peer::{Peer, PeerState};
 pub use self::register::Register;
+pub use self::serving::{Elsewhere, Worker};
 pub use self::strangers::{Connection, Stranger, Strangers};
 pub use self::tls::TlsFiles;
 pub use self::trust::Trust;
@@ -101,6 +105,9 @@ pub struct Mesh {
     pictures: AtomicU32,
     /// It has run for long enough to know of all others.
     is_settled: AtomicBool,
+    /// Another node takes events, or does not, that did otherwise before.
+    serving_changed: watch::Sender<()>,
+    work: work::Queue,
 }
 
 /// Who says that there is a node at an address.
@@ -143,6 +150,7 @@ impl Mesh {
         Arc::new(Mesh {
             address,
             trust,
+            work: work::Queue::new(registry.limits()),
             registry,
             interest: Interest::default(),
             peers: RwLock::default(),
@@ -154,6 +162,7 @@ impl Mesh {
             refusals: Refusals::default(),
             pictures: AtomicU32::new(0),
             is_settled: AtomicBool::new(false),
+            serving_changed: watch::Sender::new(()),
         })
     }
 
@@ -311,26 +320,25 @@ impl Mesh {
             // Nobody waits for a node that may be dead.
             return Err(Unanswered::Unreachable(node));
         }
-        let (id, answer) = peer.begin_ask();
+        let mut asked = self
+            .question(&peer, plugin, ask)
+            .ok_or(Unanswered::Unreachable(node))?;
+        match tokio::time::timeout(self.limits().ask_timeout, asked.answer()).await {
+            Ok(answer) => answer.ok_or(Unanswered::Unreachable(node)),
+            Err(_) => Err(Unanswered::TimedOut(node)),
+        }
+    }
+
+    /// Puts a question to a peer; none: its link is full.
+    fn question<'a>(&self, peer: &'a Peer, plugin: &str, ask: Ask) -> Option<Asked<'a>> {
+        let asked = peer.begin_ask(work::is_event(&ask));
         let question = wire::Ask {
-            id,
+            id: asked.id(),
             plugin: plugin.to_owned(),
             ask: Some(ask),
         };
         let frame = wire::encode(wire::frame::Frame::Ask(question));
-        if !self.tell(&peer, frame) {
-            peer.end_ask(id);
-            return Err(Unanswered::Unreachable(node));
-        }
-        match tokio::time::timeout(self.limits().ask_timeout, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            // It has gone: nobody keeps the question any more.
-            Ok(Err(_)) => Err(Unanswered::Unreachable(node)),
-            Err(_) => {
-                peer.end_ask(id);
-                Err(Unanswered::TimedOut(node))
-            }
-        }
+        self.tell(peer, frame).then_some(asked)
     }
 
     fn own(&self) -> Incarnation {
@@ -412,8 +420,9 @@ impl Mesh {
         if self.peers.write().remove(&node).is_none() {
             return;
         }
-        peer.end();
+        let events = peer.end();
         self.interest.forget(node);
+        self.serving_changed.send_replace(());
         let (lost, _) = peer.waiting();
         self.registry.counters().mesh_dropped.add(lost as u64);
         self.unwant(&Source::Itself(node));
@@ -421,7 +430,7 @@ impl Mesh {
         match peer.state() {
             _ if !peer.has_come() => {}
             PeerState::Leaving => tracing::info!(peer = %node, address, "a node is gone: {why}"),
-            _ => tracing::warn!(peer = %node, address, lost, "a node is gone: {why}"),
+            _ => tracing::warn!(peer = %node, address, lost, events, "a node is gone: {why}"),
         }
     }
 
@@ -465,6 +474,9 @@ impl Mesh {
         }
         let is_suspect = silent > self.limits().suspect_after;
         let was_suspect = peer.is_suspect.swap(is_suspect, Ordering::Relaxed);
+        if is_suspect != was_suspect {
+            self.serving_changed.send_replace(());
+        }
         if is_suspect && !was_suspect && peer.has_come() {
             let (peer, address) = (peer.incarnation(), peer.address());
             tracing::warn!(%peer, address, ?silent, "a node is silent");

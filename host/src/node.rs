@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Tokens, View};
 use crate::client;
-use crate::config::{Config, MeshConfig};
+use crate::config::{Config, MeshConfig, Role};
 use crate::counters::Counters;
 use crate::id::Incarnation;
 use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
@@ -73,6 +73,7 @@ impl Node {
             false => None,
         };
         let view = View::new(
+            config.role,
             registry.clone(),
             mesh.as_ref().map(|(mesh, _)| mesh.clone()),
         );
@@ -80,16 +81,8 @@ impl Node {
             "" => None,
             api => Some(open_api(api, &config.api_tokens, view.clone()).await?),
         };
-        let cache = Some(&*config.cache).filter(|path| !path.as_os_str().is_empty());
-        let defaults = config.plugin.clone();
-        let plugins = Plugins::open(
-            &config.plugins,
-            cache,
-            defaults,
-            registry.clone(),
-            mesh.as_ref().map(|(mesh, _)| mesh.clone()),
-        )
-        .await?;
+        let peers = mesh.as_ref().map(|(mesh, _)| mesh.clone());
+        let plugins = open_plugins(config, &registry, peers).await?;
         view.ready(plugins.clone());
         let (close, closed) = watch::channel(false);
         let serving = tokio::spawn(client::serve(listener, plugins.clone(), registry, closed));
@@ -148,6 +141,29 @@ impl Node {
             mesh.leave().await;
         }
     }
+}
+
+async fn open_plugins(
+    config: &Config,
+    registry: &Arc<Registry>,
+    mesh: Option<Arc<Mesh>>,
+) -> anyhow::Result<Arc<Plugins>> {
+    let registry = registry.clone();
+    if config.role == Role::Gateway {
+        let mesh = mesh.context(
+            "a gateway runs no plugins, other nodes do: say where they reach it with --mesh ADDR",
+        )?;
+        return Ok(Plugins::of_gateway(&config.plugins, registry, mesh));
+    }
+    let cache = Some(&*config.cache).filter(|path| !path.as_os_str().is_empty());
+    Plugins::open(
+        &config.plugins,
+        cache,
+        config.plugin.clone(),
+        registry,
+        mesh,
+    )
+    .await
 }
 
 async fn open_api(address: &str, tokens: &Path, view: Arc<View>) -> anyhow::Result<SocketAddr> {

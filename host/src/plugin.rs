@@ -10,14 +10,17 @@ mod call;
 mod contract;
 mod engine;
 mod folder;
+mod gateway;
 mod generation;
 mod instance;
 mod load;
 mod log;
 mod manifest;
 mod routes;
+mod session;
 mod timer;
 mod trap;
+mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -31,25 +34,35 @@ use tokio_util::task::TaskTracker;
 use self::access::{Access, Denied, Granted};
 use self::contract::types;
 use self::generation::{Generation, Lease, NoInstance};
+use self::instance::Whose;
 use self::trap::Trapped;
-use crate::mesh::Mesh;
-use crate::message::Message;
+use self::worker::PeerEvents;
+use crate::id::ClientId;
+use crate::mesh::{Elsewhere, Mesh};
 use crate::policy::TrapPolicy;
-use crate::registry::{Client, Close, Closer, Departure, Ending, Happened, Namespace, Registry};
+use crate::registry::{
+    Client, Close, Closer, Ending, Happened, Namespace, Registry, Serving, ServingState,
+};
 use crate::router::Router;
 
 pub use self::call::{CallError, CallErrorCode, Caller};
 pub use self::folder::{Checked, Plugins, check};
 pub use self::load::{Interfaces, LoadError};
+pub use self::session::{Session, Turn};
 
 /// Business logic as a component, named by its file.
 pub struct Plugin {
     router: Router,
+    mesh: Option<Arc<Mesh>>,
     slot: ArcSwapOption<Generation>,
     loads: AtomicU64,
     draining: AtomicBool,
     sessions: AtomicUsize,
     session_ended: Notify,
+    /// Of other nodes' clients.
+    peer_events: PeerEvents,
+    /// Calls that went to other nodes.
+    calls: AtomicU64,
     retiring: TaskTracker,
 }
 
@@ -89,7 +102,7 @@ pub enum Answer {
     /// Its token is missing or no good.
     Unauthorized {
         /// The answer's body.
-        reason: &'static str,
+        reason: String,
     },
     /// It is turned away, with an HTTP status and a sentence.
     Refused {
@@ -109,13 +122,15 @@ pub enum Failure {
     Overloaded,
     /// The plugin has no generation: its file is gone, or never loaded.
     Absent,
+    /// Another node had the event, and went while it was at it.
+    Lost,
 }
 
 impl Failure {
     /// How a client is closed for it; none: it stays.
     pub fn close(self) -> Option<Close> {
         let (code, reason, by) = match self {
-            Failure::Trapped(TrapPolicy::Keep) => return None,
+            Failure::Trapped(TrapPolicy::Keep) | Failure::Lost => return None,
             Failure::Trapped(TrapPolicy::Close) => {
                 (1011, "the server failed at this message", Closer::Plugin)
             }
@@ -130,14 +145,12 @@ impl Failure {
     }
 }
 
-/// A client's stay with its plugin, up to the end of its `on-close`.
-pub struct Session(Arc<Plugin>);
-
-/// A client's turn: its waiting messages go through one instance, one after another.
-pub struct Turn<'a> {
-    plugin: &'a Plugin,
-    lease: Option<Lease>,
-    events: u64,
+/// Whether a client may come in, before it does.
+enum Decision {
+    /// With this, where it can be had.
+    Accepted(types::Acceptance, Granted),
+    /// It may not.
+    TurnedAway(Answer),
 }
 
 impl Plugin {
@@ -149,6 +162,9 @@ impl Plugin {
     ) -> Plugin {
         Plugin {
             router: Router::new(Namespace::new(&name.into(), registry), mesh.cloned()),
+            mesh: mesh.cloned(),
+            peer_events: PeerEvents::default(),
+            calls: AtomicU64::new(0),
             slot: ArcSwapOption::empty(),
             loads: AtomicU64::new(0),
             draining: AtomicBool::new(false),
@@ -183,39 +199,62 @@ impl Plugin {
 
     /// Whether a route of it is this very path.
     fn has_route(&self, path: &str) -> bool {
-        let running = self.slot.load();
-        running
-            .as_ref()
-            .is_some_and(|running| running.routes.has_exact(path))
+        match &*self.slot.load() {
+            Some(running) => running.routes.has_exact(path),
+            None => self.routes_elsewhere().has_exact(path),
+        }
     }
 
     /// How much of the path its longest route covers that is a prefix.
     fn longest_prefix(&self, path: &str) -> Option<usize> {
-        self.slot.load().as_ref()?.routes.longest_prefix(path)
+        match &*self.slot.load() {
+            Some(running) => running.routes.longest_prefix(path),
+            None => self.routes_elsewhere().longest_prefix(path),
+        }
     }
 
-    /// Whether clients may come in.
+    /// Whether clients may come in: it runs here, or at another node.
     pub fn is_open(&self) -> bool {
-        self.slot.load().is_some() && !self.draining.load(Ordering::Relaxed)
+        match self.runs() {
+            true => !self.draining.load(Ordering::Relaxed),
+            false => self.elsewhere() == Elsewhere::Open,
+        }
     }
 
-    /// A client begins its stay.
-    pub fn session(self: &Arc<Self>) -> Session {
-        self.sessions.fetch_add(1, Ordering::Relaxed);
-        Session(self.clone())
+    /// Whether anybody has it, be it that he can't run it now.
+    fn is_known(&self) -> bool {
+        self.namespace().serving().state != ServingState::None
+            || self.elsewhere() != Elsewhere::Nobody
     }
 
-    /// Asks the plugin whether a client may come in, and applies what it accepts with.
-    pub async fn on_connect(
+    /// Whether it has a generation here.
+    fn runs(&self) -> bool {
+        self.slot.load().is_some()
+    }
+
+    /// It is run like this here, as other nodes are told.
+    fn serve(&self, state: ServingState) {
+        let serving = match &*self.slot.load() {
+            Some(running) => running.serving(state),
+            None => Serving {
+                state,
+                ..Serving::default()
+            },
+        };
+        self.namespace().serve(serving);
+    }
+
+    /// Asks the generation that runs here whether a client may come in.
+    async fn decide(
         &self,
-        client: &Arc<Client>,
+        client: Whose<&Arc<Client>>,
         handshake: &Handshake,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Decision, Failure> {
         let (mut lease, granted) = loop {
             let generation = self.slot.load_full().ok_or(Failure::Absent)?;
             let granted = match self.check_access(&generation.access, handshake) {
                 Ok(granted) => granted,
-                Err(answer) => return Ok(answer),
+                Err(answer) => return Ok(Decision::TurnedAway(answer)),
             };
             let lease = self.lease().await?;
             // Who is asked goes by its own manifest, and not by one that was just replaced.
@@ -239,7 +278,7 @@ impl Plugin {
                 if acceptance.subprotocol.is_none() {
                     acceptance.subprotocol = access.subprotocol(&handshake.subprotocols);
                 }
-                Ok(self.admit(client, acceptance, handshake, granted).await)
+                Ok(Decision::Accepted(acceptance, granted))
             }
             Ok(Err(types::Refusal { status, reason })) => {
                 let status = if (400..=599).contains(&status) {
@@ -247,33 +286,9 @@ impl Plugin {
                 } else {
                     403
                 };
-                Ok(Answer::Refused { status, reason })
+                Ok(Decision::TurnedAway(Answer::Refused { status, reason }))
             }
-            Err(trapped) => Err(failed(&lease, "on-connect", client, &trapped)),
-        }
-    }
-
-    /// Tells the plugin that a client has left. Waits for an instance longer than other
-    /// events do: this one is owed.
-    pub async fn on_close(&self, client: &Arc<Client>, departure: &Departure) {
-        let registry = self.namespace().registry();
-        let patience = registry.limits().drain_timeout;
-        let why = match tokio::time::timeout(patience, self.lease_patiently()).await {
-            Ok(Some(lease)) => return tell_on_close(lease, client, departure).await,
-            Ok(None) => "the plugin has no generation",
-            Err(_) => "no instance was to be had within drain_timeout",
-        };
-        registry.counters().on_close_lost.add_one();
-        let (plugin, client) = (self.name(), client.id());
-        tracing::error!(plugin, %client, "an on-close is lost: {why}");
-    }
-
-    /// Begins a client's turn.
-    pub fn turn(&self) -> Turn<'_> {
-        Turn {
-            plugin: self,
-            lease: None,
-            events: 0,
+            Err(trapped) => Err(failed(&lease, "on-connect", client.id(), &trapped)),
         }
     }
 
@@ -288,6 +303,7 @@ impl Plugin {
         let former = self.slot.swap(Some(generation));
         self.namespace().happen(|| Happened::Loaded(number));
         self.draining.store(false, Ordering::Relaxed);
+        self.serve(ServingState::Open);
         self.namespace().timers().open(limit, fires);
         if let Some(former) = former {
             self.retiring.spawn(former.retire());
@@ -295,19 +311,23 @@ impl Plugin {
     }
 
     /// No clients come in and no timer fires from here on; what `drain` needs to go on.
-    fn close_door(&self) -> Option<Arc<Generation>> {
+    fn close_door(&self, farewell: Farewell) -> Option<Arc<Generation>> {
         self.draining.store(true, Ordering::Relaxed);
         let generation = self.slot.load_full()?;
+        self.serve(match farewell {
+            Farewell::Removed => ServingState::Closing,
+            Farewell::Restart => ServingState::Away,
+        });
         self.namespace().timers().end(generation.host.generation);
         Some(generation)
     }
 
     /// Closes all clients of `generation`, waits until they have gone, and frees it; unless
-    /// another one takes over meanwhile.
-    async fn drain(&self, generation: Arc<Generation>, farewell: Farewell) {
+    /// another one takes over meanwhile. None: those of a plugin that runs at other nodes.
+    async fn drain(&self, generation: Option<Arc<Generation>>, farewell: Farewell) {
         // The rest of it is the generation's: its last events, and `on-stop`.
         let timeout = self.namespace().registry().limits().drain_timeout * 3 / 4;
-        let gone = self.empty(&generation, farewell);
+        let gone = self.empty(generation.as_ref(), farewell);
         if tokio::time::timeout(timeout, gone).await.is_err() {
             let (plugin, left) = (self.name(), self.sessions.load(Ordering::Relaxed));
             tracing::warn!(
@@ -316,6 +336,7 @@ impl Plugin {
                 "clients did not leave in time, the plugin ends without them (drain_timeout)"
             );
         }
+        let Some(generation) = generation else { return };
         let current = Some(generation.clone());
         let taken = self.slot.compare_and_swap(&current, None);
         // Whoever takes it out of the slot retires it: once.
@@ -323,12 +344,19 @@ impl Plugin {
             .as_ref()
             .is_some_and(|taken| Arc::ptr_eq(taken, &generation))
         {
+            if matches!(farewell, Farewell::Removed) {
+                self.serve(ServingState::None);
+            }
             generation.retire().await;
         }
     }
 
-    async fn empty(&self, generation: &Arc<Generation>, farewell: Farewell) {
-        while self.runs(generation) {
+    async fn empty(&self, generation: Option<&Arc<Generation>>, farewell: Farewell) {
+        let goes_on = || match generation {
+            Some(generation) => self.is_current(generation),
+            None => !self.runs(),
+        };
+        while goes_on() {
             let all = self.namespace().clients();
             for clients in all.chunks(DRAIN_BATCH) {
                 for client in clients {
@@ -339,14 +367,15 @@ impl Plugin {
             }
             // Ended sessions wake the wait; a client that came in through the closing door is
             // found by the next round.
-            if self.sessions.load(Ordering::Relaxed) == 0 {
+            let is_removed = matches!(farewell, Farewell::Removed) && generation.is_some();
+            if self.sessions.load(Ordering::Relaxed) == 0 && !(is_removed && self.is_awaited()) {
                 return;
             }
             let _ = tokio::time::timeout(DRAIN_ROUND, self.session_ended.notified()).await;
         }
     }
 
-    fn runs(&self, generation: &Arc<Generation>) -> bool {
+    fn is_current(&self, generation: &Arc<Generation>) -> bool {
         let now = self.slot.load();
         now.as_ref().is_some_and(|now| Arc::ptr_eq(now, generation))
     }
@@ -393,7 +422,7 @@ impl Plugin {
             Denied::Token(rejected) => {
                 let (plugin, address) = (self.name(), &handshake.remote_address);
                 tracing::info!(plugin, address, "a token was rejected: {}", rejected.why());
-                let reason = rejected.reason();
+                let reason = rejected.reason().to_owned();
                 Answer::Unauthorized { reason }
             }
         })?;
@@ -503,49 +532,6 @@ const DRAIN_BATCH: usize = 256;
 /// How often a drain looks for clients that came in through the closing door.
 const DRAIN_ROUND: Duration = Duration::from_millis(50);
 
-impl Turn<'_> {
-    /// Handles one message, on the generation that runs now.
-    pub async fn on_message(
-        &mut self,
-        client: &Arc<Client>,
-        message: Message<'_>,
-    ) -> Result<(), Failure> {
-        #[cfg(feature = "bench-native")]
-        if self.plugin.name() == "native" {
-            let frame = crate::message::Frame::message(message);
-            let _ = self.plugin.namespace().send_to(client, frame);
-            return Ok(());
-        }
-        self.events += 1;
-        let is_current = |lease: &Lease| lease.is_usable() && self.plugin.runs(lease.generation());
-        if !self.lease.as_ref().is_some_and(is_current) {
-            self.lease = None;
-            self.lease = Some(self.plugin.lease().await?);
-        }
-        let Some(lease) = &mut self.lease else {
-            return Err(Failure::Absent);
-        };
-        match lease.on_message(client, message.into()).await {
-            Ok(()) => Ok(()),
-            Err(trapped) => Err(failed(lease, "on-message", client, &trapped)),
-        }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let counters = self.plugin.namespace().registry().counters();
-        counters.messages_in.add(self.events);
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
-        self.0.session_ended.notify_one();
-    }
-}
-
 fn pairs(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
     pairs
         .iter()
@@ -553,34 +539,14 @@ fn pairs(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
         .collect()
 }
 
-async fn tell_on_close(mut lease: Lease, client: &Arc<Client>, departure: &Departure) {
-    let groups: Vec<_> = departure.groups.iter().map(|group| &**group).collect();
-    let info: Vec<_> = departure
-        .info
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.as_str()))
-        .collect();
-    let told = types::Departure {
-        code: departure.close.code,
-        reason: &departure.close.reason,
-        by: departure.close.by.into(),
-        uid: departure.uid.as_deref(),
-        groups: &groups,
-        info: &info,
-    };
-    if let Err(trapped) = lease.on_close(client, told).await {
-        failed(&lease, "on-close", client, &trapped);
-    }
-}
-
 /// Logs and counts a trap of a client's event, and says what is to be done with the client.
-fn failed(lease: &Lease, function: &str, client: &Client, trapped: &Trapped) -> Failure {
+fn failed(lease: &Lease, function: &str, client: ClientId, trapped: &Trapped) -> Failure {
     log_trap(lease, function, Some(client), trapped);
     Failure::Trapped(lease.generation().policies.on_trap)
 }
 
 /// Logs and counts a trap, once.
-fn log_trap(lease: &Lease, function: &str, client: Option<&Client>, trapped: &Trapped) {
+fn log_trap(lease: &Lease, function: &str, client: Option<ClientId>, trapped: &Trapped) {
     let generation = lease.generation();
     trapped
         .kind
@@ -590,7 +556,7 @@ fn log_trap(lease: &Lease, function: &str, client: Option<&Client>, trapped: &Tr
         plugin = generation.host.plugin(),
         generation = generation.host.generation,
         function,
-        client = client.map(|client| tracing::field::display(client.id())),
+        client = client.map(tracing::field::display),
         kind = trapped.kind.as_str(),
         said = trapped.said,
         backtrace = trapped.backtrace,

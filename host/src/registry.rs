@@ -12,6 +12,7 @@ mod events;
 mod index;
 mod names;
 mod namespace;
+mod serving;
 mod timers;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use dirty::{DirtyList, DirtyLists};
 pub use events::{Event, Events, Happened, Watcher};
 pub use names::Names;
 pub use namespace::{Binding, Namespace, Refused};
+pub use serving::{Serving, ServingState};
 pub use timers::{Firing, Known, Schedule, Scope, Timers, Version};
 
 use crate::counters::Counters;

@@ -263,16 +263,16 @@ impl Console {
 
 /// Whom a send reached, when nobody lost it, as `comparable` has it.
 pub fn reach(clients: u64) -> Value {
-    match crate::node::nodes_of_one() {
-        1 => json!({ "clients": clients, "dropped": 0, "missing": [] }),
-        _ => json!({ "dropped": 0, "missing": [] }),
+    match crate::node::is_one_node() {
+        true => json!({ "clients": clients, "dropped": 0, "missing": [] }),
+        false => json!({ "dropped": 0, "missing": [] }),
     }
 }
 
 /// What is under `ok` in an answer, as `Console::ok` has it: where several nodes stand for
 /// one, the number of clients that a send reached is what the others have told, and not exact.
 pub fn comparable(mut ok: Value) -> Value {
-    if crate::node::nodes_of_one() > 1
+    if !crate::node::is_one_node()
         && let Some(fields) = ok.as_object_mut()
         && fields.contains_key("dropped")
     {

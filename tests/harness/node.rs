@@ -30,6 +30,8 @@ pub struct Node {
     folder: Arc<PluginFolder>,
     /// Where several nodes stand for one: the others, and who tells them of each other.
     others: Vec<Node>,
+    /// It is a gateway, and the others run its plugins.
+    is_gateway: bool,
     _register: Option<Box<Register>>,
     barrier: Option<Arc<Barrier>>,
     next: AtomicUsize,
@@ -46,14 +48,31 @@ pub struct NodeBuilder {
     arguments: Vec<String>,
     place: Option<Place>,
     is_meshed: bool,
-    nodes: usize,
+    stand: Stand,
 }
 
-/// How many nodes stand for one, where a test does not care: `JACKFIELD_TESTS_NODES`, or one.
-/// Clients then come to each in turn, and know of each other what clients of one node would.
-pub(crate) fn nodes_of_one() -> usize {
-    let nodes = std::env::var("JACKFIELD_TESTS_NODES").ok();
-    nodes.and_then(|nodes| nodes.parse().ok()).unwrap_or(1)
+/// What stands for one node, where a test does not care: what `JACKFIELD_TESTS_NODES` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    /// So many. Clients come to each in turn, and know of each other what those of one would.
+    Nodes(usize),
+    /// A gateway, where the clients are, and a node that runs its plugins.
+    Gateway,
+}
+
+impl Stand {
+    fn from_environment() -> Stand {
+        match std::env::var("JACKFIELD_TESTS_NODES").as_deref() {
+            Ok("gateway") => Stand::Gateway,
+            Ok(nodes) => Stand::Nodes(nodes.parse().unwrap_or(1)),
+            Err(_) => Stand::Nodes(1),
+        }
+    }
+}
+
+/// Whether one node stands for one.
+pub(crate) fn is_one_node() -> bool {
+    Stand::from_environment() == Stand::Nodes(1)
 }
 
 /// A node that has ended.
@@ -96,8 +115,13 @@ impl NodeBuilder {
 
     /// One node, also where several stand for one.
     pub fn alone(mut self) -> NodeBuilder {
-        self.nodes = 1;
+        self.stand = Stand::Nodes(1);
         self
+    }
+
+    /// It holds clients, and runs no plugins.
+    pub fn gateway(self) -> NodeBuilder {
+        self.alone().arguments(&["--role", "gateway"])
     }
 
     /// More arguments.
@@ -142,36 +166,46 @@ impl NodeBuilder {
 
     /// Starts the node and waits until it listens.
     pub async fn start(self) -> anyhow::Result<Node> {
-        if self.nodes > 1 {
-            return Box::pin(self.start_several()).await;
+        match self.stand {
+            Stand::Nodes(1) => self.start_one().await,
+            Stand::Nodes(_) | Stand::Gateway => Box::pin(self.start_several()).await,
         }
-        self.start_one().await
     }
 
     async fn start_several(mut self) -> anyhow::Result<Node> {
-        let nodes = std::mem::replace(&mut self.nodes, 1);
+        let stand = std::mem::replace(&mut self.stand, Stand::Nodes(1));
         let register = Register::start().await?;
         let first = self
             .plugin_from(BARRIER, "console")
             .registered_at(&[&register]);
         let folder = Arc::new(first.folder?);
-        let mut started = Vec::new();
-        for _ in 0..nodes {
-            let builder = NodeBuilder {
+        let builder = || {
+            Ok::<_, anyhow::Error>(NodeBuilder {
                 folder: Ok(PluginFolder::new()?),
                 config: first.config.clone(),
                 arguments: first.arguments.clone(),
                 place: first.place.clone(),
                 is_meshed: first.is_meshed,
-                nodes: 1,
-            };
+                stand: Stand::Nodes(1),
+            })
+        };
+        let builders = match stand {
+            Stand::Gateway => vec![builder()?.gateway(), builder()?],
+            Stand::Nodes(nodes) => (0..nodes).map(|_| builder()).collect::<Result<_, _>>()?,
+        };
+        let mut started = Vec::new();
+        for builder in builders {
             started.push(builder.start_in(folder.clone()).await?);
         }
         for node in &started {
-            node.wait_for_peers(nodes - 1).await?;
+            node.wait_for_peers(started.len() - 1).await?;
+        }
+        if stand == Stand::Gateway {
+            started[0].wait_for_plugins_of(&started[1]).await?;
         }
         let barrier = Barrier::new(&started).await?;
         let mut node = started.remove(0);
+        node.is_gateway = stand == Stand::Gateway;
         node.others = started;
         node._register = Some(Box::new(register));
         node.barrier = Some(Arc::new(barrier));
@@ -237,6 +271,7 @@ impl NodeBuilder {
             api: SocketAddr::from(([0, 0, 0, 0], 0)),
             folder,
             others: Vec::new(),
+            is_gateway: false,
             _register: None,
             barrier: None,
             next: AtomicUsize::new(0),
@@ -262,7 +297,7 @@ impl Node {
             arguments: Vec::new(),
             place: None,
             is_meshed: false,
-            nodes: nodes_of_one(),
+            stand: Stand::from_environment(),
         }
     }
 
@@ -307,6 +342,7 @@ impl Node {
     fn next_address(&self) -> SocketAddr {
         let next = self.next.fetch_add(1, Ordering::Relaxed) % (1 + self.others.len());
         match next {
+            _ if self.is_gateway => self.address,
             0 => self.address,
             other => self.others[other - 1].address,
         }
@@ -380,6 +416,26 @@ impl Node {
         within(&format!("peers to be {states:?}"), reached).await
     }
 
+    /// Waits until it knows of all that this other node runs.
+    pub async fn wait_for_plugins_of(&self, other: &Node) -> anyhow::Result<()> {
+        let nodes: Value = serde_json::from_str(&other.api("/v1/nodes").await?.body)?;
+        let plugins = nodes["node"]["plugins"].as_array().context("plugins")?;
+        let running = plugins.iter().filter(|plugin| plugin["runs"] == "here");
+        let running: Vec<_> = running.map(|plugin| plugin["name"].clone()).collect();
+        let known = async {
+            loop {
+                let peers = self.peers().await?;
+                let mut peers = peers.iter();
+                let other = peers.find(|peer| peer["incarnation"] == nodes["node"]["incarnation"]);
+                if other.is_some_and(|other| other["plugins"] == json!(running)) {
+                    return anyhow::Ok(());
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        within(&format!("the plugins {running:?} to be known"), known).await
+    }
+
     /// Several clients of the plugin `console`.
     pub async fn consoles<const N: usize>(&self) -> anyhow::Result<[Console; N]> {
         let mut clients = Vec::with_capacity(N);
@@ -429,9 +485,10 @@ impl Node {
         Raw::connect(self.address).await
     }
 
-    /// Its log.
+    /// Its log; of a gateway that stands for a node, its worker's, where the plugins' lines are.
     pub fn log(&self) -> &Log {
-        self.process.log()
+        let worker = self.others.first().filter(|_| self.is_gateway);
+        worker.unwrap_or(self).process.log()
     }
 
     /// Waits for a line in the log.
@@ -471,11 +528,11 @@ impl Node {
     }
 
     async fn own_counters(&self) -> anyhow::Result<Counters> {
-        let before = self.log().so_far(Counters::is_in).len();
+        let log = self.process.log();
+        let before = log.so_far(Counters::is_in).len();
         self.signal(Signal::USR1)?;
-        Ok(Counters::from_line(
-            &self.log().nth(before + 1, Counters::is_in).await?,
-        ))
+        let line = log.nth(before + 1, Counters::is_in).await?;
+        Ok(Counters::from_line(&line))
     }
 
     /// Asks until a counter has reached `value`; it must not pass it.
@@ -558,8 +615,9 @@ impl Node {
     /// Waits for its end.
     pub async fn wait(mut self) -> anyhow::Result<Stopped> {
         let status = self.process.wait().await?;
-        self.log().end().await?;
-        let lines = self.log().so_far(Counters::is_in);
+        let log = self.process.log();
+        log.end().await?;
+        let lines = log.so_far(Counters::is_in);
         let last = lines
             .last()
             .context("the node logged no counters at its end")?;
@@ -577,7 +635,7 @@ impl Drop for Node {
     /// A failed test shows what its node had to say; a passed one's output is not seen.
     fn drop(&mut self) {
         if !self.has_ended_well {
-            eprintln!("the node's log:\n{}", self.log().tail());
+            eprintln!("the node's log:\n{}", self.process.log().tail());
         }
     }
 }

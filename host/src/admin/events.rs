@@ -75,8 +75,8 @@ impl Watch {
 
     fn tell(&self, event: Event) -> wire::Event {
         use event::Event::{
-            ClientClosed, ClientConnected, GroupOccupied, GroupVacated, PluginLoaded, UidOffline,
-            UidOnline,
+            ClientClosed, ClientConnected, EventLost, GroupOccupied, GroupVacated, PluginLoaded,
+            UidOffline, UidOnline,
         };
         let Event { plugin, what } = event;
         let uid = |uid: Arc<str>| wire::UidChange {
@@ -103,6 +103,10 @@ impl Watch {
             Happened::Occupied(Kind::Group, name) => GroupOccupied(group(name)),
             Happened::Vacated(Kind::Group, name) => GroupVacated(group(name)),
             Happened::Loaded(generation) => PluginLoaded(wire::PluginLoaded { generation }),
+            Happened::Lost { client, function } => EventLost(wire::EventLost {
+                client: client.to_string(),
+                function: function.to_owned(),
+            }),
         };
         wire::Event {
             plugin: plugin.to_string(),

@@ -135,7 +135,10 @@ impl From<CallError> for Problem {
             CallErrorCode::NotFound => Reason::NotFound,
             CallErrorCode::Denied => Reason::Denied,
             CallErrorCode::LimitExceeded => match error {
-                CallError::TooLarge { .. } => Reason::TooLarge,
+                CallError::TooLarge { .. }
+                | CallError::There {
+                    is_too_large: true, ..
+                } => Reason::TooLarge,
                 _ => Reason::LimitExceeded,
             },
             CallErrorCode::Overloaded => Reason::Overloaded,

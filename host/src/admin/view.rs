@@ -14,12 +14,14 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::tokens::Caller;
+use crate::config::Role;
 use crate::mesh::{Mesh, PeerState};
 use crate::plugin::Plugins;
 use crate::registry::{Kind, Registry};
 
 /// What the door shows.
 pub struct View {
+    role: Role,
     registry: Arc<Registry>,
     mesh: Option<Arc<Mesh>>,
     /// Once they have been loaded.
@@ -40,8 +42,9 @@ pub(super) enum Stage {
 
 impl View {
     /// Of a node that starts.
-    pub fn new(registry: Arc<Registry>, mesh: Option<Arc<Mesh>>) -> Arc<View> {
+    pub fn new(role: Role, registry: Arc<Registry>, mesh: Option<Arc<Mesh>>) -> Arc<View> {
         Arc::new(View {
+            role,
             registry,
             mesh,
             plugins: ArcSwapOption::empty(),
@@ -67,11 +70,15 @@ impl View {
             node: Node {
                 incarnation: self.registry.incarnation().to_string(),
                 mesh: mesh.map(|mesh| mesh.address().to_owned()),
+                role: self.role,
                 stage: self.stage().as_str(),
                 plugins: plugins(self, caller),
             },
             peers: mesh
-                .map(|mesh| mesh.peers().iter().map(|peer| of(mesh, peer)).collect())
+                .map(|mesh| {
+                    let peers = mesh.peers();
+                    peers.iter().map(|peer| of(mesh, peer, caller)).collect()
+                })
                 .unwrap_or_default(),
             dialled: mesh.map(|mesh| mesh.dialled()).unwrap_or_default(),
         })
@@ -131,6 +138,10 @@ fn plugins(view: &View, caller: &Caller) -> Vec<Plugin> {
             Plugin {
                 name: plugin.name().to_owned(),
                 generation: plugin.generation(),
+                runs: match plugin.generation() {
+                    Some(_) => Some("here"),
+                    None => plugin.is_open().then_some("elsewhere"),
+                },
                 clients: namespace.client_count(),
                 uids: namespace.name_count(Kind::Uid),
                 groups: namespace.name_count(Kind::Group),
@@ -139,7 +150,8 @@ fn plugins(view: &View, caller: &Caller) -> Vec<Plugin> {
         .collect()
 }
 
-fn of(mesh: &Mesh, peer: &crate::mesh::Peer) -> Peer {
+fn of(mesh: &Mesh, peer: &crate::mesh::Peer, caller: &Caller) -> Peer {
+    let plugins = mesh.plugins_of(peer.incarnation()).into_iter();
     let held = mesh.interest().sizes(peer.incarnation());
     let (waiting_frames, waiting_bytes) = peer.waiting();
     Peer {
@@ -151,6 +163,10 @@ fn of(mesh: &Mesh, peer: &crate::mesh::Peer) -> Peer {
             PeerState::Suspect => "suspect",
             PeerState::Leaving => "leaving",
         },
+        plugins: plugins
+            .filter(|plugin| caller.may_see(plugin))
+            .map(|plugin| plugin.to_string())
+            .collect(),
         clients: held.clients,
         uids: held.uids,
         groups: held.groups,
@@ -199,6 +215,7 @@ struct Node {
     incarnation: String,
     /// What peers dial; null: it is alone.
     mesh: Option<String>,
+    role: Role,
     stage: &'static str,
     plugins: Vec<Plugin>,
 }
@@ -208,6 +225,8 @@ struct Node {
 struct Plugin {
     name: String,
     generation: Option<u64>,
+    /// `here`, `elsewhere`; null: nowhere.
+    runs: Option<&'static str>,
     clients: u64,
     uids: u64,
     groups: u64,
@@ -219,6 +238,8 @@ struct Peer {
     incarnation: String,
     mesh: String,
     state: &'static str,
+    /// Those that it runs.
+    plugins: Vec<String>,
     /// What it says it holds.
     clients: u64,
     uids: u64,

@@ -34,7 +34,7 @@ use super::pages::{self, Body, text, upgrade_required};
 use super::reader::Reader;
 use super::session::Session;
 use crate::plugin::{self, Answer, Failure, Handshake, Plugin};
-use crate::registry::{Client, Close, Closer, Happened};
+use crate::registry::{Client, Close, Closer, Happened, Namespace};
 
 /// Bytes of a request's head. Beyond: 431. Cookies and tokens are large at times.
 const HEAD_BYTES: usize = 16 << 10;
@@ -98,6 +98,10 @@ impl Door {
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
         match self.plugins.at(parts.uri.path()) {
+            None if self.plugins.may_be_unknown() => busy(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the node has just started\n",
+            ),
             None => text(StatusCode::NOT_FOUND, "no such plugin\n"),
             Some(plugin) if !plugin.is_open() => {
                 busy(StatusCode::SERVICE_UNAVAILABLE, "the plugin does not run\n")
@@ -149,18 +153,14 @@ impl Door {
                 };
             }
         };
-        let arriving = Arriving::new(plugin);
+        let arriving = Arriving::new(&plugin);
         let handshake = read_handshake(parts, address);
-        match arriving
-            .plugin
-            .on_connect(&arriving.client, &handshake)
-            .await
-        {
+        let client = &arriving.client.0;
+        match arriving.stay.on_connect(client, &handshake).await {
             Ok(Answer::Accepted { subprotocol, until }) => {
                 self.registry.counters().clients_accepted.add_one();
-                let id = arriving.client.id();
-                let namespace = arriving.plugin.namespace();
-                namespace.happen(|| Happened::Connected(id));
+                let id = client.id();
+                plugin.namespace().happen(|| Happened::Connected(id));
                 self.let_in(arriving, place, until, upgrade);
                 with_subprotocol(response, subprotocol.as_deref())
             }
@@ -171,13 +171,13 @@ impl Door {
             }
             Ok(Answer::Unauthorized { reason }) => {
                 self.registry.counters().handshakes_refused.add_one();
-                unauthorized(reason)
+                unauthorized(&reason)
             }
             Err(Failure::Trapped(_)) => {
                 text(StatusCode::INTERNAL_SERVER_ERROR, "the server failed\n")
             }
             Err(Failure::Overloaded) => busy(StatusCode::SERVICE_UNAVAILABLE, "too busy\n"),
-            Err(Failure::Absent) => {
+            Err(Failure::Absent | Failure::Lost) => {
                 busy(StatusCode::SERVICE_UNAVAILABLE, "the plugin does not run\n")
             }
         }
@@ -185,8 +185,8 @@ impl Door {
 
     /// The client has been accepted: from here on it is owed an `on-close`.
     fn let_in(&self, arriving: Arriving, place: Place, until: Option<Instant>, upgrade: OnUpgrade) {
-        let (plugin, client, stay) = arriving.arrived();
-        let session = Session::new(plugin, client, stay, place);
+        let (client, stay) = arriving.arrived();
+        let session = Session::new(client, stay, place);
         let message_bytes = self.registry.limits().message_bytes;
         tokio::spawn(async move {
             match upgraded(upgrade).await {
@@ -207,39 +207,40 @@ async fn upgraded(upgrade: OnUpgrade) -> Option<(Stream, bytes::Bytes)> {
     Some((parts.io.into_inner(), parts.read_buf))
 }
 
-/// A client in the registry that has not been accepted: dropped, it is gone. It has its stay
-/// already: a drain waits for handshakes too.
+/// A client that asks to come in. It has its stay already: a drain waits for handshakes too.
 struct Arriving {
-    plugin: Arc<Plugin>,
-    client: Arc<Client>,
-    stay: Option<plugin::Session>,
+    client: Unaccepted,
+    stay: plugin::Session,
 }
 
+/// A client in the registry that has not been accepted: dropped, it is gone.
+struct Unaccepted(Arc<Client>, Option<Arc<Namespace>>);
+
 impl Arriving {
-    fn new(plugin: Arc<Plugin>) -> Arriving {
-        let stay = Some(plugin.session());
-        let client = plugin.namespace().arrive();
+    fn new(plugin: &Arc<Plugin>) -> Arriving {
+        let namespace = plugin.namespace();
         Arriving {
-            plugin,
-            client,
-            stay,
+            stay: plugin.session(),
+            client: Unaccepted(namespace.arrive(), Some(namespace.clone())),
         }
     }
 
-    fn arrived(mut self) -> (Arc<Plugin>, Arc<Client>, Option<plugin::Session>) {
-        (self.plugin.clone(), self.client.clone(), self.stay.take())
+    fn arrived(self) -> (Arc<Client>, plugin::Session) {
+        let mut client = self.client;
+        client.1 = None;
+        (client.0.clone(), self.stay)
     }
 }
 
-impl Drop for Arriving {
+impl Drop for Unaccepted {
     fn drop(&mut self) {
-        if self.stay.is_some() {
+        if let Some(namespace) = &self.1 {
             let close = Close {
                 code: 1006,
                 reason: String::new(),
                 by: Closer::Node,
             };
-            self.plugin.namespace().leave(&self.client, &close);
+            namespace.leave(&self.0, &close);
         }
     }
 }

@@ -20,31 +20,28 @@ use super::reader::{Goodbye, Reader};
 use crate::limits::{Limits, MESSAGES_PER_TURN};
 use crate::message::{Frame, Message};
 use crate::outbox::Condition;
-use crate::plugin::{self, Failure, Plugin, Turn};
-use crate::registry::{Client, Close, Closer, Ending, Happened, Registry};
+use crate::plugin::{self, Failure, Turn};
+use crate::registry::{Client, Close, Closer, Ending, Happened, Namespace, Registry};
 
 /// A client that has been let in. Dropped, it has left, whatever became of its task.
 pub(super) struct Session {
-    plugin: Arc<Plugin>,
     client: Arc<Client>,
-    _stay: Option<plugin::Session>,
+    stay: plugin::Session,
     _place: Place,
 }
 
 impl Session {
     /// A client, its stay with its plugin, and its place on the node.
-    pub(super) fn new(
-        plugin: Arc<Plugin>,
-        client: Arc<Client>,
-        stay: Option<plugin::Session>,
-        place: Place,
-    ) -> Session {
+    pub(super) fn new(client: Arc<Client>, stay: plugin::Session, place: Place) -> Session {
         Session {
-            plugin,
             client,
-            _stay: stay,
+            stay,
             _place: place,
         }
+    }
+
+    fn namespace(&self) -> &Arc<Namespace> {
+        self.stay.plugin().namespace()
     }
 
     /// Its client.
@@ -55,10 +52,10 @@ impl Session {
     /// Serves the client until it has left and its plugin knows; no longer than `until`, when
     /// its token expires.
     pub(super) async fn run(self, reader: Reader, until: Option<Instant>) {
-        let registry = self.plugin.namespace().registry().clone();
+        let registry = self.namespace().registry().clone();
         let limits = registry.limits();
         let mut conversation = Conversation {
-            plugin: &self.plugin,
+            stay: &self.stay,
             client: &self.client,
             registry: &registry,
             reader,
@@ -73,12 +70,12 @@ impl Session {
 
     /// The client was let in and never got there.
     pub(super) async fn vanished(self) {
-        self.plugin.namespace().leave(&self.client, &broken());
+        self.namespace().leave(&self.client, &broken());
         self.on_close().await;
     }
 
     async fn part(&self, ended: Ended, mut reader: Reader) {
-        let namespace = self.plugin.namespace();
+        let namespace = self.namespace();
         if let Ended::Now(close) | Ended::Unreadable(close) = &ended {
             namespace.end(&self.client, &Ending::new(close.clone(), None));
         }
@@ -100,8 +97,8 @@ impl Session {
         let Some(departure) = self.client.departure() else {
             return broken();
         };
-        self.plugin.on_close(&self.client, &departure).await;
-        let namespace = self.plugin.namespace();
+        self.stay.on_close(&self.client, &departure).await;
+        let namespace = self.namespace();
         namespace.registry().counters().clients_left.add_one();
         namespace.happen(|| Happened::Closed {
             client: self.client.id(),
@@ -114,7 +111,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.plugin.namespace().leave(&self.client, &broken());
+        self.namespace().leave(&self.client, &broken());
         self.client.outbox().detach();
     }
 }
@@ -135,7 +132,7 @@ enum Ended {
 
 /// A client and its plugin, talking.
 struct Conversation<'a> {
-    plugin: &'a Plugin,
+    stay: &'a plugin::Session,
     client: &'a Arc<Client>,
     registry: &'a Registry,
     reader: Reader,
@@ -260,7 +257,7 @@ impl Conversation<'_> {
     /// Handles what has arrived, one message after another through one instance.
     async fn turn(&mut self, first: tungstenite::Result<Received>) -> Result<(), Ended> {
         self.client.outbox().take_in_hand();
-        let mut turn = self.plugin.turn();
+        let mut turn = self.stay.turn();
         let mut received = Some(first);
         for _ in 0..MESSAGES_PER_TURN {
             let Some(message) = received else {

@@ -107,6 +107,10 @@ impl Mesh {
             Ask::GroupUidCount(group) => {
                 Ok(Answer::UidCount(self.uid_count(namespace, &group).await))
             }
+            // These are work, and not answered from memory.
+            Ask::Connect(_) | Ask::Said(_) | Ask::Closed(_) | Ask::Call(_) => {
+                return Err(NotUnderstood);
+            }
         })
     }
 
@@ -155,6 +159,9 @@ fn nobody(ask: &Ask) -> Answered {
         Ask::SetInfo(of) => &of.client,
         Ask::UpdateInfo(of) => &of.client,
         Ask::CloseClient(of) => &of.client,
+        Ask::Connect(_) | Ask::Said(_) | Ask::Closed(_) | Ask::Call(_) => {
+            return Err(NotUnderstood);
+        }
     };
     Ok(Err(Refused::NotFound(client(id)?)))
 }

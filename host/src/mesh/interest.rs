@@ -12,6 +12,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
+use super::serving::Servers;
 use crate::id::Incarnation;
 use crate::registry::{Kind, Names};
 
@@ -30,6 +31,8 @@ pub struct Space {
     clients: RwLock<Holders>,
     /// Who fires the plugin's timers, and how surely, where others have clients.
     fires: RwLock<Holders>,
+    /// Who runs the plugin.
+    pub(super) servers: RwLock<Servers>,
     uids: Names<Holders>,
     groups: Names<Holders>,
 }
@@ -81,12 +84,21 @@ impl Interest {
         spaces.entry(plugin.into()).or_default().clone()
     }
 
+    /// All plugins that any peer has said anything of.
+    pub(super) fn spaces(&self) -> Vec<(Arc<str>, Arc<Space>)> {
+        let spaces = self.spaces.read();
+        let spaces = spaces.iter();
+        spaces
+            .map(|(plugin, space)| (plugin.clone(), space.clone()))
+            .collect()
+    }
+
     /// A full picture is complete: what an older one said, and this one did not, is gone.
     pub(super) fn forget_before(&self, picture: Picture) {
-        let spaces: Vec<_> = self.spaces.read().values().cloned().collect();
-        for space in spaces {
+        for (_, space) in self.spaces() {
             drop_older(&mut space.clients.write(), picture);
             drop_older(&mut space.fires.write(), picture);
+            space.servers.write().drop_older(picture);
             forget_before(&space.uids, picture);
             forget_before(&space.groups, picture);
         }
@@ -100,9 +112,8 @@ impl Interest {
 
     /// How much a node holds. Walks all names: for a person who looks now and then.
     pub fn sizes(&self, node: Incarnation) -> Sizes {
-        let spaces: Vec<_> = self.spaces.read().values().cloned().collect();
         let mut sizes = Sizes::default();
-        for space in spaces {
+        for (_, space) in self.spaces() {
             let clients = space
                 .nodes()
                 .into_iter()

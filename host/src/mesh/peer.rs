@@ -32,7 +32,7 @@ pub struct Peer {
     pub(super) incoming: tokio::sync::Mutex<Incoming>,
     connections: AtomicU64,
     superseded: Notify,
-    asks: Mutex<HashMap<u64, oneshot::Sender<answer::Answer>>>,
+    asks: Mutex<HashMap<u64, Waiting>>,
     next_ask: AtomicU64,
     heard: Mutex<Heard>,
     is_dialled: AtomicBool,
@@ -98,6 +98,38 @@ pub(super) enum Told {
 /// One connection's turn to receive.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receiving(u64);
+
+/// Somebody who waits for an answer.
+#[derive(Debug)]
+struct Waiting {
+    sender: oneshot::Sender<answer::Answer>,
+    /// To an event, and not to a question.
+    is_event: bool,
+}
+
+/// A question that a peer has been asked. Dropped, nobody waits for its answer any more.
+pub(super) struct Asked<'a> {
+    peer: &'a Peer,
+    id: u64,
+    answer: oneshot::Receiver<answer::Answer>,
+}
+
+impl Asked<'_> {
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Waits for the answer; none: the peer has gone.
+    pub(super) async fn answer(&mut self) -> Option<answer::Answer> {
+        (&mut self.answer).await.ok()
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.peer.end_ask(self.id);
+    }
+}
 
 impl Peer {
     pub(super) fn new(incarnation: Incarnation, address: &str, session: u64, bound: Bound) -> Peer {
@@ -331,20 +363,25 @@ impl Peer {
 
     // Questions.
 
-    /// A number for a question, and where its answer comes.
-    pub(super) fn begin_ask(&self) -> (u64, oneshot::Receiver<answer::Answer>) {
+    /// A question that is about to be put to it.
+    pub(super) fn begin_ask(&self, is_event: bool) -> Asked<'_> {
         let id = self.next_ask.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
-        self.asks.lock().insert(id, sender);
+        let (sender, answer) = oneshot::channel();
+        self.asks.lock().insert(id, Waiting { sender, is_event });
         // Gone meanwhile: nobody would ever drop it.
         if self.is_gone() {
             self.asks.lock().clear();
         }
-        (id, receiver)
+        Asked {
+            peer: self,
+            id,
+            answer,
+        }
     }
 
     pub(super) fn end_ask(&self, id: u64) -> Option<oneshot::Sender<answer::Answer>> {
-        self.asks.lock().remove(&id)
+        let waiting = self.asks.lock().remove(&id);
+        waiting.map(|waiting| waiting.sender)
     }
 
     // Life and death.
@@ -369,12 +406,13 @@ impl Peer {
         heard.pulling = now;
     }
 
-    /// Nobody is to wait for it any more.
-    pub(super) fn end(&self) {
+    /// Nobody is to wait for it any more; how many events it had.
+    pub(super) fn end(&self) -> usize {
         self.is_gone.store(true, Ordering::Release);
         self.gone.notify_waiters();
         self.superseded.notify_waiters();
-        self.asks.lock().clear();
+        let asks = std::mem::take(&mut *self.asks.lock());
+        asks.into_values().filter(|asked| asked.is_event).count()
     }
 
     pub(super) fn is_gone(&self) -> bool {

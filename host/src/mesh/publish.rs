@@ -56,6 +56,9 @@ impl Mesh {
             if changed.fires {
                 told.fires(self.surely(&namespace));
             }
+            if changed.serving {
+                told.serving();
+            }
             for uid in &changed.uids {
                 told.name(Kind::Uid, uid);
             }
@@ -113,6 +116,7 @@ impl Mesh {
         let mut telling = Telling::new(namespace, &mut frames);
         telling.clients();
         telling.fires(self.surely(namespace));
+        telling.serving();
         telling.end();
         for frame in frames {
             self.tell_surely(peer, frame);
@@ -170,6 +174,10 @@ impl<'a> Telling<'a> {
 
     fn fires(&mut self, surely: u32) {
         self.holding.fires = Some(surely);
+    }
+
+    fn serving(&mut self) {
+        self.holding.serving = Some(Mesh::told_serving(self.namespace));
     }
 
     fn name(&mut self, kind: Kind, name: &str) {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use prost::Message as _;
 
-use super::{Mesh, Peer, wire};
+use super::{Mesh, Peer, wire, work};
 use crate::delivery::{Delivery, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
@@ -30,6 +30,10 @@ impl Mesh {
                 self.note(peer, &interest);
                 Some(())
             }
+            Some(Ask(ask)) if ask.ask.as_ref().is_some_and(work::is_event) => {
+                self.take_work(peer, ask);
+                Some(())
+            }
             Some(Ask(ask)) => {
                 self.answer_to(peer, ask);
                 Some(())
@@ -45,6 +49,7 @@ impl Mesh {
             Some(Timers(timers)) => self.note_timers(&timers),
             Some(Leaving(_)) => {
                 peer.is_leaving.store(true, Ordering::Relaxed);
+                self.serving_changed.send_replace(());
                 Some(())
             }
             None => None,
@@ -115,6 +120,9 @@ impl Mesh {
             let space = self.interest.space_of(&holding.plugin);
             if let Some(clients) = holding.clients {
                 space.note_clients(picture, clients);
+            }
+            if let Some(serving) = &holding.serving {
+                self.note_serving(peer, &holding.plugin, serving);
             }
             if let Some(fires) = holding.fires
                 && space.note_fires(picture, fires)

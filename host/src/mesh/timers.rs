@@ -26,7 +26,8 @@ const SETTLED: u32 = 2;
 impl Mesh {
     /// Whether this node is the one that fires a timer of the cluster.
     pub fn fires(&self, namespace: &Namespace, timer: &str) -> bool {
-        let rank = |node, surely: u32| (surely, weight(timer, node), node);
+        let number = number(timer);
+        let rank = |node, surely: u32| (surely, weight(number, node), node);
         let ours = rank(self.own(), self.surely(namespace));
         let space = self.interest.space(namespace.name());
         let others = space.map(|space| space.firing()).unwrap_or_default();
@@ -144,15 +145,19 @@ fn checked(ms: u64) -> Option<Duration> {
     Some(Duration::from_millis(ms)).filter(|time| *time <= TIMER_MAX)
 }
 
-/// A node's weight for a timer: the heaviest fires it. FNV-1a over the name, and the finalizer of
-/// SplitMix64 over that and the node: the same in every build, and even.
-fn weight(timer: &str, node: Incarnation) -> u64 {
-    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let name = timer.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
-    let mut mixed = name ^ node.to_u64();
+/// A node's weight for something with this number: the heaviest gets it. The finalizer of
+/// SplitMix64 over both: the same in every build, and even.
+pub(super) fn weight(number: u64, node: Incarnation) -> u64 {
+    let mut mixed = number ^ node.to_u64();
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
+}
+
+/// A timer's number: FNV-1a over its name.
+fn number(timer: &str) -> u64 {
+    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    timer.bytes().fold(0xcbf2_9ce4_8422_2325, fnv)
 }
 
 #[cfg(test)]
@@ -160,7 +165,9 @@ mod tests {
     use super::*;
 
     fn heaviest(timer: &str, nodes: &[Incarnation]) -> Incarnation {
-        let heaviest = nodes.iter().max_by_key(|node| weight(timer, **node));
+        let heaviest = nodes
+            .iter()
+            .max_by_key(|node| weight(number(timer), **node));
         *heaviest.expect("a node")
     }
 

@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use super::generation::{Generation, Lease, NoInstance};
 use super::{Plugin, log_trap};
 use crate::limits::CALL_DEPTH;
+use crate::mesh::Elsewhere;
 
 /// A node's plugins, by name: the way from one of them to another. Who holds it for a guest
 /// holds it weakly, since it is the one that holds the plugins.
@@ -120,6 +121,19 @@ pub enum CallError {
     /// The plugin's file is gone, or the node ends: backends are not served any more.
     #[error("the plugin ends")]
     Draining,
+    /// Another node had the call, and went while it was at it.
+    #[error("the node that ran the call went; the call may have had its effect")]
+    Lost,
+    /// What another node says of a call that came to it.
+    #[error("{message}")]
+    There {
+        /// What kind of error it is.
+        code: CallErrorCode,
+        /// The method and the payload, or the answer, are too long.
+        is_too_large: bool,
+        /// For a person.
+        message: String,
+    },
     /// There is no such plugin, or it has no generation: its file is gone, or never loaded.
     #[error("no such plugin runs here")]
     Absent,
@@ -129,20 +143,38 @@ impl CallError {
     /// What kind of error it is, for whoever called.
     pub fn code(&self) -> CallErrorCode {
         match self {
-            CallError::Refused { code, .. } => *code,
+            CallError::Refused { code, .. } | CallError::There { code, .. } => *code,
             CallError::NoHandler => CallErrorCode::UnknownMethod,
             CallError::Denied { .. } => CallErrorCode::Denied,
             CallError::TooLarge { .. } | CallError::TooDeep => CallErrorCode::LimitExceeded,
             CallError::Overloaded => CallErrorCode::Overloaded,
             CallError::Draining | CallError::Absent => CallErrorCode::Unavailable,
-            CallError::Trapped => CallErrorCode::Failed,
+            CallError::Trapped | CallError::Lost => CallErrorCode::Failed,
         }
     }
 }
 
 impl Plugin {
-    /// Calls the plugin's `on-call`, and waits for its answer.
+    /// Calls the plugin's `on-call`, and waits for its answer. A backend's goes to another node
+    /// where the plugin does not run here.
     pub async fn on_call(
+        &self,
+        caller: Caller<'_>,
+        method: &str,
+        payload: &[u8],
+    ) -> Result<Vec<u8>, CallError> {
+        match (self.call_here(caller, method, payload).await, caller) {
+            (Err(CallError::Absent | CallError::Draining), Caller::Api(token))
+                if self.elsewhere() == Elsewhere::Open =>
+            {
+                self.call_elsewhere(token, method, payload).await
+            }
+            (answered, _) => answered,
+        }
+    }
+
+    /// The same, of the generation that runs here.
+    pub(super) async fn call_here(
         &self,
         caller: Caller<'_>,
         method: &str,

@@ -11,13 +11,13 @@ use self::generated::call_handler::exports::jackfield::plugin::call_handler::Cal
 use self::generated::call_handler::jackfield::plugin::types as called;
 use self::generated::plugin::jackfield::plugin as wit;
 use super::call::{CallError, CallErrorCode, Caller, Directory};
-use super::instance::Guest;
+use super::instance::{Guest, Whose};
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
 use crate::limits::PluginLimits;
 use crate::mesh::{self, Reason};
 use crate::message::{Frame, Message};
-use crate::registry::{Client, Closer, Ending, Info, Kind, Namespace, Refused, Scope};
+use crate::registry::{Closer, Ending, Info, Kind, Namespace, Refused, Scope};
 use crate::router::{self, Gathered, Page, Router};
 
 pub(super) use self::generated::call_handler::WithCallHandler;
@@ -109,8 +109,13 @@ impl wit::send::Host for Guest {
     ) -> Result<(), types::Error> {
         let frame = self.frame(&message)?;
         match self.own_client(&client) {
-            Some(client) => {
-                self.check_present(client)?;
+            Some(own) => {
+                self.check_present(own.id())?;
+                let Whose::Here(client) = own else {
+                    let id = own.id();
+                    self.count_send()?;
+                    return Ok(self.router().send_to(id, frame)?);
+                };
                 let client = client.clone();
                 self.count_send()?;
                 Ok(self.namespace().send_to(&client, frame)?)
@@ -488,14 +493,14 @@ impl Guest {
     /// A client that a call is about; the one whose `on-close` this is has left.
     fn client(&self, id: &str) -> Result<ClientId, types::Error> {
         match self.own_client(id) {
-            Some(client) => self.check_present(client).map(|()| client.id()),
+            Some(client) => self.check_present(client.id()).map(|()| client.id()),
             None => Ok(router::client_id(id)?),
         }
     }
 
-    fn check_present(&self, client: &Client) -> Result<(), types::Error> {
+    fn check_present(&self, client: ClientId) -> Result<(), types::Error> {
         if self.event().is_last {
-            let message = format!("client {} has left: this is its on-close", client.id());
+            let message = format!("client {client} has left: this is its on-close");
             return Err(error(types::ErrorCode::Closed, message));
         }
         Ok(())

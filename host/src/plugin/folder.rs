@@ -22,12 +22,13 @@ use super::call::Directory;
 use super::engine::Compiler;
 use super::load::{Files, Interfaces, LoadError, Loader, manifest_path};
 use super::routes::{Routes, name_in};
+use super::worker::keep_working;
 use super::{Farewell, Plugin};
 use crate::counters::Counters;
 use crate::id::Incarnation;
 use crate::limits::{Limits, PluginLimits, REMOVAL_SETTLE, SETTLE};
 use crate::mesh::Mesh;
-use crate::registry::Registry;
+use crate::registry::{Registry, ServingState};
 
 /// How long a load that failed for the machine's sake waits for its next try.
 const RETRY: Duration = Duration::from_secs(5);
@@ -41,13 +42,14 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A node's plugins.
 pub struct Plugins {
     folder: PathBuf,
-    loader: Loader,
+    /// None: it runs no plugins.
+    loader: Option<Loader>,
     registry: Arc<Registry>,
     mesh: Option<Arc<Mesh>>,
     plugins: Arc<Directory>,
     looking: Mutex<Option<JoinHandle<()>>>,
-    /// Those that fire the plugins' timers.
-    firing: Mutex<JoinSet<()>>,
+    /// Those that fire the plugins' timers, and those that other nodes need.
+    tasks: Mutex<JoinSet<()>>,
     /// Generations on their way out, and plugins that drain.
     retiring: TaskTracker,
 }
@@ -64,16 +66,8 @@ impl Plugins {
     ) -> anyhow::Result<Arc<Plugins>> {
         let directory = Arc::<Directory>::default();
         let compiler = Compiler::start(cache)?;
-        let plugins = Arc::new(Plugins {
-            folder: folder.to_owned(),
-            loader: Loader::new(compiler, defaults, Arc::downgrade(&directory))?,
-            registry,
-            mesh,
-            plugins: directory,
-            looking: Mutex::default(),
-            firing: Mutex::default(),
-            retiring: TaskTracker::new(),
-        });
+        let loader = Loader::new(compiler, defaults, Arc::downgrade(&directory))?;
+        let plugins = Plugins::new(folder, Some(loader), directory, registry, mesh);
         let found = plugins.look().await.with_context(|| {
             format!(
                 "the plugins folder {} cannot be read: create it, or name another one with \
@@ -97,9 +91,58 @@ impl Plugins {
         Ok(plugins)
     }
 
+    /// Those of a gateway: they run at other nodes. In `folder` it has their pages, if any.
+    pub fn of_gateway(folder: &Path, registry: Arc<Registry>, mesh: Arc<Mesh>) -> Arc<Plugins> {
+        Plugins::new(folder, None, Arc::default(), registry, Some(mesh))
+    }
+
+    fn new(
+        folder: &Path,
+        loader: Option<Loader>,
+        directory: Arc<Directory>,
+        registry: Arc<Registry>,
+        mesh: Option<Arc<Mesh>>,
+    ) -> Arc<Plugins> {
+        let plugins = Arc::new(Plugins {
+            folder: folder.to_owned(),
+            loader,
+            registry,
+            mesh,
+            plugins: directory,
+            looking: Mutex::default(),
+            tasks: Mutex::default(),
+            retiring: TaskTracker::new(),
+        });
+        if let Some(mesh) = &plugins.mesh {
+            let mut tasks = plugins.tasks.lock();
+            if let Some(work) = mesh.work() {
+                tasks.spawn(keep_working(plugins.plugins.clone(), work));
+            }
+            let (plugins, retiring) = (plugins.plugins.clone(), plugins.retiring.clone());
+            tasks.spawn(keep_seeing_off(plugins, retiring, mesh.clone()));
+        }
+        plugins
+    }
+
     /// The plugin of that name.
     pub fn get(&self, name: &str) -> Option<Arc<Plugin>> {
-        self.plugins.read().get(name).cloned()
+        let find = || self.plugins.read().get(name).cloned();
+        find().or_else(|| {
+            self.adopt();
+            find()
+        })
+    }
+
+    /// Takes up the plugins that other nodes have.
+    fn adopt(&self) {
+        let elsewhere = self.mesh.iter().flat_map(|mesh| mesh.plugins_elsewhere());
+        for name in elsewhere {
+            let is_here = self.plugins.read().contains_key(&*name);
+            // A peer is trusted, and yet: of another version, it may have other names.
+            if !is_here && fits_a_path(&name) {
+                self.plugin(&name);
+            }
+        }
     }
 
     /// The plugin whose clients come in at this path: the one of that name, one with that
@@ -110,12 +153,12 @@ impl Plugins {
             _ => path.strip_suffix('/').unwrap_or(path),
         };
         let named = name_in(exact).and_then(|name| self.get(name));
-        if named
-            .as_ref()
-            .is_some_and(|named| named.generation().is_some())
-        {
+        let named = named.filter(|named| named.is_known());
+        let runs = |plugin: &Arc<Plugin>| plugin.runs() || plugin.is_open();
+        if named.as_ref().is_some_and(runs) {
             return named;
         }
+        self.adopt();
         let plugins = self.all();
         let routed = plugins.iter().find(|plugin| plugin.has_route(exact));
         let prefixed = || {
@@ -144,6 +187,13 @@ impl Plugins {
         }
     }
 
+    /// Whether there may be plugins that this node has not heard of yet: a gateway that has just
+    /// started, which runs none itself.
+    pub fn may_be_unknown(&self) -> bool {
+        let mesh = self.mesh.as_ref().filter(|_| self.loader.is_none());
+        mesh.is_some_and(|mesh| !mesh.is_settled())
+    }
+
     /// All of them.
     pub fn all(&self) -> Vec<Arc<Plugin>> {
         self.plugins.read().values().cloned().collect()
@@ -170,10 +220,9 @@ impl Plugins {
     }
 
     fn spawn_drain(&self, plugin: Arc<Plugin>, farewell: Farewell) {
-        if let Some(generation) = plugin.close_door() {
-            self.retiring
-                .spawn(async move { plugin.drain(generation, farewell).await });
-        }
+        let generation = plugin.close_door(farewell);
+        self.retiring
+            .spawn(async move { plugin.drain(generation, farewell).await });
     }
 
     async fn keep_looking(self: Arc<Self>, mut watch: Watch) {
@@ -236,6 +285,9 @@ impl Plugins {
             Err(error) => {
                 self.registry.counters().loads_failed.add_one();
                 let running = plugin.generation();
+                if running.is_none() {
+                    plugin.serve(ServingState::Away);
+                }
                 let file = self.component_path(name);
                 tracing::error!(
                     plugin = name,
@@ -252,8 +304,11 @@ impl Plugins {
     }
 
     async fn try_load(&self, plugin: &Plugin, name: &str) -> Result<Option<u64>, LoadError> {
+        let Some(loader) = &self.loader else {
+            return Ok(None);
+        };
         let path = self.component_path(name);
-        let defaults = self.loader.defaults.clone();
+        let defaults = loader.defaults.clone();
         let files = on_blocking_thread(move || Files::read(&path, &defaults)).await?;
         let running = plugin.slot.load_full();
         let is_same = running.is_some_and(|running| running.digest == files.digest);
@@ -265,7 +320,7 @@ impl Plugins {
         }
         let number = plugin.loads.load(Ordering::Relaxed) + 1;
         let router = plugin.router.clone();
-        let generation = self.loader.load(number, router, files).await?;
+        let generation = loader.load(number, router, files).await?;
         plugin.loads.store(number, Ordering::Relaxed);
         plugin.swap(generation);
         Ok(Some(number))
@@ -289,6 +344,10 @@ impl Plugins {
 
     fn remove(&self, name: &str) {
         let Some(plugin) = self.get(name) else { return };
+        if !plugin.runs() {
+            plugin.serve(ServingState::None);
+            return;
+        }
         tracing::info!(plugin = name, "plugin removed, its clients are drained");
         self.spawn_drain(plugin, Farewell::Removed);
     }
@@ -298,7 +357,7 @@ impl Plugins {
         let mesh = self.mesh.as_ref();
         let new = || {
             let plugin = Arc::new(Plugin::new(name, &self.registry, mesh, &self.retiring));
-            self.firing.lock().spawn(plugin.clone().keep_firing());
+            self.tasks.lock().spawn(plugin.clone().keep_firing());
             plugin
         };
         plugins.entry(name.to_owned()).or_insert_with(new).clone()
@@ -306,6 +365,18 @@ impl Plugins {
 
     fn component_path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.wasm"))
+    }
+}
+
+/// Closes the clients of plugins that were taken from all nodes that had them, for as long as
+/// the node runs.
+async fn keep_seeing_off(plugins: Arc<Directory>, retiring: TaskTracker, mesh: Arc<Mesh>) {
+    let mut changes = mesh.serving_changes();
+    while changes.changed().await.is_ok() {
+        let all: Vec<_> = plugins.read().values().cloned().collect();
+        for plugin in all {
+            retiring.spawn(plugin.see_off());
+        }
     }
 }
 

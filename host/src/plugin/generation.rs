@@ -19,12 +19,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use super::access::Access;
 use super::call::{CallErrorCode, Caller};
 use super::contract::{Host, Optional, PluginPre, types};
-use super::instance::{Guest, Instance};
+use super::instance::{Guest, Instance, Whose};
 use super::manifest::Manifest;
 use super::routes::Routes;
 use super::trap::{Cut, Kind, Trapped};
 use crate::policy::Policies;
-use crate::registry::Client;
+use crate::registry::{Client, Serving, ServingState};
 
 /// How often an event asks again for an instance while the engine has no room for one.
 const FULL_RETRY: Duration = Duration::from_millis(10);
@@ -117,6 +117,18 @@ impl Generation {
             returned: Notify::new(),
             cut: Arc::default(),
         })
+    }
+
+    /// How the plugin is run with it, as other nodes are told.
+    pub(super) fn serving(&self, state: ServingState) -> Serving {
+        let limits = &self.host.limits;
+        Serving {
+            state,
+            routes: self.routes.written(),
+            uid: self.policies.uid,
+            overflow: self.policies.overflow,
+            patience: limits.call_wait + limits.wait_timeout,
+        }
     }
 
     /// Makes a first instance and runs `on-start` in it.
@@ -312,7 +324,7 @@ impl Lease {
 
     pub(super) async fn on_connect(
         &mut self,
-        client: &Arc<Client>,
+        client: Whose<&Arc<Client>>,
         handshake: types::Handshake<'_>,
     ) -> Result<Result<types::Acceptance, types::Refusal>, Trapped> {
         event!(self, Some(client), false, |instance| {
@@ -323,7 +335,7 @@ impl Lease {
 
     pub(super) async fn on_message(
         &mut self,
-        client: &Arc<Client>,
+        client: Whose<&Arc<Client>>,
         message: types::MessageParam<'_>,
     ) -> Result<(), Trapped> {
         event!(self, Some(client), false, |instance| {
@@ -334,7 +346,7 @@ impl Lease {
 
     pub(super) async fn on_close(
         &mut self,
-        client: &Arc<Client>,
+        client: Whose<&Arc<Client>>,
         departure: types::Departure<'_>,
     ) -> Result<(), Trapped> {
         event!(self, Some(client), true, |instance| {

@@ -14,6 +14,7 @@ use super::contract::{
 };
 use super::log::{LogStream, Stream};
 use super::trap::Cut;
+use crate::id::{ClientId, ClientIdText};
 use crate::limits::HOSTCALL_BYTES;
 use crate::registry::Client;
 
@@ -28,12 +29,59 @@ pub(super) struct Guest {
     event: Event,
 }
 
+/// Whose event it is: of a client of this node, or of one that is connected to another.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose<C> {
+    /// This node has it.
+    Here(C),
+    /// The node of its id has.
+    There(ClientId, ClientIdText),
+}
+
+impl<C: AsRef<Client>> Whose<C> {
+    pub(super) fn id(&self) -> ClientId {
+        match self {
+            Whose::Here(client) => client.as_ref().id(),
+            Whose::There(id, _) => *id,
+        }
+    }
+
+    pub(super) fn id_text(&self) -> &str {
+        match self {
+            Whose::Here(client) => client.as_ref().id_text(),
+            Whose::There(_, text) => text,
+        }
+    }
+}
+
+impl Whose<&Arc<Client>> {
+    /// A client of another node.
+    pub(super) fn there(id: ClientId) -> Self {
+        Whose::There(id, id.text())
+    }
+
+    fn is(&self, other: &Whose<Arc<Client>>) -> bool {
+        match (self, other) {
+            (Whose::Here(one), Whose::Here(other)) => Arc::ptr_eq(one, other),
+            (Whose::There(one, _), Whose::There(other, _)) => one == other,
+            _ => false,
+        }
+    }
+
+    fn owned(self) -> Whose<Arc<Client>> {
+        match self {
+            Whose::Here(client) => Whose::Here(client.clone()),
+            Whose::There(id, text) => Whose::There(id, text),
+        }
+    }
+}
+
 /// What one event may use, and has.
 #[derive(Debug, Default)]
 pub(super) struct Event {
     /// Whose event it is: mostly the client that a guest calls about, and then it need not be
     /// read from text and looked up.
-    client: Option<Arc<Client>>,
+    client: Option<Whose<Arc<Client>>>,
     /// This is the client's `on-close`.
     pub(super) is_last: bool,
     /// Calls that sent.
@@ -112,7 +160,7 @@ impl Instance {
     }
 
     /// Gives the next event its allowance; `is_last`: it is the client's `on-close`.
-    pub(super) fn begin(&mut self, client: Option<&Arc<Client>>, is_last: bool) {
+    pub(super) fn begin(&mut self, client: Option<Whose<&Arc<Client>>>, is_last: bool) {
         self.events += 1;
         self.store.data_mut().begin(client, is_last);
         self.store.set_epoch_deadline(1);
@@ -164,7 +212,7 @@ impl Guest {
     }
 
     /// The client whose event it is, if `id` is its.
-    pub(super) fn own_client(&self, id: &str) -> Option<&Arc<Client>> {
+    pub(super) fn own_client(&self, id: &str) -> Option<&Whose<Arc<Client>>> {
         let client = self.event.client.as_ref();
         client.filter(|client| client.id_text() == id)
     }
@@ -197,10 +245,15 @@ impl Guest {
         self.memory.refused_bytes
     }
 
-    fn begin(&mut self, client: Option<&Arc<Client>>, is_last: bool) {
+    fn begin(&mut self, client: Option<Whose<&Arc<Client>>>, is_last: bool) {
         // In a turn it is the same client again and again.
-        if self.event.client.as_ref().map(Arc::as_ptr) != client.map(Arc::as_ptr) {
-            self.event.client = client.cloned();
+        let is_same = match (&client, &self.event.client) {
+            (Some(client), Some(former)) => client.is(former),
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_same {
+            self.event.client = client.map(Whose::owned);
         }
         self.event.is_last = is_last;
         self.event.sends = 0;

@@ -25,6 +25,11 @@ impl Routes {
         Ok(Routes(parsed.collect::<Result<_, _>>()?))
     }
 
+    /// As a manifest has them.
+    pub(super) fn written(&self) -> Vec<String> {
+        self.0.iter().map(Route::to_string).collect()
+    }
+
     /// Whether one of them is this very path.
     pub(super) fn has_exact(&self, path: &str) -> bool {
         let is_path = |route: &Route| matches!(route, Route::Exact(exact) if exact == path);

@@ -39,6 +39,8 @@ pub struct Changed {
     pub groups: BTreeSet<Arc<str>>,
     /// Whether its timers fire here.
     pub fires: bool,
+    /// How it is run here.
+    pub serving: bool,
     /// Timers of the cluster.
     pub timers: BTreeSet<Arc<str>>,
 }
@@ -90,6 +92,12 @@ impl Changes {
     pub(super) fn add_fires(&self, plugin: &Arc<str>) {
         let mut changed = self.changed.lock();
         changed.entry(plugin.clone()).or_default().fires = true;
+        self.added();
+    }
+
+    pub(super) fn add_serving(&self, plugin: &Arc<str>) {
+        let mut changed = self.changed.lock();
+        changed.entry(plugin.clone()).or_default().serving = true;
         self.added();
     }
 

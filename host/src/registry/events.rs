@@ -45,6 +45,13 @@ pub enum Happened {
     Vacated(Kind, Arc<str>),
     /// This generation has taken over.
     Loaded(u64),
+    /// Another node had an event of a client here, and went while it was at it.
+    Lost {
+        /// Whose event it was.
+        client: ClientId,
+        /// Which of the plugin's functions.
+        function: &'static str,
+    },
 }
 
 /// The way from what happens to whoever watches.

@@ -16,6 +16,7 @@ use super::dirty::Dirtied;
 use super::events::Happened;
 use super::index::{Index, Members, visit_some, walk};
 use super::names::SHARDS;
+use super::serving::Serving;
 use super::timers::Timers;
 use super::{Registry, now_ms};
 use crate::delivery::{Delivery, Reach, Target};
@@ -40,6 +41,7 @@ pub struct Namespace {
     uids: Index,
     groups: Index,
     policies: ArcSwap<Policies>,
+    serving: ArcSwap<Serving>,
     timers: Arc<Timers>,
 }
 
@@ -87,6 +89,7 @@ impl Namespace {
             uids: Index::new(Kind::Uid, name, registry.events()),
             groups: Index::new(Kind::Group, name, registry.events()),
             policies: ArcSwap::default(),
+            serving: ArcSwap::default(),
             timers: Timers::new(name, registry),
         });
         let known = Arc::downgrade(&namespace);
@@ -122,6 +125,21 @@ impl Namespace {
     /// A generation with these policies has taken over.
     pub fn set_policies(&self, policies: Policies) {
         self.policies.store(Arc::new(policies));
+    }
+
+    /// How the plugin is run here.
+    pub fn serving(&self) -> Arc<Serving> {
+        self.serving.load_full()
+    }
+
+    /// It is run like this from here on.
+    pub fn serve(&self, serving: Serving) {
+        if *self.serving.load_full() != serving {
+            self.serving.store(Arc::new(serving));
+            if let Some(changes) = self.registry.changes() {
+                changes.add_serving(&self.name);
+            }
+        }
     }
 
     /// A client asks to come in: it can be bound, joined and sent to from here on.

@@ -17,7 +17,7 @@ use jackfield::counters::Counters;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::{Frame, Message};
-use jackfield::plugin::{Plugin, Plugins};
+use jackfield::plugin::{Plugins, Session};
 use jackfield::registry::{Client, Registry};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -90,7 +90,7 @@ async fn open(folder: &Path) -> Result<Arc<Plugins>> {
 
 /// A plugin, and a client of it.
 struct Subject {
-    plugin: Arc<Plugin>,
+    session: Session,
     client: Arc<Client>,
 }
 
@@ -101,7 +101,8 @@ impl Subject {
         let client = plugin.namespace().arrive();
         // As in a client's turn: what is pushed needs no sweep.
         client.outbox().take_in_hand();
-        Ok(Subject { plugin, client })
+        let session = plugin.session();
+        Ok(Subject { session, client })
     }
 
     /// Nanoseconds of a send without a guest.
@@ -109,7 +110,7 @@ impl Subject {
         let started = cpu_nanos();
         for _ in 0..EVENTS {
             let frame = Frame::message(Message::Text(MESSAGE));
-            let namespace = self.plugin.namespace();
+            let namespace = self.session.plugin().namespace();
             namespace.send_to(&self.client, frame)?;
         }
         Ok((cpu_nanos() - started) / f64::from(EVENTS))
@@ -119,7 +120,7 @@ impl Subject {
     async fn events(&self, a_turn: u32) -> Result<f64> {
         let started = cpu_nanos();
         for _ in 0..EVENTS / a_turn {
-            let mut turn = self.plugin.turn();
+            let mut turn = self.session.turn();
             for _ in 0..a_turn {
                 let message = Message::Text(MESSAGE);
                 let handled = turn.on_message(&self.client, message).await;

@@ -58,7 +58,7 @@ async fn measure(spinning: usize) -> Result<Vec<f64>> {
         spins.push(tokio::spawn(async move {
             let client = console.namespace().arrive();
             let spin = Message::Text(r#"{"do":"spin"}"#);
-            console.turn().on_message(&client, spin).await
+            console.session().turn().on_message(&client, spin).await
         }));
     }
     let mut late = tokio::spawn(sleeps()).await?;

@@ -1,0 +1,327 @@
+//! Who runs which plugin, and which of them gets the events of a client whose node does not.
+//!
+//! Told by the nodes themselves, as what they hold is. A client's events go to one node for as
+//! long as that one takes them; which one it is at first, rendezvous hashing says, so they are
+//! spread evenly and a node that comes later takes nobody from the others.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::interest::Picture;
+use super::timers::weight;
+use super::{Mesh, Peer, wire};
+use crate::id::Incarnation;
+use crate::policy::{OverflowPolicy, UidPolicy};
+use crate::registry::{Namespace, Serving, ServingState};
+
+/// The nodes that run one plugin.
+#[derive(Debug, Default)]
+pub(super) struct Servers {
+    nodes: Vec<Server>,
+    /// Somebody who had it has gone without a word, and nobody has told of it since.
+    is_orphaned: bool,
+}
+
+#[derive(Debug)]
+struct Server {
+    node: Incarnation,
+    serving: Arc<Serving>,
+    /// The full picture that this belongs to, or came after.
+    picture: u32,
+}
+
+/// What the other nodes have of a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// It runs.
+    Open,
+    /// Whoever had it takes the ends of clients, and no more.
+    Closing,
+    /// Somebody has it, or had when he was last heard of, and can't run it now.
+    Away,
+    /// Nobody has it.
+    Nobody,
+}
+
+/// The node that gets a client's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// Which node.
+    pub node: Incarnation,
+    /// How long it takes for one of them at most.
+    pub patience: Duration,
+}
+
+impl Mesh {
+    /// Plugins that other nodes have.
+    pub fn plugins_elsewhere(&self) -> Vec<Arc<str>> {
+        let spaces = self.interest.spaces();
+        let known = spaces.into_iter().filter(|(_, space)| {
+            let servers = space.servers.read();
+            servers.is_orphaned || !servers.nodes.is_empty()
+        });
+        known.map(|(plugin, _)| plugin).collect()
+    }
+
+    /// Plugins that this one runs.
+    pub fn plugins_of(&self, node: Incarnation) -> Vec<Arc<str>> {
+        let spaces = self.interest.spaces();
+        let run = spaces.into_iter().filter(|(_, space)| {
+            let servers = space.servers.read();
+            let mut nodes = servers.nodes.iter();
+            nodes.any(|server| server.node == node && server.is_open())
+        });
+        run.map(|(plugin, _)| plugin).collect()
+    }
+
+    /// What they have of this one.
+    pub fn elsewhere(&self, plugin: &str) -> Elsewhere {
+        let Some(space) = self.interest.space(plugin) else {
+            return Elsewhere::Nobody;
+        };
+        let servers = space.servers.read();
+        let is = |state| {
+            let mut nodes = servers.nodes.iter();
+            nodes.any(|server| server.serving.state == state && self.takes_events(server.node))
+        };
+        if is(ServingState::Open) {
+            Elsewhere::Open
+        } else if servers.is_orphaned || !servers.nodes.iter().all(Server::is_closing) {
+            Elsewhere::Away
+        } else if is(ServingState::Closing) {
+            Elsewhere::Closing
+        } else {
+            Elsewhere::Nobody
+        }
+    }
+
+    /// A plugin's paths beside those of its name, as the others have them.
+    pub fn routes_elsewhere(&self, plugin: &str) -> Vec<String> {
+        let space = self.interest.space(plugin);
+        let routes = space.map(|space| {
+            let servers = space.servers.read();
+            let nodes = servers.nodes.iter().filter(|server| server.is_open());
+            let routes = nodes.flat_map(|server| server.serving.routes.iter().cloned());
+            routes.collect()
+        });
+        routes.unwrap_or_default()
+    }
+
+    /// The node that gets the events of a client, or of whatever else has this number:
+    /// `current`, for as long as it takes some. `ends`: the event is the client's end.
+    pub fn worker(
+        &self,
+        plugin: &str,
+        number: u64,
+        current: Option<Incarnation>,
+        ends: bool,
+    ) -> Option<Worker> {
+        let space = self.interest.space(plugin)?;
+        let servers = space.servers.read();
+        let taking = |is_so: fn(&Server) -> bool| {
+            let nodes = servers.nodes.iter().filter(move |server| is_so(server));
+            let nodes = nodes.filter(|server| self.takes_events(server.node));
+            nodes.max_by_key(|server| {
+                let is_current = current == Some(server.node);
+                (is_current, weight(number, server.node), server.node)
+            })
+        };
+        let closing = || taking(Server::is_closing).filter(|_| ends);
+        let server = taking(Server::is_open).or_else(closing)?;
+        Some(Worker {
+            node: server.node,
+            patience: server.serving.patience,
+        })
+    }
+
+    /// Whether nodes that do not have the plugin have clients of it.
+    pub fn has_clients_without_plugin(&self, plugin: &str) -> bool {
+        let Some(space) = self.interest.space(plugin) else {
+            return false;
+        };
+        let servers = space.servers.read();
+        let has = |node| servers.nodes.iter().any(|server| server.node == node);
+        space.nodes().iter().any(|holder| !has(holder.node))
+    }
+
+    /// Tells when other nodes take events, or do not, that did otherwise before.
+    pub fn serving_changes(&self) -> watch::Receiver<()> {
+        self.serving_changed.subscribe()
+    }
+
+    /// Whether this node has run for long enough to have heard of all others.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled.load(Ordering::Relaxed)
+    }
+
+    fn takes_events(&self, node: Incarnation) -> bool {
+        let is = |flag: &std::sync::atomic::AtomicBool| flag.load(Ordering::Relaxed);
+        let peer = self.peer(node);
+        peer.is_some_and(|peer| !is(&peer.is_suspect) && !is(&peer.is_leaving))
+    }
+
+    /// A peer tells how it runs a plugin.
+    pub(super) fn note_serving(&self, peer: &Peer, plugin: &str, told: &wire::Serving) {
+        let serving = serving(told);
+        let space = self.interest.space_of(plugin);
+        // Whoever runs the plugin itself goes by its own manifest.
+        if let Some(namespace) = self.registry.namespace(plugin)
+            && namespace.serving().state != ServingState::Open
+        {
+            follow(&namespace, &serving);
+        }
+        space.servers.write().note(peer.picture(), serving);
+        self.serving_changed.send_replace(());
+    }
+
+    /// Lets a namespace of clients whose plugin runs elsewhere go by its policies.
+    pub fn follow_policies(&self, namespace: &Namespace) {
+        let Some(space) = self.interest.space(namespace.name()) else {
+            return;
+        };
+        let servers = space.servers.read();
+        if let Some(server) = servers.nodes.iter().find(|server| server.is_open()) {
+            follow(namespace, &server.serving);
+        }
+    }
+
+    /// How this node runs a plugin, as its peers are told.
+    pub(super) fn told_serving(namespace: &Namespace) -> wire::Serving {
+        let serving = namespace.serving();
+        let state = match serving.state {
+            ServingState::None => wire::serving::State::None,
+            ServingState::Open => wire::serving::State::Open,
+            ServingState::Closing => wire::serving::State::Closing,
+            ServingState::Away => wire::serving::State::Away,
+        };
+        let uid = match serving.uid {
+            UidPolicy::Many => wire::UidPolicy::Many,
+            UidPolicy::KickOld => wire::UidPolicy::KickOld,
+            UidPolicy::RejectNew => wire::UidPolicy::RejectNew,
+        };
+        let overflow = match serving.overflow {
+            OverflowPolicy::Close => wire::OverflowPolicy::Close,
+            OverflowPolicy::DropOldest => wire::OverflowPolicy::DropOldest,
+            OverflowPolicy::DropNewest => wire::OverflowPolicy::DropNewest,
+            OverflowPolicy::Conflate => wire::OverflowPolicy::Conflate,
+        };
+        wire::Serving {
+            state: state.into(),
+            routes: serving.routes.clone(),
+            uid: uid.into(),
+            overflow: overflow.into(),
+            patience_ms: u64::try_from(serving.patience.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn follow(namespace: &Namespace, serving: &Serving) {
+    if serving.state == ServingState::Open {
+        let mut policies = namespace.policies();
+        policies.uid = serving.uid;
+        policies.overflow = serving.overflow;
+        namespace.set_policies(policies);
+    }
+}
+
+fn serving(told: &wire::Serving) -> Serving {
+    Serving {
+        state: match told.state() {
+            wire::serving::State::None => ServingState::None,
+            wire::serving::State::Open => ServingState::Open,
+            wire::serving::State::Closing => ServingState::Closing,
+            wire::serving::State::Away => ServingState::Away,
+        },
+        routes: told.routes.clone(),
+        uid: match told.uid() {
+            wire::UidPolicy::Many => UidPolicy::Many,
+            wire::UidPolicy::KickOld => UidPolicy::KickOld,
+            wire::UidPolicy::RejectNew => UidPolicy::RejectNew,
+        },
+        overflow: match told.overflow() {
+            wire::OverflowPolicy::Close => OverflowPolicy::Close,
+            wire::OverflowPolicy::DropOldest => OverflowPolicy::DropOldest,
+            wire::OverflowPolicy::DropNewest => OverflowPolicy::DropNewest,
+            wire::OverflowPolicy::Conflate => OverflowPolicy::Conflate,
+        },
+        patience: Duration::from_millis(told.patience_ms),
+    }
+}
+
+impl Server {
+    fn is_open(&self) -> bool {
+        self.serving.state == ServingState::Open
+    }
+
+    fn is_closing(&self) -> bool {
+        self.serving.state == ServingState::Closing
+    }
+}
+
+impl Servers {
+    fn note(&mut self, picture: Picture, serving: Serving) {
+        self.nodes.retain(|server| server.node != picture.node);
+        // Of one that never had it, no word on those that had.
+        if serving.state != ServingState::None {
+            self.is_orphaned = false;
+            self.nodes.push(Server {
+                node: picture.node,
+                serving: Arc::new(serving),
+                picture: picture.number,
+            });
+        }
+    }
+
+    /// What this node said before that picture is gone; true if there was something.
+    pub(super) fn drop_older(&mut self, picture: Picture) -> bool {
+        let before = self.nodes.len();
+        self.nodes
+            .retain(|server| server.node != picture.node || server.picture >= picture.number);
+        let has_lost = self.nodes.len() < before;
+        self.is_orphaned |= has_lost && self.nodes.is_empty();
+        has_lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> Serving {
+        Serving {
+            state: ServingState::Open,
+            routes: vec!["/ws".to_owned()],
+            uid: UidPolicy::KickOld,
+            overflow: OverflowPolicy::Conflate,
+            patience: Duration::from_secs(7),
+        }
+    }
+
+    #[test]
+    fn the_last_word_of_a_node_counts_and_goes_with_its_picture() {
+        let mut servers = Servers::default();
+        let node = Incarnation::draw().expect("randomness");
+        let picture = |number| Picture { node, number };
+        servers.note(picture(1), open());
+        servers.note(
+            picture(1),
+            Serving {
+                state: ServingState::Away,
+                ..open()
+            },
+        );
+        assert_eq!(servers.nodes.len(), 1);
+        assert!(!servers.drop_older(picture(1)));
+        assert!(servers.drop_older(picture(2)) && servers.is_orphaned);
+        let node = Incarnation::draw().expect("randomness");
+        servers.note(Picture { node, number: 2 }, Serving::default());
+        assert!(servers.is_orphaned, "a node that never had it");
+        servers.note(picture(3), open());
+        assert!(!servers.is_orphaned);
+        servers.note(picture(3), Serving::default());
+        assert!(servers.nodes.is_empty() && !servers.is_orphaned);
+    }
+}

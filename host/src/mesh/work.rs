@@ -1,0 +1,140 @@
+//! Events that go to another node, and those that come from one.
+//!
+//! Whoever holds a client asks a node that runs its plugin, and waits for the answer: of one
+//! client there is one event under way at a time, so they stay in order. What comes from peers
+//! waits here for the room that runs plugins; there are `peer_events` of them at most, and more
+//! are answered that the node is overloaded.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::serving::Worker;
+use super::wire::{self, answer::Answer, ask::Ask};
+use super::{Mesh, Peer};
+use crate::limits::Limits;
+
+pub use super::wire::call_failed::Code;
+pub use super::wire::not_handled::Why as NotHandled;
+pub use super::wire::said::Message as SaidMessage;
+pub use super::wire::{
+    Accepted, Call, CallFailed, Closed, Closer, Connect, Done, Pair, Said, TurnedAway,
+};
+
+/// An event of a peer's client, or a call that came to a peer.
+pub struct Work {
+    /// Whose event it is.
+    pub plugin: String,
+    /// What happened: `Connect`, `Said`, `Closed` or `Call`.
+    pub event: Ask,
+    id: u64,
+    mesh: Arc<Mesh>,
+    peer: Arc<Peer>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Why a node has not handled an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// It could not be told: nothing has happened.
+    Untold,
+    /// It went while it was at it, or did not answer in time: perhaps it has.
+    Lost,
+}
+
+/// Where events of peers wait.
+pub(super) struct Queue {
+    permits: Arc<Semaphore>,
+    sender: mpsc::Sender<Work>,
+    receiver: parking_lot::Mutex<Option<mpsc::Receiver<Work>>>,
+}
+
+impl Queue {
+    pub(super) fn new(limits: &Limits) -> Queue {
+        let (sender, receiver) = mpsc::channel(limits.peer_events);
+        Queue {
+            permits: Arc::new(Semaphore::new(limits.peer_events)),
+            sender,
+            receiver: parking_lot::Mutex::new(Some(receiver)),
+        }
+    }
+}
+
+impl Work {
+    /// Tells the client's node how it went.
+    pub fn answer(self, answer: Answer) {
+        self.mesh.answer_with(&self.peer, self.id, answer);
+    }
+}
+
+impl Mesh {
+    /// Where the events of peers come out: for the one who handles them.
+    pub fn work(&self) -> Option<mpsc::Receiver<Work>> {
+        self.work.receiver.lock().take()
+    }
+
+    /// Lets another node handle an event, and waits for that.
+    pub async fn entrust(
+        &self,
+        worker: Worker,
+        plugin: &str,
+        event: Ask,
+    ) -> Result<Answer, Failed> {
+        let peer = self.peer(worker.node).ok_or(Failed::Untold)?;
+        let mut asked = self.question(&peer, plugin, event).ok_or(Failed::Untold)?;
+        let patience = worker.patience + self.limits().ask_timeout;
+        match tokio::time::timeout(patience, asked.answer()).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) | Err(_) => Err(Failed::Lost),
+        }
+    }
+
+    /// Takes in an event of a peer's client.
+    pub(super) fn take_work(self: &Arc<Self>, peer: &Arc<Peer>, ask: wire::Ask) {
+        let wire::Ask { id, plugin, ask } = ask;
+        let Some(event) = ask else { return };
+        let counters = self.registry.counters();
+        let Ok(permit) = self.work.permits.clone().try_acquire_owned() else {
+            counters.peer_events_refused.add_one();
+            return self.answer_with(peer, id, not_handled(NotHandled::Overloaded));
+        };
+        counters.peer_events.add_one();
+        let work = Work {
+            plugin,
+            event,
+            id,
+            mesh: self.clone(),
+            peer: peer.clone(),
+            _permit: permit,
+        };
+        // There are no more of them than permits; only the node's end closes it.
+        if let Err(
+            mpsc::error::TrySendError::Full(work) | mpsc::error::TrySendError::Closed(work),
+        ) = self.work.sender.try_send(work)
+        {
+            work.answer(not_handled(NotHandled::Absent));
+        }
+    }
+
+    fn answer_with(&self, peer: &Peer, id: u64, answer: Answer) {
+        let answer = wire::Answer {
+            id,
+            answer: Some(answer),
+        };
+        // Where there is no room, who asked waits in vain, and not for ever.
+        self.tell(peer, wire::encode(wire::frame::Frame::Answer(answer)));
+    }
+}
+
+/// The answer to an event that had no good end.
+pub fn not_handled(why: NotHandled) -> Answer {
+    Answer::NotHandled(wire::NotHandled { why: why.into() })
+}
+
+/// Whether a question is an event for a plugin.
+pub(super) fn is_event(ask: &Ask) -> bool {
+    matches!(
+        ask,
+        Ask::Connect(_) | Ask::Said(_) | Ask::Closed(_) | Ask::Call(_)
+    )
+}

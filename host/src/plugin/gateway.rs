@@ -1,0 +1,320 @@
+//! The gateway's side: events of clients here, whose plugin runs at another node.
+//!
+//! Of one client there is one under way at a time, and they go to the same node for as long as
+//! it takes them. Where a node says, or it is known, that an event has not begun there, another
+//! one gets it; where none is to be had, it waits for one, `worker_wait` at most. An event whose
+//! node went while it was at it may have had its effect: it is lost, counted and said, and not
+//! handed to another one. But an `on-close` is: it is owed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::access::Granted;
+use super::call::{CallError, CallErrorCode};
+use super::contract::types;
+use super::routes::Routes;
+use super::session::Session;
+use super::{Answer, Decision, Failure, Farewell, Handshake, Plugin};
+use crate::id::{ClientId, Incarnation};
+use crate::mesh::work::{self, Failed, NotHandled};
+use crate::mesh::{self, Ask, Elsewhere, Mesh, ask};
+use crate::message::Message;
+use crate::policy::TrapPolicy;
+use crate::registry::{Closer, Departure, Happened};
+
+/// How soon a node is asked again that could not be told, or that is just ending.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// An event that another node is to handle.
+struct Errand<'a> {
+    mesh: &'a Mesh,
+    plugin: &'a str,
+    /// Says which node gets it, where none has had one of its client before.
+    number: u64,
+    current: Option<Incarnation>,
+    /// It is the client's end.
+    ends: bool,
+    wait: Duration,
+}
+
+impl Errand<'_> {
+    /// Has it handled; answers by whom, and how that went.
+    async fn run(self, event: impl Fn() -> Ask) -> Result<(Incarnation, mesh::Answer), Failure> {
+        let deadline = Instant::now() + self.wait;
+        let mut changes = self.mesh.serving_changes();
+        loop {
+            changes.mark_unchanged();
+            let worker = self
+                .mesh
+                .worker(self.plugin, self.number, self.current, self.ends);
+            if let Some(worker) = worker {
+                match self.mesh.entrust(worker, self.plugin, event()).await {
+                    Ok(mesh::Answer::NotHandled(why)) => match why.why() {
+                        NotHandled::Overloaded => return Err(Failure::Overloaded),
+                        NotHandled::Trapped => return Err(Failure::Trapped(TrapPolicy::Close)),
+                        NotHandled::TrappedKeep => return Err(Failure::Trapped(TrapPolicy::Keep)),
+                        // It has told before how it stands now.
+                        NotHandled::Absent | NotHandled::Unspecified => {}
+                    },
+                    Ok(answer) => return Ok((worker.node, answer)),
+                    Err(Failed::Lost) if !self.ends => return Err(Failure::Lost),
+                    Err(Failed::Lost | Failed::Untold) => {}
+                }
+            } else if self.is_over() {
+                return Err(Failure::Absent);
+            }
+            let until = match worker {
+                Some(_) => deadline.min(Instant::now() + AGAIN),
+                None => deadline,
+            };
+            // It ends with the node only, which tells it itself.
+            let _ = tokio::time::timeout_at(until, changes.changed()).await;
+            if Instant::now() >= deadline {
+                return Err(Failure::Overloaded);
+            }
+        }
+    }
+
+    /// Whether nobody is left who might take it.
+    fn is_over(&self) -> bool {
+        match self.mesh.elsewhere(self.plugin) {
+            Elsewhere::Nobody => true,
+            Elsewhere::Closing => !self.ends,
+            Elsewhere::Open | Elsewhere::Away => false,
+        }
+    }
+}
+
+impl Session {
+    /// Lets another node decide whether a client may come in.
+    pub(super) async fn decide_elsewhere(
+        &self,
+        client: ClientId,
+        handshake: &Handshake,
+    ) -> Result<Decision, Failure> {
+        let mesh = self.plugin.mesh.as_ref().ok_or(Failure::Absent)?;
+        mesh.follow_policies(self.plugin.namespace());
+        let event = || {
+            Ask::Connect(work::Connect {
+                client: ask::client_bytes(client),
+                path: handshake.path.clone(),
+                query: pairs(&handshake.query),
+                headers: pairs(&handshake.headers),
+                remote_address: handshake.remote_address.clone(),
+                subprotocols: handshake.subprotocols.clone(),
+            })
+        };
+        match self.entrust(mesh, client, "on-connect", event).await? {
+            mesh::Answer::Accepted(accepted) => Ok(decision(accepted)),
+            mesh::Answer::TurnedAway(away) => Ok(Decision::TurnedAway(turned_away(away))),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    pub(super) async fn message_elsewhere(
+        &self,
+        client: ClientId,
+        message: Message<'_>,
+    ) -> Result<(), Failure> {
+        let mesh = self.plugin.mesh.as_ref().ok_or(Failure::Absent)?;
+        let event = || {
+            Ask::Said(work::Said {
+                client: ask::client_bytes(client),
+                message: Some(match message {
+                    Message::Text(text) => work::SaidMessage::Text(text.to_owned()),
+                    Message::Binary(bytes) => work::SaidMessage::Binary(bytes.to_vec().into()),
+                }),
+            })
+        };
+        self.entrust(mesh, client, "on-message", event).await?;
+        Ok(())
+    }
+
+    pub(super) async fn close_elsewhere(
+        &self,
+        client: ClientId,
+        departure: &Departure,
+    ) -> Result<(), Failure> {
+        let mesh = self.plugin.mesh.as_ref().ok_or(Failure::Absent)?;
+        let by = match departure.close.by {
+            Closer::Client => work::Closer::Client,
+            Closer::Plugin => work::Closer::Plugin,
+            Closer::Node => work::Closer::Node,
+            Closer::Network => work::Closer::Network,
+        };
+        let event = || {
+            Ask::Closed(work::Closed {
+                client: ask::client_bytes(client),
+                code: departure.close.code.into(),
+                reason: departure.close.reason.clone(),
+                by: by.into(),
+                uid: departure.uid.as_deref().map(str::to_owned),
+                groups: departure.groups.iter().map(|g| g.to_string()).collect(),
+                info: departure.info.clone().into_iter().collect(),
+            })
+        };
+        self.entrust(mesh, client, "on-close", event).await?;
+        Ok(())
+    }
+
+    async fn entrust(
+        &self,
+        mesh: &Mesh,
+        client: ClientId,
+        function: &'static str,
+        event: impl Fn() -> Ask,
+    ) -> Result<mesh::Answer, Failure> {
+        let limits = self.plugin.namespace().registry().limits();
+        let counters = self.plugin.namespace().registry().counters();
+        let ends = function == "on-close";
+        let errand = Errand {
+            mesh,
+            plugin: self.plugin.name(),
+            number: client.counter(),
+            current: Incarnation::from_u64(self.worker.load(Ordering::Relaxed)),
+            ends,
+            wait: match ends {
+                true => limits.drain_timeout,
+                false => limits.worker_wait,
+            },
+        };
+        match errand.run(event).await {
+            Ok((node, answer)) => {
+                self.worker.store(node.to_u64(), Ordering::Relaxed);
+                counters.events_elsewhere.add_one();
+                Ok(answer)
+            }
+            Err(Failure::Lost) => {
+                counters.events_lost.add_one();
+                let namespace = self.plugin.namespace();
+                namespace.happen(|| Happened::Lost { client, function });
+                Err(Failure::Lost)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn nonsense(&self) -> Failure {
+        let plugin = self.plugin.name();
+        tracing::error!(plugin, "a node answered an event with something else");
+        Failure::Absent
+    }
+}
+
+impl Plugin {
+    /// What other nodes have of it.
+    pub(super) fn elsewhere(&self) -> Elsewhere {
+        let mesh = self.mesh.as_ref();
+        mesh.map_or(Elsewhere::Nobody, |mesh| mesh.elsewhere(self.name()))
+    }
+
+    /// Its routes, as other nodes have them.
+    pub(super) fn routes_elsewhere(&self) -> Routes {
+        let mesh = self.mesh.as_ref();
+        let routes = mesh.map(|mesh| mesh.routes_elsewhere(self.name()));
+        Routes::parse(&routes.unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// Lets another node answer a backend's call.
+    pub(super) async fn call_elsewhere(
+        &self,
+        token: &str,
+        method: &str,
+        payload: &[u8],
+    ) -> Result<Vec<u8>, CallError> {
+        let mesh = self.mesh.as_ref().ok_or(CallError::Absent)?;
+        let errand = Errand {
+            mesh,
+            plugin: self.name(),
+            number: self.calls.fetch_add(1, Ordering::Relaxed),
+            current: None,
+            ends: false,
+            wait: self.namespace().registry().limits().ask_timeout,
+        };
+        let event = || {
+            Ask::Call(work::Call {
+                token: token.to_owned(),
+                method: method.to_owned(),
+                payload: payload.to_vec().into(),
+            })
+        };
+        match errand.run(event).await {
+            Ok((_, mesh::Answer::Called(answer))) => Ok(answer.into()),
+            Ok((_, mesh::Answer::CallFailed(failed))) => Err(call_error(failed)),
+            Err(Failure::Overloaded) => Err(CallError::Overloaded),
+            Err(Failure::Lost) => Err(CallError::Lost),
+            Err(Failure::Absent) => Err(CallError::Absent),
+            Ok(_) | Err(Failure::Trapped(_)) => Err(CallError::Trapped),
+        }
+    }
+
+    /// Closes the clients here if the plugin was taken from all nodes that had it.
+    pub(super) async fn see_off(self: Arc<Self>) {
+        let is_gone = matches!(self.elsewhere(), Elsewhere::Closing | Elsewhere::Nobody);
+        let is_idle = self.sessions.load(Ordering::Relaxed) == 0;
+        if self.runs() || !is_gone || is_idle || self.draining.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let plugin = self.name();
+        tracing::info!(
+            plugin,
+            "no node has the plugin any more, its clients are drained"
+        );
+        self.drain(None, Farewell::Removed).await;
+        self.draining.store(false, Ordering::Relaxed);
+    }
+}
+
+fn pairs(pairs: &[(String, String)]) -> Vec<work::Pair> {
+    let pairs = pairs.iter().cloned();
+    pairs
+        .map(|(name, value)| work::Pair { name, value })
+        .collect()
+}
+
+fn decision(accepted: work::Accepted) -> Decision {
+    let acceptance = types::Acceptance {
+        subprotocol: accepted.subprotocol,
+        uid: accepted.uid,
+        groups: accepted.groups,
+        info: accepted.info.into_iter().collect(),
+    };
+    let expires = accepted.expires_in_ms.map(Duration::from_millis);
+    let granted = Granted {
+        uid: accepted.granted_uid,
+        until: expires.and_then(|expires| Instant::now().checked_add(expires)),
+    };
+    Decision::Accepted(acceptance, granted)
+}
+
+fn turned_away(away: work::TurnedAway) -> Answer {
+    let reason = away.reason;
+    match away.asks_for_token {
+        true => Answer::Unauthorized { reason },
+        false => Answer::Refused {
+            status: u16::try_from(away.status).unwrap_or(403),
+            reason,
+        },
+    }
+}
+
+fn call_error(failed: work::CallFailed) -> CallError {
+    let code = match failed.code() {
+        work::Code::Failed => CallErrorCode::Failed,
+        work::Code::UnknownMethod => CallErrorCode::UnknownMethod,
+        work::Code::InvalidArgument => CallErrorCode::InvalidArgument,
+        work::Code::NotFound => CallErrorCode::NotFound,
+        work::Code::Denied => CallErrorCode::Denied,
+        work::Code::LimitExceeded | work::Code::TooLarge => CallErrorCode::LimitExceeded,
+        work::Code::Overloaded => CallErrorCode::Overloaded,
+        work::Code::Unavailable => CallErrorCode::Unavailable,
+    };
+    CallError::There {
+        code,
+        is_too_large: failed.code() == work::Code::TooLarge,
+        message: failed.message,
+    }
+}

@@ -1,0 +1,183 @@
+//! A client's stay with its plugin: its events, one at a time and in order.
+//!
+//! They go to the generation that runs here. Where none does, they go to a node that runs the
+//! plugin (`gateway.rs`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::contract::types;
+use super::generation::Lease;
+use super::instance::Whose;
+use super::{Answer, Decision, Failure, Handshake, Plugin, failed};
+use crate::message::Message;
+use crate::registry::{Client, Departure};
+
+/// A client's stay with its plugin, up to the end of its `on-close`.
+pub struct Session {
+    pub(super) plugin: Arc<Plugin>,
+    /// The node that has its events, where the plugin does not run here; 0: none yet.
+    pub(super) worker: AtomicU64,
+}
+
+/// A client's turn: its waiting messages go through one instance, one after another.
+pub struct Turn<'a> {
+    session: &'a Session,
+    lease: Option<Lease>,
+    events: u64,
+}
+
+impl Plugin {
+    /// A client begins its stay.
+    pub fn session(self: &Arc<Self>) -> Session {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        Session {
+            plugin: self.clone(),
+            worker: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Session {
+    /// With which plugin.
+    pub fn plugin(&self) -> &Arc<Plugin> {
+        &self.plugin
+    }
+
+    /// Asks the plugin whether a client may come in, and applies what it accepts with.
+    pub async fn on_connect(
+        &self,
+        client: &Arc<Client>,
+        handshake: &Handshake,
+    ) -> Result<Answer, Failure> {
+        let decided = match self.plugin.decide(Whose::Here(client), handshake).await {
+            Err(Failure::Absent) => self.decide_elsewhere(client.id(), handshake).await,
+            decided => decided,
+        };
+        Ok(match decided? {
+            Decision::TurnedAway(answer) => answer,
+            Decision::Accepted(acceptance, granted) => {
+                let admitted = self.plugin.admit(client, acceptance, handshake, granted);
+                admitted.await
+            }
+        })
+    }
+
+    /// Tells the plugin that a client has left. Waits for an instance longer than other
+    /// events do: this one is owed.
+    pub async fn on_close(&self, client: &Arc<Client>, departure: &Departure) {
+        let told = match self
+            .plugin
+            .tell_on_close(Whose::Here(client), departure)
+            .await
+        {
+            Err(Failure::Absent) => self.close_elsewhere(client.id(), departure).await,
+            told => told,
+        };
+        let why = match told {
+            // A trap has been logged.
+            Ok(()) | Err(Failure::Trapped(_)) => return,
+            Err(Failure::Absent | Failure::Lost) => "the plugin has no generation",
+            Err(Failure::Overloaded) => "no instance was to be had within drain_timeout",
+        };
+        let registry = self.plugin.namespace().registry();
+        registry.counters().on_close_lost.add_one();
+        let (plugin, client) = (self.plugin.name(), client.id());
+        tracing::error!(plugin, %client, "an on-close is lost: {why}");
+    }
+
+    /// Begins a client's turn.
+    pub fn turn(&self) -> Turn<'_> {
+        Turn {
+            session: self,
+            lease: None,
+            events: 0,
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.plugin.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.plugin.session_ended.notify_one();
+    }
+}
+
+impl Turn<'_> {
+    /// Handles one message, on the generation that runs now.
+    pub async fn on_message(
+        &mut self,
+        client: &Arc<Client>,
+        message: Message<'_>,
+    ) -> Result<(), Failure> {
+        let plugin = &self.session.plugin;
+        #[cfg(feature = "bench-native")]
+        if plugin.name() == "native" {
+            let frame = crate::message::Frame::message(message);
+            let _ = plugin.namespace().send_to(client, frame);
+            return Ok(());
+        }
+        self.events += 1;
+        let is_current = |lease: &Lease| lease.is_usable() && plugin.is_current(lease.generation());
+        if !self.lease.as_ref().is_some_and(is_current) {
+            self.lease = None;
+            self.lease = match plugin.lease().await {
+                Err(Failure::Absent) => {
+                    // Boxed: no turn of a plugin that runs here carries it.
+                    let handled = self.session.message_elsewhere(client.id(), message);
+                    return Box::pin(handled).await;
+                }
+                lease => Some(lease?),
+            };
+        }
+        let Some(lease) = &mut self.lease else {
+            return Err(Failure::Absent);
+        };
+        match lease.on_message(Whose::Here(client), message.into()).await {
+            Ok(()) => Ok(()),
+            Err(trapped) => Err(failed(lease, "on-message", client.id(), &trapped)),
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let plugin = &self.session.plugin;
+        let counters = plugin.namespace().registry().counters();
+        counters.messages_in.add(self.events);
+    }
+}
+
+impl Plugin {
+    /// Runs `on-close` in the generation that runs here.
+    pub(super) async fn tell_on_close(
+        &self,
+        client: Whose<&Arc<Client>>,
+        departure: &Departure,
+    ) -> Result<(), Failure> {
+        let patience = self.namespace().registry().limits().drain_timeout;
+        let mut lease = match tokio::time::timeout(patience, self.lease_patiently()).await {
+            Ok(Some(lease)) => lease,
+            Ok(None) => return Err(Failure::Absent),
+            Err(_) => return Err(Failure::Overloaded),
+        };
+        let groups: Vec<_> = departure.groups.iter().map(|group| &**group).collect();
+        let info: Vec<_> = departure
+            .info
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let told = types::Departure {
+            code: departure.close.code,
+            reason: &departure.close.reason,
+            by: departure.close.by.into(),
+            uid: departure.uid.as_deref(),
+            groups: &groups,
+            info: &info,
+        };
+        match lease.on_close(client, told).await {
+            Ok(()) => Ok(()),
+            Err(trapped) => Err(failed(&lease, "on-close", client.id(), &trapped)),
+        }
+    }
+}
