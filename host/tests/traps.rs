@@ -74,10 +74,11 @@ async fn leaked_by(times: usize, work: impl Future<Output = ()>) -> f64 {
     leaked
 }
 
-async fn trap(plugin: &Plugin, request: &str, times: usize) {
+async fn trap(plugin: &Arc<Plugin>, request: &str, times: usize) {
     let client = plugin.namespace().arrive();
+    let session = plugin.session();
     for _ in 0..times {
-        let handled = plugin
+        let handled = session
             .turn()
             .on_message(&client, Message::Text(request))
             .await;

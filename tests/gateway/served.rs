@@ -143,7 +143,7 @@ async fn a_reload_of_the_manifest_holds_at_the_gateway() -> Result<()> {
     .await;
     // Its answer, like the policy, has come from the worker after the reload.
     assert_eq!(
-        refusal_status(&refused.err().expect("a refusal")),
+        refusal_status(&refused.expect_err("a refusal")),
         Some(409)
     );
     assert_eq!(
@@ -254,14 +254,14 @@ async fn what_nobody_has_is_404_and_what_nobody_can_run_now_is_503() -> Result<(
 #[tokio::test]
 async fn a_gateway_says_what_it_needs() -> Result<()> {
     let ended = Node::builder().gateway().start().await;
-    let error = format!("{:#}", ended.err().expect("no gateway"));
+    let error = format!("{:#}", ended.expect_err("no gateway"));
     assert!(error.contains("--mesh"), "{error}");
     let ended = Node::builder()
         .alone()
         .arguments(&["--role", "worker"])
         .start()
         .await;
-    let error = format!("{:#}", ended.err().expect("no such role"));
+    let error = format!("{:#}", ended.expect_err("no such role"));
     assert!(
         error.contains("full") && error.contains("gateway"),
         "{error}"
