@@ -1,7 +1,7 @@
 //! The stream of what happens.
 
 use anyhow::{Context as _, Result};
-use jackfield_tests::{Cluster, Events, Node, NodeBuilder, within};
+use jackfield_tests::{Cluster, Events, Node, NodeBuilder, Protocol, within};
 use serde_json::{Value, json};
 
 use super::BOTH;
@@ -79,6 +79,29 @@ async fn a_watcher_sees_the_plugins_it_asks_for_and_who_is_elsewhere() -> Result
         );
     }
     Ok(())
+}
+
+/// The most streams there may be; one that ends makes room for another.
+#[tokio::test]
+async fn streams_of_events_have_a_bound() -> Result<()> {
+    let node = Node::start_alone("console").await?;
+    let api = node.calls(Protocol::Http)?;
+    let mut streams = Vec::new();
+    for _ in 0..256 {
+        streams.push(api.watch(&[]).await?);
+    }
+    let refused = api.http("GET", "/v1/events", &[], "").await?;
+    assert_eq!(refused.status, 429);
+    assert!(refused.body.contains("256 streams"), "{}", refused.body);
+    drop(streams);
+    let room = async {
+        loop {
+            if let Ok(stream) = api.watch(&[]).await {
+                return anyhow::Ok(drop(stream));
+            }
+        }
+    };
+    within("room for another stream", room).await
 }
 
 async fn next(events: &mut Events) -> Result<Value> {

@@ -1,7 +1,7 @@
 //! Who may do what: every function without a token, with a wrong one, and with each scope.
 
 use anyhow::Result;
-use jackfield_tests::{Api, Node, answer, run_node_binary, within};
+use jackfield_tests::{Api, Node, Protocol, answer, run_node_binary, within};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -202,6 +202,32 @@ async fn tokens_are_read_again_when_their_file_changes() -> Result<()> {
         anyhow::Ok(())
     };
     within("the token to be refused", refused).await
+}
+
+#[tokio::test]
+async fn a_stream_of_events_ends_with_its_token() -> Result<()> {
+    for protocol in BOTH {
+        let (node, file) = guarded(TOKENS).await?;
+        let reader = node.calls(protocol)?.with_token("read-token");
+        let mut events = reader.watch(&[]).await?;
+        let ada = node.console(&[]).await?;
+        let connected = events.next().await?.expect("an event");
+        assert_eq!(connected["client_connected"]["client"], ada.id());
+        // Another secret under the same name.
+        std::fs::write(file.path(), TOKENS.replace("0", "1"))?;
+        match events.next().await {
+            Ok(last) => assert_eq!((protocol, last), (Protocol::Http, None)),
+            Err(error) => {
+                let error = format!("{error:#}");
+                assert_eq!(protocol, Protocol::Grpc);
+                assert!(
+                    error.contains("the token has expired, or has changed"),
+                    "{error}"
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -142,10 +142,7 @@ async fn a_reload_of_the_manifest_holds_at_the_gateway() -> Result<()> {
     )
     .await;
     // Its answer, like the policy, has come from the worker after the reload.
-    assert_eq!(
-        refusal_status(&refused.expect_err("a refusal")),
-        Some(409)
-    );
+    assert_eq!(refusal_status(&refused.expect_err("a refusal")), Some(409));
     assert_eq!(
         watcher
             .ok(json!({ "do": "is-uid-online", "uid": "ada" }))

@@ -174,7 +174,10 @@ impl Api {
         let query: Vec<_> = plugins.iter().map(|plugin| ("plugin", *plugin)).collect();
         let mut raw = Raw::connect(self.address).await?;
         let path = format!("/v1/events{}", crate::query(&query));
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        let token = self.token.as_ref();
+        let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n"));
+        let authorization = authorization.unwrap_or_default();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{authorization}\r\n");
         raw.write(request.as_bytes()).await?;
         let response = raw.response().await?;
         ensure!(

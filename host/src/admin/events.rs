@@ -4,12 +4,15 @@
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Interval, MissedTickBehavior};
 use tonic::Status;
 
 use super::operations::Api;
-use super::problem::Problem;
-use super::tokens::{Caller, Scope};
+use super::problem::{Problem, Reason};
+use super::tokens::{Caller, Scope, Tokens};
 use super::wire::{self, event};
 use crate::mesh::Mesh;
 use crate::registry::{Event, Happened, Kind, Watcher};
@@ -18,13 +21,22 @@ use crate::registry::{Event, Happened, Kind, Watcher};
 pub(super) type Stream =
     Pin<Box<dyn futures_util::Stream<Item = Result<wire::Event, Status>> + Send>>;
 
+/// Streams of events that may be open. Beyond: OVERLOADED.
+pub(super) const WATCHERS: usize = 256;
+
+/// How often it is seen whether a watcher's token is still one.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// One watcher: what it may see, and wants to.
 struct Watch {
     watcher: Watcher,
+    tokens: Arc<Tokens>,
     caller: Arc<Caller>,
     /// Empty: all of them.
     plugins: BTreeSet<String>,
     mesh: Option<Arc<Mesh>>,
+    looks: Interval,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Api {
@@ -38,31 +50,52 @@ impl Api {
         for plugin in &request.plugins {
             caller.check(Scope::Read, plugin)?;
         }
+        let permit = self.watchers.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| {
+            let message = format!("{WATCHERS} streams of events are open already");
+            Problem::new(Reason::Overloaded, message)
+        })?;
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watch = Watch {
             watcher: self.view.registry().events().watch(),
+            tokens: self.tokens.clone(),
             caller,
             plugins: request.plugins.into_iter().collect(),
             mesh: self.view.mesh().cloned(),
+            looks,
+            _permit: permit,
         };
-        let next = |mut watch: Watch| async {
-            let event = watch.next().await;
-            Some((Ok(event), watch))
+        let next = |watch: Option<Watch>| async {
+            let mut watch = watch?;
+            match watch.next().await {
+                Ok(event) => Some((Ok(event), Some(watch))),
+                Err(problem) => Some((Err(problem.into()), None)),
+            }
         };
-        Ok(Box::pin(futures_util::stream::unfold(watch, next)))
+        Ok(Box::pin(futures_util::stream::unfold(Some(watch), next)))
     }
 }
 
 impl Watch {
-    async fn next(&mut self) -> wire::Event {
+    /// The next event; a problem: it was the last one.
+    async fn next(&mut self) -> Result<wire::Event, Problem> {
         loop {
-            match self.watcher.next().await {
-                Ok(event) if self.wants(&event.plugin) => return self.tell(event),
+            let event = tokio::select! {
+                event = self.watcher.next() => event,
+                _ = self.looks.tick() => {
+                    self.tokens.check_still(&self.caller)?;
+                    continue;
+                }
+            };
+            match event {
+                Ok(event) if self.wants(&event.plugin) => return Ok(self.tell(event)),
                 Ok(_) => {}
                 Err(events) => {
-                    return wire::Event {
+                    return Ok(wire::Event {
                         plugin: String::new(),
                         event: Some(event::Event::Missed(wire::Missed { events })),
-                    };
+                    });
                 }
             }
         }

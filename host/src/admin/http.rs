@@ -37,7 +37,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/batch", post(batch))
         .route("/v1/events", get(events))
         .route("/v1/nodes", get(nodes))
-        .route("/openapi.json", get(|| async { Json(openapi::document()) }))
+        .route("/openapi.json", get(|| async { Json(&*openapi::DOCUMENT) }))
         .route("/docs", get(|| async { Html(include_str!("docs.html")) }))
         .fallback(|| async { Problem::new(Reason::NotFound, "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {

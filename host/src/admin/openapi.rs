@@ -2,6 +2,7 @@
 //! (<https://spec.openapis.org/oas/v3.1.1.html>).
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use prost_reflect::{FieldDescriptor, FileDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 use serde_json::{Map, Value, json};
@@ -11,8 +12,10 @@ use super::problem::Reason;
 use super::schema::SCHEMA;
 use super::tokens::Scope;
 
-/// The whole of it.
-pub(super) fn document() -> Value {
+/// The whole of it. Made once: whoever asks needs no token.
+pub(super) static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
+
+fn document() -> Value {
     let mut schemas = Schemas::default();
     let mut paths = Map::new();
     let functions: Vec<MethodDescriptor> = SCHEMA.service.methods().collect();

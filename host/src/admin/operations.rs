@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
+use super::events::WATCHERS;
 use super::problem::{Problem, Reason};
 use super::replay::Replay;
 use super::tokens::{Caller, Scope, Tokens};
@@ -28,6 +31,8 @@ const BATCH: usize = 1_000;
 pub(super) struct Api {
     pub(super) view: Arc<View>,
     pub(super) tokens: Arc<Tokens>,
+    /// For streams of events.
+    pub(super) watchers: Arc<Semaphore>,
     reaches: Replay<wire::Reach>,
     dones: Replay<wire::Done>,
 }
@@ -136,6 +141,7 @@ impl Api {
         Arc::new(Api {
             view,
             tokens,
+            watchers: Arc::new(Semaphore::new(WATCHERS)),
             reaches: Replay::default(),
             dones: Replay::default(),
         })

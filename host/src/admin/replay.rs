@@ -78,7 +78,8 @@ impl<T: Clone> Replay<T> {
         }
         let request = self.hasher.hash_one(request);
         let key = (caller.to_owned(), key.to_owned());
-        // Held while it is done: the same key at the same time waits here, for microseconds.
+        // Held while it is done: the same key at the same time waits here. Other keys of the same
+        // function do, too, for as long as a send takes: half a microsecond a client.
         let mut kept = self.kept.lock();
         kept.forget_before(Instant::now().checked_sub(KEPT));
         if let Some(answered) = kept.answers.get(&key) {

@@ -55,19 +55,20 @@ pub struct Tokens(ArcSwap<Vec<Token>>);
 
 #[derive(Debug)]
 struct Token {
-    digest: [u8; 32],
     expires: Option<SystemTime>,
     caller: Arc<Caller>,
 }
 
 /// Who calls.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Caller {
     /// The token's name; empty where there are no tokens.
     pub(super) name: String,
     scopes: BTreeSet<Scope>,
     /// None: all of them.
     plugins: Option<BTreeSet<String>>,
+    /// The token's; zeros where there are none.
+    digest: [u8; 32],
 }
 
 #[derive(Deserialize)]
@@ -125,15 +126,37 @@ impl Tokens {
         // All of them, whichever it is: how long this takes says nothing.
         let mut found = None;
         for token in tokens.iter() {
-            if bool::from(token.digest.ct_eq(&digest)) {
+            if bool::from(token.caller.digest.ct_eq(&digest)) {
                 found = Some(token);
             }
         }
         let token = found.ok_or_else(|| unknown("nobody has this token"))?;
-        match token.expires {
-            Some(expires) if expires <= SystemTime::now() => Err(unknown("the token has expired")),
-            _ => Ok(token.caller.clone()),
+        match token.has_expired() {
+            true => Err(unknown("the token has expired")),
+            false => Ok(token.caller.clone()),
         }
+    }
+}
+
+impl Tokens {
+    /// Whether what a caller was told is still so: the token may have expired, or may have been
+    /// taken away, or may do something else now.
+    pub(super) fn check_still(&self, caller: &Caller) -> Result<(), Problem> {
+        let tokens = self.0.load();
+        let is_so = |token: &Token| *token.caller == *caller && !token.has_expired();
+        // With tokens and without them: a file with none does not load.
+        if tokens.is_empty() || tokens.iter().any(is_so) {
+            return Ok(());
+        }
+        let message = "the token has expired, or has changed";
+        Err(Problem::new(Reason::Unauthenticated, message))
+    }
+}
+
+impl Token {
+    fn has_expired(&self) -> bool {
+        self.expires
+            .is_some_and(|expires| expires <= SystemTime::now())
     }
 }
 
@@ -144,6 +167,7 @@ impl Caller {
             name: String::new(),
             scopes: [Scope::Read, Scope::Send, Scope::Manage].into(),
             plugins: None,
+            digest: [0; 32],
         }
     }
 
@@ -214,12 +238,12 @@ impl Written {
             format!("`expires` of {name:?} is no time such as 2027-01-01T00:00:00Z")
         })?;
         Ok(Token {
-            digest,
             expires,
             caller: Arc::new(Caller {
                 name: self.name,
                 scopes: self.scopes,
                 plugins: self.plugins,
+                digest,
             }),
         })
     }

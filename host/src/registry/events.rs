@@ -122,3 +122,33 @@ impl Drop for Watcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watcher_that_is_too_slow_is_told_how_many_it_has_missed() {
+        let events = Arc::<Events>::default();
+        let plugin: Arc<str> = "chat".into();
+        let mut watcher = events.watch();
+        for generation in 0..BEHIND as u64 + 3 {
+            events.happen(&plugin, || Happened::Loaded(generation));
+        }
+        assert_eq!(watcher.next().await.err(), Some(3));
+        // And the rest, from the oldest on that is left.
+        let next = watcher.next().await.expect("an event");
+        assert!(matches!(next.what, Happened::Loaded(3)), "{next:?}");
+    }
+
+    #[test]
+    fn where_nobody_watches_events_are_not_even_made() {
+        let events = Arc::<Events>::default();
+        let plugin: Arc<str> = "chat".into();
+        let (one, other) = (events.watch(), events.watch());
+        drop(one);
+        assert!(events.is_watched.load(Ordering::Relaxed));
+        drop(other);
+        events.happen(&plugin, || panic!("it was made"));
+    }
+}
