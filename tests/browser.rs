@@ -162,6 +162,29 @@ async fn pages_come_back_by_themselves() -> Result<()> {
     bob.reads("too soon, and now").await
 }
 
+/// bin-x's chat, in two windows.
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_hears_everybody() -> Result<()> {
+    let node = Node::start("everybody").await?;
+    put_page(&node, "everybody")?;
+    let mut browser = Browser::start().await?;
+    let url = format!("http://{}/everybody/", node.address());
+    let (ada, bob) = (
+        browser.window(Screen::Desktop).await?,
+        browser.window(Screen::Phone).await?,
+    );
+    for window in [&ada, &bob] {
+        window.open(&url).await?;
+        window.shows("#state", "connected").await?;
+    }
+    ada.type_into("#text", "hello <b>all</b>").await?;
+    ada.click("#send").await?;
+    ada.shows("#log .own", ": hello <b>all</b>").await?;
+    bob.shows("#log", ": hello <b>all</b>").await?;
+    bob.close().await?;
+    ada.shows("#log", " has left").await
+}
+
 /// Somebody in front of a window.
 struct Person {
     window: Window,
@@ -228,6 +251,17 @@ impl Listener {
     }
 }
 
+/// Puts a plugin's page beside it.
+fn put_page(node: &Node, plugin: &str) -> Result<()> {
+    let page = node.folder().path().join(plugin);
+    fs::create_dir(&page)?;
+    for file in fs::read_dir(component(plugin)?.with_extension("")).context("the page")? {
+        let file = file?;
+        fs::copy(file.path(), page.join(file.file_name()))?;
+    }
+    Ok(())
+}
+
 /// A node with the chat, its manifest and its page.
 struct Chat {
     node: Node,
@@ -235,19 +269,11 @@ struct Chat {
 
 impl Chat {
     async fn start() -> Result<Chat> {
-        let built = component("chat")?.with_extension("");
-        let manifest = fs::read_to_string(built.with_extension("toml")).context("chat.toml")?;
-        let node = Node::builder()
-            .plugin("chat")
-            .manifest("chat", &manifest)
-            .start()
-            .await?;
-        let page = node.folder().path().join("chat");
-        fs::create_dir(&page)?;
-        for file in fs::read_dir(&built).context("the chat's page")? {
-            let file = file?;
-            fs::copy(file.path(), page.join(file.file_name()))?;
-        }
+        let manifest = component("chat")?.with_extension("toml");
+        let manifest = fs::read_to_string(manifest).context("chat.toml")?;
+        let builder = Node::builder().plugin("chat").manifest("chat", &manifest);
+        let node = builder.start().await?;
+        put_page(&node, "chat")?;
         Ok(Chat { node })
     }
 

@@ -13,7 +13,7 @@ fn each_page_shows_the_program_that_is_run() {
         ),
         (
             include_str!("../../docs/from-bin-x.md"),
-            include_str!("../guests/everybody/src/lib.rs"),
+            include_str!("../../plugins/everybody/src/lib.rs"),
         ),
     ] {
         let blocks: Vec<_> = page.split("```rust\n").skip(1).collect();

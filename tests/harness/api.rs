@@ -252,7 +252,11 @@ impl Events {
                 let Some(line) = raw.line().await? else {
                     return Ok(None);
                 };
-                // Lines between are the chunks' lengths, and the events' names.
+                // Lines between are the chunks' lengths, of which the last is 0, and the events'
+                // names.
+                if line == "0" {
+                    return Ok(None);
+                }
                 if let Some(data) = line.strip_prefix("data: ") {
                     return Ok(serde_json::from_str(data)?);
                 }

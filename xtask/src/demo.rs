@@ -80,6 +80,7 @@ fn invitation(plugins: &Path, listening: &Listening) -> Option<String> {
         "
 Jackfield is running. Open
   http://{address}/chat/       the chat page; in two windows, it talks
+  http://{address}/everybody/  bin-x/websocket's chat: everybody hears everybody
   ws://{address}/console       every function of the API over JSON, for any WebSocket client
   ws://{address}/echo          the smallest plugin
   ws://{address}/api/wstest?businessid=100   silky's example

@@ -1,8 +1,10 @@
-//! Everybody hears everybody, by client id: the program of `docs/from-bin-x.md`.
+//! Everybody hears everybody, by client id: bin-x/websocket's chat, and the program of
+//! `docs/from-bin-x.md`.
 
 use jackfield_sdk::{Accept, ClientId, Departure, Handshake, Message, Plugin, Refuse, send_to_all};
 
-struct Everybody;
+/// The plugin.
+pub struct Everybody;
 
 impl Plugin for Everybody {
     fn on_connect(client: ClientId, _: Handshake) -> Result<Accept, Refuse> {
