@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 /// A node with the plugin `wstest` and this manifest of it.
 fn wstest(manifest: &str) -> NodeBuilder {
     Node::builder()
-        .alone()
         .plugin_from("wstest", "console")
         .manifest("wstest", manifest)
 }

@@ -8,7 +8,8 @@ use super::{enter, refused, replace_manifest, wstest};
 
 #[tokio::test]
 async fn a_plugin_is_at_its_name_and_below_api() -> Result<()> {
-    let node = wstest("").start().await?;
+    // With no other plugin beside it, which several nodes would have.
+    let node = wstest("").alone().start().await?;
     for path in [
         "/wstest",
         "/wstest/",

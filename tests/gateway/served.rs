@@ -230,9 +230,8 @@ async fn what_nobody_has_is_404_and_what_nobody_can_run_now_is_503() -> Result<(
         };
         within(&format!("{path} to answer {wanted}"), reached).await
     };
-    // At its start a gateway does not know yet what there is.
-    becomes("/nobody", 404).await?;
-    becomes("/console/below", 404).await?;
+    assert_eq!(status("/nobody").await?, 404);
+    assert_eq!(status("/console/below").await?, 404);
     assert_eq!(status("/broken").await?, 503);
     split.workers[0].folder().remove("broken")?;
     becomes("/broken", 404).await?;
@@ -245,6 +244,21 @@ async fn what_nobody_has_is_404_and_what_nobody_can_run_now_is_503() -> Result<(
         (refused.status, refused.headers["retry-after"].as_str()),
         (503, "1")
     );
+    Ok(())
+}
+
+/// Before it can have heard of all others, a gateway does not say that there is no such plugin.
+#[tokio::test]
+async fn a_gateway_that_has_just_started_says_to_come_again() -> Result<()> {
+    let patient = "[limits]\ngone_after = '1m'\n";
+    let gateway = Node::builder()
+        .gateway()
+        .meshed()
+        .config(patient)
+        .start()
+        .await?;
+    let refused = Client::connect(gateway.address(), "/console", &[]).await;
+    assert_eq!(refusal_status(&refused.expect_err("a refusal")), Some(503));
     Ok(())
 }
 

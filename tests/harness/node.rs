@@ -473,11 +473,19 @@ impl Node {
         path: &str,
         headers: &[(&str, &str)],
     ) -> anyhow::Result<Response> {
-        let mut raw = self.raw().await?;
-        raw.write(upgrade_request(path, headers).as_bytes()).await?;
-        let response = raw.response().await?;
-        anyhow::ensure!(response.status != 101, "{path} was let in");
-        Ok(response)
+        let refused = async {
+            loop {
+                let mut raw = self.raw().await?;
+                raw.write(upgrade_request(path, headers).as_bytes()).await?;
+                let response = raw.response().await?;
+                anyhow::ensure!(response.status != 101, "{path} was let in");
+                // A gateway does not know yet what there is.
+                if response.body != "the node has just started\n" {
+                    return Ok(response);
+                }
+            }
+        };
+        within("a refusal", refused).await
     }
 
     /// A TCP connection that has said nothing yet.

@@ -72,13 +72,17 @@ pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Re
     process::run(&mut tests(workspace, options))?;
     if options.cargo_args.is_empty() && options.test_args.is_empty() {
         // What the functions mean, twice more: with three nodes in the place of each, and with a
-        // gateway and a node that runs its plugins.
-        let semantics = Options {
-            cargo_args: vec!["--test".to_owned(), "semantics".to_owned()],
-            test_args: Vec::new(),
-        };
-        for nodes in ["3", "gateway"] {
-            process::run(tests(workspace, &semantics).env("JACKFIELD_TESTS_NODES", nodes))?;
+        // gateway and a node that runs its plugins; and there who may come in, too.
+        for (nodes, suites) in [
+            ("3", &["semantics"][..]),
+            ("gateway", &["semantics", "access"]),
+        ] {
+            let suites = suites.iter().flat_map(|suite| ["--test", *suite]);
+            let again = Options {
+                cargo_args: suites.map(str::to_owned).collect(),
+                test_args: Vec::new(),
+            };
+            process::run(tests(workspace, &again).env("JACKFIELD_TESTS_NODES", nodes))?;
         }
     }
     Ok(())
