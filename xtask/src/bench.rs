@@ -8,7 +8,9 @@ use crate::workspace::Workspace;
 use crate::{guests, plugins};
 
 #[derive(clap::Args)]
-#[command(override_usage = "cargo xtask bench [echo|fanout|idle|mesh|api|event|all] [OPTIONS]")]
+#[command(
+    override_usage = "cargo xtask bench [echo|fanout|idle|mesh|gateway|api|event|all] [OPTIONS]"
+)]
 pub(crate) struct Options {
     /// For `jackfield-bench run`: what to measure, `--rounds N`, `--seconds S` …
     #[arg(allow_hyphen_values = true, trailing_var_arg = true)]

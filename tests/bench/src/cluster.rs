@@ -18,7 +18,7 @@ use crate::server::Built;
 /// How long nodes may take to know each other.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Nodes with the plugin `console`, one worker each, wherever the system runs them.
+/// Nodes, one worker each, wherever the system runs them.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     register: SocketAddr,
@@ -36,12 +36,24 @@ pub(crate) struct Node {
 impl Cluster {
     /// So many nodes, once all of them know all others.
     pub(crate) fn start(nodes: usize, built: &Built) -> Result<Cluster> {
+        Cluster::of(&vec!["full"; nodes], "console.wasm", built)
+    }
+
+    /// A gateway, and then a node that runs `echo` for it.
+    pub(crate) fn start_gateway(built: &Built) -> Result<Cluster> {
+        let cluster = Cluster::of(&["gateway", "full"], "echo.wasm", built)?;
+        cluster.nodes[0].wait_for(|peers| {
+            let mut peers = peers.iter();
+            peers.any(|peer| peer["plugins"] == serde_json::json!(["echo"]))
+        })?;
+        Ok(cluster)
+    }
+
+    /// Nodes of these roles.
+    fn of(roles: &[&str], component: &str, built: &Built) -> Result<Cluster> {
         let folder = tempfile::tempdir()?;
-        std::fs::copy(
-            built.plugins.join("console.wasm"),
-            folder.path().join("console.wasm"),
-        )
-        .context("console.wasm is missing: `cargo xtask build-plugins`")?;
+        std::fs::copy(built.plugins.join(component), folder.path().join(component))
+            .with_context(|| format!("{component} is missing: `cargo xtask build-plugins`"))?;
         let mut register = Command::new(&built.node);
         register.args(["register", "--listen", "127.0.0.1:0", "--log", "warn"]);
         let register = Process::start(&mut register)?;
@@ -51,12 +63,12 @@ impl Cluster {
             _register: register,
             folder,
         };
-        for _ in 0..nodes {
-            cluster.add(built)?;
+        for role in roles {
+            cluster.add_as(role, built)?;
         }
         for node in &cluster.nodes {
             node.wait_for(|peers| {
-                peers.len() + 1 == nodes && peers.iter().all(|peer| peer["state"] == "alive")
+                peers.len() + 1 == roles.len() && peers.iter().all(|peer| peer["state"] == "alive")
             })?;
         }
         Ok(cluster)
@@ -64,8 +76,12 @@ impl Cluster {
 
     /// One more node, which does not know the others yet.
     pub(crate) fn add(&mut self, built: &Built) -> Result<&Node> {
+        self.add_as("full", built)
+    }
+
+    fn add_as(&mut self, role: &str, built: &Built) -> Result<&Node> {
         let mut node = Command::new(&built.node);
-        node.args(["node", "--workers", "1", "--log", "warn"])
+        node.args(["node", "--workers", "1", "--log", "warn", "--role", role])
             .args(["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"])
             .args(["--mesh", "127.0.0.1:0"])
             .args(["--register", &self.register.to_string()])

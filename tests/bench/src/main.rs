@@ -9,6 +9,7 @@ mod cluster;
 mod connection;
 mod crowd;
 mod frame;
+mod gateway;
 mod idle;
 mod load;
 mod machine;
@@ -104,6 +105,8 @@ enum What {
     Idle,
     /// Several nodes: one message, what a third node knows, a group.
     Mesh,
+    /// Echo of clients whose plugin runs at another node.
+    Gateway,
     /// Sends through the API, over HTTP and gRPC, single and in batches.
     Api,
     /// One event inside the host: the call of a guest, and its send.
@@ -152,6 +155,9 @@ fn measure(run: &Run) -> Result<()> {
     }
     if matches!(run.what, What::Mesh | What::All) {
         mesh::run_mesh(&built, amount)?;
+    }
+    if matches!(run.what, What::Gateway | What::All) {
+        gateway::run_gateway(&built, amount)?;
     }
     if matches!(run.what, What::Api | What::All) {
         api::run_api(&built, amount)?;
