@@ -1,5 +1,7 @@
 //! The component's side: generated bindings, and the conversions at their edge.
 
+pub(crate) mod config;
+
 use std::marker::PhantomData;
 
 use crate::plugin::{CallHandler, Lifecycle, Plugin, TimerHandler};

@@ -25,6 +25,7 @@
 //! groups and info.
 
 mod api;
+pub mod config;
 mod plugin;
 mod types;
 

@@ -35,6 +35,7 @@
 mod calls;
 mod checks;
 mod client;
+pub(crate) mod config;
 mod node;
 mod pages;
 #[cfg(test)]
@@ -118,6 +119,13 @@ impl Host {
     /// The plugins that may call this one: `allow` under `[calls]` in its manifest.
     pub fn allow_calls(self, callers: &[&str]) -> Host {
         self.node.borrow_mut().callers = callers.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// The plugin's settings: `[config]` in its manifest. See [`config`](crate::config).
+    pub fn config(self, settings: &[(&str, &str)]) -> Host {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.node.borrow_mut().settings = settings.iter().map(owned).collect();
         self
     }
 

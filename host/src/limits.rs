@@ -247,6 +247,10 @@ pub const READ_BUFFER_BYTES: usize = 2 << 10;
 /// The shortest `suspect_after`.
 pub const SUSPECT_AFTER_MIN: Duration = Duration::from_secs(1);
 
+/// Bytes of a plugin's settings, names and values: a guest's copy of all of them is that large.
+/// Beyond: not loaded.
+pub const CONFIG_BYTES: usize = 64 << 10;
+
 /// Messages of one client that are handled before others get their turn.
 pub const MESSAGES_PER_TURN: usize = 64;
 

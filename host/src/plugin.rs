@@ -16,6 +16,7 @@ mod load;
 mod log;
 mod manifest;
 mod routes;
+mod settings;
 mod timer;
 mod trap;
 

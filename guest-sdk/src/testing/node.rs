@@ -31,6 +31,8 @@ pub(super) struct Node {
     pub(super) logs: Vec<(Level, String)>,
     /// The plugins that may call this one.
     pub(super) callers: Vec<String>,
+    /// Its settings.
+    pub(super) settings: BTreeMap<String, String>,
     /// The plugins on the same node.
     pub(super) callees: Vec<Callee>,
     /// The event (or the test's own call) that runs.
@@ -137,6 +139,7 @@ impl Node {
             incarnation: digits(incarnation),
             logs: Vec::new(),
             callers: Vec::new(),
+            settings: BTreeMap::new(),
             callees: Vec::new(),
             turn: None,
             clients: BTreeMap::new(),

@@ -12,6 +12,7 @@ use self::generated::call_handler::jackfield::plugin::types as called;
 use self::generated::plugin::jackfield::plugin as wit;
 use super::call::{CallError, CallErrorCode, Caller, Directory};
 use super::instance::Guest;
+use super::settings::Settings;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
 use crate::limits::PluginLimits;
@@ -694,6 +695,8 @@ pub(super) struct Host {
     pub(super) directory: Weak<Directory>,
     /// Its limits.
     pub(super) limits: PluginLimits,
+    /// What it can read by `wasi:config`.
+    pub(super) settings: Settings,
     /// `event_timeout`, in ticks.
     pub(super) event_ticks: u64,
 }

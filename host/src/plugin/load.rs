@@ -13,6 +13,7 @@ use super::engine::{Compiler, TICK};
 use super::generation::{Digest, Generation, Refusal};
 use super::instance::Guest;
 use super::manifest::{Manifest, ManifestError};
+use super::settings;
 use crate::limits::{COMPONENT_BYTES, PluginLimits};
 use crate::router::Router;
 
@@ -80,9 +81,10 @@ pub enum LoadError {
     /// It imports what the node does not have.
     #[error(
         "it imports {}, which this node does not serve; served are jackfield:plugin/{{{}}}@0.1.x \
-         and wasi:{{cli, clocks, filesystem, io, random, sockets}}@0.2.x",
+         and wasi:{{cli, clocks, filesystem, io, random, sockets}}@0.2.x, {}",
         list(.0),
-        contract::SERVED.join(", ")
+        contract::SERVED.join(", "),
+        settings::INTERFACE
     )]
     NotServed(Vec<String>),
     /// An import or export has another type than the contract's.
@@ -143,6 +145,7 @@ impl Files {
         let manifest = Manifest::parse(&manifest, folder, defaults);
         if let Ok(manifest) = &manifest {
             digest.update(manifest.access.key_bytes());
+            manifest.settings.digest(&mut digest);
         }
         Ok(Files {
             component,
@@ -167,6 +170,7 @@ impl Loader {
         let mut linker = Linker::new(compiler.engine());
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         contract::add_to_linker(&mut linker)?;
+        settings::add_to_linker(&mut linker)?;
         Ok(Loader {
             compiler,
             linker,
@@ -182,7 +186,7 @@ impl Loader {
         router: Router,
         files: Files,
     ) -> Result<Arc<Generation>, LoadError> {
-        let manifest = files.manifest?;
+        let mut manifest = files.manifest?;
         let component = self.compile(files.component).await?;
         let (pre, optional) = self.check(&component)?;
         let ticks = manifest.limits.event_timeout.as_millis() / TICK.as_millis();
@@ -191,6 +195,7 @@ impl Loader {
             router,
             directory: self.directory.clone(),
             limits: manifest.limits.clone(),
+            settings: std::mem::take(&mut manifest.settings),
             event_ticks: u64::try_from(ticks).unwrap_or(u64::MAX).max(1),
         };
         let generation = Generation::new(host, manifest, files.digest, pre, optional);
@@ -266,6 +271,10 @@ fn check_kind(bytes: &[u8]) -> Result<(), LoadError> {
 }
 
 fn is_served(import: &str) -> bool {
+    // A draft's version is matched exactly.
+    if import == settings::INTERFACE {
+        return true;
+    }
     let Some((name, version)) = import.split_once('@') else {
         return false;
     };
@@ -321,7 +330,8 @@ mod tests {
             ("jackfield:plugin/calls@0.1.0", true),
             ("jackfield:plugin/timer@0.1.0", false),
             ("wasi:io/streams@0.2.6", true),
-            ("wasi:http/outgoing-handler@0.2.6", false),
+            ("wasi:config/store@0.2.0-rc.1", true),
+            ("wasi:config/store@0.2.0", false),
             ("wasi:io/streams@0.3.0", false),
             ("acme", false),
         ] {

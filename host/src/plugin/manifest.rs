@@ -16,7 +16,7 @@
 //! allow = ["chat"]
 //! ```
 //!
-//! and what `access.rs` shows of who may come in.
+//! and what `access.rs` shows of who may come in, and `settings.rs` of what the plugin can read.
 //!
 //! What it does not set is as the node's configuration has it under `[plugin]`. Unknown keys
 //! are errors: a mistyped limit that silently does nothing is worse than none.
@@ -28,6 +28,7 @@ use serde::Deserialize;
 use super::access::{Access, Jwt, RequireUid};
 use super::folder::fits_a_path;
 use super::routes::Routes;
+use super::settings::Settings;
 use crate::limits::PluginLimits;
 use crate::policy::Policies;
 
@@ -40,6 +41,7 @@ pub(super) struct Manifest {
     pub(super) callers: Vec<String>,
     pub(super) routes: Routes,
     pub(super) access: Access,
+    pub(super) settings: Settings,
 }
 
 /// As it is written.
@@ -56,6 +58,7 @@ pub(super) struct Written {
     limits: toml::Table,
     policies: Policies,
     calls: Calls,
+    config: toml::Table,
 }
 
 #[derive(Default, Deserialize)]
@@ -93,6 +96,7 @@ impl Manifest {
             callers,
             routes: Routes::parse(&written.routes)?,
             access,
+            settings: Settings::read(&written.config, folder)?,
         })
     }
 }
@@ -174,6 +178,16 @@ mod tests {
             ("[calls]\nallow = 'chat'", "invalid type"),
             ("[calls]\nallow = ['chat.wasm']", "\"chat.wasm\""),
             ("route = ['/ws']", "route"),
+            (
+                "[config]\na = 1.50",
+                "config: \"a\" is no text: write it in quotes, \"1.5\"",
+            ),
+            ("[config]\na = { path = 'a' }", "config: \"a\" is a table"),
+            (
+                "[config]\na = { file = '/no/key' }",
+                "config: \"a\" cannot be read from /no/key",
+            ),
+            ("config = 'a'", "invalid type"),
             ("routes = '/ws'", "invalid type"),
             ("routes = ['ws']", "routes: \"ws\""),
             ("origins = ['example.com']", "origins: \"example.com\""),
