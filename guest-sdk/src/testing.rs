@@ -36,6 +36,7 @@ mod calls;
 mod checks;
 mod client;
 pub(crate) mod config;
+pub(crate) mod keyvalue;
 mod node;
 mod pages;
 #[cfg(test)]
@@ -126,6 +127,17 @@ impl Host {
     pub fn config(self, settings: &[(&str, &str)]) -> Host {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         self.node.borrow_mut().settings = settings.iter().map(owned).collect();
+        self
+    }
+
+    /// Grants these buckets, empty: `[keyvalue]` in its manifest. See
+    /// [`keyvalue`](crate::keyvalue).
+    pub fn buckets(self, names: &[&str]) -> Host {
+        let mut node = self.node.borrow_mut();
+        for name in names {
+            node.buckets.entry((*name).to_owned()).or_default();
+        }
+        drop(node);
         self
     }
 
@@ -410,6 +422,12 @@ pub struct Limits {
     pub call_bytes: usize,
     /// Timers. Beyond: `limit-exceeded`.
     pub timers: usize,
+    /// Bytes of a key in its key-value buckets. Beyond: an error.
+    pub keyvalue_key_bytes: usize,
+    /// Bytes of a value there. Beyond: an error.
+    pub keyvalue_value_bytes: usize,
+    /// Bytes of all its keys and values, and 64 for each. Beyond: an error.
+    pub keyvalue_bytes: usize,
     /// Lines of `log` in one event. Beyond: dropped.
     pub log_lines_per_event: usize,
 }
@@ -425,6 +443,9 @@ impl Default for Limits {
             sends_per_event: 10_000,
             call_bytes: 1 << 20,
             timers: 1_000,
+            keyvalue_key_bytes: 256,
+            keyvalue_value_bytes: 64 << 10,
+            keyvalue_bytes: 64 << 20,
             log_lines_per_event: 100,
         }
     }

@@ -106,6 +106,10 @@ counters! {
     mesh_not_understood,
     /// Nodes and registers without the mesh's secret.
     mesh_untrusted,
+    /// Calls of key-value buckets that a limit or the manifest refused.
+    keyvalue_refused,
+    /// Calls of key-value buckets that the store failed, or did not answer in time.
+    keyvalue_failed,
     /// Log lines of guests beyond `log_lines_per_event`.
     log_lines_dropped,
     /// Generations that took over.

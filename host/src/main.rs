@@ -91,6 +91,9 @@ struct NodeFlags {
     discover: Vec<String>,
     #[command(flatten)]
     trust: TrustFlags,
+    /// Where plugins keep state of their own: memory, file:PATH or redis://HOST:PORT.
+    #[arg(long, value_name = "STORE")]
+    keyvalue: Option<String>,
     /// Threads that serve; 0: one for each processor.
     #[arg(long, value_name = "N")]
     workers: Option<String>,
@@ -276,6 +279,7 @@ impl NodeFlags {
             ("--mesh", "mesh.listen", &self.mesh),
             ("--advertise", "mesh.advertise", &self.advertise),
             ("--tls-name", "mesh.tls_name", &self.trust.tls_name),
+            ("--keyvalue", "keyvalue.store", &self.keyvalue),
             ("--workers", "workers", &self.workers),
             ("--log", "log", &self.log),
             ("--log-format", "log_format", &self.log_format),

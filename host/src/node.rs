@@ -16,7 +16,7 @@ use crate::config::{Config, MeshConfig};
 use crate::counters::Counters;
 use crate::id::Incarnation;
 use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
-use crate::plugin::Plugins;
+use crate::plugin::{Keyvalue, Plugins};
 use crate::registry::Registry;
 
 /// A running node.
@@ -61,6 +61,7 @@ impl Node {
             is_meshed || config.mesh == alone,
             "the node is told of other nodes, and not where they reach it: say it with --mesh ADDR"
         );
+        let keyvalue = Keyvalue::open(&config.keyvalue).await?;
         let registry = Registry::new(
             incarnation,
             config.limits.clone(),
@@ -88,6 +89,7 @@ impl Node {
             defaults,
             registry.clone(),
             mesh.as_ref().map(|(mesh, _)| mesh.clone()),
+            keyvalue,
         )
         .await?;
         view.ready(plugins.clone());

@@ -12,6 +12,7 @@ mod engine;
 mod folder;
 mod generation;
 mod instance;
+mod keyvalue;
 mod load;
 mod log;
 mod manifest;
@@ -41,7 +42,8 @@ use crate::router::Router;
 
 pub use self::call::{CallError, CallErrorCode, Caller};
 pub use self::folder::{Checked, Plugins, check};
-pub use self::load::{Interfaces, LoadError};
+pub use self::keyvalue::Keyvalue;
+pub use self::load::{Grant, Interfaces, LoadError};
 
 /// Business logic as a component, named by its file.
 pub struct Plugin {

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where each heavy crate may be named.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("wasmtime", &["plugin"]),
     ("wasmtime_wasi", &["plugin"]),
+    ("redb", &["plugin"]),
+    ("redis", &["plugin"]),
     ("jsonwebtoken", &["plugin"]),
     ("tungstenite", &["client"]),
     ("hyper", &["client"]),

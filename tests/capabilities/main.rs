@@ -4,4 +4,6 @@
 //! Each test has nodes, servers and folders of its own. What did not happen is known by what
 //! the servers were asked, and by later requests that are answered.
 
+mod chat;
 mod config;
+mod keyvalue;

@@ -9,6 +9,7 @@ use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checks::{Close, check_count, check_id, check_limit, digits, error, invalid};
+use super::keyvalue::Buckets;
 use super::pages::Pages;
 use super::timers::Timers;
 use super::{Host, Limits, UidPolicy};
@@ -33,6 +34,8 @@ pub(super) struct Node {
     pub(super) callers: Vec<String>,
     /// Its settings.
     pub(super) settings: BTreeMap<String, String>,
+    /// Its buckets, those that are granted, with what is in them.
+    pub(super) buckets: Buckets,
     /// The plugins on the same node.
     pub(super) callees: Vec<Callee>,
     /// The event (or the test's own call) that runs.
@@ -140,6 +143,7 @@ impl Node {
             logs: Vec::new(),
             callers: Vec::new(),
             settings: BTreeMap::new(),
+            buckets: Buckets::new(),
             callees: Vec::new(),
             turn: None,
             clients: BTreeMap::new(),

@@ -12,6 +12,7 @@ use self::generated::call_handler::jackfield::plugin::types as called;
 use self::generated::plugin::jackfield::plugin as wit;
 use super::call::{CallError, CallErrorCode, Caller, Directory};
 use super::instance::Guest;
+use super::keyvalue::{Buckets, Keyvalue};
 use super::settings::Settings;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
@@ -697,6 +698,10 @@ pub(super) struct Host {
     pub(super) limits: PluginLimits,
     /// What it can read by `wasi:config`.
     pub(super) settings: Settings,
+    /// Where its state is.
+    pub(super) keyvalue: Keyvalue,
+    /// Which buckets of it are its own.
+    pub(super) buckets: Option<Buckets>,
     /// `event_timeout`, in ticks.
     pub(super) event_ticks: u64,
 }

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::call::Directory;
 use super::engine::Compiler;
+use super::keyvalue::Keyvalue;
 use super::load::{Files, Interfaces, LoadError, Loader, manifest_path};
 use super::routes::{Routes, name_in};
 use super::{Farewell, Plugin};
@@ -61,12 +62,13 @@ impl Plugins {
         defaults: PluginLimits,
         registry: Arc<Registry>,
         mesh: Option<Arc<Mesh>>,
+        keyvalue: Keyvalue,
     ) -> anyhow::Result<Arc<Plugins>> {
         let directory = Arc::<Directory>::default();
         let compiler = Compiler::start(cache)?;
         let plugins = Arc::new(Plugins {
             folder: folder.to_owned(),
-            loader: Loader::new(compiler, defaults, Arc::downgrade(&directory))?,
+            loader: Loader::new(compiler, defaults, Arc::downgrade(&directory), keyvalue)?,
             registry,
             mesh,
             plugins: directory,
@@ -333,8 +335,10 @@ pub async fn check(
     cache: Option<&Path>,
     defaults: PluginLimits,
 ) -> anyhow::Result<Checked> {
-    let loader = Loader::new(Compiler::start(cache)?, defaults, Weak::new())?;
     let counters = Arc::<Counters>::default();
+    // Its on-start finds nothing in its buckets, and leaves nothing.
+    let keyvalue = Keyvalue::default();
+    let loader = Loader::new(Compiler::start(cache)?, defaults, Weak::new(), keyvalue)?;
     let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, 1, false);
     let name = component
         .file_stem()

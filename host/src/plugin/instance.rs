@@ -26,6 +26,8 @@ pub(super) struct Guest {
     cut: Arc<Cut>,
     log: LogStream,
     event: Event,
+    /// Handles of `wasi:keyvalue` that hold a value.
+    pub(super) cas_handles: usize,
 }
 
 /// What one event may use, and has.
@@ -156,6 +158,7 @@ impl Guest {
             cut,
             log,
             event: Event::default(),
+            cas_handles: 0,
         }
     }
 

@@ -14,6 +14,9 @@
 //!
 //! [calls]
 //! allow = ["chat"]
+//!
+//! [keyvalue]
+//! buckets = ["default"]
 //! ```
 //!
 //! and what `access.rs` shows of who may come in, and `settings.rs` of what the plugin can read.
@@ -27,6 +30,7 @@ use serde::Deserialize;
 
 use super::access::{Access, Jwt, RequireUid};
 use super::folder::fits_a_path;
+use super::keyvalue::{Buckets, WrittenBuckets};
 use super::routes::Routes;
 use super::settings::Settings;
 use crate::limits::PluginLimits;
@@ -42,6 +46,8 @@ pub(super) struct Manifest {
     pub(super) routes: Routes,
     pub(super) access: Access,
     pub(super) settings: Settings,
+    /// The key-value buckets that it has, if that is granted.
+    pub(super) buckets: Option<Buckets>,
 }
 
 /// As it is written.
@@ -59,6 +65,7 @@ pub(super) struct Written {
     policies: Policies,
     calls: Calls,
     config: toml::Table,
+    keyvalue: Option<WrittenBuckets>,
 }
 
 #[derive(Default, Deserialize)]
@@ -97,6 +104,7 @@ impl Manifest {
             routes: Routes::parse(&written.routes)?,
             access,
             settings: Settings::read(&written.config, folder)?,
+            buckets: written.keyvalue.map(Buckets::parse).transpose()?,
         })
     }
 }
@@ -188,6 +196,14 @@ mod tests {
                 "config: \"a\" cannot be read from /no/key",
             ),
             ("config = 'a'", "invalid type"),
+            ("[keyvalue]\nbucket = ['a']", "bucket"),
+            ("[keyvalue]\nbuckets = ['a:b']", "keyvalue.buckets: \"a:b\""),
+            ("[keyvalue]\nbuckets = ['']", "keyvalue.buckets: \"\""),
+            (
+                "[limits]\nkeyvalue_value_bytes = 1048577",
+                "keyvalue_value_bytes is 1048577",
+            ),
+            ("[limits]\nkeyvalue_timeout = '0s'", "keyvalue_timeout is 0"),
             ("routes = '/ws'", "invalid type"),
             ("routes = ['ws']", "routes: \"ws\""),
             ("origins = ['example.com']", "origins: \"example.com\""),
