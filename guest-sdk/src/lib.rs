@@ -26,6 +26,7 @@
 
 mod api;
 pub mod config;
+pub mod http;
 pub mod keyvalue;
 mod plugin;
 mod types;

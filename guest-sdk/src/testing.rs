@@ -36,6 +36,7 @@ mod calls;
 mod checks;
 mod client;
 pub(crate) mod config;
+pub(crate) mod http;
 pub(crate) mod keyvalue;
 mod node;
 mod pages;
@@ -48,6 +49,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::http::{Error as HttpError, Request, Response};
 use crate::plugin::{CallHandler, Lifecycle, Plugin, TimerHandler};
 use crate::types::{CallError, Caller, Handshake, Level, Refuse};
 
@@ -138,6 +140,16 @@ impl Host {
             node.buckets.entry((*name).to_owned()).or_default();
         }
         drop(node);
+        self
+    }
+
+    /// Has `answer` answer the plugin's requests, in place of the internet. Nothing is denied.
+    /// See [`http`](crate::http).
+    pub fn answer_http(
+        self,
+        answer: impl FnMut(&Request) -> Result<Response, HttpError> + 'static,
+    ) -> Host {
+        self.node.borrow_mut().answer_http = Some(Box::new(answer));
         self
     }
 
@@ -466,6 +478,9 @@ pub fn is_call_handler<P: CallHandler>() {}
 /// What `export!` checks natively for a plugin with timers.
 #[doc(hidden)]
 pub fn is_timer_handler<P: TimerHandler>() {}
+
+/// What a test answers requests with.
+type AnswerHttp = Box<dyn FnMut(&Request) -> Result<Response, HttpError>>;
 
 thread_local! {
     /// The hosts that run on this thread, the innermost last.

@@ -39,6 +39,8 @@ pub struct Config {
     pub mesh: MeshConfig,
     /// Where plugins keep state of their own.
     pub keyvalue: KeyvalueConfig,
+    /// How plugins' requests are sent.
+    pub http: HttpConfig,
     /// What is logged: a level, or directives of `tracing_subscriber::EnvFilter`.
     pub log: String,
     /// How it is logged.
@@ -95,6 +97,15 @@ impl Default for KeyvalueConfig {
     }
 }
 
+/// How plugins' requests are sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// A file with certificates of authorities that are trusted beside those of browsers, in
+    /// PEM; empty: none.
+    pub authorities: PathBuf,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -117,6 +128,7 @@ impl Default for Config {
             workers: 0,
             mesh: MeshConfig::default(),
             keyvalue: KeyvalueConfig::default(),
+            http: HttpConfig::default(),
             log: "info".to_owned(),
             log_format: LogFormat::default(),
             limits: Limits::default(),

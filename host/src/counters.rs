@@ -110,6 +110,12 @@ counters! {
     keyvalue_refused,
     /// Calls of key-value buckets that the store failed, or did not answer in time.
     keyvalue_failed,
+    /// Requests that plugins have begun.
+    http_requests,
+    /// Requests of plugins that their manifests do not allow.
+    http_denied,
+    /// Requests of plugins that were allowed and got no answer.
+    http_failed,
     /// Log lines of guests beyond `log_lines_per_event`.
     log_lines_dropped,
     /// Generations that took over.

@@ -135,6 +135,16 @@ pub struct PluginLimits {
     /// How long one call of a bucket may take. Beyond: an error value.
     #[serde(with = "humantime_serde")]
     pub keyvalue_timeout: Duration,
+    /// Requests of one generation under way at once. Beyond: an error value.
+    pub http_requests: usize,
+    /// Bytes of a request's body. Beyond: an error value.
+    pub http_request_bytes: usize,
+    /// Bytes of an answer's body. Beyond: it breaks off with an error value.
+    pub http_response_bytes: usize,
+    /// How long a request may take, from its beginning to the end of its answer. Beyond: an
+    /// error value.
+    #[serde(with = "humantime_serde")]
+    pub http_timeout: Duration,
     /// Lines on stdout, stderr and `log`, in one event. Beyond: cut, counted.
     pub log_lines_per_event: u32,
     /// How long a replaced generation's events may go on. Beyond: cut.
@@ -160,6 +170,10 @@ impl Default for PluginLimits {
             keyvalue_bytes: 64 << 20,
             // Less than `wait_timeout`, which would be a trap.
             keyvalue_timeout: Duration::from_secs(1),
+            http_requests: 64,
+            http_request_bytes: 1 << 20,
+            http_response_bytes: 1 << 20,
+            http_timeout: Duration::from_secs(4),
             log_lines_per_event: 100,
             retire_timeout: Duration::from_secs(10),
         }
@@ -257,11 +271,22 @@ impl PluginLimits {
                 why: format!("is {bytes}, more than the {KEYVALUE_VALUE_BYTES_MAX} possible"),
             });
         }
-        if self.keyvalue_timeout.is_zero() {
+        if self.http_requests > HTTP_REQUESTS_MAX {
+            let requests = self.http_requests;
             return Err(WrongLimit {
-                name: "keyvalue_timeout",
-                why: "is 0, but must be some time".to_owned(),
+                name: "http_requests",
+                why: format!("is {requests}, more than the {HTTP_REQUESTS_MAX} possible"),
             });
+        }
+        for (name, time) in [
+            ("keyvalue_timeout", self.keyvalue_timeout),
+            ("http_timeout", self.http_timeout),
+        ] {
+            if time.is_zero() || time > OUTSIDE_TIMEOUT_MAX {
+                let why =
+                    format!("is {time:?}, but must be some time, {OUTSIDE_TIMEOUT_MAX:?} at most");
+                return Err(WrongLimit { name, why });
+            }
         }
         Ok(())
     }
@@ -295,6 +320,24 @@ pub const KEYVALUE_KEYS_A_PAGE: usize = 1_000;
 /// Values that an instance may have seen and not yet swapped: the node keeps them for it.
 /// Beyond: an error value.
 pub const KEYVALUE_CAS_HANDLES: usize = 16;
+
+/// The most `keyvalue_timeout` and `http_timeout` that a plugin can be given.
+pub const OUTSIDE_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// The most `http_requests` that a plugin can be given: each has a connection, and an open file.
+pub const HTTP_REQUESTS_MAX: usize = 1_024;
+
+/// Bytes of an answer's head. Beyond: an error value.
+pub const HTTP_HEAD_BYTES: usize = 64 << 10;
+
+/// Headers of an answer. Beyond: an error value.
+pub const HTTP_HEADERS: usize = 128;
+
+/// Bytes of the headers that a guest holds for one request, as they are in memory. Beyond: trap.
+pub const HTTP_FIELDS_BYTES: usize = 128 << 10;
+
+/// Names looked up at once, of all plugins. Beyond: they wait, for `http_timeout` at most.
+pub const HTTP_LOOKUPS: usize = 64;
 
 /// Messages of one client that are handled before others get their turn.
 pub const MESSAGES_PER_TURN: usize = 64;

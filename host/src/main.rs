@@ -370,8 +370,12 @@ impl Signals {
 /// Lines that wait for whoever reads stderr; a line of a guest has 8 KiB at most.
 const LOG_LINES: usize = 8192;
 
+/// A crate that has a line for what a guest gets wrong, as often as it does: not without being
+/// asked for it.
+const QUIET: &str = "wasmtime_wasi_http=off";
+
 fn start_log(log: &str, format: LogFormat) -> anyhow::Result<WorkerGuard> {
-    let filter = tracing_subscriber::EnvFilter::try_new(log)
+    let filter = tracing_subscriber::EnvFilter::try_new(format!("{QUIET},{log}"))
         .with_context(|| format!("log = {log:?} is no log filter"))?;
     // A log that nobody reads must not stop the node: lines beyond its buffer are dropped.
     let (writer, guard) = NonBlockingBuilder::default()

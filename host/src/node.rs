@@ -16,7 +16,7 @@ use crate::config::{Config, MeshConfig};
 use crate::counters::Counters;
 use crate::id::Incarnation;
 use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
-use crate::plugin::{Keyvalue, Plugins};
+use crate::plugin::{Plugins, Services};
 use crate::registry::Registry;
 
 /// A running node.
@@ -61,7 +61,7 @@ impl Node {
             is_meshed || config.mesh == alone,
             "the node is told of other nodes, and not where they reach it: say it with --mesh ADDR"
         );
-        let keyvalue = Keyvalue::open(&config.keyvalue).await?;
+        let services = Services::open(config).await?;
         let registry = Registry::new(
             incarnation,
             config.limits.clone(),
@@ -89,7 +89,7 @@ impl Node {
             defaults,
             registry.clone(),
             mesh.as_ref().map(|(mesh, _)| mesh.clone()),
-            keyvalue,
+            services,
         )
         .await?;
         view.ready(plugins.clone());

@@ -11,12 +11,14 @@ mod contract;
 mod engine;
 mod folder;
 mod generation;
+mod http;
 mod instance;
 mod keyvalue;
 mod load;
 mod log;
 mod manifest;
 mod routes;
+mod services;
 mod settings;
 mod timer;
 mod trap;
@@ -42,8 +44,8 @@ use crate::router::Router;
 
 pub use self::call::{CallError, CallErrorCode, Caller};
 pub use self::folder::{Checked, Plugins, check};
-pub use self::keyvalue::Keyvalue;
 pub use self::load::{Grant, Interfaces, LoadError};
+pub use self::services::Services;
 
 /// Business logic as a component, named by its file.
 pub struct Plugin {

@@ -6,4 +6,6 @@
 
 mod chat;
 mod config;
+mod http;
 mod keyvalue;
+mod web;

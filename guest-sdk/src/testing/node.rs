@@ -12,7 +12,7 @@ use super::checks::{Close, check_count, check_id, check_limit, digits, error, in
 use super::keyvalue::Buckets;
 use super::pages::Pages;
 use super::timers::Timers;
-use super::{Host, Limits, UidPolicy};
+use super::{AnswerHttp, Host, Limits, UidPolicy};
 use crate::types::{
     Accept, CallError, CallErrorCode, Caller, ClientId, Closer, Count, Departure, Error, ErrorCode,
     Info, Level, Message, Reach, Refuse,
@@ -36,6 +36,8 @@ pub(super) struct Node {
     pub(super) settings: BTreeMap<String, String>,
     /// Its buckets, those that are granted, with what is in them.
     pub(super) buckets: Buckets,
+    /// What answers its requests.
+    pub(super) answer_http: Option<AnswerHttp>,
     /// The plugins on the same node.
     pub(super) callees: Vec<Callee>,
     /// The event (or the test's own call) that runs.
@@ -144,6 +146,7 @@ impl Node {
             callers: Vec::new(),
             settings: BTreeMap::new(),
             buckets: Buckets::new(),
+            answer_http: None,
             callees: Vec::new(),
             turn: None,
             clients: BTreeMap::new(),

@@ -11,8 +11,10 @@ use self::generated::call_handler::exports::jackfield::plugin::call_handler::Cal
 use self::generated::call_handler::jackfield::plugin::types as called;
 use self::generated::plugin::jackfield::plugin as wit;
 use super::call::{CallError, CallErrorCode, Caller, Directory};
+use super::http;
 use super::instance::Guest;
-use super::keyvalue::{Buckets, Keyvalue};
+use super::keyvalue::Buckets;
+use super::services::Services;
 use super::settings::Settings;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
@@ -698,10 +700,12 @@ pub(super) struct Host {
     pub(super) limits: PluginLimits,
     /// What it can read by `wasi:config`.
     pub(super) settings: Settings,
-    /// Where its state is.
-    pub(super) keyvalue: Keyvalue,
-    /// Which buckets of it are its own.
+    /// What it uses of the node beside.
+    pub(super) services: Services,
+    /// Which buckets are its own.
     pub(super) buckets: Option<Buckets>,
+    /// Which hosts it may ask.
+    pub(super) http: Option<http::Grant>,
     /// `event_timeout`, in ticks.
     pub(super) event_ticks: u64,
 }

@@ -20,9 +20,9 @@ use tokio_util::task::TaskTracker;
 
 use super::call::Directory;
 use super::engine::Compiler;
-use super::keyvalue::Keyvalue;
 use super::load::{Files, Interfaces, LoadError, Loader, manifest_path};
 use super::routes::{Routes, name_in};
+use super::services::Services;
 use super::{Farewell, Plugin};
 use crate::counters::Counters;
 use crate::id::Incarnation;
@@ -62,13 +62,13 @@ impl Plugins {
         defaults: PluginLimits,
         registry: Arc<Registry>,
         mesh: Option<Arc<Mesh>>,
-        keyvalue: Keyvalue,
+        services: Services,
     ) -> anyhow::Result<Arc<Plugins>> {
         let directory = Arc::<Directory>::default();
         let compiler = Compiler::start(cache)?;
         let plugins = Arc::new(Plugins {
             folder: folder.to_owned(),
-            loader: Loader::new(compiler, defaults, Arc::downgrade(&directory), keyvalue)?,
+            loader: Loader::new(compiler, defaults, Arc::downgrade(&directory), services)?,
             registry,
             mesh,
             plugins: directory,
@@ -337,8 +337,8 @@ pub async fn check(
 ) -> anyhow::Result<Checked> {
     let counters = Arc::<Counters>::default();
     // Its on-start finds nothing in its buckets, and leaves nothing.
-    let keyvalue = Keyvalue::default();
-    let loader = Loader::new(Compiler::start(cache)?, defaults, Weak::new(), keyvalue)?;
+    let services = Services::in_memory()?;
+    let loader = Loader::new(Compiler::start(cache)?, defaults, Weak::new(), services)?;
     let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, 1, false);
     let name = component
         .file_stem()

@@ -34,7 +34,7 @@ pub(super) use self::interface::{INTERFACES, add_to_linker};
 
 /// Where the node's plugins keep their state.
 #[derive(Clone)]
-pub struct Keyvalue(Arc<Store>);
+pub(super) struct Keyvalue(Arc<Store>);
 
 enum Store {
     Memory(Memory),
@@ -63,7 +63,7 @@ pub(super) enum Failure {
 impl Keyvalue {
     /// As it is configured. A file that cannot be used is an error; a server that cannot be
     /// reached may come.
-    pub async fn open(config: &KeyvalueConfig) -> anyhow::Result<Keyvalue> {
+    pub(super) async fn open(config: &KeyvalueConfig) -> anyhow::Result<Keyvalue> {
         let store = match config.store.split_once(':') {
             None if config.store == "memory" => Store::Memory(Memory::default()),
             Some(("file", path)) if !path.is_empty() => Store::Disk(Disk::open(path.into()).await?),

@@ -12,9 +12,11 @@ use super::call::Directory;
 use super::contract::{self, HANDLER, Host, Optional, PluginPre};
 use super::engine::{Compiler, TICK};
 use super::generation::{Digest, Generation, Refusal};
+use super::http;
 use super::instance::Guest;
-use super::keyvalue::{self, Keyvalue};
+use super::keyvalue;
 use super::manifest::{Manifest, ManifestError};
+use super::services::Services;
 use super::settings;
 use crate::limits::{COMPONENT_BYTES, PluginLimits};
 use crate::router::Router;
@@ -25,7 +27,7 @@ pub(super) struct Loader {
     linker: Linker<Guest>,
     pub(super) defaults: PluginLimits,
     directory: Weak<Directory>,
-    keyvalue: Keyvalue,
+    services: Services,
 }
 
 /// A plugin's files, read.
@@ -84,7 +86,8 @@ pub enum LoadError {
     /// It imports what the node does not have.
     #[error(
         "it imports {}, which this node does not serve; served are jackfield:plugin/{{{}}}@0.1.x \
-         and wasi:{{cli, clocks, filesystem, io, random, sockets}}@0.2.x, {}, {}",
+         and wasi:{{cli, clocks, filesystem, io, random, sockets}}@0.2.x, \
+         wasi:http/{{types, outgoing-handler}}@0.2.x, {}, {}",
         list(.0),
         contract::SERVED.join(", "),
         settings::INTERFACE,
@@ -178,19 +181,20 @@ impl Loader {
         compiler: Compiler,
         defaults: PluginLimits,
         directory: Weak<Directory>,
-        keyvalue: Keyvalue,
+        services: Services,
     ) -> wasmtime::Result<Loader> {
         let mut linker = Linker::new(compiler.engine());
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         contract::add_to_linker(&mut linker)?;
         settings::add_to_linker(&mut linker)?;
         keyvalue::add_to_linker(&mut linker)?;
+        http::add_to_linker(&mut linker)?;
         Ok(Loader {
             compiler,
             linker,
             defaults,
             directory,
-            keyvalue,
+            services,
         })
     }
 
@@ -211,8 +215,9 @@ impl Loader {
             directory: self.directory.clone(),
             limits: manifest.limits.clone(),
             settings: std::mem::take(&mut manifest.settings),
-            keyvalue: self.keyvalue.clone(),
+            services: self.services.clone(),
             buckets: manifest.buckets.take(),
+            http: manifest.http.take(),
             event_ticks: u64::try_from(ticks).unwrap_or(u64::MAX).max(1),
         };
         let generation = Generation::new(host, manifest, files.digest, pre, optional);
@@ -315,12 +320,15 @@ enum Served {
 pub enum Grant {
     /// `[keyvalue]`.
     Keyvalue,
+    /// `[http]`.
+    Http,
 }
 
 impl Grant {
     fn is_in(self, manifest: &Manifest) -> bool {
         match self {
             Grant::Keyvalue => manifest.buckets.is_some(),
+            Grant::Http => manifest.http.is_some(),
         }
     }
 }
@@ -330,6 +338,7 @@ impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Grant::Keyvalue => "[keyvalue] with buckets = [\"default\"], or the names it opens,",
+            Grant::Http => "[http] with allow = [\"https://…\"], the hosts it asks, or allow = [],",
         })
     }
 }
@@ -348,6 +357,12 @@ fn served(import: &str) -> Served {
     let always = match name.split_once('/') {
         Some(("jackfield:plugin", interface)) => {
             version.starts_with("0.1.") && contract::SERVED.contains(&interface)
+        }
+        Some((http::PACKAGE, interface)) if http::INTERFACES.contains(&interface) => {
+            return match version.starts_with("0.2.") {
+                true => Served::Granted(Grant::Http),
+                false => Served::No,
+            };
         }
         Some((package, _)) => {
             let served = [
@@ -408,6 +423,12 @@ mod tests {
                 Served::Granted(Grant::Keyvalue),
             ),
             ("wasi:keyvalue/store@0.2.0-draft", Served::No),
+            (
+                "wasi:http/outgoing-handler@0.2.6",
+                Served::Granted(Grant::Http),
+            ),
+            ("wasi:http/incoming-handler@0.2.6", Served::No),
+            ("wasi:http/types@0.3.0", Served::No),
             ("wasi:io/streams@0.3.0", Served::No),
             ("acme", Served::No),
         ] {

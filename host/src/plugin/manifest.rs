@@ -17,6 +17,9 @@
 //!
 //! [keyvalue]
 //! buckets = ["default"]
+//!
+//! [http]
+//! allow = ["https://api.example.com"]
 //! ```
 //!
 //! and what `access.rs` shows of who may come in, and `settings.rs` of what the plugin can read.
@@ -30,6 +33,7 @@ use serde::Deserialize;
 
 use super::access::{Access, Jwt, RequireUid};
 use super::folder::fits_a_path;
+use super::http;
 use super::keyvalue::{Buckets, WrittenBuckets};
 use super::routes::Routes;
 use super::settings::Settings;
@@ -48,6 +52,8 @@ pub(super) struct Manifest {
     pub(super) settings: Settings,
     /// The key-value buckets that it has, if that is granted.
     pub(super) buckets: Option<Buckets>,
+    /// The hosts that it may ask, if that is granted.
+    pub(super) http: Option<http::Grant>,
 }
 
 /// As it is written.
@@ -66,6 +72,7 @@ pub(super) struct Written {
     calls: Calls,
     config: toml::Table,
     keyvalue: Option<WrittenBuckets>,
+    http: Option<http::WrittenHttp>,
 }
 
 #[derive(Default, Deserialize)]
@@ -97,7 +104,10 @@ impl Manifest {
         if let Some(wrong) = callers.iter().find(|name| !fits_a_path(name)) {
             return Err(ManifestError::Caller(wrong.clone()));
         }
+        let http = written.http.as_ref();
+        let http = http.map(|http| http::Grant::parse(http, limits.http_requests));
         Ok(Manifest {
+            http: http.transpose()?,
             limits,
             policies: written.policies,
             callers,
@@ -203,6 +213,14 @@ mod tests {
                 "[limits]\nkeyvalue_value_bytes = 1048577",
                 "keyvalue_value_bytes is 1048577",
             ),
+            ("[http]\nallowed = ['https://a']", "allowed"),
+            ("[http]\nallow = ['a']", "http.allow: \"a\""),
+            (
+                "[http]\nallow_private = ['https://a/']",
+                "http.allow_private: \"https://a/\"",
+            ),
+            ("[limits]\nhttp_timeout = '0s'", "http_timeout is 0"),
+            ("[limits]\nhttp_requests = 1025", "http_requests is 1025"),
             ("[limits]\nkeyvalue_timeout = '0s'", "keyvalue_timeout is 0"),
             ("routes = '/ws'", "invalid type"),
             ("routes = ['ws']", "routes: \"ws\""),

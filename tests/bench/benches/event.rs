@@ -17,7 +17,7 @@ use jackfield::counters::Counters;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::{Frame, Message};
-use jackfield::plugin::{Keyvalue, Plugin, Plugins};
+use jackfield::plugin::{Plugin, Plugins, Services};
 use jackfield::registry::{Client, Registry};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -85,14 +85,14 @@ async fn open(folder: &Path) -> Result<Arc<Plugins>> {
     };
     let counters = Arc::<Counters>::default();
     let registry = Registry::new(Incarnation::draw()?, limits, counters, 1, false);
-    let keyvalue = Keyvalue::default();
+    let services = Services::in_memory()?;
     Plugins::open(
         folder,
         None,
         PluginLimits::default(),
         registry,
         None,
-        keyvalue,
+        services,
     )
     .await
 }

@@ -93,7 +93,13 @@ impl store::HostBucket for Guest {
         let place = self.place(&bucket)?;
         let wait = self.host().limits.keyvalue_timeout;
         let found = match self.check_key(&key) {
-            Ok(()) => self.host().keyvalue.exists(&place, &key, wait).await,
+            Ok(()) => {
+                self.host()
+                    .services
+                    .keyvalue
+                    .exists(&place, &key, wait)
+                    .await
+            }
             Err(refused) => Err(refused),
         };
         Ok(found.map_err(|failure| self.told(failure)))
@@ -106,7 +112,12 @@ impl store::HostBucket for Guest {
     ) -> Answer<KeyResponse> {
         let place = self.place(&bucket)?;
         let wait = self.host().limits.keyvalue_timeout;
-        let page = self.host().keyvalue.keys(&place, cursor, wait).await;
+        let page = self
+            .host()
+            .services
+            .keyvalue
+            .keys(&place, cursor, wait)
+            .await;
         let page = page.map(|(keys, cursor)| KeyResponse { keys, cursor });
         Ok(page.map_err(|failure| self.told(failure)))
     }
@@ -236,7 +247,7 @@ impl Guest {
     ) -> Result<Vec<(String, Option<Vec<u8>>)>, Error> {
         let wait = self.host().limits.keyvalue_timeout;
         let values = match self.check_keys(&keys) {
-            Ok(()) => self.host().keyvalue.get(place, &keys, wait).await,
+            Ok(()) => self.host().services.keyvalue.get(place, &keys, wait).await,
             Err(refused) => Err(refused),
         };
         let values = values.map_err(|failure| self.told(failure))?;
@@ -248,7 +259,11 @@ impl Guest {
         let (bytes, wait) = (limits.keyvalue_bytes, limits.keyvalue_timeout);
         let changed = match self.check_change(&change) {
             Ok(()) => {
-                let changed = self.host().keyvalue.change(place, change, bytes, wait);
+                let changed = self
+                    .host()
+                    .services
+                    .keyvalue
+                    .change(place, change, bytes, wait);
                 changed.await
             }
             Err(refused) => Err(refused),
