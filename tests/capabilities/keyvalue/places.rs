@@ -173,6 +173,7 @@ async fn a_file_has_them_for_the_next_node_also_when_the_last_one_was_killed() -
     let node = keeper(&store.name, "").start().await?;
     let mut ada = node.client("/keeper").await?;
     assert_eq!(ask(&mut ada, "get tea").await?, "green");
+    drop(ada);
     node.stop().await?;
 
     let node = keeper(&in_memory().name, "").start().await?;
@@ -208,17 +209,33 @@ async fn a_file_that_cannot_be_used_is_an_error_that_says_what_to_do() -> Result
         "{}",
         output.stderr
     );
+    let mut ada = running.client("/keeper").await?;
+    assert_eq!(ask(&mut ada, "fill tea 60000").await?, "done");
+    // The file has the state before the last change as well, and goes back to it where that one
+    // alone is damaged: the value is to be in both.
+    for _ in 0..3 {
+        ask(&mut ada, "increment n 1").await?;
+    }
+    drop(ada);
     running.stop().await?;
 
-    // Whole at its head, and damaged further on.
-    let mut bytes = std::fs::read(&file)?;
-    for byte in &mut bytes[512..] {
-        *byte = 0xa5;
+    // Damaged after its head, or in a single byte of a value.
+    let whole = std::fs::read(&file)?;
+    let value = [b'x'; 1_000];
+    let within = whole.windows(value.len()).position(|part| part == value);
+    let within = within.context("the value in the file")?;
+    for damaged in [512..whole.len(), within..within + 1] {
+        let mut bytes = whole.clone();
+        bytes[damaged].fill(0xa5);
+        std::fs::write(&file, bytes)?;
+        let output = begin(&store).await?;
+        assert_eq!(output.code, 1, "{}", output.text());
+        assert!(output.stderr.contains("move it away"), "{}", output.stderr);
     }
-    std::fs::write(&file, bytes)?;
-    let output = begin(&store).await?;
-    assert_eq!(output.code, 1, "{}", output.text());
-    assert!(output.stderr.contains("move it away"), "{}", output.stderr);
+    std::fs::write(&file, whole)?;
+    let node = keeper(&store, "").start().await?;
+    let mut ada = node.client("/keeper").await?;
+    assert_eq!(ask(&mut ada, "exists tea").await?, "true");
 
     for wrong in [
         "disk",

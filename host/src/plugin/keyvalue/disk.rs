@@ -173,6 +173,8 @@ impl Disk {
 fn open(path: &Path) -> anyhow::Result<Database> {
     let database = Database::builder()
         .set_cache_size(CACHE_BYTES)
+        // A file that was damaged is found now, and not by some reader.
+        .set_check_integrity_on_open(true)
         .create(path)?;
     // Readers find the tables from the beginning.
     let transaction = database.begin_write()?;
