@@ -48,6 +48,33 @@ async fn two_people_see_each_other_and_talk() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_comes_in_reads_what_was_said_before() -> Result<()> {
+    let chat = Chat::start().await?;
+    let mut browser = Browser::start().await?;
+    let ada = chat.person(&mut browser, Screen::Desktop).await?;
+    ada.enter("Ada", "tea").await?;
+    for text in ["The kettle is on.", "Who wants a cup?"] {
+        ada.say(text).await?;
+        ada.reads(text).await?;
+    }
+    let bob = chat.person(&mut browser, Screen::Phone).await?;
+    bob.enter("Bob", "tea").await?;
+    bob.reads("The kettle is on.").await?;
+    bob.reads("Who wants a cup?").await?;
+
+    // A page that is loaded again shows it once, and nobody else sees it again.
+    bob.window.run("location.reload()").await?;
+    bob.reads("Who wants a cup?").await?;
+    bob.say("I do.").await?;
+    for person in [&ada, &bob] {
+        person.reads("I do.").await?;
+        let log = person.window.text("#log").await?;
+        ensure!(log.matches("Who wants a cup?").count() == 1, "{log}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_private_message_is_for_one() -> Result<()> {
     let chat = Chat::start().await?;
     let mut browser = Browser::start().await?;

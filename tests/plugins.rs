@@ -47,7 +47,7 @@ async fn a_handler_of_another_shape_is_refused() -> Result<()> {
 
 #[tokio::test]
 async fn an_import_that_nobody_serves_is_named() -> Result<()> {
-    is_refused(&built("wants-http")?, "acme:billing/invoices@1.0.0").await
+    is_refused(&built("wants-billing")?, "acme:billing/invoices@1.0.0").await
 }
 
 #[tokio::test]

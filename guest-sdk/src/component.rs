@@ -1,5 +1,9 @@
 //! The component's side: generated bindings, and the conversions at their edge.
 
+pub(crate) mod config;
+pub(crate) mod http;
+pub(crate) mod keyvalue;
+
 use std::marker::PhantomData;
 
 use crate::plugin::{CallHandler, Lifecycle, Plugin, TimerHandler};

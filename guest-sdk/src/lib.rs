@@ -22,9 +22,12 @@
 //!
 //! **What an instance keeps in its memory is a cache.** A node runs several instances of a
 //! plugin and may end any of them after an event: keep what must outlive an event in uids,
-//! groups and info.
+//! groups, info and [`keyvalue`] buckets.
 
 mod api;
+pub mod config;
+pub mod http;
+pub mod keyvalue;
 mod plugin;
 mod types;
 

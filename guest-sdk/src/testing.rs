@@ -35,6 +35,9 @@
 mod calls;
 mod checks;
 mod client;
+pub(crate) mod config;
+pub(crate) mod http;
+pub(crate) mod keyvalue;
 mod node;
 mod pages;
 #[cfg(test)]
@@ -46,6 +49,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::http::{Error as HttpError, Request, Response};
 use crate::plugin::{CallHandler, Lifecycle, Plugin, TimerHandler};
 use crate::types::{CallError, Caller, Handshake, Level, Refuse};
 
@@ -118,6 +122,34 @@ impl Host {
     /// The plugins that may call this one: `allow` under `[calls]` in its manifest.
     pub fn allow_calls(self, callers: &[&str]) -> Host {
         self.node.borrow_mut().callers = callers.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// The plugin's settings: `[config]` in its manifest. See [`config`](crate::config).
+    pub fn config(self, settings: &[(&str, &str)]) -> Host {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.node.borrow_mut().settings = settings.iter().map(owned).collect();
+        self
+    }
+
+    /// Grants these buckets, empty: `[keyvalue]` in its manifest. See
+    /// [`keyvalue`](crate::keyvalue).
+    pub fn buckets(self, names: &[&str]) -> Host {
+        let mut node = self.node.borrow_mut();
+        for name in names {
+            node.buckets.entry((*name).to_owned()).or_default();
+        }
+        drop(node);
+        self
+    }
+
+    /// Has `answer` answer the plugin's requests, in place of the internet. Nothing is denied.
+    /// See [`http`](crate::http).
+    pub fn answer_http(
+        self,
+        answer: impl FnMut(&Request) -> Result<Response, HttpError> + 'static,
+    ) -> Host {
+        self.node.borrow_mut().answer_http = Some(Box::new(answer));
         self
     }
 
@@ -402,6 +434,12 @@ pub struct Limits {
     pub call_bytes: usize,
     /// Timers. Beyond: `limit-exceeded`.
     pub timers: usize,
+    /// Bytes of a key in its key-value buckets. Beyond: an error.
+    pub keyvalue_key_bytes: usize,
+    /// Bytes of a value there. Beyond: an error.
+    pub keyvalue_value_bytes: usize,
+    /// Bytes of all its keys and values, and 64 for each. Beyond: an error.
+    pub keyvalue_bytes: usize,
     /// Lines of `log` in one event. Beyond: dropped.
     pub log_lines_per_event: usize,
 }
@@ -417,6 +455,9 @@ impl Default for Limits {
             sends_per_event: 10_000,
             call_bytes: 1 << 20,
             timers: 1_000,
+            keyvalue_key_bytes: 256,
+            keyvalue_value_bytes: 64 << 10,
+            keyvalue_bytes: 64 << 20,
             log_lines_per_event: 100,
         }
     }
@@ -437,6 +478,9 @@ pub fn is_call_handler<P: CallHandler>() {}
 /// What `export!` checks natively for a plugin with timers.
 #[doc(hidden)]
 pub fn is_timer_handler<P: TimerHandler>() {}
+
+/// What a test answers requests with.
+type AnswerHttp = Box<dyn FnMut(&Request) -> Result<Response, HttpError>>;
 
 thread_local! {
     /// The hosts that run on this thread, the innermost last.

@@ -39,6 +39,10 @@ pub struct Config {
     pub workers: usize,
     /// The other nodes.
     pub mesh: MeshConfig,
+    /// Where plugins keep state of their own.
+    pub keyvalue: KeyvalueConfig,
+    /// How plugins' requests are sent.
+    pub http: HttpConfig,
     /// What is logged: a level, or directives of `tracing_subscriber::EnvFilter`.
     pub log: String,
     /// How it is logged.
@@ -87,6 +91,34 @@ pub enum Role {
     Gateway,
 }
 
+/// Where plugins keep state of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeyvalueConfig {
+    /// `memory`, `file:PATH`, or `redis://HOST:PORT` for a store that several nodes share.
+    pub store: String,
+    /// A file with the password of that server; empty: none.
+    pub password_file: PathBuf,
+}
+
+impl Default for KeyvalueConfig {
+    fn default() -> KeyvalueConfig {
+        KeyvalueConfig {
+            store: "memory".to_owned(),
+            password_file: PathBuf::new(),
+        }
+    }
+}
+
+/// How plugins' requests are sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// A file with certificates of authorities that are trusted beside those of browsers, in
+    /// PEM; empty: none.
+    pub authorities: PathBuf,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -109,6 +141,8 @@ impl Default for Config {
             cache: default_cache(),
             workers: 0,
             mesh: MeshConfig::default(),
+            keyvalue: KeyvalueConfig::default(),
+            http: HttpConfig::default(),
             log: "info".to_owned(),
             log_format: LogFormat::default(),
             limits: Limits::default(),

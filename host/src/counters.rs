@@ -114,6 +114,16 @@ counters! {
     mesh_not_understood,
     /// Nodes and registers without the mesh's secret.
     mesh_untrusted,
+    /// Calls of key-value buckets that a limit or the manifest refused.
+    keyvalue_refused,
+    /// Calls of key-value buckets that the store failed, or did not answer in time.
+    keyvalue_failed,
+    /// Requests that plugins have begun.
+    http_requests,
+    /// Requests of plugins that their manifests do not allow.
+    http_denied,
+    /// Requests of plugins that were allowed and got no answer.
+    http_failed,
     /// Log lines of guests beyond `log_lines_per_event`.
     log_lines_dropped,
     /// Generations that took over.

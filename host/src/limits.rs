@@ -134,6 +134,26 @@ pub struct PluginLimits {
     pub call_bytes: usize,
     /// Timers of the plugin. Beyond: `limit-exceeded`.
     pub timers: usize,
+    /// Bytes of a key in its key-value buckets. Beyond: an error value.
+    pub keyvalue_key_bytes: usize,
+    /// Bytes of a value there: a call's values pass through memory. Beyond: an error value.
+    pub keyvalue_value_bytes: usize,
+    /// Bytes of all its keys and values, in memory or in the node's file, with
+    /// `KEYVALUE_ENTRY_BYTES` for each. Beyond: an error value. A server has its own limit.
+    pub keyvalue_bytes: u64,
+    /// How long one call of a bucket may take. Beyond: an error value.
+    #[serde(with = "humantime_serde")]
+    pub keyvalue_timeout: Duration,
+    /// Requests of one generation under way at once. Beyond: an error value.
+    pub http_requests: usize,
+    /// Bytes of a request's body. Beyond: an error value.
+    pub http_request_bytes: usize,
+    /// Bytes of an answer's body. Beyond: it breaks off with an error value.
+    pub http_response_bytes: usize,
+    /// How long a request may take, from its beginning to the end of its answer. Beyond: an
+    /// error value.
+    #[serde(with = "humantime_serde")]
+    pub http_timeout: Duration,
     /// Lines on stdout, stderr and `log`, in one event. Beyond: cut, counted.
     pub log_lines_per_event: u32,
     /// How long a replaced generation's events may go on. Beyond: cut.
@@ -154,6 +174,15 @@ impl Default for PluginLimits {
             sends_per_event: 10_000,
             call_bytes: 1 << 20,
             timers: 1_000,
+            keyvalue_key_bytes: 256,
+            keyvalue_value_bytes: 64 << 10,
+            keyvalue_bytes: 64 << 20,
+            // Less than `wait_timeout`, which would be a trap.
+            keyvalue_timeout: Duration::from_secs(1),
+            http_requests: 64,
+            http_request_bytes: 1 << 20,
+            http_response_bytes: 1 << 20,
+            http_timeout: Duration::from_secs(4),
             log_lines_per_event: 100,
             retire_timeout: Duration::from_secs(10),
         }
@@ -245,6 +274,30 @@ impl PluginLimits {
                 why: format!("is {bytes}, more than the {CALL_BYTES_MAX} possible"),
             });
         }
+        if self.keyvalue_value_bytes > KEYVALUE_VALUE_BYTES_MAX {
+            let bytes = self.keyvalue_value_bytes;
+            return Err(WrongLimit {
+                name: "keyvalue_value_bytes",
+                why: format!("is {bytes}, more than the {KEYVALUE_VALUE_BYTES_MAX} possible"),
+            });
+        }
+        if self.http_requests > HTTP_REQUESTS_MAX {
+            let requests = self.http_requests;
+            return Err(WrongLimit {
+                name: "http_requests",
+                why: format!("is {requests}, more than the {HTTP_REQUESTS_MAX} possible"),
+            });
+        }
+        for (name, time) in [
+            ("keyvalue_timeout", self.keyvalue_timeout),
+            ("http_timeout", self.http_timeout),
+        ] {
+            if time.is_zero() || time > OUTSIDE_TIMEOUT_MAX {
+                let why =
+                    format!("is {time:?}, but must be some time, {OUTSIDE_TIMEOUT_MAX:?} at most");
+                return Err(WrongLimit { name, why });
+            }
+        }
         Ok(())
     }
 }
@@ -256,6 +309,45 @@ pub const READ_BUFFER_BYTES: usize = 2 << 10;
 
 /// The shortest `suspect_after`.
 pub const SUSPECT_AFTER_MIN: Duration = Duration::from_secs(1);
+
+/// Bytes of a plugin's settings, names and values: a guest's copy of all of them is that large.
+/// Beyond: not loaded.
+pub const CONFIG_BYTES: usize = 64 << 10;
+
+/// The most `keyvalue_value_bytes` that a plugin can be given: a call may be for
+/// `KEYVALUE_KEYS_A_CALL` of them.
+pub const KEYVALUE_VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// What an entry costs beside its key and value, about.
+pub const KEYVALUE_ENTRY_BYTES: u64 = 64;
+
+/// Keys that one call of a bucket may be about. Beyond: an error value.
+pub const KEYVALUE_KEYS_A_CALL: usize = 100;
+
+/// Keys of one page.
+pub const KEYVALUE_KEYS_A_PAGE: usize = 1_000;
+
+/// Values that an instance may have seen and not yet swapped: the node keeps them for it.
+/// Beyond: an error value.
+pub const KEYVALUE_CAS_HANDLES: usize = 16;
+
+/// The most `keyvalue_timeout` and `http_timeout` that a plugin can be given.
+pub const OUTSIDE_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// The most `http_requests` that a plugin can be given: each has a connection, and an open file.
+pub const HTTP_REQUESTS_MAX: usize = 1_024;
+
+/// Bytes of an answer's head. Beyond: an error value.
+pub const HTTP_HEAD_BYTES: usize = 64 << 10;
+
+/// Headers of an answer. Beyond: an error value.
+pub const HTTP_HEADERS: usize = 128;
+
+/// Bytes of the headers that a guest holds for one request, as they are in memory. Beyond: trap.
+pub const HTTP_FIELDS_BYTES: usize = 128 << 10;
+
+/// Names looked up at once, of all plugins. Beyond: they wait, for `http_timeout` at most.
+pub const HTTP_LOOKUPS: usize = 64;
 
 /// Messages of one client that are handled before others get their turn.
 pub const MESSAGES_PER_TURN: usize = 64;

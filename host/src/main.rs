@@ -94,6 +94,9 @@ struct NodeFlags {
     discover: Vec<String>,
     #[command(flatten)]
     trust: TrustFlags,
+    /// Where plugins keep state of their own: memory, file:PATH or redis://HOST:PORT.
+    #[arg(long, value_name = "STORE")]
+    keyvalue: Option<String>,
     /// Threads that serve; 0: one for each processor.
     #[arg(long, value_name = "N")]
     workers: Option<String>,
@@ -280,6 +283,7 @@ impl NodeFlags {
             ("--mesh", "mesh.listen", &self.mesh),
             ("--advertise", "mesh.advertise", &self.advertise),
             ("--tls-name", "mesh.tls_name", &self.trust.tls_name),
+            ("--keyvalue", "keyvalue.store", &self.keyvalue),
             ("--workers", "workers", &self.workers),
             ("--log", "log", &self.log),
             ("--log-format", "log_format", &self.log_format),
@@ -370,8 +374,12 @@ impl Signals {
 /// Lines that wait for whoever reads stderr; a line of a guest has 8 KiB at most.
 const LOG_LINES: usize = 8192;
 
+/// A crate that has a line for what a guest gets wrong, as often as it does: not without being
+/// asked for it.
+const QUIET: &str = "wasmtime_wasi_http=off";
+
 fn start_log(log: &str, format: LogFormat) -> anyhow::Result<WorkerGuard> {
-    let filter = tracing_subscriber::EnvFilter::try_new(log)
+    let filter = tracing_subscriber::EnvFilter::try_new(format!("{QUIET},{log}"))
         .with_context(|| format!("log = {log:?} is no log filter"))?;
     // A log that nobody reads must not stop the node: lines beyond its buffer are dropped.
     let (writer, guard) = NonBlockingBuilder::default()

@@ -16,7 +16,7 @@ use crate::config::{Config, MeshConfig, Role};
 use crate::counters::Counters;
 use crate::id::Incarnation;
 use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
-use crate::plugin::Plugins;
+use crate::plugin::{Plugins, Services};
 use crate::registry::Registry;
 
 /// A running node.
@@ -156,14 +156,9 @@ async fn open_plugins(
         return Ok(Plugins::of_gateway(&config.plugins, registry, mesh));
     }
     let cache = Some(&*config.cache).filter(|path| !path.as_os_str().is_empty());
-    Plugins::open(
-        &config.plugins,
-        cache,
-        config.plugin.clone(),
-        registry,
-        mesh,
-    )
-    .await
+    let services = Services::open(config).await?;
+    let defaults = config.plugin.clone();
+    Plugins::open(&config.plugins, cache, defaults, registry, mesh, services).await
 }
 
 async fn open_api(address: &str, tokens: &Path, view: Arc<View>) -> anyhow::Result<SocketAddr> {

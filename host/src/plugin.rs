@@ -12,12 +12,16 @@ mod engine;
 mod folder;
 mod gateway;
 mod generation;
+mod http;
 mod instance;
+mod keyvalue;
 mod load;
 mod log;
 mod manifest;
 mod routes;
+mod services;
 mod session;
+mod settings;
 mod timer;
 mod trap;
 mod worker;
@@ -47,7 +51,8 @@ use crate::router::Router;
 
 pub use self::call::{CallError, CallErrorCode, Caller};
 pub use self::folder::{Checked, Plugins, check};
-pub use self::load::{Interfaces, LoadError};
+pub use self::load::{Grant, Interfaces, LoadError};
+pub use self::services::Services;
 pub use self::session::{Session, Turn};
 
 /// Business logic as a component, named by its file.

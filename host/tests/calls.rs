@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jackfield::counters::Counters;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
-use jackfield::plugin::{CallError, CallErrorCode, Caller, Plugin, Plugins};
+use jackfield::plugin::{CallError, CallErrorCode, Caller, Plugin, Plugins, Services};
 use jackfield::registry::Registry;
 
 const BACKEND: Caller<'_> = Caller::Api("billing");
@@ -72,9 +72,17 @@ async fn console(folder: &Path) -> Arc<Plugin> {
     let counters = Arc::<Counters>::default();
     let incarnation = Incarnation::draw().expect("randomness");
     let registry = Registry::new(incarnation, Limits::default(), counters, 1, false);
-    let plugins = Plugins::open(folder, None, PluginLimits::default(), registry, None)
-        .await
-        .expect("plugins");
+    let services = Services::in_memory().expect("roots");
+    let plugins = Plugins::open(
+        folder,
+        None,
+        PluginLimits::default(),
+        registry,
+        None,
+        services,
+    )
+    .await
+    .expect("plugins");
     plugins.get("console").expect("the console")
 }
 

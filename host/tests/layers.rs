@@ -5,12 +5,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where each heavy crate may be named.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 13] = [
     ("wasmtime", &["plugin"]),
     ("wasmtime_wasi", &["plugin"]),
+    ("wasmtime_wasi_http", &["plugin"]),
+    ("tokio_rustls", &["plugin"]),
+    ("webpki_roots", &["plugin"]),
+    ("redb", &["plugin"]),
+    ("redis", &["plugin"]),
     ("jsonwebtoken", &["plugin"]),
     ("tungstenite", &["client"]),
-    ("hyper", &["client"]),
+    ("hyper", &["client", "plugin"]),
     ("tonic", &["mesh", "admin"]),
     ("axum", &["admin"]),
     ("figment", &["config"]),

@@ -14,7 +14,7 @@ use jackfield::counters::Counters;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits, TOTAL_INSTANCES};
 use jackfield::message::Message;
-use jackfield::plugin::{Failure, Plugin, Plugins};
+use jackfield::plugin::{Failure, Plugin, Plugins, Services};
 use jackfield::policy::TrapPolicy;
 use jackfield::registry::Registry;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -106,7 +106,8 @@ async fn console(folder: &Path) -> (Arc<Plugin>, Arc<Counters>) {
         wait_timeout: Duration::from_secs(60),
         ..PluginLimits::default()
     };
-    let plugins = Plugins::open(folder, None, limits, registry, None)
+    let services = Services::in_memory().expect("roots");
+    let plugins = Plugins::open(folder, None, limits, registry, None, services)
         .await
         .expect("plugins");
     (plugins.get("console").expect("the console"), counters)

@@ -22,6 +22,7 @@ mod page;
 mod process;
 mod proxy;
 mod raw;
+mod redis;
 mod wire;
 
 pub use api::{Answer, Api, Events, Protocol, Refusal, answer};
@@ -40,4 +41,5 @@ pub use node::{Node, NodeBuilder, Stopped};
 pub use page::run_curl_lines;
 pub use proxy::{Proxy, Way};
 pub use raw::{Raw, Response, upgrade_request};
+pub use redis::Redis;
 pub use wire::{Carried, Faults, Place, Wire, on_wire};

@@ -9,9 +9,10 @@ use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checks::{Close, check_count, check_id, check_limit, digits, error, invalid};
+use super::keyvalue::Buckets;
 use super::pages::Pages;
 use super::timers::Timers;
-use super::{Host, Limits, UidPolicy};
+use super::{AnswerHttp, Host, Limits, UidPolicy};
 use crate::types::{
     Accept, CallError, CallErrorCode, Caller, ClientId, Closer, Count, Departure, Error, ErrorCode,
     Info, Level, Message, Reach, Refuse,
@@ -31,6 +32,12 @@ pub(super) struct Node {
     pub(super) logs: Vec<(Level, String)>,
     /// The plugins that may call this one.
     pub(super) callers: Vec<String>,
+    /// Its settings.
+    pub(super) settings: BTreeMap<String, String>,
+    /// Its buckets, those that are granted, with what is in them.
+    pub(super) buckets: Buckets,
+    /// What answers its requests.
+    pub(super) answer_http: Option<AnswerHttp>,
     /// The plugins on the same node.
     pub(super) callees: Vec<Callee>,
     /// The event (or the test's own call) that runs.
@@ -137,6 +144,9 @@ impl Node {
             incarnation: digits(incarnation),
             logs: Vec::new(),
             callers: Vec::new(),
+            settings: BTreeMap::new(),
+            buckets: Buckets::new(),
+            answer_http: None,
             callees: Vec::new(),
             turn: None,
             clients: BTreeMap::new(),

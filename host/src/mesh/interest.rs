@@ -303,7 +303,10 @@ mod tests {
         assert!(space.nodes().is_empty());
 
         interest.forget(ada);
-        assert_eq!(space.names_after(Kind::Uid, None, 10), ["7".into()]);
+        assert_eq!(
+            space.names_after(Kind::Uid, None, 10),
+            ["7"].map(Arc::<str>::from)
+        );
     }
 
     #[test]
@@ -315,8 +318,8 @@ mod tests {
             space.note(Kind::Uid, name, picture(ada, 1), 1);
         }
         let page = |after| space.names_after(Kind::Uid, after, 2);
-        assert_eq!(page(None), ["a".into(), "b".into()]);
-        assert_eq!(page(Some("b")), ["c".into(), "d".into()]);
-        assert_eq!(page(Some("d")), ["e".into()]);
+        assert_eq!(page(None), ["a", "b"].map(Arc::<str>::from));
+        assert_eq!(page(Some("b")), ["c", "d"].map(Arc::<str>::from));
+        assert_eq!(page(Some("d")), ["e"].map(Arc::<str>::from));
     }
 }

@@ -11,7 +11,11 @@ use self::generated::call_handler::exports::jackfield::plugin::call_handler::Cal
 use self::generated::call_handler::jackfield::plugin::types as called;
 use self::generated::plugin::jackfield::plugin as wit;
 use super::call::{CallError, CallErrorCode, Caller, Directory};
+use super::http;
 use super::instance::{Guest, Whose};
+use super::keyvalue::Buckets;
+use super::services::Services;
+use super::settings::Settings;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
 use crate::limits::PluginLimits;
@@ -699,6 +703,14 @@ pub(super) struct Host {
     pub(super) directory: Weak<Directory>,
     /// Its limits.
     pub(super) limits: PluginLimits,
+    /// What it can read by `wasi:config`.
+    pub(super) settings: Settings,
+    /// What it uses of the node beside.
+    pub(super) services: Services,
+    /// Which buckets are its own.
+    pub(super) buckets: Option<Buckets>,
+    /// Which hosts it may ask.
+    pub(super) http: Option<http::Grant>,
     /// `event_timeout`, in ticks.
     pub(super) event_ticks: u64,
 }

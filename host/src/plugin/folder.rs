@@ -22,6 +22,7 @@ use super::call::Directory;
 use super::engine::Compiler;
 use super::load::{Files, Interfaces, LoadError, Loader, manifest_path};
 use super::routes::{Routes, name_in};
+use super::services::Services;
 use super::worker::keep_working;
 use super::{Farewell, Plugin};
 use crate::counters::Counters;
@@ -63,10 +64,11 @@ impl Plugins {
         defaults: PluginLimits,
         registry: Arc<Registry>,
         mesh: Option<Arc<Mesh>>,
+        services: Services,
     ) -> anyhow::Result<Arc<Plugins>> {
         let directory = Arc::<Directory>::default();
         let compiler = Compiler::start(cache)?;
-        let loader = Loader::new(compiler, defaults, Arc::downgrade(&directory))?;
+        let loader = Loader::new(compiler, defaults, Arc::downgrade(&directory), services)?;
         let plugins = Plugins::new(folder, Some(loader), directory, registry, mesh);
         let found = plugins.look().await.with_context(|| {
             format!(
@@ -404,8 +406,10 @@ pub async fn check(
     cache: Option<&Path>,
     defaults: PluginLimits,
 ) -> anyhow::Result<Checked> {
-    let loader = Loader::new(Compiler::start(cache)?, defaults, Weak::new())?;
     let counters = Arc::<Counters>::default();
+    // Its on-start finds nothing in its buckets, and leaves nothing.
+    let services = Services::in_memory()?;
+    let loader = Loader::new(Compiler::start(cache)?, defaults, Weak::new(), services)?;
     let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, 1, false);
     let name = component
         .file_stem()

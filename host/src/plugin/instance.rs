@@ -8,10 +8,12 @@ use std::sync::Arc;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::contract::{
     Host, Optional, Plugin, PluginPre, WithCallHandler, WithLifecycle, WithTimerHandler,
 };
+use super::http::{self, Outgoing};
 use super::log::{LogStream, Stream};
 use super::trap::Cut;
 use crate::id::{ClientId, ClientIdText};
@@ -27,6 +29,10 @@ pub(super) struct Guest {
     cut: Arc<Cut>,
     log: LogStream,
     event: Event,
+    http: WasiHttpCtx,
+    outgoing: Outgoing,
+    /// Handles of `wasi:keyvalue` that hold a value.
+    pub(super) cas_handles: usize,
 }
 
 /// Whose event it is: of a client of this node, or of one that is connected to another.
@@ -182,6 +188,7 @@ impl Instance {
 impl Guest {
     fn new(host: Arc<Host>, cut: Arc<Cut>) -> Guest {
         let log = LogStream::new(host.clone());
+        let outgoing = Outgoing::new(host.clone());
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.of(Stream::Stdout))
             .stderr(log.of(Stream::Stderr))
@@ -204,6 +211,9 @@ impl Guest {
             cut,
             log,
             event: Event::default(),
+            http: http::context(),
+            outgoing,
+            cas_handles: 0,
         }
     }
 
@@ -280,6 +290,16 @@ impl WasiView for Guest {
         WasiCtxView {
             ctx: &mut self.wasi,
             table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.outgoing,
+            table: &mut self.table,
+            ctx: &mut self.http,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From files to a generation: every way in which a plugin's file can be wrong ends here,
 //! with a sentence that says what to do, and changes nothing that runs.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -11,8 +12,12 @@ use super::call::Directory;
 use super::contract::{self, HANDLER, Host, Optional, PluginPre};
 use super::engine::{Compiler, TICK};
 use super::generation::{Digest, Generation, Refusal};
+use super::http;
 use super::instance::Guest;
+use super::keyvalue;
 use super::manifest::{Manifest, ManifestError};
+use super::services::Services;
+use super::settings;
 use crate::limits::{COMPONENT_BYTES, PluginLimits};
 use crate::router::Router;
 
@@ -22,6 +27,7 @@ pub(super) struct Loader {
     linker: Linker<Guest>,
     pub(super) defaults: PluginLimits,
     directory: Weak<Directory>,
+    services: Services,
 }
 
 /// A plugin's files, read.
@@ -80,11 +86,22 @@ pub enum LoadError {
     /// It imports what the node does not have.
     #[error(
         "it imports {}, which this node does not serve; served are jackfield:plugin/{{{}}}@0.1.x \
-         and wasi:{{cli, clocks, filesystem, io, random, sockets}}@0.2.x",
+         and wasi:{{cli, clocks, filesystem, io, random, sockets}}@0.2.x, \
+         wasi:http/{{types, outgoing-handler}}@0.2.x, {}, {}",
         list(.0),
-        contract::SERVED.join(", ")
+        contract::SERVED.join(", "),
+        settings::INTERFACE,
+        keyvalue::INTERFACES.join(", ")
     )]
     NotServed(Vec<String>),
+    /// It imports what its manifest does not grant.
+    #[error("it imports {import}, which its manifest does not grant: write {grant} into it")]
+    NotGranted {
+        /// What it imports.
+        import: String,
+        /// What would grant it.
+        grant: Grant,
+    },
     /// An import or export has another type than the contract's.
     #[error("it does not fit wit/0.1: {0:#}")]
     Mismatch(wasmtime::Error),
@@ -143,6 +160,7 @@ impl Files {
         let manifest = Manifest::parse(&manifest, folder, defaults);
         if let Ok(manifest) = &manifest {
             digest.update(manifest.access.key_bytes());
+            manifest.settings.digest(&mut digest);
         }
         Ok(Files {
             component,
@@ -163,15 +181,20 @@ impl Loader {
         compiler: Compiler,
         defaults: PluginLimits,
         directory: Weak<Directory>,
+        services: Services,
     ) -> wasmtime::Result<Loader> {
         let mut linker = Linker::new(compiler.engine());
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         contract::add_to_linker(&mut linker)?;
+        settings::add_to_linker(&mut linker)?;
+        keyvalue::add_to_linker(&mut linker)?;
+        http::add_to_linker(&mut linker)?;
         Ok(Loader {
             compiler,
             linker,
             defaults,
             directory,
+            services,
         })
     }
 
@@ -182,15 +205,19 @@ impl Loader {
         router: Router,
         files: Files,
     ) -> Result<Arc<Generation>, LoadError> {
-        let manifest = files.manifest?;
+        let mut manifest = files.manifest?;
         let component = self.compile(files.component).await?;
-        let (pre, optional) = self.check(&component)?;
+        let (pre, optional) = self.check(&component, &manifest)?;
         let ticks = manifest.limits.event_timeout.as_millis() / TICK.as_millis();
         let host = Host {
             generation: number,
             router,
             directory: self.directory.clone(),
             limits: manifest.limits.clone(),
+            settings: std::mem::take(&mut manifest.settings),
+            services: self.services.clone(),
+            buckets: manifest.buckets.take(),
+            http: manifest.http.take(),
             event_ticks: u64::try_from(ticks).unwrap_or(u64::MAX).max(1),
         };
         let generation = Generation::new(host, manifest, files.digest, pre, optional);
@@ -214,7 +241,11 @@ impl Loader {
             .map_err(LoadError::Invalid)
     }
 
-    fn check(&self, component: &Component) -> Result<(PluginPre<Guest>, Optional), LoadError> {
+    fn check(
+        &self,
+        component: &Component,
+        manifest: &Manifest,
+    ) -> Result<(PluginPre<Guest>, Optional), LoadError> {
         let interfaces = self.interfaces_of(component);
         if component.get_export_index(None, HANDLER).is_none() {
             return Err(LoadError::NoHandler {
@@ -223,11 +254,19 @@ impl Loader {
         }
         let not_served: Vec<_> = interfaces
             .imports
-            .into_iter()
-            .filter(|import| !is_served(import))
+            .iter()
+            .filter(|import| served(import) == Served::No)
+            .cloned()
             .collect();
         if !not_served.is_empty() {
             return Err(LoadError::NotServed(not_served));
+        }
+        for import in interfaces.imports {
+            if let Served::Granted(grant) = served(&import)
+                && !grant.is_in(manifest)
+            {
+                return Err(LoadError::NotGranted { import, grant });
+            }
         }
         let pre = self
             .linker
@@ -265,13 +304,65 @@ fn check_kind(bytes: &[u8]) -> Result<(), LoadError> {
     }
 }
 
-fn is_served(import: &str) -> bool {
+/// Whether a component can have what it imports.
+#[derive(Debug, PartialEq, Eq)]
+enum Served {
+    /// Everybody has it.
+    Always,
+    /// If its manifest grants it.
+    Granted(Grant),
+    /// The node does not have it.
+    No,
+}
+
+/// What a manifest grants by having a section for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// `[keyvalue]`.
+    Keyvalue,
+    /// `[http]`.
+    Http,
+}
+
+impl Grant {
+    fn is_in(self, manifest: &Manifest) -> bool {
+        match self {
+            Grant::Keyvalue => manifest.buckets.is_some(),
+            Grant::Http => manifest.http.is_some(),
+        }
+    }
+}
+
+/// What to write.
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Grant::Keyvalue => "[keyvalue] with buckets = [\"default\"], or the names it opens,",
+            Grant::Http => "[http] with allow = [\"https://…\"], the hosts it asks, or allow = [],",
+        })
+    }
+}
+
+fn served(import: &str) -> Served {
+    // A draft's version is matched exactly.
+    if import == settings::INTERFACE {
+        return Served::Always;
+    }
+    if keyvalue::INTERFACES.contains(&import) {
+        return Served::Granted(Grant::Keyvalue);
+    }
     let Some((name, version)) = import.split_once('@') else {
-        return false;
+        return Served::No;
     };
-    match name.split_once('/') {
+    let always = match name.split_once('/') {
         Some(("jackfield:plugin", interface)) => {
             version.starts_with("0.1.") && contract::SERVED.contains(&interface)
+        }
+        Some((http::PACKAGE, interface)) if http::INTERFACES.contains(&interface) => {
+            return match version.starts_with("0.2.") {
+                true => Served::Granted(Grant::Http),
+                false => Served::No,
+            };
         }
         Some((package, _)) => {
             let served = [
@@ -285,6 +376,10 @@ fn is_served(import: &str) -> bool {
             version.starts_with("0.2.") && served.contains(&package)
         }
         None => false,
+    };
+    match always {
+        true => Served::Always,
+        false => Served::No,
     }
 }
 
@@ -314,18 +409,30 @@ mod tests {
 
     #[test]
     fn imports_are_served_by_package_interface_and_version() {
-        for (import, served) in [
-            ("jackfield:plugin/send@0.1.0", true),
-            ("jackfield:plugin/send@0.1.9", true),
-            ("jackfield:plugin/send@0.2.0", false),
-            ("jackfield:plugin/calls@0.1.0", true),
-            ("jackfield:plugin/timer@0.1.0", false),
-            ("wasi:io/streams@0.2.6", true),
-            ("wasi:http/outgoing-handler@0.2.6", false),
-            ("wasi:io/streams@0.3.0", false),
-            ("acme", false),
+        for (import, expected) in [
+            ("jackfield:plugin/send@0.1.0", Served::Always),
+            ("jackfield:plugin/send@0.1.9", Served::Always),
+            ("jackfield:plugin/send@0.2.0", Served::No),
+            ("jackfield:plugin/calls@0.1.0", Served::Always),
+            ("jackfield:plugin/timer@0.1.0", Served::No),
+            ("wasi:io/streams@0.2.6", Served::Always),
+            ("wasi:config/store@0.2.0-rc.1", Served::Always),
+            ("wasi:config/store@0.2.0", Served::No),
+            (
+                "wasi:keyvalue/store@0.2.0-draft2",
+                Served::Granted(Grant::Keyvalue),
+            ),
+            ("wasi:keyvalue/store@0.2.0-draft", Served::No),
+            (
+                "wasi:http/outgoing-handler@0.2.6",
+                Served::Granted(Grant::Http),
+            ),
+            ("wasi:http/incoming-handler@0.2.6", Served::No),
+            ("wasi:http/types@0.3.0", Served::No),
+            ("wasi:io/streams@0.3.0", Served::No),
+            ("acme", Served::No),
         ] {
-            assert_eq!(is_served(import), served, "{import}");
+            assert_eq!(served(import), expected, "{import}");
         }
     }
 }

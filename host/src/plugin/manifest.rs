@@ -14,9 +14,15 @@
 //!
 //! [calls]
 //! allow = ["chat"]
+//!
+//! [keyvalue]
+//! buckets = ["default"]
+//!
+//! [http]
+//! allow = ["https://api.example.com"]
 //! ```
 //!
-//! and what `access.rs` shows of who may come in.
+//! and what `access.rs` shows of who may come in, and `settings.rs` of what the plugin can read.
 //!
 //! What it does not set is as the node's configuration has it under `[plugin]`. Unknown keys
 //! are errors: a mistyped limit that silently does nothing is worse than none.
@@ -27,7 +33,10 @@ use serde::Deserialize;
 
 use super::access::{Access, Jwt, RequireUid};
 use super::folder::fits_a_path;
+use super::http;
+use super::keyvalue::{Buckets, WrittenBuckets};
 use super::routes::Routes;
+use super::settings::Settings;
 use crate::limits::PluginLimits;
 use crate::policy::Policies;
 
@@ -40,6 +49,11 @@ pub(super) struct Manifest {
     pub(super) callers: Vec<String>,
     pub(super) routes: Routes,
     pub(super) access: Access,
+    pub(super) settings: Settings,
+    /// The key-value buckets that it has, if that is granted.
+    pub(super) buckets: Option<Buckets>,
+    /// The hosts that it may ask, if that is granted.
+    pub(super) http: Option<http::Grant>,
 }
 
 /// As it is written.
@@ -56,6 +70,9 @@ pub(super) struct Written {
     limits: toml::Table,
     policies: Policies,
     calls: Calls,
+    config: toml::Table,
+    keyvalue: Option<WrittenBuckets>,
+    http: Option<http::WrittenHttp>,
 }
 
 #[derive(Default, Deserialize)]
@@ -87,12 +104,17 @@ impl Manifest {
         if let Some(wrong) = callers.iter().find(|name| !fits_a_path(name)) {
             return Err(ManifestError::Caller(wrong.clone()));
         }
+        let http = written.http.as_ref();
+        let http = http.map(|http| http::Grant::parse(http, limits.http_requests));
         Ok(Manifest {
+            http: http.transpose()?,
             limits,
             policies: written.policies,
             callers,
             routes: Routes::parse(&written.routes)?,
             access,
+            settings: Settings::read(&written.config, folder)?,
+            buckets: written.keyvalue.map(Buckets::parse).transpose()?,
         })
     }
 }
@@ -174,6 +196,32 @@ mod tests {
             ("[calls]\nallow = 'chat'", "invalid type"),
             ("[calls]\nallow = ['chat.wasm']", "\"chat.wasm\""),
             ("route = ['/ws']", "route"),
+            (
+                "[config]\na = 1.50",
+                "config: \"a\" is no text: write it in quotes, \"1.5\"",
+            ),
+            ("[config]\na = { path = 'a' }", "config: \"a\" is a table"),
+            (
+                "[config]\na = { file = '/no/key' }",
+                "config: \"a\" cannot be read from /no/key",
+            ),
+            ("config = 'a'", "invalid type"),
+            ("[keyvalue]\nbucket = ['a']", "bucket"),
+            ("[keyvalue]\nbuckets = ['a:b']", "keyvalue.buckets: \"a:b\""),
+            ("[keyvalue]\nbuckets = ['']", "keyvalue.buckets: \"\""),
+            (
+                "[limits]\nkeyvalue_value_bytes = 1048577",
+                "keyvalue_value_bytes is 1048577",
+            ),
+            ("[http]\nallowed = ['https://a']", "allowed"),
+            ("[http]\nallow = ['a']", "http.allow: \"a\""),
+            (
+                "[http]\nallow_private = ['https://a/']",
+                "http.allow_private: \"https://a/\"",
+            ),
+            ("[limits]\nhttp_timeout = '0s'", "http_timeout is 0"),
+            ("[limits]\nhttp_requests = 1025", "http_requests is 1025"),
+            ("[limits]\nkeyvalue_timeout = '0s'", "keyvalue_timeout is 0"),
             ("routes = '/ws'", "invalid type"),
             ("routes = ['ws']", "routes: \"ws\""),
             ("origins = ['example.com']", "origins: \"example.com\""),

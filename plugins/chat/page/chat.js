@@ -20,6 +20,9 @@ const key = rememberedKey();
 // Whether the plugin has let this connection in.
 let entered = false;
 let unread = 0;
+// Which messages of the room are in the log: what is said while we come in may come twice.
+const read = new Set();
+const READ_MAX = 500;
 let askedAt = null;
 
 const composer = new Composer({
@@ -52,7 +55,8 @@ const connection = new Connection(socketUrl(), {
 const heard = {
   entered({ name, room }) {
     const shown = byId("chat").hidden ? null : me.room;
-    if (shown === room && !entered) log.note("Connected again. What was said in between is not shown.");
+    if (shown === room && !entered) log.note("Connected again.");
+    if (shown !== room) read.clear();
     if (shown !== null && shown !== room) log.note(`You are in ${room} now.`);
     entered = true;
     setMe({ name, room });
@@ -76,7 +80,11 @@ const heard = {
     composer.renamed(from, to);
     log.note(`${from} is called ${to} now.`);
   },
-  said: message,
+  earlier({ room, said }) {
+    if (room !== me?.room) return;
+    for (const one of said.filter(isNew)) log.message(one, one.from === me.name);
+  },
+  said: (event) => isNew(event) && message(event),
   told: message,
   rooms({ rooms }) {
     side.setRooms(rooms);
@@ -107,6 +115,16 @@ function message(said) {
     unread += 1;
     showTitle();
   }
+}
+
+// Whether a message is not in the log yet, where it will be from now on.
+function isNew({ number, at }) {
+  if (number === undefined) return true;
+  const id = `${number} ${at}`;
+  if (read.has(id)) return false;
+  read.add(id);
+  if (read.size > READ_MAX) read.delete(read.values().next().value);
+  return true;
 }
 
 function connectionLost() {

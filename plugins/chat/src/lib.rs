@@ -1,11 +1,13 @@
 //! Chat: rooms, names, who is here, private messages.
 //!
 //! A person's name is their uid, so the node itself keeps names unique; a room is a group;
-//! which room a person is in stands in the client's info. Nothing is kept in this
-//! component's memory: any instance of any generation can handle any event.
+//! which room a person is in stands in the client's info; what was said last in a room is in a
+//! key-value bucket. Nothing is kept in this component's memory: any instance of any generation
+//! can handle any event.
 //!
 //! The protocol is described in `README.md` beside this crate.
 
+mod history;
 mod people;
 mod protocol;
 mod rooms;

@@ -11,6 +11,7 @@ use jackfield_sdk::{
 };
 
 use crate::answer;
+use crate::history;
 use crate::protocol::{Code, Event, Problem};
 use crate::rooms;
 
@@ -153,6 +154,7 @@ fn arrive(client: &ClientId, name: &str, room: &str) -> Result<(), Error> {
     answer(client, &Event::Entered { name, room });
     join_group(client, room)?;
     rooms::show_people(client, room)?;
+    history::show(client, room);
     rooms::announce(name, room)
 }
 

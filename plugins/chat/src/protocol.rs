@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jackfield_sdk::{Error, ErrorCode, Message};
 use serde::{Deserialize, Serialize};
 
+use crate::history::Said;
+
 /// What a client asks for.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
@@ -74,13 +76,17 @@ pub(crate) enum Event<'a> {
         to: &'a str,
         room: &'a str,
     },
-    /// Said in the room.
+    /// Said in the room. Its number is none where it could not be kept.
     Said {
         from: &'a str,
         room: &'a str,
         text: &'a str,
         at: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        number: Option<i64>,
     },
+    /// Said in the room before you came, the last of it.
+    Earlier { room: &'a str, said: &'a [Said] },
     /// Said to one person; the sender gets it as well.
     Told {
         from: &'a str,

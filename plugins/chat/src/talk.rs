@@ -3,16 +3,19 @@
 use jackfield_sdk::{ClientId, send_to_group, send_to_uid};
 
 use crate::answer;
+use crate::history;
 use crate::people::Person;
 use crate::protocol::{Code, Event, Problem, now_ms};
 
 /// To everybody in the room, the speaker included: all see one order.
 pub(crate) fn say(person: &Person, text: &str) -> Result<(), Problem> {
+    let at = now_ms();
     let event = Event::Said {
         from: &person.name,
         room: &person.room,
         text,
-        at: now_ms(),
+        at,
+        number: history::keep(&person.room, &person.name, text, at),
     };
     send_to_group(&[&person.room], event.to_message(), &[])?;
     Ok(())

@@ -1,6 +1,7 @@
 //! The chat from outside: what people say, and what the others hear.
 //!
-//! It runs against the SDK's in-memory stand-in for the node, with the policy of `chat.toml`.
+//! It runs against the SDK's in-memory stand-in for the node, with the policy and the bucket of
+//! `chat.toml`.
 
 use chat::Chat;
 use jackfield_sdk::testing::{Client, Host, UidPolicy};
@@ -37,6 +38,68 @@ fn who_comes_in_hears_where_they_are_and_then_who_is_there() {
         ada.heard(),
         [entered, people("tea", &["Ada", "Bob"]), came("Ada", "tea")]
     );
+}
+
+#[test]
+fn who_comes_in_is_shown_what_was_said_last() {
+    let house = House::new();
+    let ada = house.enter("Ada", "tea");
+    for number in 0..60 {
+        ada.say(&number.to_string());
+    }
+    let heard = ada.heard();
+    let bob = house.arrive();
+    bob.ask(json!({"do": "enter", "name": "Bob", "room": "tea"}));
+
+    let shown = earlier(&bob.heard());
+    let texts: Vec<_> = shown.iter().map(|said| said["text"].as_str()).collect();
+    let last: Vec<_> = (10..60).map(|number| number.to_string()).collect();
+    assert_eq!(
+        texts,
+        last.iter().map(|t| Some(t.as_str())).collect::<Vec<_>>()
+    );
+    // By its number a message is known to be the one that was heard.
+    for (shown, heard) in shown.iter().zip(&heard[10..]) {
+        for part in ["number", "from", "text", "at"] {
+            assert_eq!(shown[part], heard[part]);
+        }
+    }
+    // It stays when all have left, and is the room's alone.
+    ada.leave();
+    bob.ask(json!({"do": "move", "room": "coffee"}));
+    assert!(earlier(&bob.heard()).is_empty());
+    bob.ask(json!({"do": "move", "room": "tea"}));
+    assert_eq!(earlier(&bob.heard()), shown);
+}
+
+#[test]
+fn rooms_whose_names_are_alike_have_a_history_each() {
+    let house = House::new();
+    let ada = house.enter("Ada", "1#tea");
+    ada.say("hash");
+    ada.ask(json!({"do": "move", "room": "tea"}));
+    ada.say("tea");
+    ada.heard();
+    for (room, said) in [("1#tea", "hash"), ("tea", "tea")] {
+        ada.ask(json!({"do": "move", "room": room}));
+        let shown = earlier(&ada.heard());
+        assert_eq!(shown.len(), 1);
+        assert_eq!(shown[0]["text"], said);
+    }
+}
+
+#[test]
+fn without_its_bucket_people_still_talk_and_the_log_says_so_once() {
+    let house = House(Host::new().uid_policy(UidPolicy::RejectNew));
+    let ada = house.enter("Ada", "tea");
+    ada.say("hello");
+    ada.say("again");
+    let heard = ada.heard();
+    assert_eq!(heard.len(), 2);
+    assert!(heard.iter().all(|said| said.get("number").is_none()));
+    let logs = house.0.logs();
+    assert_eq!(logs.len(), 1, "{logs:?}");
+    assert!(logs[0].1.contains("keyvalue.buckets"), "{logs:?}");
 }
 
 #[test]
@@ -296,7 +359,8 @@ struct House(Host);
 
 impl House {
     fn new() -> House {
-        House(Host::new().uid_policy(UidPolicy::RejectNew))
+        let host = Host::new().uid_policy(UidPolicy::RejectNew);
+        House(host.buckets(&["history"]))
     }
 
     fn arrive(&self) -> Someone {
@@ -367,6 +431,14 @@ fn left(name: &str, room: &str) -> Value {
     json!({"event": "left", "name": name, "room": room})
 }
 
+/// What somebody who has heard this was shown of what was said before.
+fn earlier(heard: &[Value]) -> Vec<Value> {
+    let shown = heard.iter().find(|event| event["event"] == "earlier");
+    shown.map_or_else(Vec::new, |shown| {
+        shown["said"].as_array().expect("a list").clone()
+    })
+}
+
 fn people(room: &str, names: &[&str]) -> Value {
     json!({"event": "people", "room": room, "names": names, "total": names.len()})
 }
@@ -377,9 +449,10 @@ fn presence(heard: &[Value], name: &str) -> Option<bool> {
     Some(about["event"] == "came")
 }
 
-/// Without the times, which must be there.
+/// Without the times, which must be there, and the numbers.
 fn timeless(mut events: Vec<Value>) -> Vec<Value> {
     for event in &mut events {
+        event.as_object_mut().map(|event| event.remove("number"));
         let at = event.as_object_mut().and_then(|event| event.remove("at"));
         assert!(
             at.is_some_and(|at| at.as_u64() > Some(1_700_000_000_000)),

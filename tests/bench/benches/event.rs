@@ -17,7 +17,7 @@ use jackfield::counters::Counters;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::{Frame, Message};
-use jackfield::plugin::{Plugins, Session};
+use jackfield::plugin::{Plugins, Services, Session};
 use jackfield::registry::{Client, Registry};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -85,7 +85,16 @@ async fn open(folder: &Path) -> Result<Arc<Plugins>> {
     };
     let counters = Arc::<Counters>::default();
     let registry = Registry::new(Incarnation::draw()?, limits, counters, 1, false);
-    Plugins::open(folder, None, PluginLimits::default(), registry, None).await
+    let services = Services::in_memory()?;
+    Plugins::open(
+        folder,
+        None,
+        PluginLimits::default(),
+        registry,
+        None,
+        services,
+    )
+    .await
 }
 
 /// A plugin, and a client of it.

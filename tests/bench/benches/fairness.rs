@@ -17,7 +17,7 @@ use jackfield::counters::Counters;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::Message;
-use jackfield::plugin::{Plugin, Plugins};
+use jackfield::plugin::{Plugin, Plugins, Services};
 use jackfield::registry::Registry;
 
 const WORKERS: usize = 2;
@@ -98,7 +98,8 @@ async fn console(folder: &Path) -> Result<Arc<Plugin>> {
         WORKERS,
         false,
     );
-    let plugins = Plugins::open(folder, None, limits, registry, None).await?;
+    let services = Services::in_memory()?;
+    let plugins = Plugins::open(folder, None, limits, registry, None, services).await?;
     plugins.get("console").context("the console does not load")
 }
 

@@ -23,15 +23,15 @@ mod billing {
     });
 }
 
-struct WantsHttp;
+struct WantsBilling;
 
-impl Plugin for WantsHttp {
+impl Plugin for WantsBilling {
     fn on_message(client: ClientId, _: Message) {
         open_invoice(client.as_str());
     }
 }
 
-jackfield_sdk::export!(WantsHttp);
+jackfield_sdk::export!(WantsBilling);
 
 /// An import stays in the component only where something calls it.
 #[cfg(target_family = "wasm")]

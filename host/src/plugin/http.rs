@@ -1,0 +1,196 @@
+//! Requests of plugins: `wasi:http/outgoing-handler`, to the hosts that a manifest allows.
+//!
+//! ```toml
+//! [http]
+//! allow = ["https://api.example.com", "https://*.example.org", "http://127.0.0.1:9000"]
+//! ```
+//!
+//! Nothing else is reached: no redirect is followed here, so one that a guest follows is asked
+//! for like any other request, and a name that is allowed leads to no address of this machine or
+//! its networks, unless `allow_private` names it. Each request has a connection of its own, which
+//! ends with `http_timeout`, or with the guest's handles. Bounded by `http_requests`,
+//! `http_request_bytes` and `http_response_bytes`.
+
+mod address;
+mod allow;
+mod body;
+mod sender;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use wasmtime::component::Linker;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpHooks};
+
+use self::allow::{Allowed, Target};
+use self::sender::Exchange;
+use super::contract::Host;
+use super::instance::Guest;
+use super::manifest::ManifestError;
+use crate::limits::HTTP_FIELDS_BYTES;
+
+pub(super) use self::sender::Https;
+
+/// What a component imports of it.
+pub(super) const PACKAGE: &str = "wasi:http";
+pub(super) const INTERFACES: [&str; 2] = ["types", "outgoing-handler"];
+
+/// `[http]`, as it is written.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WrittenHttp {
+    allow: Vec<String>,
+    allow_private: Vec<String>,
+}
+
+/// What a plugin may ask of whom.
+#[derive(Debug)]
+pub(super) struct Grant {
+    allowed: Allowed,
+    requests: Arc<Semaphore>,
+    /// A request that was denied has been logged.
+    has_told: AtomicBool,
+}
+
+/// The requests of one instance.
+pub(super) struct Outgoing(Arc<Host>);
+
+/// Serves `wasi:http`.
+pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+}
+
+impl Grant {
+    /// From a manifest; `requests`: so many at once.
+    pub(super) fn parse(
+        written: &WrittenHttp,
+        requests: usize,
+    ) -> std::result::Result<Grant, ManifestError> {
+        Ok(Grant {
+            allowed: Allowed::parse(&written.allow, &written.allow_private)?,
+            requests: Arc::new(Semaphore::new(requests)),
+            has_told: AtomicBool::new(false),
+        })
+    }
+}
+
+impl Outgoing {
+    pub(super) fn new(host: Arc<Host>) -> Outgoing {
+        Outgoing(host)
+    }
+
+    /// What is to be done with a request, or why it is not.
+    fn exchange(
+        &self,
+        request: &http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+    ) -> Result<Exchange> {
+        let target = Target::of(request)?;
+        let grant = self.0.http.as_ref();
+        let Some((grant, reach)) = grant.and_then(|g| Some((g, g.allowed.reach(&target)?))) else {
+            return Err(self.deny(&target));
+        };
+        let limits = &self.0.limits;
+        let permit = grant.requests.clone().try_acquire_owned().map_err(|_| {
+            let most = limits.http_requests;
+            said(format!(
+                "{most} requests are under way already (http_requests)"
+            ))
+        })?;
+        let until = |wanted: fn(RequestOptions) -> Option<Duration>| {
+            let wanted = options.and_then(wanted).unwrap_or(limits.http_timeout);
+            Instant::now() + wanted.min(limits.http_timeout)
+        };
+        Ok(Exchange {
+            target,
+            reach,
+            https: self.0.services.https.clone(),
+            permit,
+            connected_until: until(|options| options.connect_timeout),
+            answered_until: until(|options| options.first_byte_timeout),
+            ended_until: Instant::now() + limits.http_timeout,
+            request_bytes: limits.http_request_bytes,
+            response_bytes: limits.http_response_bytes,
+        })
+    }
+
+    fn deny(&self, target: &Target) -> Error {
+        let (plugin, generation) = (self.0.plugin(), self.0.generation);
+        let counters = self.0.namespace().registry().counters();
+        counters.http_denied.add_one();
+        let has_told = self.0.http.as_ref().map(|grant| &grant.has_told);
+        if !has_told.is_some_and(|told| told.swap(true, Ordering::Relaxed)) {
+            tracing::warn!(
+                plugin,
+                generation,
+                %target,
+                "a request is denied: http.allow in its manifest does not have it (said once)"
+            );
+        }
+        said(format!(
+            "{target} is not allowed: write \"{target}\" under http.allow in {plugin}.toml"
+        ))
+    }
+}
+
+/// An error that says why.
+fn said(why: String) -> Error {
+    Error::InternalError(Some(why))
+}
+
+/// What `wasi:http` keeps of a guest: its limit of a request's or an answer's headers.
+pub(super) fn context() -> WasiHttpCtx {
+    let mut context = WasiHttpCtx::new();
+    context.set_field_size_limit(HTTP_FIELDS_BYTES);
+    context
+}
+
+impl WasiHttpHooks for Outgoing {
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<()>> + Send>,
+    ) -> Box<dyn Future<Output = Result<Answered>> + Send> {
+        let host = self.0.clone();
+        let counters = move || host.namespace().registry().counters().clone();
+        counters().http_requests.add_one();
+        let exchange = self.exchange(&request, options);
+        Box::new(async move {
+            let answered = match exchange {
+                Ok(exchange) => exchange.run(request).await,
+                // It has been counted as denied, or has not begun.
+                Err(error) => return Err(error),
+            };
+            if answered.is_err() {
+                counters().http_failed.add_one();
+            }
+            answered
+        })
+    }
+
+    // The crate's own log a line each, which a guest could make as many as it likes.
+
+    fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> ErrorCode {
+        ErrorCode::InternalError(Some(error.to_string()))
+    }
+
+    fn p2_error_from_connect(&mut self, error: &std::io::Error) -> ErrorCode {
+        ErrorCode::InternalError(Some(error.to_string()))
+    }
+
+    fn p2_error_from_tls(&mut self, error: &std::io::Error) -> ErrorCode {
+        ErrorCode::InternalError(Some(error.to_string()))
+    }
+}
+
+/// An answer, and what keeps its connection going.
+type Answered = (
+    http::Response<WasiBody>,
+    Box<dyn Future<Output = Result<()>> + Send>,
+);

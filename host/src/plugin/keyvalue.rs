@@ -1,0 +1,175 @@
+//! State of a plugin's own: `wasi:keyvalue`, in buckets that its manifest names.
+//!
+//! ```toml
+//! [keyvalue]
+//! buckets = ["default"]
+//! ```
+//!
+//! A plugin's keys are its own, in whichever store the node has: memory, a file, or a server
+//! that all nodes share. Every call ends within `keyvalue_timeout`, with an answer or with an
+//! error value; a store that is slow or gone holds up nobody but its caller. Bounded by
+//! `keyvalue_key_bytes`, `keyvalue_value_bytes`, `keyvalue_bytes` and the constants of
+//! `limits.rs`.
+
+mod buckets;
+mod change;
+mod disk;
+mod interface;
+mod memory;
+mod redis;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use self::disk::Disk;
+use self::memory::Memory;
+use self::redis::Redis;
+use crate::config::KeyvalueConfig;
+
+pub(super) use self::buckets::{Buckets, WrittenBuckets};
+pub(super) use self::change::{Change, Changed};
+pub(super) use self::interface::{INTERFACES, add_to_linker};
+
+/// Where the node's plugins keep their state.
+#[derive(Clone)]
+pub(super) struct Keyvalue(Arc<Store>);
+
+enum Store {
+    Memory(Memory),
+    Disk(Disk),
+    Redis(Redis),
+}
+
+/// One bucket of one plugin.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place {
+    pub(super) plugin: String,
+    pub(super) bucket: String,
+}
+
+/// Why a call of a store has no answer, in words for the guest.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// What is asked for cannot be had, as this says.
+    #[error("{0}")]
+    Refused(String),
+    /// The store failed. What was to be changed may be changed.
+    #[error("the node's key-value store failed: {0}")]
+    Failed(String),
+}
+
+impl Keyvalue {
+    /// As it is configured. A file that cannot be used is an error; a server that cannot be
+    /// reached may come.
+    pub(super) async fn open(config: &KeyvalueConfig) -> anyhow::Result<Keyvalue> {
+        let store = match config.store.split_once(':') {
+            None if config.store == "memory" => Store::Memory(Memory::default()),
+            Some(("file", path)) if !path.is_empty() => Store::Disk(Disk::open(path.into()).await?),
+            Some(("redis", _)) => Store::Redis(
+                Redis::open(config)
+                    .await
+                    // Not its value, which may have a password in it.
+                    .context("keyvalue.store")?,
+            ),
+            _ => anyhow::bail!(
+                "keyvalue.store = {:?}: it is `memory`, `file:PATH` or `redis://HOST:PORT`",
+                config.store
+            ),
+        };
+        Ok(Keyvalue(Arc::new(store)))
+    }
+
+    /// The values of these keys, in their order.
+    pub(super) async fn get(
+        &self,
+        place: &Place,
+        keys: &[String],
+        wait: Duration,
+    ) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+        let found = async {
+            match &*self.0 {
+                Store::Memory(memory) => Ok(memory.get(place, keys)),
+                Store::Disk(disk) => disk.get(place, keys).await,
+                Store::Redis(redis) => redis.get(place, keys).await,
+            }
+        };
+        self.within(wait, found).await
+    }
+
+    /// Whether there is such a key.
+    pub(super) async fn exists(
+        &self,
+        place: &Place,
+        key: &str,
+        wait: Duration,
+    ) -> Result<bool, Failure> {
+        let found = async {
+            match &*self.0 {
+                Store::Memory(memory) => Ok(memory.exists(place, key)),
+                Store::Disk(disk) => disk.exists(place, key).await,
+                Store::Redis(redis) => redis.exists(place, key).await,
+            }
+        };
+        self.within(wait, found).await
+    }
+
+    /// A page of the bucket's keys, and where the next one begins.
+    pub(super) async fn keys(
+        &self,
+        place: &Place,
+        cursor: Option<String>,
+        wait: Duration,
+    ) -> Result<(Vec<String>, Option<String>), Failure> {
+        let found = async {
+            match &*self.0 {
+                Store::Memory(memory) => Ok(memory.keys(place, cursor.as_deref())),
+                Store::Disk(disk) => disk.keys(place, cursor).await,
+                Store::Redis(redis) => redis.keys(place, cursor.as_deref()).await,
+            }
+        };
+        self.within(wait, found).await
+    }
+
+    /// Changes a bucket; the plugin may have so many `bytes` in all, where the store counts.
+    pub(super) async fn change(
+        &self,
+        place: &Place,
+        change: Change,
+        bytes: u64,
+        wait: Duration,
+    ) -> Result<Changed, Failure> {
+        let changed = async {
+            match &*self.0 {
+                Store::Memory(memory) => memory.change(place, change, bytes),
+                Store::Disk(disk) => disk.change(place, change, bytes).await,
+                Store::Redis(redis) => redis.change(place, change).await,
+            }
+        };
+        self.within(wait, changed).await
+    }
+
+    async fn within<T>(
+        &self,
+        wait: Duration,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let done = tokio::time::timeout(wait, work).await;
+        done.unwrap_or_else(|_| {
+            if let Store::Redis(redis) = &*self.0 {
+                redis.was_too_slow();
+            }
+            Err(Failure::Failed(format!(
+                "no answer within {wait:?} (keyvalue_timeout)"
+            )))
+        })
+    }
+}
+
+/// In memory, with nothing in it.
+impl Default for Keyvalue {
+    fn default() -> Keyvalue {
+        Keyvalue(Arc::new(Store::Memory(Memory::default())))
+    }
+}

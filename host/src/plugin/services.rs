@@ -1,0 +1,32 @@
+//! What plugins use of the node beside its clients: where their state is, and the way out.
+
+use std::path::Path;
+
+use super::http::Https;
+use super::keyvalue::Keyvalue;
+use crate::config::Config;
+
+/// What all plugins of a node share. What of it is a plugin's, its manifest says.
+#[derive(Clone)]
+pub struct Services {
+    pub(super) keyvalue: Keyvalue,
+    pub(super) https: Https,
+}
+
+impl Services {
+    /// As they are configured.
+    pub async fn open(config: &Config) -> anyhow::Result<Services> {
+        Ok(Services {
+            keyvalue: Keyvalue::open(&config.keyvalue).await?,
+            https: Https::new(&config.http.authorities)?,
+        })
+    }
+
+    /// With state in memory, and nothing in it.
+    pub fn in_memory() -> anyhow::Result<Services> {
+        Ok(Services {
+            keyvalue: Keyvalue::default(),
+            https: Https::new(Path::new(""))?,
+        })
+    }
+}

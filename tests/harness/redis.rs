@@ -1,0 +1,111 @@
+//! A Redis (or Valkey) server, in a process of its own, with its data in a folder of its own.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::Stdio;
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::process::kill;
+use crate::within;
+
+/// The programs that will do, the first one found.
+const PROGRAMS: [&str; 2] = ["redis-server", "valkey-server"];
+
+/// A running server, which keeps what it is told. It is killed when it is dropped.
+#[derive(Debug)]
+pub struct Redis {
+    process: Option<Child>,
+    folder: TempDir,
+    address: SocketAddr,
+    arguments: Vec<String>,
+}
+
+impl Redis {
+    /// Starts one, empty, and waits until it answers.
+    pub async fn start() -> anyhow::Result<Redis> {
+        Redis::start_with(&[]).await
+    }
+
+    /// The same, with these arguments.
+    pub async fn start_with(arguments: &[&str]) -> anyhow::Result<Redis> {
+        let mut redis = Redis::absent()?;
+        redis.arguments = arguments.iter().map(ToString::to_string).collect();
+        redis.come_back().await?;
+        Ok(redis)
+    }
+
+    /// One that does not run yet.
+    pub fn absent() -> anyhow::Result<Redis> {
+        // It takes no port 0: the system names one, which nobody else is given for a while.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        Ok(Redis {
+            process: None,
+            folder: tempfile::tempdir()?,
+            address,
+            arguments: Vec::new(),
+        })
+    }
+
+    /// Where nodes keep their plugins' state.
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    /// Ends it without a word.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        match &mut self.process {
+            Some(process) => kill(process).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Starts it (again), with what it has kept.
+    pub async fn come_back(&mut self) -> anyhow::Result<()> {
+        self.process = Some(self.spawn()?);
+        let answers = async {
+            while tokio::net::TcpStream::connect(self.address).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+            anyhow::Ok(())
+        };
+        within("the key-value server", answers).await
+    }
+
+    /// It keeps its connections and does nothing any more, until it is told to `CONT`.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let id = self.process.as_ref().and_then(Child::id);
+        let id = i32::try_from(id.context("the server does not run")?)?;
+        let id = Pid::from_raw(id).context("a process has a number")?;
+        Ok(kill_process(id, signal)?)
+    }
+
+    fn spawn(&self) -> anyhow::Result<Child> {
+        let spawn = |program| {
+            Command::new(program)
+                .args(["--bind", "127.0.0.1", "--port"])
+                .arg(self.address.port().to_string())
+                .arg("--dir")
+                .arg(self.folder.path())
+                .args([
+                    "--save",
+                    "",
+                    "--appendonly",
+                    "yes",
+                    "--appendfsync",
+                    "always",
+                ])
+                .args(&self.arguments)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .kill_on_drop(true)
+                .spawn()
+        };
+        PROGRAMS
+            .into_iter()
+            .find_map(|program| spawn(program).ok())
+            .context("no key-value server can be started: apt-get install redis-server")
+    }
+}
