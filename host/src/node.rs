@@ -76,14 +76,15 @@ impl Node {
             config.role,
             registry.clone(),
             mesh.as_ref().map(|(mesh, _)| mesh.clone()),
-        );
+        )
+        .await;
         let api = match &*config.api {
             "" => None,
             api => Some(open_api(api, &config.api_tokens, view.clone()).await?),
         };
         let peers = mesh.as_ref().map(|(mesh, _)| mesh.clone());
         let plugins = open_plugins(config, &registry, peers).await?;
-        view.ready(plugins.clone());
+        view.ready(plugins.clone()).await;
         let (close, closed) = watch::channel(false);
         let serving = tokio::spawn(client::serve(listener, plugins.clone(), registry, closed));
         Ok(Node {
@@ -127,7 +128,7 @@ impl Node {
     /// Accepts no more, closes every client with 1012, tells the plugins, and ends, within
     /// `drain_timeout`.
     pub async fn drain(self) {
-        self.view.draining();
+        self.view.draining().await;
         let _ = self.close.send(true);
         let _ = self.serving.await;
         if let Some((mesh, _)) = &self.mesh {

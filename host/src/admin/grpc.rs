@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tonic::service::Routes;
 use tonic::{Request, Status};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
 
 use super::operations::Api;
 use super::tokens::Caller;
-use super::view::Stage;
 use super::wire::api_server::ApiServer;
 use super::{REQUEST_BYTES, schema};
 
@@ -25,25 +26,20 @@ impl Service {
     }
 }
 
+/// What gRPC's probes are told: as `/ready`, false until the plugins are loaded, and once the
+/// node drains.
+pub(super) async fn set_health(health: &HealthReporter, is_ready: bool) {
+    match is_ready {
+        true => health.set_serving::<ApiServer<Service>>().await,
+        false => health.set_not_serving::<ApiServer<Service>>().await,
+    }
+}
+
 /// All services.
 pub(super) fn routes(api: Arc<Api>) -> axum::Router {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    let mut stage = api.view.stages();
+    let health = HealthService::from_health_reporter(api.view.health().clone());
     let service = ApiServer::new(Service(api)).max_decoding_message_size(REQUEST_BYTES);
-    tokio::spawn(async move {
-        // As `/ready`: false until the plugins are loaded, and once the node drains.
-        loop {
-            let stage_now = *stage.borrow_and_update();
-            match stage_now {
-                Stage::Ready => health.set_serving::<ApiServer<Service>>().await,
-                _ => health.set_not_serving::<ApiServer<Service>>().await,
-            }
-            if stage.changed().await.is_err() {
-                return;
-            }
-        }
-    });
-    let mut routes = Routes::new(service).add_service(health_service);
+    let mut routes = Routes::new(service).add_service(HealthServer::new(health));
     let reflect = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(schema::DESCRIPTORS)

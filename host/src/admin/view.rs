@@ -10,9 +10,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::watch;
+use tonic_health::server::HealthReporter;
 
+use super::grpc;
 use super::tokens::Caller;
 use crate::config::Role;
 use crate::mesh::{Mesh, PeerState};
@@ -26,7 +28,9 @@ pub struct View {
     mesh: Option<Arc<Mesh>>,
     /// Once they have been loaded.
     plugins: ArcSwapOption<Plugins>,
-    stage: watch::Sender<Stage>,
+    stage: Mutex<Stage>,
+    /// As `/ready`, for gRPC's probes.
+    health: HealthReporter,
 }
 
 /// Where in its life a node is.
@@ -42,25 +46,30 @@ pub(super) enum Stage {
 
 impl View {
     /// Of a node that starts.
-    pub fn new(role: Role, registry: Arc<Registry>, mesh: Option<Arc<Mesh>>) -> Arc<View> {
+    pub async fn new(role: Role, registry: Arc<Registry>, mesh: Option<Arc<Mesh>>) -> Arc<View> {
+        let health = HealthReporter::new();
+        grpc::set_health(&health, false).await;
         Arc::new(View {
+            health,
             role,
             registry,
             mesh,
             plugins: ArcSwapOption::empty(),
-            stage: watch::Sender::new(Stage::Starting),
+            stage: Mutex::new(Stage::Starting),
         })
     }
 
     /// The node takes clients.
-    pub fn ready(&self, plugins: Arc<Plugins>) {
+    pub async fn ready(&self, plugins: Arc<Plugins>) {
         self.plugins.store(Some(plugins));
-        self.stage.send_replace(Stage::Ready);
+        *self.stage.lock() = Stage::Ready;
+        grpc::set_health(&self.health, true).await;
     }
 
     /// The node takes none any more.
-    pub fn draining(&self) {
-        self.stage.send_replace(Stage::Draining);
+    pub async fn draining(&self) {
+        *self.stage.lock() = Stage::Draining;
+        grpc::set_health(&self.health, false).await;
     }
 
     /// What this node knows of itself and the others, for a caller.
@@ -97,13 +106,12 @@ impl View {
         self.mesh.as_ref()
     }
 
-    /// Where the node is in its life, now and later.
-    pub(super) fn stages(&self) -> watch::Receiver<Stage> {
-        self.stage.subscribe()
+    pub(super) fn health(&self) -> &HealthReporter {
+        &self.health
     }
 
     fn stage(&self) -> Stage {
-        *self.stage.borrow()
+        *self.stage.lock()
     }
 }
 
