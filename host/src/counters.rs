@@ -56,6 +56,8 @@ counters! {
     events_elsewhere,
     /// Of these, events that were lost: the other node went while it was at it.
     events_lost,
+    /// Events of clients here that found no node that runs their plugin within `worker_wait`.
+    events_unserved,
     /// Events of other nodes' clients, and calls that came to other nodes, taken in here.
     peer_events,
     /// Of these, refused beyond the limit `peer_events`.

@@ -164,6 +164,12 @@ async fn but_not_for_ever() -> Result<()> {
     assert_eq!(console.end().await?.code(), 1013);
     // Its end could be told to nobody, and that is not kept quiet.
     split.gateway.wait_for_counter("on_close_lost", 1).await?;
+    let counters = split.gateway.counters().await?;
+    assert_eq!(
+        counters.get("events_unserved")?,
+        2,
+        "a message and an on-close"
+    );
     split
         .gateway
         .wait_for_log(|line| line.says("an on-close is lost"))

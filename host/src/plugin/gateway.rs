@@ -18,6 +18,7 @@ use super::contract::types;
 use super::routes::Routes;
 use super::session::Session;
 use super::{Answer, Decision, Failure, Farewell, Handshake, Plugin};
+use crate::counters::Counters;
 use crate::id::{ClientId, Incarnation};
 use crate::mesh::work::{self, Failed, NotHandled};
 use crate::mesh::{self, Ask, Elsewhere, Mesh, ask};
@@ -31,6 +32,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// An event that another node is to handle.
 struct Errand<'a> {
     mesh: &'a Mesh,
+    counters: &'a Counters,
     plugin: &'a str,
     /// Says which node gets it, where none has had one of its client before.
     number: u64,
@@ -73,6 +75,7 @@ impl Errand<'_> {
             // It ends with the node only, which tells it itself.
             let _ = tokio::time::timeout_at(until, changes.changed()).await;
             if Instant::now() >= deadline {
+                self.counters.events_unserved.add_one();
                 return Err(Failure::Overloaded);
             }
         }
@@ -172,6 +175,7 @@ impl Session {
         let ends = function == "on-close";
         let errand = Errand {
             mesh,
+            counters,
             plugin: self.plugin.name(),
             number: client.counter(),
             current: Incarnation::from_u64(self.worker.load(Ordering::Relaxed)),
@@ -228,6 +232,7 @@ impl Plugin {
         let mesh = self.mesh.as_ref().ok_or(CallError::Absent)?;
         let errand = Errand {
             mesh,
+            counters: self.namespace().registry().counters(),
             plugin: self.name(),
             number: self.calls.fetch_add(1, Ordering::Relaxed),
             current: None,

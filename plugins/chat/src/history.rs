@@ -7,7 +7,7 @@
 //!
 //! The chat goes on without: a bucket that fails is said in the log, and nobody is refused.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
 
 use jackfield_sdk::keyvalue::{self, Bucket, Error};
 use jackfield_sdk::{ClientId, Level, log};
@@ -84,14 +84,15 @@ fn slot(number: i64, room: &str) -> String {
 
 /// What it is; a failure is logged, the first one in a row.
 fn heard<T>(answer: Result<T, Error>) -> Option<T> {
-    static HAS_TOLD: AtomicBool = AtomicBool::new(false);
+    // A thread's, as a guest has one: natively each test has its own.
+    thread_local!(static HAS_TOLD: Cell<bool> = const { Cell::new(false) });
     match answer {
         Ok(answer) => {
-            HAS_TOLD.store(false, Ordering::Relaxed);
+            HAS_TOLD.set(false);
             Some(answer)
         }
         Err(error) => {
-            if !HAS_TOLD.swap(true, Ordering::Relaxed) {
+            if !HAS_TOLD.replace(true) {
                 log(
                     Level::Warn,
                     &format!("nothing is kept of what is said: {error}"),
