@@ -343,8 +343,9 @@ pub const HTTP_HEAD_BYTES: usize = 64 << 10;
 /// Headers of an answer. Beyond: an error value.
 pub const HTTP_HEADERS: usize = 128;
 
-/// Bytes of the headers that a guest holds for one request, as they are in memory. Beyond: trap.
-pub const HTTP_FIELDS_BYTES: usize = 128 << 10;
+/// Bytes of one set of headers that a guest holds, as they are in memory. Beyond: trap. It may
+/// hold as many as it has handles.
+pub const HTTP_FIELDS_BYTES: usize = 16 << 10;
 
 /// Names looked up at once, of all plugins. Beyond: they wait, for `http_timeout` at most.
 pub const HTTP_LOOKUPS: usize = 64;

@@ -71,6 +71,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// What a peer may send at once, at least.
 const MESSAGE_BYTES: usize = 16 << 20;
 
+/// What a batch has around its one frame, at most.
+const FRAME_HEAD: usize = 1 << 10;
+
 /// How long a node at whose address another one has come must have said nothing: it has been
 /// restarted, and need not be waited for.
 const REPLACED_AFTER: Duration = Duration::from_secs(1);
@@ -329,7 +332,13 @@ impl Mesh {
         }
     }
 
-    /// Puts a question to a peer; none: its link is full.
+    /// The largest frame that a peer surely takes: one beyond would come again and again, with
+    /// all that waits behind it.
+    fn largest_frame(&self) -> usize {
+        self.largest_message() - FRAME_HEAD
+    }
+
+    /// Puts a question to a peer; none: its link does not take it.
     fn question<'a>(&self, peer: &'a Peer, plugin: &str, ask: Ask) -> Option<Asked<'a>> {
         let asked = peer.begin_ask(work::is_event(&ask));
         let question = wire::Ask {
@@ -338,7 +347,8 @@ impl Mesh {
             ask: Some(ask),
         };
         let frame = wire::encode(wire::frame::Frame::Ask(question));
-        self.tell(peer, frame).then_some(asked)
+        let fits = frame.len() <= self.largest_frame();
+        (fits && self.tell(peer, frame)).then_some(asked)
     }
 
     fn own(&self) -> Incarnation {

@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -64,6 +65,10 @@ pub struct Plugin {
     draining: AtomicBool,
     sessions: AtomicUsize,
     session_ended: Notify,
+    /// Its clients are being closed, since no node has it any more.
+    seen_off: AtomicBool,
+    /// Held while the slot and what is told of it change together.
+    turning: Mutex<()>,
     /// Of other nodes' clients.
     peer_events: PeerEvents,
     /// Calls that went to other nodes.
@@ -168,6 +173,8 @@ impl Plugin {
         Plugin {
             router: Router::new(Namespace::new(&name.into(), registry), mesh.cloned()),
             mesh: mesh.cloned(),
+            seen_off: AtomicBool::new(false),
+            turning: Mutex::default(),
             peer_events: PeerEvents::default(),
             calls: AtomicU64::new(0),
             slot: ArcSwapOption::empty(),
@@ -230,6 +237,11 @@ impl Plugin {
     fn is_known(&self) -> bool {
         self.namespace().serving().state != ServingState::None
             || self.elsewhere() != Elsewhere::Nobody
+    }
+
+    /// Whether it was taken from all nodes that had it.
+    fn is_nowhere(&self) -> bool {
+        matches!(self.elsewhere(), Elsewhere::Closing | Elsewhere::Nobody)
     }
 
     /// Whether it has a generation here.
@@ -305,10 +317,12 @@ impl Plugin {
             generation.optional.timer_handler,
         );
         let number = generation.host.generation;
+        let turning = self.turning.lock();
         let former = self.slot.swap(Some(generation));
         self.namespace().happen(|| Happened::Loaded(number));
         self.draining.store(false, Ordering::Relaxed);
         self.serve(ServingState::Open);
+        drop(turning);
         self.namespace().timers().open(limit, fires);
         if let Some(former) = former {
             self.retiring.spawn(former.retire());
@@ -342,24 +356,34 @@ impl Plugin {
             );
         }
         let Some(generation) = generation else { return };
-        let current = Some(generation.clone());
-        let taken = self.slot.compare_and_swap(&current, None);
         // Whoever takes it out of the slot retires it: once.
-        if taken
-            .as_ref()
-            .is_some_and(|taken| Arc::ptr_eq(taken, &generation))
-        {
+        if self.take_out(&generation, farewell) {
+            generation.retire().await;
+        }
+    }
+
+    /// Empties the slot, if it has this generation.
+    fn take_out(&self, generation: &Arc<Generation>, farewell: Farewell) -> bool {
+        let _turning = self.turning.lock();
+        let taken = self.is_current(generation);
+        if taken {
+            self.slot.store(None);
+            self.draining.store(false, Ordering::Relaxed);
             if matches!(farewell, Farewell::Removed) {
                 self.serve(ServingState::None);
             }
-            generation.retire().await;
         }
+        taken
     }
 
     async fn empty(&self, generation: Option<&Arc<Generation>>, farewell: Farewell) {
         let goes_on = || match generation {
             Some(generation) => self.is_current(generation),
-            None => !self.runs(),
+            // Unless it is back, here or elsewhere.
+            None => match farewell {
+                Farewell::Restart => !self.runs(),
+                Farewell::Removed => !self.runs() && self.is_nowhere(),
+            },
         };
         while goes_on() {
             let all = self.namespace().clients();
@@ -372,8 +396,13 @@ impl Plugin {
             }
             // Ended sessions wake the wait; a client that came in through the closing door is
             // found by the next round.
-            let is_removed = matches!(farewell, Farewell::Removed) && generation.is_some();
-            if self.sessions.load(Ordering::Relaxed) == 0 && !(is_removed && self.is_awaited()) {
+            let is_awaited = match farewell {
+                _ if generation.is_none() => false,
+                Farewell::Removed => self.is_awaited(),
+                // What was sent before its node heard that this one ends may still come.
+                Farewell::Restart => !self.peer_events.is_quiet(),
+            };
+            if self.sessions.load(Ordering::Relaxed) == 0 && !is_awaited {
                 return;
             }
             let _ = tokio::time::timeout(DRAIN_ROUND, self.session_ended.notified()).await;

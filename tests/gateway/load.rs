@@ -58,6 +58,8 @@ async fn one_worker_reloaded_and_one_killed_close_nobody() -> Result<()> {
     let lost = counters.get("events_lost")?;
     eprintln!("{missing} messages were not answered, {lost} events were said to be lost");
     assert!(missing <= lost, "{missing} missing, {lost} said to be lost");
+    // Of each client of the killed one, one event.
+    assert!(lost <= u64::from(CLIENTS), "{lost} said to be lost");
     assert_eq!(counters.get("clients_accepted")?, u64::from(CLIENTS));
     assert_eq!(counters.get("on_close_lost")?, 0);
     let said = split

@@ -278,6 +278,56 @@ async fn events_of_peers_have_a_bound() -> Result<()> {
     Ok(())
 }
 
+/// An `on-close` is owed: where there is no room for it now, there is later.
+#[tokio::test]
+async fn ends_wait_for_room() -> Result<()> {
+    let config = "[limits]\npeer_events = 1\n";
+    let split = Split::with_config(1, config, |node| node.plugin("console")).await?;
+    let mut asleep = split.gateway.console(&[]).await?;
+    let mut leaving = Vec::new();
+    for _ in 0..20 {
+        leaving.push(split.gateway.console(&[]).await?);
+    }
+    split.workers[0].put_to_sleep(&mut asleep, 1_000).await?;
+    for console in leaving {
+        console.vanish()?;
+    }
+    split.gateway.wait_for_counter("clients_left", 20).await?;
+    let counters = split.gateway.counters().await?;
+    assert_eq!(counters.get("on_close_lost")?, 0);
+    // Each was handled once, whatever was refused before.
+    let worker = split.workers[0].counters().await?;
+    assert!(worker.get("peer_events_refused")? >= 1);
+    Ok(())
+}
+
+/// A node that has lost the plugin itself, and whose clients another one runs.
+#[tokio::test]
+async fn removed_here_and_then_there_it_closes_the_clients() -> Result<()> {
+    let cluster = Cluster::start(2, |node| node.plugin("console")).await?;
+    let (here, there) = (&cluster[0], &cluster[1]);
+    here.wait_for_plugins_of(there).await?;
+    here.folder().remove("console")?;
+    // Once it has gone here, whoever comes is the other one's.
+    let mut console = loop {
+        if let Ok(console) = here.console(&[]).await
+            && here.counters().await?.get("events_elsewhere")? > 0
+        {
+            break console;
+        }
+    };
+    assert_eq!(worker_of(&mut console).await?, there.incarnation().await?);
+    there.folder().remove("console")?;
+    assert_eq!(
+        console.end().await?,
+        End::closed(1001, "the service has ended")
+    );
+    let left = here.counters().await?.get("clients_accepted")?;
+    here.wait_for_counter("clients_left", left).await?;
+    assert_eq!(here.counters().await?.get("on_close_lost")?, 0);
+    Ok(())
+}
+
 /// What a trap costs is the same as where the plugin runs.
 #[tokio::test]
 async fn a_trap_costs_its_client_one_event_or_the_connection() -> Result<()> {
@@ -301,7 +351,7 @@ async fn a_trap_costs_its_client_one_event_or_the_connection() -> Result<()> {
     Ok(())
 }
 
-/// Clients of a gateway, of its worker and of a third node are one another's peers.
+/// Clients of a gateway and of its worker reach one another.
 #[tokio::test]
 async fn sends_reach_clients_wherever_they_are() -> Result<()> {
     let split = Split::console().await?;

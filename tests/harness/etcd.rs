@@ -1,13 +1,13 @@
 //! etcd, in a process of its own, with its data in a folder of its own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::process::kill;
+use crate::process::{kill, own_address};
 
 /// A running etcd. It is killed when it is dropped.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Etcd {
     /// Starts one, empty.
     pub fn start() -> anyhow::Result<Etcd> {
         let folder = tempfile::tempdir()?;
-        let (clients, peers) = (free_address()?, free_address()?);
+        let (clients, peers) = (own_address()?, own_address()?);
         Ok(Etcd {
             process: spawn(&folder, clients, peers)?,
             folder,
@@ -42,11 +42,6 @@ impl Etcd {
     pub fn source(&self) -> String {
         format!("etcd:{}", self.clients)
     }
-}
-
-/// etcd takes no port 0: the system names one, which nobody else is given for a while.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 fn spawn(folder: &TempDir, clients: SocketAddr, peers: SocketAddr) -> anyhow::Result<Child> {

@@ -1,6 +1,6 @@
 //! A server in a process of its own: what it says first, what it logs, and its end.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
@@ -100,4 +100,11 @@ pub(crate) async fn kill(child: &mut Child) -> anyhow::Result<()> {
 fn pid(child: &Child) -> anyhow::Result<Pid> {
     let id = child.id().context("the process has ended")?;
     Pid::from_raw(i32::try_from(id)?).context("a process has a number")
+}
+
+/// An address for a server that takes no port 0, and is to have the same one when it is started
+/// again: of this machine, and nobody else's. A port of 127.0.0.1 could be anybody's meanwhile.
+pub(crate) fn own_address() -> anyhow::Result<SocketAddr> {
+    let [a, b, c] = std::array::from_fn(|_| fastrand::u8(1..=254));
+    Ok(TcpListener::bind((Ipv4Addr::new(127, a, b, c), 0))?.local_addr()?)
 }

@@ -1,6 +1,6 @@
 //! A Redis (or Valkey) server, in a process of its own, with its data in a folder of its own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use anyhow::Context as _;
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::process::kill;
+use crate::process::{kill, own_address};
 use crate::within;
 
 /// The programs that will do, the first one found.
@@ -39,8 +39,7 @@ impl Redis {
 
     /// One that does not run yet.
     pub fn absent() -> anyhow::Result<Redis> {
-        // It takes no port 0: the system names one, which nobody else is given for a while.
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let address = own_address()?;
         Ok(Redis {
             process: None,
             folder: tempfile::tempdir()?,
@@ -85,7 +84,7 @@ impl Redis {
     fn spawn(&self) -> anyhow::Result<Child> {
         let spawn = |program| {
             Command::new(program)
-                .args(["--bind", "127.0.0.1", "--port"])
+                .args(["--bind", &self.address.ip().to_string(), "--port"])
                 .arg(self.address.port().to_string())
                 .arg("--dir")
                 .arg(self.folder.path())

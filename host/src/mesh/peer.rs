@@ -145,7 +145,8 @@ impl Peer {
             connections: AtomicU64::new(0),
             superseded: Notify::new(),
             asks: Mutex::default(),
-            next_ask: AtomicU64::new(1),
+            // Not 1: a peer may still answer what it was asked before it was forgotten.
+            next_ask: AtomicU64::new(session),
             heard: Mutex::new(Heard {
                 pushing: now,
                 pulling: now,

@@ -281,7 +281,8 @@ impl Servers {
         self.nodes
             .retain(|server| server.node != picture.node || server.picture >= picture.number);
         let has_lost = self.nodes.len() < before;
-        self.is_orphaned |= has_lost && self.nodes.is_empty();
+        // Whoever is closing has nothing to say for one that may come back.
+        self.is_orphaned |= has_lost && self.nodes.iter().all(Server::is_closing);
         has_lost
     }
 }

@@ -7,11 +7,13 @@
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::serving::Worker;
 use super::wire::{self, answer::Answer, ask::Ask};
 use super::{Mesh, Peer};
+use crate::id::Incarnation;
 use crate::limits::Limits;
 
 pub use super::wire::call_failed::Code;
@@ -38,8 +40,10 @@ pub struct Work {
 pub enum Failed {
     /// It could not be told: nothing has happened.
     Untold,
-    /// It went while it was at it, or did not answer in time: perhaps it has.
-    Lost,
+    /// It went while it was at it: perhaps it has.
+    Gone,
+    /// It did not answer in time: perhaps it still does.
+    Late,
 }
 
 /// Where events of peers wait.
@@ -73,19 +77,20 @@ impl Mesh {
         self.work.receiver.lock().take()
     }
 
-    /// Lets another node handle an event, and waits for that.
+    /// Lets another node handle an event, and waits for that, `patience` at most.
     pub async fn entrust(
         &self,
-        worker: Worker,
+        worker: Incarnation,
         plugin: &str,
         event: Ask,
+        patience: Duration,
     ) -> Result<Answer, Failed> {
-        let peer = self.peer(worker.node).ok_or(Failed::Untold)?;
+        let peer = self.peer(worker).ok_or(Failed::Untold)?;
         let mut asked = self.question(&peer, plugin, event).ok_or(Failed::Untold)?;
-        let patience = worker.patience + self.limits().ask_timeout;
         match tokio::time::timeout(patience, asked.answer()).await {
             Ok(Some(answer)) => Ok(answer),
-            Ok(None) | Err(_) => Err(Failed::Lost),
+            Ok(None) => Err(Failed::Gone),
+            Err(_) => Err(Failed::Late),
         }
     }
 
@@ -121,8 +126,19 @@ impl Mesh {
             id,
             answer: Some(answer),
         };
+        let mut frame = wire::encode(wire::frame::Frame::Answer(answer));
+        if frame.len() > self.largest_frame() {
+            tracing::error!(
+                bytes = frame.len(),
+                "an answer to another node is too large for a link"
+            );
+            frame = wire::encode(wire::frame::Frame::Answer(wire::Answer {
+                id,
+                answer: Some(not_handled(NotHandled::Trapped)),
+            }));
+        }
         // Where there is no room, who asked waits in vain, and not for ever.
-        self.tell(peer, wire::encode(wire::frame::Frame::Answer(answer)));
+        self.tell(peer, frame);
     }
 }
 

@@ -26,8 +26,12 @@ use crate::message::Message;
 use crate::policy::TrapPolicy;
 use crate::registry::{Closer, Departure, Happened};
 
-/// How soon a node is asked again that could not be told, or that is just ending.
+/// How soon a node is asked again that could not be told, or that is just ending; one that is
+/// overloaded, later each time.
 const AGAIN: Duration = Duration::from_millis(50);
+
+/// And no later than that.
+const AGAIN_AT_MOST: Duration = Duration::from_millis(500);
 
 /// An event that another node is to handle.
 struct Errand<'a> {
@@ -39,13 +43,17 @@ struct Errand<'a> {
     current: Option<Incarnation>,
     /// It is the client's end.
     ends: bool,
+    /// How long it may take in all; but for what a worker has begun.
     wait: Duration,
+    /// The way there and back.
+    grace: Duration,
 }
 
 impl Errand<'_> {
     /// Has it handled; answers by whom, and how that went.
     async fn run(self, event: impl Fn() -> Ask) -> Result<(Incarnation, mesh::Answer), Failure> {
         let deadline = Instant::now() + self.wait;
+        let mut pause = AGAIN;
         let mut changes = self.mesh.serving_changes();
         loop {
             changes.mark_unchanged();
@@ -53,8 +61,18 @@ impl Errand<'_> {
                 .mesh
                 .worker(self.plugin, self.number, self.current, self.ends);
             if let Some(worker) = worker {
-                match self.mesh.entrust(worker, self.plugin, event()).await {
+                // An end waits for as long as it may; others for as long as the worker takes.
+                let patience = match self.ends {
+                    true => deadline.saturating_duration_since(Instant::now()),
+                    false => worker.patience + self.grace,
+                };
+                let entrusted = self
+                    .mesh
+                    .entrust(worker.node, self.plugin, event(), patience);
+                match entrusted.await {
                     Ok(mesh::Answer::NotHandled(why)) => match why.why() {
+                        // It is owed: what is too much now is not so later.
+                        NotHandled::Overloaded if self.ends => pause = AGAIN_AT_MOST.min(pause * 2),
                         NotHandled::Overloaded => return Err(Failure::Overloaded),
                         NotHandled::Trapped => return Err(Failure::Trapped(TrapPolicy::Close)),
                         NotHandled::TrappedKeep => return Err(Failure::Trapped(TrapPolicy::Keep)),
@@ -62,14 +80,16 @@ impl Errand<'_> {
                         NotHandled::Absent | NotHandled::Unspecified => {}
                     },
                     Ok(answer) => return Ok((worker.node, answer)),
-                    Err(Failed::Lost) if !self.ends => return Err(Failure::Lost),
-                    Err(Failed::Lost | Failed::Untold) => {}
+                    Err(Failed::Gone) if !self.ends => return Err(Failure::Lost),
+                    // Perhaps it is at it still: a second time would be one too many.
+                    Err(Failed::Late) => return Err(Failure::Lost),
+                    Err(Failed::Gone | Failed::Untold) => {}
                 }
             } else if self.is_over() {
                 return Err(Failure::Absent);
             }
             let until = match worker {
-                Some(_) => deadline.min(Instant::now() + AGAIN),
+                Some(_) => deadline.min(Instant::now() + self.spread(pause)),
                 None => deadline,
             };
             // It ends with the node only, which tells it itself.
@@ -79,6 +99,13 @@ impl Errand<'_> {
                 return Err(Failure::Overloaded);
             }
         }
+    }
+
+    /// Half to all of it, another part for each client: all of them at once would find no room
+    /// again and again.
+    fn spread(&self, pause: Duration) -> Duration {
+        let fraction = self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+        pause / 2 + pause.mul_f64(fraction as f64 / f64::from(1 << 17))
     }
 
     /// Whether nobody is left who might take it.
@@ -184,6 +211,7 @@ impl Session {
                 true => limits.drain_timeout,
                 false => limits.worker_wait,
             },
+            grace: limits.ask_timeout,
         };
         match errand.run(event).await {
             Ok((node, answer)) => {
@@ -230,6 +258,7 @@ impl Plugin {
         payload: &[u8],
     ) -> Result<Vec<u8>, CallError> {
         let mesh = self.mesh.as_ref().ok_or(CallError::Absent)?;
+        let limits = self.namespace().registry().limits();
         let errand = Errand {
             mesh,
             counters: self.namespace().registry().counters(),
@@ -237,7 +266,8 @@ impl Plugin {
             number: self.calls.fetch_add(1, Ordering::Relaxed),
             current: None,
             ends: false,
-            wait: self.namespace().registry().limits().ask_timeout,
+            wait: limits.ask_timeout,
+            grace: limits.ask_timeout,
         };
         let event = || {
             Ask::Call(work::Call {
@@ -258,9 +288,12 @@ impl Plugin {
 
     /// Closes the clients here if the plugin was taken from all nodes that had it.
     pub(super) async fn see_off(self: Arc<Self>) {
-        let is_gone = matches!(self.elsewhere(), Elsewhere::Closing | Elsewhere::Nobody);
         let is_idle = self.sessions.load(Ordering::Relaxed) == 0;
-        if self.runs() || !is_gone || is_idle || self.draining.swap(true, Ordering::Relaxed) {
+        if self.runs()
+            || !self.is_nowhere()
+            || is_idle
+            || self.seen_off.swap(true, Ordering::Relaxed)
+        {
             return;
         }
         let plugin = self.name();
@@ -269,7 +302,7 @@ impl Plugin {
             "no node has the plugin any more, its clients are drained"
         );
         self.drain(None, Farewell::Removed).await;
-        self.draining.store(false, Ordering::Relaxed);
+        self.seen_off.store(false, Ordering::Relaxed);
     }
 }
 

@@ -110,7 +110,7 @@ impl Outgoing {
             target,
             reach,
             https: self.0.services.https.clone(),
-            permit,
+            permit: Arc::new(permit),
             connected_until: until(|options| options.connect_timeout),
             answered_until: until(|options| options.first_byte_timeout),
             ended_until: Instant::now() + limits.http_timeout,

@@ -73,7 +73,11 @@ impl Keyvalue {
                     // Not its value, which may have a password in it.
                     .context("keyvalue.store")?,
             ),
-            _ => anyhow::bail!(
+            // Its beginning only: the rest may have a password in it.
+            Some((scheme, _)) => anyhow::bail!(
+                "keyvalue.store = \"{scheme}:…\": it is `memory`, `file:PATH` or `redis://HOST:PORT`"
+            ),
+            None => anyhow::bail!(
                 "keyvalue.store = {:?}: it is `memory`, `file:PATH` or `redis://HOST:PORT`",
                 config.store
             ),

@@ -89,7 +89,8 @@ impl Manifest {
         folder: &Path,
         defaults: &PluginLimits,
     ) -> Result<Manifest, ManifestError> {
-        let written: Written = toml::from_str(text).map_err(ManifestError::Malformed)?;
+        let written: Written =
+            toml::from_str(text).map_err(|error| ManifestError::malformed(text, &error))?;
         let access = Access::new(&written, folder)?;
         let mut limits = toml::Table::try_from(defaults)
             .map_err(|error| ManifestError::Limit(error.to_string()))?;
@@ -123,8 +124,13 @@ impl Manifest {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// It is no TOML of the right shape.
-    #[error("{0}")]
-    Malformed(toml::de::Error),
+    #[error("line {line}: {message}")]
+    Malformed {
+        /// Where. Not what stands there, which may be a secret.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
     /// A limit is unknown, or has a value that it can't have.
     #[error("[limits]: {0}")]
     Limit(String),
@@ -142,6 +148,15 @@ pub enum ManifestError {
 }
 
 impl ManifestError {
+    fn malformed(text: &str, error: &toml::de::Error) -> ManifestError {
+        let at = error.span().map_or(0, |span| span.start);
+        let before = text.bytes().take(at);
+        ManifestError::Malformed {
+            line: 1 + before.filter(|byte| *byte == b'\n').count(),
+            message: error.message().to_owned(),
+        }
+    }
+
     pub(super) fn wrong(key: &'static str, why: impl Into<String>) -> ManifestError {
         let why = why.into();
         ManifestError::Wrong { key, why }
@@ -179,6 +194,24 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_where_it_is_wrong_is_not_shown() {
+        for text in [
+            "[config]\nkey = 's3cret",
+            "[config]\nkey = s3cret",
+            "[config]\nkey = { text = 's3cret' }",
+            "[config]\nkey = ['s3cret']",
+        ] {
+            let error = Manifest::parse(text, Path::new(""), &PluginLimits::default());
+            let error = error.expect_err(text).to_string();
+            assert!(!error.contains("s3cret"), "{error}");
+            assert!(
+                error.contains("line 2") || error.contains("\"key\""),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn what_it_says_wrong_is_named() {
         for (text, named) in [
             ("[limit]", "limit"),
@@ -198,7 +231,7 @@ mod tests {
             ("route = ['/ws']", "route"),
             (
                 "[config]\na = 1.50",
-                "config: \"a\" is no text: write it in quotes, \"1.5\"",
+                "config: \"a\" is no text but float: write it in quotes",
             ),
             ("[config]\na = { path = 'a' }", "config: \"a\" is a table"),
             (

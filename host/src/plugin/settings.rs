@@ -78,7 +78,10 @@ fn text(value: &toml::Value, folder: &Path) -> Result<String, String> {
             _ => Err("is a table, and only { file = \"…\" } is one".to_owned()),
         },
         // Guessing its text would make 1.0 and 1.00 the same.
-        other => Err(format!("is no text: write it in quotes, \"{other}\"")),
+        other => {
+            let kind = other.type_str();
+            Err(format!("is no text but {kind}: write it in quotes"))
+        }
     }
 }
 

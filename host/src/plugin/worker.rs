@@ -24,6 +24,9 @@ use crate::registry::{Close, Closer, Departure};
 /// file was removed to end: a node says that it has none before the last ones' `on-close`.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// What of a refusal's reason goes to another node.
+const REASON_BYTES: usize = 64 << 10;
+
 /// What of a plugin is under way for other nodes' clients.
 #[derive(Debug, Default)]
 pub(super) struct PeerEvents {
@@ -51,7 +54,7 @@ impl PeerEvents {
         UnderWay(self)
     }
 
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         let last = *self.last.lock();
         self.under_way.load(Ordering::Relaxed) == 0
             && last.is_none_or(|last| last.elapsed() > QUIET)
@@ -87,13 +90,22 @@ impl Plugin {
 
     async fn handle(&self, event: &Ask) -> mesh::Answer {
         let _under_way = self.peer_events.begin();
-        let handled = match event {
-            Ask::Connect(connect) => self.handle_connect(connect).await,
-            Ask::Said(said) => self.handle_said(said).await,
-            Ask::Closed(closed) => self.handle_closed(closed).await,
-            Ask::Call(call) => self.handle_call(call).await,
-            _ => Err(Failure::Absent),
+        let handled = async {
+            match event {
+                Ask::Connect(connect) => self.handle_connect(connect).await,
+                Ask::Said(said) => self.handle_said(said).await,
+                Ask::Closed(closed) => self.handle_closed(closed).await,
+                Ask::Call(call) => self.handle_call(call).await,
+                _ => Err(Failure::Absent),
+            }
         };
+        // Nobody waits for longer, but for an end: the client's next event may come meanwhile.
+        let patience = match event {
+            Ask::Closed(_) => Duration::MAX,
+            _ => self.namespace().serving().patience,
+        };
+        let handled = tokio::time::timeout(patience, handled).await;
+        let handled = handled.unwrap_or(Err(Failure::Overloaded));
         handled.unwrap_or_else(|failure| {
             not_handled(match failure {
                 Failure::Trapped(TrapPolicy::Close) => NotHandled::Trapped,
@@ -206,6 +218,9 @@ fn turned_away(answer: Answer) -> mesh::Answer {
         // No decision to turn a client away says so.
         Answer::Accepted { .. } => (500, "the server failed".to_owned(), false),
     };
+    // As for any client here: it is a sentence. A link takes no more than it takes.
+    let mut reason = reason;
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES));
     mesh::Answer::TurnedAway(work::TurnedAway {
         status: status.into(),
         reason,

@@ -15,14 +15,20 @@ use crate::limits::HTTP_LOOKUPS;
 static LOOKUPS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(HTTP_LOOKUPS));
 
 /// The addresses that a request for the target may connect to, at least one.
-pub(super) async fn resolve(target: &Target, reach: Reach) -> Result<Vec<SocketAddr>> {
+/// Who asks keeps `place` for as long as the lookup takes, whether it waits or not.
+pub(super) async fn resolve<P: Clone + Send + 'static>(
+    target: &Target,
+    reach: Reach,
+    place: &P,
+) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = target.host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, target.port)]);
     }
     let permit = LOOKUPS.acquire().await;
     let (host, port) = (target.host.clone(), target.port);
+    let place = place.clone();
     let looked_up = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
+        let _places = (permit, place);
         (host.as_str(), port).to_socket_addrs()
     });
     let no_address = |why: String| Error::DnsError {
@@ -157,9 +163,13 @@ mod tests {
             host: "localhost".to_owned(),
             port: 80,
         };
-        let error = resolve(&target, Reach::Public).await.expect_err("loopback");
+        let error = resolve(&target, Reach::Public, &())
+            .await
+            .expect_err("loopback");
         assert!(error.to_string().contains("http.allow_private"), "{error}");
-        let found = resolve(&target, Reach::Anywhere).await.expect("loopback");
+        let found = resolve(&target, Reach::Anywhere, &())
+            .await
+            .expect("loopback");
         assert!(found.iter().all(|found| found.ip().is_loopback()));
     }
 }

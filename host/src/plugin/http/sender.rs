@@ -67,7 +67,8 @@ pub(super) struct Exchange {
     pub(super) target: Target,
     pub(super) reach: Reach,
     pub(super) https: Https,
-    pub(super) permit: OwnedSemaphorePermit,
+    /// Its place among the plugin's requests; a lookup that hangs keeps it, too.
+    pub(super) permit: Arc<OwnedSemaphorePermit>,
     pub(super) connected_until: Instant,
     pub(super) answered_until: Instant,
     pub(super) ended_until: Instant,
@@ -128,7 +129,7 @@ impl Exchange {
     }
 
     async fn connect(&self) -> Result<Box<dyn Stream>> {
-        let addresses = resolve(&self.target, self.reach).await?;
+        let addresses = resolve(&self.target, self.reach, &self.permit).await?;
         let stream = connect_to_one(&addresses).await?;
         // What is sent is sent at once.
         let _ = stream.set_nodelay(true);
