@@ -1,7 +1,9 @@
 //! What was said in a room: the last `KEPT` messages, for whoever comes in.
 //!
-//! Each message of a room has a number, which the bucket counts in one step for all nodes, and
-//! a slot that it takes from the message `KEPT` before it: a room has as many slots and no more.
+//! Rooms are anybody's to open, so the space for what is said in them is given out beforehand:
+//! `RINGS` of `KEPT` messages each, and a room's name says which is its. Rooms of one ring share
+//! it, and with few rooms each has its own. Each message has a number, which the bucket counts in
+//! one step for all nodes, and a slot that it takes from the message `KEPT` before it.
 //! A message is kept before it is sent, so that whoever comes in at that moment is shown it, or
 //! hears it, or both; by its number they know that it is one.
 //!
@@ -20,6 +22,9 @@ use crate::protocol::Event;
 /// that one call can ask for.
 pub(crate) const KEPT: i64 = 50;
 
+/// With so many, the longest messages fit in what a plugin may keep (`keyvalue_bytes`).
+const RINGS: u64 = 100;
+
 /// The bucket, which `chat.toml` grants.
 const BUCKET: &str = "history";
 
@@ -35,7 +40,8 @@ pub(crate) struct Said {
 /// Keeps a message and answers its number; none, if it could not be kept.
 pub(crate) fn keep(room: &str, from: &str, text: &str, at: u64) -> Option<i64> {
     let kept = keyvalue::open(BUCKET).and_then(|bucket| {
-        let number = bucket.increment(&format!("n#{room}"), 1)?;
+        let ring = ring(room);
+        let number = bucket.increment(&format!("n#{ring}"), 1)?;
         let said = Said {
             number,
             from: from.to_owned(),
@@ -43,8 +49,8 @@ pub(crate) fn keep(room: &str, from: &str, text: &str, at: u64) -> Option<i64> {
             at,
         };
         // Strings and numbers alone: there is nothing that JSON can't say.
-        let value = serde_json::to_vec(&said).expect("it is JSON");
-        bucket.set(&slot(number, room), value)?;
+        let value = serde_json::to_vec(&(room, &said)).expect("it is JSON");
+        bucket.set(&slot(number, ring), value)?;
         Ok(number)
     });
     heard(kept)
@@ -63,23 +69,31 @@ pub(crate) fn show(client: &ClientId, room: &str) {
 
 /// The last messages, in their order.
 fn read(bucket: &Bucket, room: &str) -> Result<Vec<Said>, Error> {
-    let slots: Vec<_> = (0..KEPT).map(|number| slot(number, room)).collect();
+    let ring = ring(room);
+    let slots: Vec<_> = (0..KEPT).map(|number| slot(number, ring)).collect();
     let values = bucket.get_many(&slots)?.into_iter().flatten();
     // What a later version has written, and this one can't read, is not there.
-    let mut said: Vec<Said> = values
+    let mut all: Vec<(String, Said)> = values
         .filter_map(|value| serde_json::from_slice(&value).ok())
         .collect();
-    said.sort_by_key(|said| said.number);
     // A message that could not be kept has left an older one in its slot.
-    if let Some(last) = said.last().map(|last| last.number) {
-        said.retain(|said| said.number > last - KEPT);
+    if let Some(last) = all.iter().map(|(_, said)| said.number).max() {
+        all.retain(|(of, said)| of == room && said.number > last - KEPT);
     }
+    let mut said: Vec<_> = all.into_iter().map(|(_, said)| said).collect();
+    said.sort_by_key(|said| said.number);
     Ok(said)
 }
 
-/// The key of a message: a room's name may have any character, and stands last.
-fn slot(number: i64, room: &str) -> String {
-    format!("{}#{room}", number.rem_euclid(KEPT))
+/// A room's ring, the same at every node: FNV-1a over its name.
+fn ring(room: &str) -> u64 {
+    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    room.bytes().fold(0xcbf2_9ce4_8422_2325, fnv) % RINGS
+}
+
+/// The key of a message.
+fn slot(number: i64, ring: u64) -> String {
+    format!("{}#{ring}", number.rem_euclid(KEPT))
 }
 
 /// What it is; a failure is logged, the first one in a row.

@@ -88,6 +88,32 @@ fn rooms_whose_names_are_alike_have_a_history_each() {
     }
 }
 
+/// Whoever opens rooms without end fills nothing: they share what there is.
+#[test]
+fn what_is_kept_has_a_bound_however_many_rooms_there_are() {
+    let house = House::new();
+    let ada = house.enter("Ada", "room 0");
+    for number in 1..=300 {
+        ada.say("hello");
+        ada.say("again");
+        ada.ask(json!({"do": "move", "room": format!("room {number}")}));
+        ada.heard();
+    }
+    let keys = house.0.run(|| {
+        let bucket = jackfield_sdk::keyvalue::open("history").expect("the bucket");
+        bucket.keys().expect("its keys")
+    });
+    let counters = keys.iter().filter(|key| key.starts_with("n#")).count();
+    assert!((50..=100).contains(&counters), "{counters}");
+    assert!(keys.len() <= 100 * 51, "{}", keys.len());
+    // And what was said last is there.
+    ada.say("last");
+    let bob = house.enter("Bob", "tea");
+    bob.ask(json!({"do": "move", "room": "room 300"}));
+    let shown = earlier(&bob.heard());
+    assert_eq!(shown.last().expect("a message")["text"], "last");
+}
+
 #[test]
 fn without_its_bucket_people_still_talk_and_the_log_says_so_once() {
     let house = House(Host::new().uid_policy(UidPolicy::RejectNew));
