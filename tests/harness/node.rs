@@ -511,7 +511,12 @@ impl Node {
                 && line.text("plugin") == plugin
                 && line.number("generation") == Some(generation)
         };
-        self.wait_for_log(wanted).await.map(drop)
+        self.wait_for_log(wanted).await?;
+        match &self.barrier {
+            // A gateway hears of its routes and policies.
+            Some(barrier) => barrier.pass().await,
+            None => Ok(()),
+        }
     }
 
     /// Lets an event of the client sleep, and waits until it does; the id of its request.
