@@ -136,9 +136,7 @@ impl Tokens {
             false => Ok(token.caller.clone()),
         }
     }
-}
 
-impl Tokens {
     /// Whether what a caller was told is still so: the token may have expired, or may have been
     /// taken away, or may do something else now.
     pub(super) fn check_still(&self, caller: &Caller) -> Result<(), Problem> {

@@ -155,7 +155,7 @@ impl Door {
         };
         let arriving = Arriving::new(&plugin);
         let handshake = read_handshake(parts, address);
-        let client = &arriving.client.0;
+        let client = &arriving.unaccepted.client;
         match arriving.stay.on_connect(client, &handshake).await {
             Ok(Answer::Accepted { subprotocol, until }) => {
                 self.registry.counters().clients_accepted.add_one();
@@ -209,38 +209,45 @@ async fn upgraded(upgrade: OnUpgrade) -> Option<(Stream, bytes::Bytes)> {
 
 /// A client that asks to come in. It has its stay already: a drain waits for handshakes too.
 struct Arriving {
-    client: Unaccepted,
+    unaccepted: Unaccepted,
     stay: plugin::Session,
 }
 
 /// A client in the registry that has not been accepted: dropped, it is gone.
-struct Unaccepted(Arc<Client>, Option<Arc<Namespace>>);
+struct Unaccepted {
+    client: Arc<Client>,
+    /// Where it is; none: it has been accepted.
+    namespace: Option<Arc<Namespace>>,
+}
 
 impl Arriving {
     fn new(plugin: &Arc<Plugin>) -> Arriving {
         let namespace = plugin.namespace();
         Arriving {
             stay: plugin.session(),
-            client: Unaccepted(namespace.arrive(), Some(namespace.clone())),
+            unaccepted: Unaccepted {
+                client: namespace.arrive(),
+                namespace: Some(namespace.clone()),
+            },
         }
     }
 
     fn arrived(self) -> (Arc<Client>, plugin::Session) {
-        let mut client = self.client;
-        client.1 = None;
-        (client.0.clone(), self.stay)
+        let mut accepted = self.unaccepted;
+        accepted.namespace = None;
+        (accepted.client.clone(), self.stay)
     }
 }
 
 impl Drop for Unaccepted {
     fn drop(&mut self) {
-        if let Some(namespace) = &self.1 {
+        if let Some(namespace) = &self.namespace {
             let close = Close {
                 code: 1006,
                 reason: String::new(),
                 by: Closer::Node,
             };
-            namespace.leave(&self.0, &close);
+            namespace.leave(&self.client, &close);
         }
     }
 }

@@ -275,15 +275,14 @@ impl Servers {
         }
     }
 
-    /// What this node said before that picture is gone; true if there was something.
-    pub(super) fn drop_older(&mut self, picture: Picture) -> bool {
+    /// What this node said before that picture is gone.
+    pub(super) fn drop_older(&mut self, picture: Picture) {
         let before = self.nodes.len();
         self.nodes
             .retain(|server| server.node != picture.node || server.picture >= picture.number);
         let has_lost = self.nodes.len() < before;
         // Whoever is closing has nothing to say for one that may come back.
         self.is_orphaned |= has_lost && self.nodes.iter().all(Server::is_closing);
-        has_lost
     }
 }
 
@@ -315,8 +314,10 @@ mod tests {
             },
         );
         assert_eq!(servers.nodes.len(), 1);
-        assert!(!servers.drop_older(picture(1)));
-        assert!(servers.drop_older(picture(2)) && servers.is_orphaned);
+        servers.drop_older(picture(1));
+        assert!(servers.nodes.len() == 1 && !servers.is_orphaned);
+        servers.drop_older(picture(2));
+        assert!(servers.nodes.is_empty() && servers.is_orphaned);
         let node = Incarnation::draw().expect("randomness");
         servers.note(Picture { node, number: 2 }, Serving::default());
         assert!(servers.is_orphaned, "a node that never had it");

@@ -154,13 +154,19 @@ impl Plugins {
             "/" => path,
             _ => path.strip_suffix('/').unwrap_or(path),
         };
-        let named = name_in(exact).and_then(|name| self.get(name));
-        let named = named.filter(|named| named.is_known());
+        let named = || {
+            let plugin = self.plugins.read().get(name_in(exact)?).cloned();
+            plugin.filter(|plugin| plugin.is_known())
+        };
         let runs = |plugin: &Arc<Plugin>| plugin.runs() || plugin.is_open();
+        if let Some(plugin) = named().filter(runs) {
+            return Some(plugin);
+        }
+        self.adopt();
+        let named = named();
         if named.as_ref().is_some_and(runs) {
             return named;
         }
-        self.adopt();
         let plugins = self.all();
         let routed = plugins.iter().find(|plugin| plugin.has_route(exact));
         let prefixed = || {

@@ -33,6 +33,9 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// And no later than that.
 const AGAIN_AT_MOST: Duration = Duration::from_millis(500);
 
+/// The function whose event is a client's end.
+const ON_CLOSE: &str = "on-close";
+
 /// An event that another node is to handle.
 struct Errand<'a> {
     mesh: &'a Mesh,
@@ -186,7 +189,7 @@ impl Session {
                 info: departure.info.clone().into_iter().collect(),
             })
         };
-        self.entrust(mesh, client, "on-close", event).await?;
+        self.entrust(mesh, client, ON_CLOSE, event).await?;
         Ok(())
     }
 
@@ -199,7 +202,7 @@ impl Session {
     ) -> Result<mesh::Answer, Failure> {
         let limits = self.plugin.namespace().registry().limits();
         let counters = self.plugin.namespace().registry().counters();
-        let ends = function == "on-close";
+        let ends = function == ON_CLOSE;
         let errand = Errand {
             mesh,
             counters,
