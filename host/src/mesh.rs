@@ -327,7 +327,7 @@ impl Mesh {
             .question(&peer, plugin, ask)
             .ok_or(Unanswered::Unreachable(node))?;
         match tokio::time::timeout(self.limits().ask_timeout, asked.answer()).await {
-            Ok(answer) => answer.ok_or(Unanswered::Unreachable(node)),
+            Ok(answered) => answered.map_err(|_| Unanswered::Unreachable(node)),
             Err(_) => Err(Unanswered::TimedOut(node)),
         }
     }
@@ -348,7 +348,8 @@ impl Mesh {
         };
         let frame = wire::encode(wire::frame::Frame::Ask(question));
         let fits = frame.len() <= self.largest_frame();
-        (fits && self.tell(peer, frame)).then_some(asked)
+        let told = fits && self.tell_by(peer, || peer.put(&asked, frame));
+        told.then_some(asked)
     }
 
     fn own(&self) -> Incarnation {
@@ -387,8 +388,12 @@ impl Mesh {
     /// Queues a frame for a peer; a full link says so once. What changed here before is told
     /// before: who answers a message finds its sender's groups as they were.
     fn tell(&self, peer: &Peer, frame: Bytes) -> bool {
+        self.tell_by(peer, || peer.tell(frame))
+    }
+
+    fn tell_by(&self, peer: &Peer, tell: impl FnOnce() -> Told) -> bool {
         self.publish();
-        let told = peer.tell(frame);
+        let told = tell();
         if told != Told::Queued {
             self.registry.counters().mesh_dropped.add_one();
         }
@@ -433,7 +438,7 @@ impl Mesh {
         let events = peer.end();
         self.interest.forget(node);
         self.serving_changed.send_replace(());
-        let (lost, _) = peer.waiting();
+        let lost = peer.lost();
         self.registry.counters().mesh_dropped.add(lost as u64);
         self.unwant(&Source::Itself(node));
         let address = peer.address();
@@ -486,6 +491,10 @@ impl Mesh {
         let was_suspect = peer.is_suspect.swap(is_suspect, Ordering::Relaxed);
         if is_suspect != was_suspect {
             self.serving_changed.send_replace(());
+        }
+        if is_suspect {
+            // Each time: one may have been asked while this was found out.
+            peer.take_back();
         }
         if is_suspect && !was_suspect && peer.has_come() {
             let (peer, address) = (peer.incarnation(), peer.address());

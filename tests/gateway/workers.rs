@@ -63,14 +63,7 @@ async fn a_worker_that_drains_hands_its_clients_over() -> Result<()> {
     let place = place_of(&split, &mut console).await?;
     // Under way when the worker is told to end: it is handled to its end.
     let leaving = split.workers.remove(place);
-    let asleep = format!("good night, {}", console.id());
-    console
-        .start(json!({ "do": "log", "text": asleep }))
-        .await?;
-    let nap = console.start(json!({ "do": "sleep", "ms": 300 })).await?;
-    leaving
-        .wait_for_log(|line| line.message() == asleep)
-        .await?;
+    let nap = leaving.put_to_sleep(&mut console, 300).await?;
     let stopped = leaving.stop().await?;
     assert!(stopped.status.success());
     assert!(console.answer(nap).await?["ok"].is_null());
@@ -105,6 +98,43 @@ async fn an_event_under_way_at_a_killed_worker_is_lost_and_said_to_be() -> Resul
         .ok(json!({ "do": "get-client-count-by-group", "group": "tea" }))
         .await?;
     assert_eq!(online["value"], 1);
+    Ok(())
+}
+
+/// What has not gone out to a worker when its connection ends does not end with it.
+#[tokio::test]
+async fn what_a_killed_worker_never_saw_goes_to_another_one() -> Result<()> {
+    let mut split = Split::with_config(2, SOON, |node| node.plugin("console")).await?;
+    let mut consoles = Vec::new();
+    for _ in 0..8 {
+        let mut console = split.gateway.console(&[]).await?;
+        let place = place_of(&split, &mut console).await?;
+        consoles.push((console, place));
+    }
+    let place = consoles[0].1;
+    consoles.retain(|console| console.1 == place);
+    let killed = split.workers.remove(place);
+    killed.kill().await?;
+    // The connection is gone, and nobody says yet that the worker is.
+    while split.gateway.dialled().await?.is_empty() {}
+    let mut asked = Vec::new();
+    for (console, _) in &mut consoles {
+        asked.push(console.start(json!({ "do": "identify" })).await?);
+    }
+    // Newcomers too, some of whom would be that worker's.
+    let comers = (0..8).map(|_| split.gateway.console(&[]));
+    futures_util::future::try_join_all(comers).await?;
+    let kept = split.workers[0].incarnation().await?;
+    for ((console, _), number) in consoles.iter_mut().zip(asked) {
+        let identity = console.answer(number).await?;
+        assert_eq!(identity["ok"]["node"], kept.as_str(), "{identity}");
+    }
+    assert_eq!(split.gateway.counters().await?.get("events_lost")?, 0);
+    let said = split
+        .gateway
+        .wait_for_log(|line| line.says("a node is gone"))
+        .await?;
+    assert_eq!(said.number("events"), Some(0), "{:?}", said.fields());
     Ok(())
 }
 

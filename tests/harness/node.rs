@@ -522,10 +522,8 @@ impl Node {
     /// Lets an event of the client sleep, and waits until it does; the id of its request.
     pub async fn put_to_sleep(&self, client: &mut Console, ms: u64) -> anyhow::Result<u64> {
         let good_night = format!("good night, {}", client.id());
-        client
-            .start(json!({ "do": "log", "text": good_night }))
-            .await?;
-        let nap = client.start(json!({ "do": "sleep", "ms": ms })).await?;
+        let nap = json!({ "do": "sleep", "ms": ms, "log": good_night });
+        let nap = client.start(nap).await?;
         self.wait_for_log(|line| line.message() == good_night)
             .await?;
         Ok(nap)

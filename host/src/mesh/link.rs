@@ -36,15 +36,21 @@ pub(super) struct Outgoing {
     /// Those of them that the other side must not miss.
     sure_bytes: usize,
     acknowledged: u64,
-    /// The last frame that the connection has been given.
+    /// The last frame that the connection has been given; what comes after it has never been
+    /// on any.
     sent: u64,
+    /// It takes no more: the other side is gone.
+    is_closed: bool,
 }
 
-/// A frame, and whether the other side must not miss it.
 #[derive(Debug)]
 struct Kept {
+    /// Empty: it was taken back, and only keeps its place in line.
     frame: Bytes,
+    /// The other side must not miss it.
     is_sure: bool,
+    /// The question that it is.
+    question: Option<u64>,
 }
 
 /// Frames that go out together.
@@ -87,6 +93,7 @@ impl Outgoing {
             sure_bytes: 0,
             acknowledged: 0,
             sent: 0,
+            is_closed: false,
         }
     }
 
@@ -97,7 +104,14 @@ impl Outgoing {
 
     /// Adds a frame to the end, if the bound lets it.
     pub(super) fn push(&mut self, frame: Bytes) -> Result<(), Full> {
-        self.push_within(self.bound, frame, false)
+        self.push_within(self.bound, Kept::new(frame))
+    }
+
+    /// Adds a question, which can be taken back.
+    pub(super) fn push_question(&mut self, id: u64, frame: Bytes) -> Result<(), Full> {
+        let question = Some(id);
+        let kept = Kept::new(frame);
+        self.push_within(self.bound, Kept { question, ..kept })
     }
 
     /// Adds a frame that the other side must not miss: for such ones there is as much room
@@ -107,22 +121,45 @@ impl Outgoing {
             bytes: self.bound.bytes.saturating_mul(2),
             frames: self.bound.frames.saturating_mul(2),
         };
-        self.push_within(twice, frame, true)
+        let is_sure = true;
+        let kept = Kept::new(frame);
+        self.push_within(twice, Kept { is_sure, ..kept })
     }
 
-    fn push_within(&mut self, bound: Bound, frame: Bytes, is_sure: bool) -> Result<(), Full> {
+    fn push_within(&mut self, bound: Bound, kept: Kept) -> Result<(), Full> {
+        let bytes = kept.frame.len();
         // An empty link takes any frame: a bound below one message must not mute a peer.
         let is_full = !self.kept.is_empty()
-            && (self.kept.len() >= bound.frames || self.bytes + frame.len() > bound.bytes);
-        if is_full {
+            && (self.kept.len() >= bound.frames || self.bytes + bytes > bound.bytes);
+        if is_full || self.is_closed {
             return Err(Full);
         }
-        self.bytes += frame.len();
-        if is_sure {
-            self.sure_bytes += frame.len();
+        self.bytes += bytes;
+        if kept.is_sure {
+            self.sure_bytes += bytes;
         }
-        self.kept.push_back(Kept { frame, is_sure });
+        self.kept.push_back(kept);
         Ok(())
+    }
+
+    /// Takes back the questions that were on no connection yet, and answers which: the other
+    /// side will never see them.
+    pub(super) fn take_back(&mut self) -> Vec<u64> {
+        let mut taken = Vec::new();
+        let unsent = self.unsent();
+        for kept in self.kept.range_mut(unsent..) {
+            if let Some(id) = kept.question.take() {
+                self.bytes -= kept.frame.len();
+                kept.frame = Bytes::new();
+                taken.push(id);
+            }
+        }
+        taken
+    }
+
+    /// Takes no more from here on.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
     }
 
     /// What the connection should send next, if there is anything.
@@ -157,12 +194,12 @@ impl Outgoing {
     pub(super) fn acknowledge(&mut self, received: u64) {
         let received = received.min(self.sent);
         while self.acknowledged < received {
-            let Some(Kept { frame, is_sure }) = self.kept.pop_front() else {
+            let Some(kept) = self.kept.pop_front() else {
                 return;
             };
-            self.bytes -= frame.len();
-            if is_sure {
-                self.sure_bytes -= frame.len();
+            self.bytes -= kept.frame.len();
+            if kept.is_sure {
+                self.sure_bytes -= kept.frame.len();
             }
             self.acknowledged += 1;
         }
@@ -180,9 +217,15 @@ impl Outgoing {
 
     /// Begins a new sequence; answers how many frames of the old one are lost.
     pub(super) fn restart(&mut self, session: u64) -> usize {
-        let lost = self.kept.len();
+        let lost = self.lost();
         *self = Outgoing::new(session, self.bound);
         lost
+    }
+
+    /// Frames that are lost if the other side is gone.
+    pub(super) fn lost(&self) -> usize {
+        let is_there = |kept: &&Kept| !kept.frame.is_empty();
+        self.kept.iter().filter(is_there).count()
     }
 
     /// Whether there is room for more that the other side must not miss: of such frames little
@@ -208,6 +251,16 @@ impl Outgoing {
     #[expect(clippy::cast_possible_truncation, reason = "an index into `kept`")]
     fn unsent(&self) -> usize {
         (self.sent - self.acknowledged) as usize
+    }
+}
+
+impl Kept {
+    fn new(frame: Bytes) -> Kept {
+        Kept {
+            frame,
+            is_sure: false,
+            question: None,
+        }
     }
 }
 
@@ -390,6 +443,33 @@ mod tests {
         assert_eq!(outgoing.restart(2), 1);
         assert_eq!(outgoing.resume(0), Ok(()));
         assert_eq!(outgoing.next_batch(), None);
+    }
+
+    #[test]
+    fn a_question_is_taken_back_only_if_no_connection_had_it() {
+        let mut outgoing = Outgoing::new(1, BOUND);
+        let mut incoming = Incoming::new(1);
+        outgoing.push_question(7, frame(1)).expect("room");
+        let lost = outgoing.next_batch().expect("the question");
+        outgoing.push(frame(2)).expect("room");
+        outgoing.push_question(8, frame(3)).expect("room");
+        outgoing.push(frame(4)).expect("room");
+        assert_eq!(outgoing.take_back(), [8]);
+        assert_eq!(outgoing.take_back(), [0; 0], "once");
+        assert_eq!((outgoing.lost(), outgoing.bytes()), (3, 24));
+        // The other side says that it never had the first one.
+        drop(lost);
+        outgoing.resume(incoming.received()).expect("it is known");
+        assert_eq!(outgoing.take_back(), [7]);
+        // The others come, each in its place.
+        let batch = outgoing.next_batch().expect("all of them");
+        let came = incoming.take(batch).expect("the next");
+        let came = came.filter(|frame| !frame.is_empty());
+        assert_eq!(numbers(came), [2, 4]);
+        outgoing.acknowledge(incoming.received());
+        assert_eq!((outgoing.frames(), outgoing.bytes()), (0, 0));
+        outgoing.close();
+        assert_eq!(outgoing.push_question(9, frame(5)), Err(Full));
     }
 
     #[test]

@@ -15,7 +15,8 @@ use tokio::sync::{Notify, oneshot};
 use super::interest::Picture;
 use super::link::{Batch, Bound, Forgotten, Full, Incoming, Outgoing};
 use super::seldom::Seldom;
-use super::wire::answer;
+use super::wire::answer::Answer;
+use super::work::Failed;
 use crate::id::Incarnation;
 
 /// One other node.
@@ -102,16 +103,19 @@ pub(super) struct Receiving(u64);
 /// Somebody who waits for an answer.
 #[derive(Debug)]
 struct Waiting {
-    sender: oneshot::Sender<answer::Answer>,
+    sender: Answering,
     /// To an event, and not to a question.
     is_event: bool,
 }
+
+/// Where the answer to a question goes.
+type Answering = oneshot::Sender<Result<Answer, Failed>>;
 
 /// A question that a peer has been asked. Dropped, nobody waits for its answer any more.
 pub(super) struct Asked<'a> {
     peer: &'a Peer,
     id: u64,
-    answer: oneshot::Receiver<answer::Answer>,
+    answer: oneshot::Receiver<Result<Answer, Failed>>,
 }
 
 impl Asked<'_> {
@@ -119,9 +123,9 @@ impl Asked<'_> {
         self.id
     }
 
-    /// Waits for the answer; none: the peer has gone.
-    pub(super) async fn answer(&mut self) -> Option<answer::Answer> {
-        (&mut self.answer).await.ok()
+    /// Waits for the answer, and no longer than the peer is there.
+    pub(super) async fn answer(&mut self) -> Result<Answer, Failed> {
+        (&mut self.answer).await.unwrap_or(Err(Failed::Gone))
     }
 }
 
@@ -213,6 +217,11 @@ impl Peer {
         self.told(|outgoing| outgoing.push_surely(frame))
     }
 
+    /// Queues a question.
+    pub(super) fn put(&self, asked: &Asked<'_>, frame: Bytes) -> Told {
+        self.told(|outgoing| outgoing.push_question(asked.id, frame))
+    }
+
     fn told(&self, push: impl FnOnce(&mut Outgoing) -> Result<(), Full>) -> Told {
         if push(&mut self.outgoing.lock()).is_ok() {
             self.queued.notify_one();
@@ -220,14 +229,18 @@ impl Peer {
         }
         self.dropped.fetch_add(1, Ordering::Relaxed);
         match self.full.happened() {
-            Some(_) => Told::FullNow,
-            None => Told::StillFull,
+            Some(_) if !self.is_gone() => Told::FullNow,
+            _ => Told::StillFull,
         }
     }
 
     /// Begins a new sequence: what waits is lost, and the peer is told everything anew.
     pub(super) fn restart(&self, session: u64) -> usize {
-        let lost = self.outgoing.lock().restart(session);
+        let mut outgoing = self.outgoing.lock();
+        let untold = outgoing.take_back();
+        let lost = outgoing.restart(session);
+        drop(outgoing);
+        self.answer_untold(untold);
         self.is_told.store(false, Ordering::Relaxed);
         self.queued.notify_one();
         lost
@@ -307,6 +320,11 @@ impl Peer {
         self.is_dialled.store(false, Ordering::Release);
     }
 
+    /// Frames that are lost if it is gone.
+    pub(super) fn lost(&self) -> usize {
+        self.outgoing.lock().lost()
+    }
+
     /// Frames and bytes that it has not acknowledged.
     pub fn waiting(&self) -> (usize, usize) {
         let outgoing = self.outgoing.lock();
@@ -380,7 +398,19 @@ impl Peer {
         }
     }
 
-    pub(super) fn end_ask(&self, id: u64) -> Option<oneshot::Sender<answer::Answer>> {
+    /// Takes back what it was asked and has not seen: whoever asked may ask another one.
+    pub(super) fn take_back(&self) {
+        let untold = self.outgoing.lock().take_back();
+        self.answer_untold(untold);
+    }
+
+    fn answer_untold(&self, questions: Vec<u64>) {
+        for sender in questions.into_iter().filter_map(|id| self.end_ask(id)) {
+            let _ = sender.send(Err(Failed::Untold));
+        }
+    }
+
+    pub(super) fn end_ask(&self, id: u64) -> Option<Answering> {
         let waiting = self.asks.lock().remove(&id);
         waiting.map(|waiting| waiting.sender)
     }
@@ -410,6 +440,8 @@ impl Peer {
     /// Nobody is to wait for it any more; how many events it had.
     pub(super) fn end(&self) -> usize {
         self.is_gone.store(true, Ordering::Release);
+        self.outgoing.lock().close();
+        self.take_back();
         self.gone.notify_waiters();
         self.superseded.notify_waiters();
         let asks = std::mem::take(&mut *self.asks.lock());

@@ -21,6 +21,10 @@ impl Mesh {
     /// Takes in one frame of a peer.
     pub(super) fn receive(self: &Arc<Self>, peer: &Arc<Peer>, frame: Bytes) {
         use wire::frame::Frame::{Answer, Ask, Claim, Deliver, Interest, Leaving, Timers};
+        if frame.is_empty() {
+            // It was taken back before it went out.
+            return;
+        }
         let understood = match wire::Frame::decode(frame)
             .ok()
             .and_then(|frame| frame.frame)
@@ -41,7 +45,7 @@ impl Mesh {
             Some(Answer(answer)) => {
                 // Nobody waits any more: it came too late.
                 if let (Some(asker), Some(answer)) = (peer.end_ask(answer.id), answer.answer) {
-                    let _ = asker.send(answer);
+                    let _ = asker.send(Ok(answer));
                 }
                 Some(())
             }

@@ -88,8 +88,7 @@ impl Mesh {
         let peer = self.peer(worker).ok_or(Failed::Untold)?;
         let mut asked = self.question(&peer, plugin, event).ok_or(Failed::Untold)?;
         match tokio::time::timeout(patience, asked.answer()).await {
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Err(Failed::Gone),
+            Ok(answered) => answered,
             Err(_) => Err(Failed::Late),
         }
     }

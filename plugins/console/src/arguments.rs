@@ -228,6 +228,7 @@ pub(crate) struct Exit {
 pub(crate) struct Sleep {
     #[serde(default = "one_second")]
     pub(crate) ms: u64,
+    pub(crate) log: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -95,7 +95,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op("generation", "nothing", identify),
     op("log", "level?, text", log),
     op("print", "text", print),
-    op("sleep", "ms?", sleep),
+    op("sleep", "ms?, log?", sleep),
     op("repeat", "times, request", repeat),
     op("panic", "message?", panic),
     op("unreachable", "nothing", unreachable),
@@ -366,7 +366,10 @@ fn print(mut call: Call<'_>) -> Result<Outcome, Failure> {
 }
 
 fn sleep(mut call: Call<'_>) -> Result<Outcome, Failure> {
-    let take::Sleep { ms } = call.arguments()?;
+    let take::Sleep { ms, log } = call.arguments()?;
+    if let Some(text) = log {
+        node::log(take::LevelName::default().into(), &text);
+    }
     std::thread::sleep(Duration::from_millis(ms));
     Ok(().into())
 }
