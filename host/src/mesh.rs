@@ -48,6 +48,7 @@ use tokio_util::task::TaskTracker;
 use self::peer::{Asked, Told};
 use self::trust::Refusals;
 use self::wire::deliver::To;
+use self::work::Failed;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
 use crate::limits::Limits;
@@ -325,7 +326,7 @@ impl Mesh {
         }
         let mut asked = self
             .question(&peer, plugin, ask)
-            .ok_or(Unanswered::Unreachable(node))?;
+            .map_err(|_| Unanswered::Unreachable(node))?;
         match tokio::time::timeout(self.limits().ask_timeout, asked.answer()).await {
             Ok(answered) => answered.map_err(|_| Unanswered::Unreachable(node)),
             Err(_) => Err(Unanswered::TimedOut(node)),
@@ -338,8 +339,8 @@ impl Mesh {
         self.largest_message() - FRAME_HEAD
     }
 
-    /// Puts a question to a peer; none: its link does not take it.
-    fn question<'a>(&self, peer: &'a Peer, plugin: &str, ask: Ask) -> Option<Asked<'a>> {
+    /// Puts a question to a peer.
+    fn question<'a>(&self, peer: &'a Peer, plugin: &str, ask: Ask) -> Result<Asked<'a>, Failed> {
         let asked = peer.begin_ask(work::is_event(&ask));
         let question = wire::Ask {
             id: asked.id(),
@@ -347,9 +348,13 @@ impl Mesh {
             ask: Some(ask),
         };
         let frame = wire::encode(wire::frame::Frame::Ask(question));
-        let fits = frame.len() <= self.largest_frame();
-        let told = fits && self.tell_by(peer, || peer.put(&asked, frame));
-        told.then_some(asked)
+        if frame.len() > self.largest_frame() {
+            return Err(Failed::TooLarge);
+        }
+        match self.tell_by(peer, || peer.put(&asked, frame)) {
+            true => Ok(asked),
+            false => Err(Failed::Untold),
+        }
     }
 
     fn own(&self) -> Incarnation {

@@ -134,6 +134,8 @@ pub enum Failure {
     Absent,
     /// Another node had the event, and went while it was at it.
     Lost,
+    /// Another node was to have the event, and it is larger than a link takes.
+    TooLarge,
 }
 
 impl Failure {
@@ -146,6 +148,7 @@ impl Failure {
             }
             Failure::Overloaded => (1013, "too busy, try again later", Closer::Node),
             Failure::Absent => (1001, "the service has ended", Closer::Node),
+            Failure::TooLarge => (1009, "too large to go to another node", Closer::Node),
         };
         Some(Close {
             code,

@@ -193,6 +193,25 @@ async fn requests_and_answers_have_a_size() -> Result<()> {
 }
 
 #[tokio::test]
+async fn headers_have_a_size() -> Result<()> {
+    let web = Web::start().await?;
+    let origin = web.origin();
+    let node = fetcher(&[&origin], "").start().await?;
+    let (mut ada, mut bob) = (
+        node.client("/fetcher").await?,
+        node.client("/fetcher").await?,
+    );
+    let header = |bytes: usize| format!("header x {} {origin}/echo", "y".repeat(bytes));
+    assert!(ask(&mut ada, &header(15 << 10)).await?.starts_with("200 "));
+    ada.say(header(16 << 10)).await?;
+    assert_eq!(ada.end().await?.code(), 1011);
+    assert_eq!(node.counters().await?.get("traps_other")?, 1);
+    assert!(ask(&mut bob, &header(1)).await?.starts_with("200 "));
+    assert_eq!(web.asked().len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
 async fn so_many_are_under_way_at_once() -> Result<()> {
     let web = Web::start().await?;
     let origin = web.origin();

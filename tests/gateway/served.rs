@@ -68,6 +68,37 @@ async fn text_stays_text_and_bytes_stay_bytes() -> Result<()> {
     Ok(())
 }
 
+/// A frame that a link does not take would come again and again, with all that waits behind it.
+#[tokio::test]
+async fn what_is_too_large_for_a_link_ends_its_client_only() -> Result<()> {
+    let config = "[limits]\nmessage_bytes = 20_000_000";
+    let split = Split::with_config(1, config, |node| node.plugin("console")).await?;
+    let mut ada = split.gateway.console(&[]).await?;
+    let mut bob = split.gateway.client("/console").await?;
+    bob.say(binary(&vec![7; 17 << 20])).await?;
+    let end = bob.end().await?;
+    assert_eq!(end, End::closed(1009, "too large to go to another node"));
+    let counters = split.gateway.counters().await?;
+    assert_eq!(counters.get("messages_too_big")?, 1);
+
+    // Nor does an answer: as much as a guest can say at all, which is more than a link takes.
+    let reason = query(&[
+        ("refuse", "403"),
+        ("reason", "0123456789abcdef"),
+        ("times", "1048520"),
+    ]);
+    let refused = split.gateway.refusal(&format!("/console{reason}")).await?;
+    assert_eq!(
+        (refused.status, &*refused.body),
+        (500, "the server failed\n")
+    );
+    split.workers[0]
+        .wait_for_log(|line| line.says("an answer to another node is too large"))
+        .await?;
+    ada.ok(json!({ "do": "identify" })).await?;
+    Ok(())
+}
+
 /// Many messages that have arrived together are handled in order.
 #[tokio::test]
 async fn a_clients_messages_stay_in_order() -> Result<()> {

@@ -177,6 +177,10 @@ impl Door {
                 text(StatusCode::INTERNAL_SERVER_ERROR, "the server failed\n")
             }
             Err(Failure::Overloaded) => busy(StatusCode::SERVICE_UNAVAILABLE, "too busy\n"),
+            Err(Failure::TooLarge) => text(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "the request is too large to go to another node\n",
+            ),
             Err(Failure::Absent | Failure::Lost) => {
                 busy(StatusCode::SERVICE_UNAVAILABLE, "the plugin does not run\n")
             }

@@ -40,6 +40,8 @@ pub struct Work {
 pub enum Failed {
     /// It could not be told: nothing has happened.
     Untold,
+    /// No link takes so much at once: nothing has happened.
+    TooLarge,
     /// It went while it was at it: perhaps it has.
     Gone,
     /// It did not answer in time: perhaps it still does.
@@ -86,7 +88,7 @@ impl Mesh {
         patience: Duration,
     ) -> Result<Answer, Failed> {
         let peer = self.peer(worker).ok_or(Failed::Untold)?;
-        let mut asked = self.question(&peer, plugin, event).ok_or(Failed::Untold)?;
+        let mut asked = self.question(&peer, plugin, event)?;
         match tokio::time::timeout(patience, asked.answer()).await {
             Ok(answered) => answered,
             Err(_) => Err(Failed::Late),

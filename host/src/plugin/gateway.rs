@@ -86,6 +86,10 @@ impl Errand<'_> {
                     Err(Failed::Gone) if !self.ends => return Err(Failure::Lost),
                     // Perhaps it is at it still: a second time would be one too many.
                     Err(Failed::Late) => return Err(Failure::Lost),
+                    Err(Failed::TooLarge) => {
+                        self.counters.messages_too_big.add_one();
+                        return Err(Failure::TooLarge);
+                    }
                     Err(Failed::Gone | Failed::Untold) => {}
                 }
             } else if self.is_over() {
@@ -285,6 +289,11 @@ impl Plugin {
             Err(Failure::Overloaded) => Err(CallError::Overloaded),
             Err(Failure::Lost) => Err(CallError::Lost),
             Err(Failure::Absent) => Err(CallError::Absent),
+            Err(Failure::TooLarge) => Err(CallError::There {
+                code: CallErrorCode::LimitExceeded,
+                is_too_large: true,
+                message: "the call is too large to go to another node".to_owned(),
+            }),
             Ok(_) | Err(Failure::Trapped(_)) => Err(CallError::Trapped),
         }
     }

@@ -253,6 +253,7 @@ mod tests {
                 "http.allow_private: \"https://a/\"",
             ),
             ("[limits]\nhttp_timeout = '0s'", "http_timeout is 0"),
+            ("[limits]\nhttp_timeout = '2h'", "http_timeout is 7200s"),
             ("[limits]\nhttp_requests = 1025", "http_requests is 1025"),
             ("[limits]\nkeyvalue_timeout = '0s'", "keyvalue_timeout is 0"),
             ("routes = '/ws'", "invalid type"),

@@ -79,6 +79,7 @@ impl Session {
             Ok(()) | Err(Failure::Trapped(_)) => return,
             Err(Failure::Absent | Failure::Lost) => "the plugin has no generation",
             Err(Failure::Overloaded) => "no instance was to be had within drain_timeout",
+            Err(Failure::TooLarge) => "it is too large to go to another node",
         };
         let registry = self.plugin.namespace().registry();
         registry.counters().on_close_lost.add_one();

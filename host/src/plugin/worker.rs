@@ -24,9 +24,6 @@ use crate::registry::{Close, Closer, Departure};
 /// file was removed to end: a node says that it has none before the last ones' `on-close`.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// What of a refusal's reason goes to another node.
-const REASON_BYTES: usize = 64 << 10;
-
 /// What of a plugin is under way for other nodes' clients.
 #[derive(Debug, Default)]
 pub(super) struct PeerEvents {
@@ -111,7 +108,7 @@ impl Plugin {
                 Failure::Trapped(TrapPolicy::Close) => NotHandled::Trapped,
                 Failure::Trapped(TrapPolicy::Keep) => NotHandled::TrappedKeep,
                 Failure::Overloaded => NotHandled::Overloaded,
-                Failure::Absent | Failure::Lost => NotHandled::Absent,
+                Failure::Absent | Failure::Lost | Failure::TooLarge => NotHandled::Absent,
             })
         })
     }
@@ -218,9 +215,6 @@ fn turned_away(answer: Answer) -> mesh::Answer {
         // No decision to turn a client away says so.
         Answer::Accepted { .. } => (500, "the server failed".to_owned(), false),
     };
-    // As for any client here: it is a sentence. A link takes no more than it takes.
-    let mut reason = reason;
-    reason.truncate(reason.floor_char_boundary(REASON_BYTES));
     mesh::Answer::TurnedAway(work::TurnedAway {
         status: status.into(),
         reason,

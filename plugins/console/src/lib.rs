@@ -55,10 +55,9 @@ impl Plugin for Console {
             }
         }
         if let Some(status) = handshake.query("refuse") {
-            return Err(refusal(
-                status,
-                handshake.query("reason").unwrap_or_default(),
-            ));
+            let reason = handshake.query("reason").unwrap_or_default();
+            let times = handshake.query("times").and_then(|n| n.parse().ok());
+            return Err(refusal(status, &reason.repeat(times.unwrap_or(1))));
         }
         let shown = (handshake.query("handshake") == Some("1")).then_some(&handshake);
         let generation = identify().generation;

@@ -351,6 +351,11 @@ fn the_query_steers_the_handshake() {
 
     for (query, status, reason) in [
         (&[("refuse", "403"), ("reason", "no")][..], 403, "no"),
+        (
+            &[("refuse", "403"), ("reason", "no"), ("times", "2")],
+            403,
+            "nono",
+        ),
         (&[("refuse", "no")], 400, "give an HTTP status"),
         (&[("do", "jump")], 400, "it is one of send-to-all"),
         (&[("subprotocol", "v2")], 500, "v2"),

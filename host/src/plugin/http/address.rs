@@ -105,6 +105,26 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_lookup_waits_for_those_that_hang() {
+        let permits = u32::try_from(HTTP_LOOKUPS).expect("few");
+        let hanging = LOOKUPS
+            .acquire_many(permits)
+            .await
+            .expect("it is never closed");
+        let target = Target {
+            is_https: false,
+            host: "localhost".to_owned(),
+            port: 80,
+        };
+        let mut found = std::pin::pin!(resolve(&target, Reach::Anywhere, &()));
+        assert!(futures_util::poll!(&mut found).is_pending());
+        let waiting = LOOKUPS.try_acquire().is_err();
+        drop(hanging);
+        let found = found.await.expect("localhost has an address");
+        assert!(waiting && found.iter().all(|found| found.ip().is_loopback()));
+    }
+
     #[test]
     fn addresses_of_the_internet_are_told_from_the_others() {
         for (address, public) in [
