@@ -59,7 +59,7 @@ pub struct Limits {
     /// How long a peer may take to answer a question. Beyond: `timed-out`, or `missing`.
     #[serde(with = "humantime_serde")]
     pub ask_timeout: Duration,
-    /// Events of other nodes' clients under way here. Beyond: those clients are answered 503 or
+    /// Events of other nodes' clients under way here, of one plugin. Beyond: those are answered 503 or
     /// closed with 1013.
     pub peer_events: usize,
     /// How long a client's event waits for a node that runs its plugin, where none does.

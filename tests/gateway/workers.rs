@@ -286,9 +286,13 @@ async fn a_stopped_worker_holds_up_its_own_events_only() -> Result<()> {
 #[tokio::test]
 async fn events_of_peers_have_a_bound() -> Result<()> {
     let config = "[limits]\npeer_events = 1\n";
-    let split = Split::with_config(1, config, |node| node.plugin("console")).await?;
+    let split = Split::with_config(1, config, |node| {
+        node.plugin("console").plugin_from("other", "console")
+    })
+    .await?;
     let mut asleep = split.gateway.console(&[]).await?;
     let mut other = split.gateway.console(&[]).await?;
+    let mut others = split.gateway.console_named("other", &[]).await?;
     split.workers[0].put_to_sleep(&mut asleep, 2_000).await?;
     // The nap may not have begun yet; once it has, there is no room for another event.
     let end = loop {
@@ -298,6 +302,8 @@ async fn events_of_peers_have_a_bound() -> Result<()> {
         }
     };
     assert_eq!(end.code(), 1013);
+    // Another plugin has a bound of its own.
+    others.ok(json!({ "do": "identify" })).await?;
     assert!(
         split.workers[0]
             .counters()

@@ -2,14 +2,13 @@
 //!
 //! Whoever holds a client asks a node that runs its plugin, and waits for the answer: of one
 //! client there is one event under way at a time, so they stay in order. What comes from peers
-//! waits here for the room that runs plugins; there are `peer_events` of them at most, and more
-//! are answered that the node is overloaded.
+//! waits here for the room that runs plugins, which says how many there may be of a plugin.
 
 use std::sync::Arc;
 
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::wire::{self, answer::Answer, ask::Ask};
 use super::{Mesh, Peer};
@@ -32,7 +31,6 @@ pub struct Work {
     id: u64,
     mesh: Arc<Mesh>,
     peer: Arc<Peer>,
-    _permit: OwnedSemaphorePermit,
 }
 
 /// Why a node has not handled an event.
@@ -50,7 +48,6 @@ pub enum Failed {
 
 /// Where events of peers wait.
 pub(super) struct Queue {
-    permits: Arc<Semaphore>,
     sender: mpsc::Sender<Work>,
     receiver: parking_lot::Mutex<Option<mpsc::Receiver<Work>>>,
 }
@@ -59,7 +56,6 @@ impl Queue {
     pub(super) fn new(limits: &Limits) -> Queue {
         let (sender, receiver) = mpsc::channel(limits.peer_events);
         Queue {
-            permits: Arc::new(Semaphore::new(limits.peer_events)),
             sender,
             receiver: parking_lot::Mutex::new(Some(receiver)),
         }
@@ -70,6 +66,12 @@ impl Work {
     /// Tells the client's node how it went.
     pub fn answer(self, answer: Answer) {
         self.mesh.answer_with(&self.peer, self.id, answer);
+    }
+
+    /// There are too many.
+    pub fn refuse(self) {
+        self.mesh.registry.counters().peer_events_refused.add_one();
+        self.answer(not_handled(NotHandled::Overloaded));
     }
 }
 
@@ -99,26 +101,21 @@ impl Mesh {
     pub(super) fn take_work(self: &Arc<Self>, peer: &Arc<Peer>, ask: wire::Ask) {
         let wire::Ask { id, plugin, ask } = ask;
         let Some(event) = ask else { return };
-        let counters = self.registry.counters();
-        let Ok(permit) = self.work.permits.clone().try_acquire_owned() else {
-            counters.peer_events_refused.add_one();
-            return self.answer_with(peer, id, not_handled(NotHandled::Overloaded));
-        };
-        counters.peer_events.add_one();
+        self.registry.counters().peer_events.add_one();
         let work = Work {
             plugin,
             event,
             id,
             mesh: self.clone(),
             peer: peer.clone(),
-            _permit: permit,
         };
-        // There are no more of them than permits; only the node's end closes it.
-        if let Err(
-            mpsc::error::TrySendError::Full(work) | mpsc::error::TrySendError::Closed(work),
-        ) = self.work.sender.try_send(work)
-        {
-            work.answer(not_handled(NotHandled::Absent));
+        match self.work.sender.try_send(work) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(work)) => work.refuse(),
+            // Only the node's end closes it.
+            Err(mpsc::error::TrySendError::Closed(work)) => {
+                work.answer(not_handled(NotHandled::Absent));
+            }
         }
     }
 

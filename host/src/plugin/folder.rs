@@ -118,7 +118,8 @@ impl Plugins {
         if let Some(mesh) = &plugins.mesh {
             let mut tasks = plugins.tasks.lock();
             if let Some(work) = mesh.work() {
-                tasks.spawn(keep_working(plugins.plugins.clone(), work));
+                let most = plugins.registry.limits().peer_events;
+                tasks.spawn(keep_working(plugins.plugins.clone(), work, most));
             }
             let (plugins, retiring) = (plugins.plugins.clone(), plugins.retiring.clone());
             tasks.spawn(keep_seeing_off(plugins, retiring, mesh.clone()));

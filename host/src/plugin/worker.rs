@@ -1,7 +1,7 @@
 //! The worker's side: events of other nodes' clients, and calls that came to other nodes.
 //!
-//! Each is a task while it lasts, since it may wait; the mesh bounds how many there are
-//! (`peer_events`). They are handled by what runs here and never passed on.
+//! Each is a task while it lasts, since it may wait, and there are `peer_events` of a plugin at
+//! most. They are handled by what runs here and never passed on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,23 +32,32 @@ pub(super) struct PeerEvents {
 }
 
 /// Handles the events of peers, for as long as the node runs.
-pub(super) async fn keep_working(plugins: Arc<Directory>, mut works: mpsc::Receiver<Work>) {
+pub(super) async fn keep_working(
+    plugins: Arc<Directory>,
+    mut works: mpsc::Receiver<Work>,
+    most: usize,
+) {
     while let Some(work) = works.recv().await {
-        let plugin = plugins.read().get(&work.plugin).cloned();
+        let Some(plugin) = plugins.read().get(&work.plugin).cloned() else {
+            work.answer(not_handled(NotHandled::Absent));
+            continue;
+        };
         tokio::spawn(async move {
-            let answer = match plugin {
-                Some(plugin) => plugin.handle(&work.event).await,
-                None => not_handled(NotHandled::Absent),
+            let Some(_under_way) = plugin.peer_events.begin(most) else {
+                return work.refuse();
             };
+            let answer = plugin.handle(&work.event).await;
             work.answer(answer);
         });
     }
 }
 
 impl PeerEvents {
-    fn begin(&self) -> UnderWay<'_> {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-        UnderWay(self)
+    /// One more, if there are fewer than `most`.
+    fn begin(&self, most: usize) -> Option<UnderWay<'_>> {
+        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
+        let under_way = UnderWay(self);
+        (before < most).then_some(under_way)
     }
 
     pub(super) fn is_quiet(&self) -> bool {
@@ -86,7 +95,6 @@ impl Plugin {
     }
 
     async fn handle(&self, event: &Ask) -> mesh::Answer {
-        let _under_way = self.peer_events.begin();
         let handled = async {
             match event {
                 Ask::Connect(connect) => self.handle_connect(connect).await,
