@@ -95,10 +95,14 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeyvalueConfig {
-    /// `memory`, `file:PATH`, or `redis://HOST:PORT` for a store that several nodes share.
+    /// `memory`, `file:PATH`, or `redis://HOST:PORT` for a store that several nodes share;
+    /// `rediss://HOST:PORT` goes there over TLS.
     pub store: String,
     /// A file with the password of that server; empty: none.
     pub password_file: PathBuf,
+    /// A file with the certificates of authorities, in PEM, of which one has signed that
+    /// server's; empty: those that browsers trust.
+    pub authorities: PathBuf,
 }
 
 impl Default for KeyvalueConfig {
@@ -106,6 +110,7 @@ impl Default for KeyvalueConfig {
         KeyvalueConfig {
             store: "memory".to_owned(),
             password_file: PathBuf::new(),
+            authorities: PathBuf::new(),
         }
     }
 }

@@ -21,6 +21,7 @@ pub struct Redis {
     folder: TempDir,
     address: SocketAddr,
     arguments: Vec<String>,
+    scheme: &'static str,
 }
 
 impl Redis {
@@ -45,12 +46,41 @@ impl Redis {
             folder: tempfile::tempdir()?,
             address,
             arguments: Vec::new(),
+            scheme: "redis",
         })
     }
 
     /// Where nodes keep their plugins' state.
     pub fn url(&self) -> String {
-        format!("redis://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes connections over TLS only from here on, with this certificate and key, in PEM.
+    pub fn encrypt(&mut self, certificate: &str, key: &str) -> anyhow::Result<()> {
+        let port = self.address.port().to_string();
+        self.arguments = [
+            "--port",
+            "0",
+            "--tls-port",
+            &port,
+            "--tls-auth-clients",
+            "no",
+        ]
+        .map(str::to_owned)
+        .into();
+        for (name, text) in [("cert", certificate), ("key", key)] {
+            let file = self.folder.path().join(name);
+            std::fs::write(&file, text)?;
+            self.arguments.push(format!("--tls-{name}-file"));
+            self.arguments.push(file.display().to_string());
+        }
+        self.scheme = "rediss";
+        Ok(())
     }
 
     /// Ends it without a word.

@@ -60,6 +60,10 @@ pub(super) enum Failure {
     Failed(String),
 }
 
+/// What there is to choose from.
+const STORES: &str =
+    "it is `memory`, `file:PATH`, `redis://HOST:PORT` or `rediss://HOST:PORT` (over TLS)";
+
 impl Keyvalue {
     /// As it is configured. A file that cannot be used is an error; a server that cannot be
     /// reached may come.
@@ -67,20 +71,15 @@ impl Keyvalue {
         let store = match config.store.split_once(':') {
             None if config.store == "memory" => Store::Memory(Memory::default()),
             Some(("file", path)) if !path.is_empty() => Store::Disk(Disk::open(path.into()).await?),
-            Some(("redis", _)) => Store::Redis(
+            Some(("redis" | "rediss", _)) => Store::Redis(
                 Redis::open(config)
                     .await
                     // Not its value, which may have a password in it.
                     .context("keyvalue.store")?,
             ),
             // Its beginning only: the rest may have a password in it.
-            Some((scheme, _)) => anyhow::bail!(
-                "keyvalue.store = \"{scheme}:…\": it is `memory`, `file:PATH` or `redis://HOST:PORT`"
-            ),
-            None => anyhow::bail!(
-                "keyvalue.store = {:?}: it is `memory`, `file:PATH` or `redis://HOST:PORT`",
-                config.store
-            ),
+            Some((scheme, _)) => anyhow::bail!("keyvalue.store = \"{scheme}:…\": {STORES}"),
+            None => anyhow::bail!("keyvalue.store = {:?}: {STORES}", config.store),
         };
         Ok(Keyvalue(Arc::new(store)))
     }

@@ -64,8 +64,9 @@ async fn numbers_add_up_and_what_is_none_is_told() -> Result<()> {
 
 #[tokio::test]
 async fn what_many_change_at_once_is_changed_by_each() -> Result<()> {
+    // An `append` gives up when others were first a hundred times: there are fewer of them.
     const CLIENTS: usize = 8;
-    const EACH: usize = 20;
+    const EACH: usize = 14;
     for store in stores().await? {
         let node = keeper(
             &store.name,
@@ -88,7 +89,9 @@ async fn what_many_change_at_once_is_changed_by_each() -> Result<()> {
         for client in &mut clients {
             for _ in 0..EACH {
                 numbers.insert(client.next_text().await?.parse::<usize>()?);
-                texts.insert(client.next_text().await?.len());
+                let text = client.next_text().await?;
+                assert!(text.bytes().all(|byte| byte == b'x'), "{text}");
+                texts.insert(text.len());
             }
         }
         let all: BTreeSet<_> = (1..=CLIENTS * EACH).collect();
@@ -240,13 +243,50 @@ async fn a_file_that_cannot_be_used_is_an_error_that_says_what_to_do() -> Result
     for wrong in [
         "disk",
         "file:",
-        "rediss://127.0.0.1",
+        "http://127.0.0.1",
         "redis://:secret@127.0.0.1",
+        "rediss://:secret@127.0.0.1",
+        "rediss://127.0.0.1/#insecure",
     ] {
         let output = begin(wrong).await?;
-        assert_eq!(output.code, 1);
+        assert_eq!(output.code, 1, "{wrong}");
         assert!(output.stderr.contains("keyvalue."), "{}", output.stderr);
         assert!(!output.stderr.contains("secret@"), "{}", output.stderr);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn authorities_are_certificates_in_pem() -> Result<()> {
+    let folder = PluginFolder::new()?;
+    let plugins = folder.path().to_string_lossy().into_owned();
+    let file = folder.path().join("authorities.pem");
+    for (text, words) in [
+        (None, "cannot be read"),
+        (Some("no certificate"), "has no certificate in PEM"),
+    ] {
+        if let Some(text) = text {
+            std::fs::write(&file, text)?;
+        }
+        let set = format!("keyvalue.authorities={}", file.display());
+        let output = run_node_binary(&[
+            "node",
+            "--listen",
+            "127.0.0.1:0",
+            "--api",
+            "127.0.0.1:0",
+            "--plugins",
+            &plugins,
+            "--keyvalue",
+            "rediss://127.0.0.1",
+            "--set",
+            &set,
+        ])
+        .await?;
+        assert_eq!(output.code, 1);
+        for words in ["keyvalue.authorities", words] {
+            assert!(output.stderr.contains(words), "{}", output.stderr);
+        }
     }
     Ok(())
 }

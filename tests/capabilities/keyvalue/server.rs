@@ -136,6 +136,44 @@ async fn its_password_is_in_a_file_and_nowhere_else() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn over_tls_the_server_is_who_it_says() -> Result<()> {
+    let mut server = Redis::absent()?;
+    let own = |name: String| rcgen::generate_simple_self_signed([name]);
+    let (its, another) = (
+        own(server.address().ip().to_string())?,
+        own("another".to_owned())?,
+    );
+    server.encrypt(&its.cert.pem(), &its.signing_key.serialize_pem())?;
+    server.come_back().await?;
+    let folder = tempfile::tempdir()?;
+    let node = |name: &str, certificate: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, certificate)?;
+        let set = format!("keyvalue.authorities={}", file.display());
+        anyhow::Ok(keeper(&server.url(), "").arguments(&["--set", &set]))
+    };
+    let good = node("its", &its.cert.pem())?.start().await?;
+    let mut ada = good.client("/keeper").await?;
+    assert_eq!(ask(&mut ada, "set tea green").await?, "done");
+    assert_eq!(ask(&mut ada, "get tea").await?, "green");
+
+    // Whom browsers trust, and an authority that has not signed it.
+    for stranger in [
+        keeper(&server.url(), ""),
+        node("another", &another.cert.pem())?,
+    ] {
+        let node = stranger.start().await?;
+        let told = node
+            .wait_for_log(|line| line.says("cannot be reached"))
+            .await?;
+        assert!(told.text("error").contains("certificate"), "{told:?}");
+        let mut ada = node.client("/keeper").await?;
+        assert!(ask(&mut ada, "get tea").await?.starts_with("error: "));
+    }
+    Ok(())
+}
+
 fn secrets(node: &Node, secret: &str) -> usize {
     let has_it = |line: &LogLine| line.fields().to_string().contains(secret);
     node.log().so_far(has_it).len()

@@ -5,13 +5,21 @@
 //! once that it is gone and once that it is back. Without a connection calls fail at once; the
 //! one that finds it broken fails too, since nobody knows what the server has done.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue,
+    RedisError, TlsCertificates,
+};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use super::change::{not_a_number, too_large};
 use super::{Change, Changed, Failure, Place};
@@ -254,14 +262,50 @@ fn client(config: &KeyvalueConfig) -> anyhow::Result<Client> {
          that with keyvalue.password_file"
     );
     if !config.password_file.as_os_str().is_empty() {
-        let file = config.password_file.display();
-        let password = std::fs::read_to_string(&config.password_file)
-            .map_err(|error| anyhow::anyhow!("{file} cannot be read: {error}"))?;
+        let password = String::from_utf8(read(&config.password_file)?)?;
         let settings = info.redis_settings().clone();
         let password = password.trim_end_matches(['\r', '\n']);
         info = info.set_redis_settings(settings.set_password(password));
     }
-    Ok(Client::open(info)?)
+    match info.addr() {
+        ConnectionAddr::TcpTls { insecure: true, .. } => anyhow::bail!(
+            "a server is not trusted unseen: name who has signed its certificate with \
+             keyvalue.authorities"
+        ),
+        ConnectionAddr::TcpTls { .. } => encrypted(info, config),
+        _ => Ok(Client::open(info)?),
+    }
+}
+
+fn encrypted(info: ConnectionInfo, config: &KeyvalueConfig) -> anyhow::Result<Client> {
+    // What the crate would take itself, if no other crate brings a second one.
+    let _ = ring::default_provider().install_default();
+    let root_cert = match config.authorities.as_os_str().is_empty() {
+        true => None,
+        false => Some(authorities(&config.authorities).context("keyvalue.authorities")?),
+    };
+    let certificates = TlsCertificates {
+        client_tls: None,
+        root_cert,
+    };
+    Ok(Client::build_with_tls(info, certificates)?)
+}
+
+/// Certificates in PEM, at least one.
+fn authorities(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let pem = read(file)?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>()?;
+    anyhow::ensure!(
+        !found.is_empty(),
+        "{} has no certificate in PEM",
+        file.display()
+    );
+    Ok(pem)
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file)
+        .map_err(|error| anyhow::anyhow!("{} cannot be read: {error}", file.display()))
 }
 
 fn hash(place: &Place) -> String {
