@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::seldom::News;
-use super::trust::{self, Purpose, Talk};
+use super::trust::{self, Purpose, Talk, UNREACHED};
 use super::wire::mesh_client::MeshClient;
 use super::wire::{self, pull, push};
 use super::{Mesh, Peer, Source, draw_session};
@@ -357,9 +357,6 @@ impl Mesh {
 /// Bytes under way that a stream may have: what a fast sender keeps in a connection's
 /// buffers. The rest waits in the link.
 pub(super) const WINDOW_BYTES: u32 = 1 << 20;
-
-/// How a node refuses one that it does not reach.
-pub(super) const UNREACHED: tonic::Code = tonic::Code::FailedPrecondition;
 
 /// A stream to a node that has proved itself, and to which this one has not.
 struct Greeted {

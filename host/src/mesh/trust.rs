@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 use sha2::Sha256;
 use tonic::{Code, Status};
 
-use super::dial::UNREACHED;
 use super::seldom::{News, Seldom};
 use super::tls::{Tls, TlsFiles};
 
@@ -25,6 +24,9 @@ const SECRET_BYTES_MIN: usize = 16;
 /// What is no proof, with or without a secret: it tells the other side that it is not
 /// trusted, so that its operator can read it there.
 pub(super) const NO_PROOF: &[u8] = b"no";
+
+/// How a node refuses one that it does not reach.
+pub(super) const UNREACHED: Code = Code::FailedPrecondition;
 
 /// A random number that is used once.
 pub(super) type Nonce = [u8; 32];

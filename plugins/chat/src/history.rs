@@ -13,10 +13,9 @@ use std::cell::Cell;
 
 use jackfield_sdk::keyvalue::{self, Bucket, Error};
 use jackfield_sdk::{ClientId, Level, log};
-use serde::{Deserialize, Serialize};
 
 use crate::answer;
-use crate::protocol::Event;
+use crate::protocol::{Event, Said};
 
 /// Messages of a room that are kept: what a screen or two can show, and no more than the keys
 /// that one call can ask for.
@@ -27,15 +26,6 @@ const RINGS: u64 = 100;
 
 /// The bucket, which `chat.toml` grants.
 const BUCKET: &str = "history";
-
-/// A message that was said in a room.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Said {
-    pub(crate) number: i64,
-    pub(crate) from: String,
-    pub(crate) text: String,
-    pub(crate) at: u64,
-}
 
 /// Keeps a message and answers its number; none, if it could not be kept.
 pub(crate) fn keep(room: &str, from: &str, text: &str, at: u64) -> Option<i64> {

@@ -5,8 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jackfield_sdk::{Error, ErrorCode, Message};
 use serde::{Deserialize, Serialize};
 
-use crate::history::Said;
-
 /// What a client asks for.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
@@ -110,6 +108,15 @@ impl Event<'_> {
         // Strings and numbers alone: there is nothing in an event that JSON can't say.
         Message::Text(serde_json::to_string(self).expect("an event is JSON"))
     }
+}
+
+/// A message that was said in a room.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Said {
+    pub(crate) number: i64,
+    pub(crate) from: String,
+    pub(crate) text: String,
+    pub(crate) at: u64,
 }
 
 #[derive(Serialize)]
