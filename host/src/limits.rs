@@ -59,8 +59,8 @@ pub struct Limits {
     /// How long a peer may take to answer a question. Beyond: `timed-out`, or `missing`.
     #[serde(with = "humantime_serde")]
     pub ask_timeout: Duration,
-    /// Events of other nodes' clients under way here, of one plugin. Beyond: those are answered 503 or
-    /// closed with 1013.
+    /// Events of other nodes' clients under way here, of one plugin. Beyond: those clients are
+    /// answered 503 or closed with 1013.
     pub peer_events: usize,
     /// How long a client's event waits for a node that runs its plugin, where none does.
     /// Beyond: 503, or close 1013.

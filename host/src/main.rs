@@ -94,7 +94,8 @@ struct NodeFlags {
     discover: Vec<String>,
     #[command(flatten)]
     trust: TrustFlags,
-    /// Where plugins keep state of their own: memory, file:PATH, redis://HOST:PORT or, over TLS, rediss://HOST:PORT.
+    /// Where plugins keep state of their own: memory, file:PATH, redis://HOST:PORT or, over
+    /// TLS, rediss://HOST:PORT.
     #[arg(long, value_name = "STORE")]
     keyvalue: Option<String>,
     /// Threads that serve; 0: one for each processor.

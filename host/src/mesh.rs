@@ -412,7 +412,7 @@ impl Mesh {
     /// Queues a frame that the peer must not miss. Where the link is full, what waits is lost
     /// and the peer is told everything anew.
     fn tell_surely(&self, peer: &Peer, frame: Bytes) {
-        if peer.tell_surely(frame) == Told::Queued {
+        if peer.tell_surely(frame) == Told::Queued || peer.is_gone() {
             return;
         }
         let lost = peer.restart(draw_session());

@@ -5,7 +5,6 @@
 //! waits here for the room that runs plugins, which says how many there may be of a plugin.
 
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use tokio::sync::mpsc;
