@@ -115,6 +115,8 @@ async fn a_wrong_flag_is_named() -> Result<()> {
         (["--set", "limits.messages=1"], "messages"),
         (["--set", "limits.message_bytes"], "KEY=VALUE"),
         (["--log", "=loud="], "log"),
+        (["--log", "wran"], "\"wran\" is no level"),
+        (["--log", "info,jackfield"], "\"jackfield\" is no level"),
         (["--config", "/nowhere/node.toml"], "/nowhere/node.toml"),
         (["--plugins", "/nowhere/plugins"], "/nowhere/plugins"),
         (["--gold", "plated"], "--gold"),

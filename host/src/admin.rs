@@ -62,6 +62,7 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<Tokens>) 
         .reset_fallback()
         .merge(http::routes(api.clone()))
         .merge(view::routes(view))
+        .method_not_allowed_fallback(http::wrong_method)
         .layer(axum::middleware::from_fn_with_state(api, door::identify))
         .into_make_service_with_connect_info::<door::From>();
     if let Err(error) = axum::serve(Door::new(listener), routes).await {

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -13,6 +14,7 @@ use jackfield::mesh::{self, Register, TlsFiles, Trust};
 use jackfield::node::Node;
 use jackfield::plugin;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 /// A WebSocket node host whose business logic is a hot-swappable WebAssembly component.
@@ -382,6 +384,16 @@ const QUIET: &str = "wasmtime_wasi_http=off";
 fn start_log(log: &str, format: LogFormat) -> anyhow::Result<WorkerGuard> {
     let filter = tracing_subscriber::EnvFilter::try_new(format!("{QUIET},{log}"))
         .with_context(|| format!("log = {log:?} is no log filter"))?;
+    // A word alone would be the name of a room that logs everything, and all others nothing.
+    let is_misspelt = |part: &&str| {
+        !part.contains(['=', '[', ':']) && LevelFilter::from_str(part.trim()).is_err()
+    };
+    if let Some(part) = log.split(',').find(is_misspelt) {
+        anyhow::bail!(
+            "log = {log:?}: {part:?} is no level: error, warn, info, debug, trace or off; of one \
+             room, jackfield::mesh=debug"
+        );
+    }
     // A log that nobody reads must not stop the node: lines beyond its buffer are dropped.
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LOG_LINES)

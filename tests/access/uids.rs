@@ -1,7 +1,7 @@
 //! `require_uid`: silky's business id.
 
 use anyhow::Result;
-use jackfield_tests::{Client, End};
+use jackfield_tests::{Client, End, upgrade_request};
 use serde_json::{Value, json};
 
 use super::{enter, refused, replace_manifest, uid, wstest};
@@ -17,7 +17,7 @@ async fn silkys_example_to_the_letter() -> Result<()> {
     assert_eq!(told.status, 400);
     assert_eq!(
         told.body,
-        "businessId, in the query or as a header, is missing or empty\n"
+        "businessId, in the query or as a header, is missing, empty, or not UTF-8\n"
     );
     Ok(())
 }
@@ -52,6 +52,9 @@ async fn missing_or_empty_is_400_and_nobody_has_come() -> Result<()> {
         ("/wstest?uid=100", &[]),
         ("/wstest?%", &[]),
         ("/wstest?&&=&%zz=%", &[]),
+        // Not UTF-8: Zhang San and Li Si, as GBK has them, are two people.
+        ("/wstest?businessId=%D5%C5%C8%FD", &[]),
+        ("/wstest?name=%C0%EE%CB%C4&businessId=1", &[]),
         ("/wstest", &[("businessId", "")]),
         ("/wstest", &[("uid", "100")]),
         (&long, &[]),
@@ -62,8 +65,20 @@ async fn missing_or_empty_is_400_and_nobody_has_come() -> Result<()> {
             "{path} {headers:?}"
         );
     }
+    // In a header as well.
+    let request = upgrade_request("/wstest", &[("businessId", "@@")]);
+    let mut raw = node.raw().await?;
+    for part in request
+        .split("@@")
+        .map(str::as_bytes)
+        .zip([&[0xd5, 0xc5][..], &[]])
+    {
+        raw.write(part.0).await?;
+        raw.write(part.1).await?;
+    }
+    assert_eq!(raw.response().await?.status, 400);
     assert_eq!(watcher.heard().await?, []);
-    assert_eq!(node.counters().await?.get("handshakes_refused")?, 9);
+    assert_eq!(node.counters().await?.get("handshakes_refused")?, 10);
     Ok(())
 }
 
@@ -77,7 +92,10 @@ async fn names_are_what_the_manifest_says() -> Result<()> {
     let told = refused(&node, "/wstest?businessId=1", &[("user", "ada")]).await?;
     assert_eq!(
         (told.status, &*told.body),
-        (400, "the query parameter user is missing or empty\n")
+        (
+            400,
+            "the query parameter user is missing, empty, or not UTF-8\n"
+        )
     );
 
     let other = r#"require_uid = { query = "user", header = "x-user" }"#;

@@ -34,6 +34,8 @@ async fn what_only_reads_may_be_got_with_its_fields_in_the_query() -> Result<()>
     for (query, status) in [
         ("is-uid-online?uid=", 400),
         ("is-uid-online?name=ada", 400),
+        ("is-uid-online?uid=%D5%C5", 400),
+        ("is-uid-online?uid=ada%20l.&uid=bob", 400),
         ("get-all-groups?limit=many", 400),
         ("ungroup?group=g", 405),
         ("is-uid-on?uid=ada", 404),
@@ -61,7 +63,7 @@ async fn a_request_that_is_none_gets_a_problem_document() -> Result<()> {
             function,
             r#"{"message":{"text":7}}"#,
             400,
-            "the request",
+            "send_to_all.message.text",
         ),
         (
             "POST",
@@ -85,7 +87,17 @@ async fn a_request_that_is_none_gets_a_problem_document() -> Result<()> {
             "another plugin",
         ),
         ("POST", function, &large, 413, "4194304"),
-        ("PUT", function, "{}", 405, "method"),
+        (
+            "POST",
+            "/v1/batch",
+            r#"{"operations":[{},{"send_to_uid":{"plugin":"console","uids":"ada"}}]}"#,
+            400,
+            "operations[1].send_to_uid.uids",
+        ),
+        ("POST", "/v1/plugins/console/call/%FF", "", 400, "UTF-8"),
+        ("GET", "/v1/plugins/%FF/is-uid-online", "", 400, "UTF-8"),
+        ("PUT", "/live", "", 405, "method"),
+        ("PUT", function, "{}", 405, "POST it"),
         ("GET", function, "", 405, "POST it"),
         ("POST", "/v1/plugins/console/operate", "{}", 404, "operate"),
         (
@@ -107,6 +119,46 @@ async fn a_request_that_is_none_gets_a_problem_document() -> Result<()> {
             "{method} {path} {refusal:?}"
         );
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_head_reads_and_changes_nothing() -> Result<()> {
+    let (node, api) = api().await?;
+    let mut ada = node.console(&[("uid", "ada")]).await?;
+    let ask = async |method: &str, function: &str| {
+        let body = r#"{"uids":["ada"],"message":{"text":"m"}}"#;
+        let request = format!(
+            "{method} /v1/plugins/console/{function} HTTP/1.1\r\nhost: localhost\r\n\
+             content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        api.exchange(&request).await
+    };
+    let read = ask("HEAD", "is-uid-online?uid=ada").await?;
+    assert!(read.starts_with("HTTP/1.1 200 "), "{read}");
+    assert!(read.ends_with("\r\n\r\n"), "{read}");
+    for method in ["HEAD", "GET", "PUT", "OPTIONS"] {
+        let refused = ask(method, "send-to-uid").await?;
+        assert!(refused.starts_with("HTTP/1.1 405 "), "{refused}");
+        assert!(refused.contains("allow: POST\r\n"), "{refused}");
+    }
+    let refused = ask("DELETE", "is-uid-online").await?;
+    assert!(refused.contains("allow: GET,HEAD,POST\r\n"), "{refused}");
+    assert!(ada.heard().await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() -> Result<()> {
+    let node = Node::builder().alone().plugin("console");
+    let soon = "[limits]\nhandshake_timeout = '200ms'";
+    let node = node.config(soon).start().await?;
+    let begun = "POST /v1/batch HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\
+                 content-type: application/json\r\n\r\n{\"operations\":[";
+    let answer = node.calls(BOTH[0])?.exchange(begun).await?;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("handshake_timeout"), "{answer}");
     Ok(())
 }
 

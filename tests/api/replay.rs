@@ -69,3 +69,52 @@ async fn over_http_the_key_may_be_a_header() -> Result<()> {
     assert_eq!(ada.next().await?, text("last"));
     Ok(())
 }
+
+/// Who sends a key believes that a second time does nothing: where that is not so, it is refused.
+#[tokio::test]
+async fn a_key_that_does_nothing_is_refused() -> Result<()> {
+    let node = Node::start_alone("console").await?;
+    let mut ada = node.console(&[("uid", "ada")]).await?;
+    let api = node.calls(BOTH[0])?;
+    let send = json!({ "uids": ["ada"], "message": { "text": "m" } });
+    let mut keyed = send.clone();
+    keyed["idempotency_key"] = json!("k2");
+    let batch = json!({ "operations": [] });
+    let join = json!({ "client": ada.id(), "group": "g" });
+    for (path, body, keys, named) in [
+        ("/v1/batch", &batch, &["k"][..], "takes no idempotency-key"),
+        (
+            "/v1/plugins/console/call/echo",
+            &batch,
+            &["k"],
+            "takes no idempotency-key",
+        ),
+        (
+            "/v1/plugins/console/join-group",
+            &join,
+            &["k"],
+            "takes no idempotency-key",
+        ),
+        ("/v1/plugins/console/send-to-uid", &send, &[""], "is empty"),
+        (
+            "/v1/plugins/console/send-to-uid",
+            &send,
+            &["a", "a"],
+            "is there twice",
+        ),
+        (
+            "/v1/plugins/console/send-to-uid",
+            &keyed,
+            &["k1"],
+            "another idempotency key",
+        ),
+    ] {
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(keys.iter().map(|key| ("idempotency-key", *key)));
+        let response = api.http("POST", path, &headers, &body.to_string()).await?;
+        let refusal = answer(&response)?.expect_err(path);
+        assert!(refusal.message.contains(named), "{path}: {refusal:?}");
+    }
+    assert!(ada.heard().await?.is_empty());
+    Ok(())
+}

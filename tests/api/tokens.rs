@@ -246,6 +246,23 @@ async fn without_tokens_only_this_machine_is_listened_to_and_no_page_of_a_browse
     ];
     let response = api.http("POST", path, &page, "{}").await?;
     assert_eq!(response.status, 403);
+    // A browser's page, and one whose own name leads here: what they send says so.
+    for (headers, status) in [
+        ("host: evil.example:8081", 403),
+        ("host: localhost.evil.example", 403),
+        ("host: 10.0.0.1", 403),
+        ("host: localhost\r\nsec-fetch-site: cross-site", 403),
+        ("host: localhost:3000\r\nsec-fetch-site: same-site", 403),
+        ("host: localhost:8081\r\nsec-fetch-site: same-origin", 200),
+        ("host: 127.0.0.1:8081\r\nsec-fetch-site: none", 200),
+        ("host: [::1]:8081", 200),
+        ("host: LOCALHOST", 200),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n");
+        let answer = api.exchange(&request).await?;
+        let wanted = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&wanted), "{headers}: {answer}");
+    }
     // What a page may send unasked is no JSON.
     let form = [("content-type", "text/plain")];
     let response = api.http("POST", path, &form, "{}").await?;

@@ -290,6 +290,12 @@ async fn a_gateway_that_has_just_started_says_to_come_again() -> Result<()> {
         .await?;
     let refused = Client::connect(gateway.address(), "/console", &[]).await;
     assert_eq!(refusal_status(&refused.expect_err("a refusal")), Some(503));
+    let mut page = gateway.raw().await?;
+    page.write(b"GET /console HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await?;
+    assert_eq!(page.response().await?.status, 503);
+    let asked = gateway.api("/v1/plugins/console/get-all-uids").await?;
+    assert_eq!(asked.status, 503, "{}", asked.body);
     Ok(())
 }
 

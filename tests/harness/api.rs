@@ -155,6 +155,13 @@ impl Api {
         raw.response().await
     }
 
+    /// What the port answers to these bytes, until it ends the connection.
+    pub async fn exchange(&self, request: &str) -> anyhow::Result<String> {
+        let mut raw = Raw::connect(self.address).await?;
+        raw.write(request.as_bytes()).await?;
+        Ok(String::from_utf8(raw.rest().await?)?)
+    }
+
     async fn post(&self, path: &str, request: &Value) -> anyhow::Result<Answer> {
         let json = [("content-type", "application/json")];
         let response = self.http("POST", path, &json, &request.to_string()).await?;

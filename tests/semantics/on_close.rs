@@ -195,6 +195,26 @@ async fn leaving_a_group_in_on_close_does_not_deadlock() -> Result<()> {
     Ok(())
 }
 
+/// RFC 6455, section 7.1.1: the server closes the connection first, and at once.
+#[tokio::test]
+async fn a_slow_on_close_keeps_nobodys_connection_open() -> Result<()> {
+    let node = Node::start("console").await?;
+    let slow = r#"{"do":"sleep","ms":2000}"#;
+    let mut leaving = node.console(&[("info.on-close", slow)]).await?;
+    let mut closed = node
+        .console(&[("uid", "ada"), ("info.on-close", slow)])
+        .await?;
+    let mut watcher = node.watcher().await?;
+    leaving.leave().await?;
+    watcher
+        .ok(json!({ "do": "close-uid", "uid": "ada", "code": 4000 }))
+        .await?;
+    assert_eq!(closed.end().await?, End::closed(4000, ""));
+    // Both connections have ended, and neither on-close has.
+    assert_eq!(node.counters().await?.get("clients_left")?, 0);
+    node.wait_for_counter("clients_left", 2).await
+}
+
 #[tokio::test]
 async fn a_client_closed_in_an_on_close_has_its_own() -> Result<()> {
     let node = Node::start("console").await?;

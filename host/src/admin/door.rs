@@ -1,13 +1,14 @@
 //! The door: a port with a bounded number of strangers, and who each request is of.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, header};
+use axum::http::uri::Authority;
+use axum::http::{Extensions, HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::serve::IncomingStream;
@@ -72,7 +73,7 @@ pub(super) async fn identify(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let caller = api.identify(request.headers());
+    let caller = api.identify(&request);
     if caller.is_ok() {
         stranger.proved();
     }
@@ -81,11 +82,19 @@ pub(super) async fn identify(
 }
 
 impl Api {
-    fn identify(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> {
-        if self.tokens.is_empty() && headers.contains_key(header::ORIGIN) {
-            // A page that the operator's own browser shows reaches loopback, too.
-            let message = "without tokens, pages of browsers may not call: set --api-tokens";
-            return Err(Problem::new(Reason::Denied, message));
+    fn identify(&self, request: &Request) -> Result<Arc<Caller>, Problem> {
+        let headers = request.headers();
+        // A page that the operator's own browser shows reaches loopback, too.
+        if self.tokens.is_empty() {
+            if is_of_another_page(headers) {
+                let message = "without tokens, pages of browsers may not call: set --api-tokens";
+                return Err(Problem::new(Reason::Denied, message));
+            }
+            if !is_for_this_machine(request) {
+                let message = "without tokens, only 127.0.0.1, ::1 and localhost are answered, \
+                               not another name for them: set --api-tokens";
+                return Err(Problem::new(Reason::Denied, message));
+            }
         }
         let authorization = headers.get(header::AUTHORIZATION);
         self.tokens
@@ -103,6 +112,31 @@ impl Api {
         }
         caller
     }
+}
+
+/// Whether a browser says that a page asks, and not its user or this port's own page.
+fn is_of_another_page(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site");
+    let is_own = |site: &HeaderValue| site == "same-origin" || site == "none";
+    headers.contains_key(header::ORIGIN) || site.is_some_and(|site| !is_own(site))
+}
+
+/// Whether it asks for this machine by a name that nobody else can give out: a page whose own
+/// name leads here reads what it likes, and no browser says so (DNS rebinding).
+fn is_for_this_machine(request: &Request) -> bool {
+    let host = request.headers().get(header::HOST);
+    let authority = match (request.uri().authority(), host) {
+        (Some(authority), _) => authority.clone(),
+        (None, Some(host)) => match Authority::try_from(host.as_bytes()) {
+            Ok(authority) => authority,
+            Err(_) => return false,
+        },
+        // No browser's.
+        (None, None) => return true,
+    };
+    let host = authority.host().trim_matches(['[', ']']);
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_loopback)
 }
 
 /// Who asks, as an argument.

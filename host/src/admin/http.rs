@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::extract::{FromRequestParts, RawQuery, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::door::Known;
@@ -29,10 +32,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The API's paths.
 pub(super) fn routes(api: Arc<Api>) -> Router {
     Router::new()
-        .route(
-            "/v1/plugins/{plugin}/{function}",
-            get(operate).post(operate),
-        )
+        .route("/v1/plugins/{plugin}/{function}", any(operate))
         .route("/v1/plugins/{plugin}/call/{method}", post(call))
         .route("/v1/batch", post(batch))
         .route("/v1/events", get(events))
@@ -40,10 +40,12 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/openapi.json", get(|| async { Json(&*openapi::DOCUMENT) }))
         .route("/docs", get(|| async { Html(include_str!("docs.html")) }))
         .fallback(|| async { Problem::new(Reason::NotFound, "there is nothing at this path") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(Reason::WrongMethod, "this path takes another method")
-        })
         .with_state(api)
+}
+
+/// The answer to a method that a path does not take; whoever says this adds which it does.
+pub(super) async fn wrong_method() -> Problem {
+    Problem::new(Reason::WrongMethod, "this path takes another method")
 }
 
 async fn operate(
@@ -60,15 +62,25 @@ async fn operate(
         return Err(Problem::new(Reason::NotFound, message));
     };
     let fields = operation.kind();
-    let is_get = request.method() == Method::GET;
-    if is_get && scope != Scope::Read {
-        let message = format!("{function} changes something: POST it");
-        return Err(Problem::new(Reason::WrongMethod, message));
+    let (allowed, why) = match scope {
+        Scope::Read => (
+            "GET,HEAD,POST",
+            format!("{function} is asked with GET or POST"),
+        ),
+        _ => ("POST", format!("{function} changes something: POST it")),
+    };
+    let method = request.method().as_str();
+    if !allowed.split(',').any(|allowed| allowed == method) {
+        let mut refused = Problem::new(Reason::WrongMethod, why).into_response();
+        let allowed = HeaderValue::from_static(allowed);
+        refused.headers_mut().insert(header::ALLOW, allowed);
+        return Ok(refused);
     }
-    let key = header_text(request.headers(), "idempotency-key")?.map(str::to_owned);
-    let mut asked = match (is_get, fields.as_message()) {
-        (true, Some(message)) => from_query(query.as_deref().unwrap_or_default(), message),
-        _ => object(read_json(request).await?)?,
+    let is_post = request.method() == Method::POST;
+    let key = idempotency_key(request.headers())?.map(str::to_owned);
+    let mut asked = match (is_post, fields.as_message()) {
+        (false, Some(message)) => from_query(query.as_deref().unwrap_or_default(), message)?,
+        _ => object(read_json(request, &api).await?)?,
     };
     if let Some(named) = asked.insert("plugin".to_owned(), plugin.clone().into())
         && named != plugin
@@ -78,7 +90,19 @@ async fn operate(
         ));
     }
     if let Some(key) = key {
-        asked.insert("idempotency_key".to_owned(), key.into());
+        let has_keys = fields
+            .as_message()
+            .map(|fields| fields.get_field_by_name(KEY));
+        if has_keys.flatten().is_none() {
+            return Err(takes_no_key());
+        }
+        if let Some(named) = asked.insert(KEY.to_owned(), key.clone().into())
+            && named != key
+        {
+            return Err(Problem::invalid(
+                "the request has another idempotency key than its header",
+            ));
+        }
     }
     let operation = SCHEMA.read_operation(&name, asked.into())?;
     let outcome = api.operate(&caller, operation).await?;
@@ -92,6 +116,7 @@ async fn call(
     Path((plugin, method)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
+    no_key(request.headers())?;
     let plugin = api.plugin(&caller, Scope::Send, &plugin)?;
     let of = Of {
         caller: &caller,
@@ -100,7 +125,7 @@ async fn call(
     let request = wire::CallRequest {
         plugin: String::new(),
         method,
-        payload: read_body(request.into_body()).await?,
+        payload: read_body(request.into_body(), &api).await?,
     };
     let called = api.call(of, request).await?;
     let format = [(header::CONTENT_TYPE, "application/octet-stream")];
@@ -112,7 +137,8 @@ async fn batch(
     Known(caller): Known,
     request: Request,
 ) -> Result<Response, Problem> {
-    let batch = SCHEMA.read_batch(read_json(request).await?)?;
+    no_key(request.headers())?;
+    let batch = SCHEMA.read_batch(read_json(request, &api).await?)?;
     let done = api.batch(&caller, batch).await?;
     Ok(Json(SCHEMA.write_batch(&done)?).into_response())
 }
@@ -156,7 +182,13 @@ async fn nodes(State(api): State<Arc<Api>>, Known(caller): Known) -> Result<Resp
 }
 
 /// The fields of a request from a query: one that may be there several times is a list.
-fn from_query(query: &str, message: &prost_reflect::MessageDescriptor) -> Map<String, Value> {
+fn from_query(
+    query: &str,
+    message: &prost_reflect::MessageDescriptor,
+) -> Result<Map<String, Value>, Problem> {
+    if percent_decode_str(query).decode_utf8().is_err() {
+        return Err(Problem::invalid("the query is not UTF-8"));
+    }
     let mut fields = Map::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let value = Value::String(value.into_owned());
@@ -170,15 +202,17 @@ fn from_query(query: &str, message: &prost_reflect::MessageDescriptor) -> Map<St
                 }
             }
             _ => {
-                fields.insert(name.into_owned(), value);
+                if fields.insert(name.to_string(), value).is_some() {
+                    return Err(Problem::invalid(format!("{name:?} is there twice")));
+                }
             }
         }
     }
-    fields
+    Ok(fields)
 }
 
 /// A body that says that it is JSON: a page of another site can't send that unasked.
-async fn read_json(request: Request) -> Result<Value, Problem> {
+async fn read_json(request: Request, api: &Api) -> Result<Value, Problem> {
     let format = header_text(request.headers(), header::CONTENT_TYPE.as_str())?;
     let format = format
         .and_then(|format| format.split(';').next())
@@ -187,13 +221,20 @@ async fn read_json(request: Request) -> Result<Value, Problem> {
         let message = "the body must be JSON, and say so: content-type: application/json";
         return Err(Problem::new(Reason::WrongFormat, message));
     }
-    let body = read_body(request.into_body()).await?;
+    let body = read_body(request.into_body(), api).await?;
     serde_json::from_slice(&body)
         .map_err(|error| Problem::invalid(format!("the body is no JSON: {error}")))
 }
 
-pub(super) async fn read_body(body: Body) -> Result<Bytes, Problem> {
-    match Limited::new(body, REQUEST_BYTES).collect().await {
+async fn read_body(body: Body, api: &Api) -> Result<Bytes, Problem> {
+    let timeout = api.view.registry().limits().handshake_timeout;
+    let read = Limited::new(body, REQUEST_BYTES).collect();
+    let read = tokio::time::timeout(timeout, read).await.map_err(|_| {
+        Problem::invalid(format!(
+            "the body did not come within {timeout:?} (handshake_timeout)"
+        ))
+    })?;
+    match read {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             let message = format!("the body has more than {REQUEST_BYTES} bytes");
@@ -217,6 +258,51 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>
     value
         .transpose()
         .map_err(|_| Problem::invalid(format!("the header {name} is no text")))
+}
+
+/// The header is another way to say this field.
+const KEY: &str = "idempotency_key";
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let invalid = |why: &str| {
+        Err(Problem::invalid(format!(
+            "the header idempotency-key {why}"
+        )))
+    };
+    if headers.get_all("idempotency-key").iter().count() > 1 {
+        return invalid("is there twice");
+    }
+    match header_text(headers, "idempotency-key")? {
+        Some("") => invalid("is empty"),
+        key => Ok(key),
+    }
+}
+
+fn no_key(headers: &HeaderMap) -> Result<(), Problem> {
+    match idempotency_key(headers)? {
+        Some(_) => Err(takes_no_key()),
+        None => Ok(()),
+    }
+}
+
+/// Who sends a key believes that a second time does nothing.
+fn takes_no_key() -> Problem {
+    Problem::invalid(
+        "this takes no idempotency-key: sends do, and those of a batch as their idempotency_key",
+    )
+}
+
+/// What stands in a path.
+struct Path<T>(T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Path<T>, Problem> {
+        let path = axum::extract::Path::from_request_parts(parts, api).await;
+        path.map(|axum::extract::Path(path)| Path(path))
+            .map_err(|error| Problem::invalid(format!("the path: {}", error.body_text())))
+    }
 }
 
 fn scope_of(function: &str) -> Option<Scope> {

@@ -528,6 +528,13 @@ impl Api {
             Problem::new(Reason::Unreachable, message)
         })?;
         plugins.get(name).ok_or_else(|| {
+            if name.is_empty() {
+                return Problem::invalid("the request names no plugin");
+            }
+            if plugins.may_be_unknown() {
+                let message = "the node has just started and does not know yet who has the plugin";
+                return Problem::new(Reason::Unreachable, message);
+            }
             let shown: String = name.chars().take(64).collect();
             Problem::new(
                 Reason::NotFound,

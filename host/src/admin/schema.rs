@@ -9,6 +9,7 @@ use prost_reflect::{
     SerializeOptions, ServiceDescriptor,
 };
 use serde_json::Value;
+use serde_path_to_error::Track;
 
 use super::problem::{Problem, Reason};
 use super::wire::{self, operation::Operation, outcome::Outcome};
@@ -91,8 +92,13 @@ fn read<T: prost::Message + Default>(
     json: Value,
 ) -> Result<T, Problem> {
     let options = DeserializeOptions::new().deny_unknown_fields(true);
-    let message = DynamicMessage::deserialize_with_options(descriptor.clone(), json, &options)
-        .map_err(|error| Problem::invalid(format!("the request: {error}")))?;
+    let mut track = Track::new();
+    let json = serde_path_to_error::Deserializer::new(json, &mut track);
+    let read = DynamicMessage::deserialize_with_options(descriptor.clone(), json, &options);
+    let message = read.map_err(|error| match track.path().to_string().as_str() {
+        "." => Problem::invalid(format!("the request: {error}")),
+        path => Problem::invalid(format!("the request, at {path}: {error}")),
+    })?;
     message
         .transcode_to()
         .map_err(|error| failed(&format!("a request of another schema: {error}")))

@@ -12,7 +12,7 @@
 //! The file has digests, so who reads it cannot call. Without tokens anybody may do anything,
 //! and the API listens on loopback only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -219,7 +219,14 @@ fn parse(text: &str) -> anyhow::Result<Vec<Token>> {
         ensure!(names.insert(name), "two tokens are called {name:?}");
     }
     let tokens = file.token.into_iter().map(Written::check);
-    tokens.collect()
+    let tokens: Vec<_> = tokens.collect::<anyhow::Result<_>>()?;
+    let mut digests = BTreeMap::new();
+    for Token { caller, .. } in &tokens {
+        if let Some(other) = digests.insert(caller.digest, &caller.name) {
+            anyhow::bail!("{other:?} and {:?} are the same token", caller.name);
+        }
+    }
+    Ok(tokens)
 }
 
 impl Written {
@@ -357,6 +364,10 @@ mod tests {
                 "no name",
             ),
             (format!("{}{}", file(""), file("")), "two tokens"),
+            (
+                format!("{}{}", file(""), file("").replace("'ada'", "'bob'")),
+                "\"ada\" and \"bob\" are the same token",
+            ),
             (
                 file("").replace("sha256 = '", "sha256 = 'x"),
                 "sha256 of \"ada\"",

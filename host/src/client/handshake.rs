@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -98,11 +99,7 @@ impl Door {
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, _) = request.into_parts();
         match self.plugins.at(parts.uri.path()) {
-            None if self.plugins.may_be_unknown() => busy(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the node has just started\n",
-            ),
-            None => text(StatusCode::NOT_FOUND, "no such plugin\n"),
+            None => self.nothing(),
             Some(plugin) if !plugin.is_open() => {
                 busy(StatusCode::SERVICE_UNAVAILABLE, "the plugin does not run\n")
             }
@@ -122,10 +119,21 @@ impl Door {
             Some(plugin) => (plugin, rest),
             None => match self.plugins.at(path) {
                 Some(plugin) => (plugin, None),
-                None => return text(StatusCode::NOT_FOUND, "no such plugin\n"),
+                None => return self.nothing(),
             },
         };
         pages::serve(self.plugins.folder(), plugin.name(), rest, request).await
+    }
+
+    /// The answer at a path that nobody is known to have.
+    fn nothing(&self) -> Response<Body> {
+        match self.plugins.may_be_unknown() {
+            true => busy(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the node has just started\n",
+            ),
+            false => text(StatusCode::NOT_FOUND, "no such plugin\n"),
+        }
     }
 
     /// Lets the plugin decide, and answers.
@@ -139,6 +147,10 @@ impl Door {
         let response = match accept_response(parts) {
             Ok(response) => response,
             Err(refusal) => return *refusal,
+        };
+        let Some(handshake) = read_handshake(parts, address) else {
+            let why = "the query is not UTF-8 (RFC 3986: percent-encode it as UTF-8)\n";
+            return text(StatusCode::BAD_REQUEST, why);
         };
         let place = match self.admission.admit(address.ip()) {
             Ok(place) => place,
@@ -154,7 +166,6 @@ impl Door {
             }
         };
         let arriving = Arriving::new(&plugin);
-        let handshake = read_handshake(parts, address);
         let client = &arriving.unaccepted.client;
         match arriving.stay.on_connect(client, &handshake).await {
             Ok(Answer::Accepted { subprotocol, until }) => {
@@ -305,8 +316,10 @@ fn with_subprotocol(mut response: Response<Body>, subprotocol: Option<&str>) -> 
     response
 }
 
-fn read_handshake(parts: &Parts, address: SocketAddr) -> Handshake {
+/// None: its query is not UTF-8, and what stands for that in a text would make one of two people.
+fn read_handshake(parts: &Parts, address: SocketAddr) -> Option<Handshake> {
     let query = parts.uri.query().unwrap_or_default();
+    percent_decode_str(query).decode_utf8().ok()?;
     let headers = parts.headers.iter().map(|(name, value)| {
         (
             name.as_str().to_owned(),
@@ -315,7 +328,7 @@ fn read_handshake(parts: &Parts, address: SocketAddr) -> Handshake {
     });
     let subprotocols = parts.headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
     let subprotocols = subprotocols.filter_map(|value| value.to_str().ok());
-    Handshake {
+    Some(Handshake {
         path: parts.uri.path().to_owned(),
         query: form_urlencoded::parse(query.as_bytes())
             .into_owned()
@@ -327,7 +340,7 @@ fn read_handshake(parts: &Parts, address: SocketAddr) -> Handshake {
             .map(|name| name.trim().to_owned())
             .filter(|name| !name.is_empty())
             .collect(),
-    }
+    })
 }
 
 /// A socket in two halves: the write half is shared, to answer 408 after hyper has given up

@@ -80,22 +80,27 @@ impl Session {
             namespace.end(&self.client, &Ending::new(close.clone(), None));
         }
         self.client.outbox().flush();
-        // The plugin hears of it before the slowest part, the client's own goodbye.
-        let close = self.on_close().await;
-        if close.code == 1006 {
-            return;
-        }
+        let departure = self.client.departure();
+        let close = departure.map_or_else(broken, |departure| departure.close);
         let registry = namespace.registry();
-        let goodbye = goodbye(&self.client, registry, &mut reader, &ended, &close);
-        let timeout = registry.limits().close_timeout;
-        if tokio::time::timeout(timeout, goodbye).await.is_err() {
-            registry.counters().close_timed_out.add_one();
-        }
+        // Neither waits for the other: the plugin may be slow, and so may the client.
+        let socket = async {
+            if close.code != 1006 {
+                let goodbye = goodbye(&self.client, registry, &mut reader, &ended, &close);
+                let timeout = registry.limits().close_timeout;
+                if tokio::time::timeout(timeout, goodbye).await.is_err() {
+                    registry.counters().close_timed_out.add_one();
+                }
+            }
+            self.client.outbox().detach();
+            drop(reader);
+        };
+        tokio::join!(self.on_close(), socket);
     }
 
-    async fn on_close(&self) -> Close {
+    async fn on_close(&self) {
         let Some(departure) = self.client.departure() else {
-            return broken();
+            return;
         };
         self.stay.on_close(&self.client, &departure).await;
         let namespace = self.namespace();
@@ -105,7 +110,6 @@ impl Session {
             close: departure.close.clone(),
             uid: departure.uid.clone(),
         });
-        departure.close
     }
 }
 

@@ -52,6 +52,9 @@ pub enum LoadError {
     /// It can't be read.
     #[error("it cannot be read: {0}")]
     Read(#[from] std::io::Error),
+    /// What stands beside it can't be.
+    #[error("its manifest cannot be read: {0}")]
+    ReadManifest(std::io::Error),
     /// Its name can't stand in a path.
     #[error("{0:?} is no plugin's name: a-z, A-Z, 0-9, - and _, and .wasm at its end")]
     Name(String),
@@ -134,7 +137,10 @@ impl LoadError {
     pub(super) fn may_pass(&self) -> bool {
         matches!(
             self,
-            LoadError::Read(_) | LoadError::Instantiate(_) | LoadError::RouteTaken { .. }
+            LoadError::Read(_)
+                | LoadError::ReadManifest(_)
+                | LoadError::Instantiate(_)
+                | LoadError::RouteTaken { .. }
         )
     }
 }
@@ -148,7 +154,7 @@ impl Files {
         }
         let manifest = match std::fs::read_to_string(manifest_path(component)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            read => read?,
+            read => read.map_err(LoadError::ReadManifest)?,
         };
         let folder = component.parent().unwrap_or(Path::new(""));
         let component = std::fs::read(component)?;

@@ -69,7 +69,7 @@ impl Route {
         if !path.starts_with('/') || !path.bytes().all(fits) || !ends_well {
             let why = format!(
                 "{text:?} is no path: write \"/ws\", or \"/rooms/*\" for all that begin with \
-                 /rooms/"
+                 /rooms/; what is not ASCII as requests have it, \"/caf%C3%A9\""
             );
             return Err(ManifestError::wrong("routes", why));
         }

@@ -43,10 +43,12 @@ pub(super) async fn keep_working(
             continue;
         };
         tokio::spawn(async move {
-            let Some(_under_way) = plugin.peer_events.begin(most) else {
+            let Some(under_way) = plugin.peer_events.begin(most) else {
                 return work.refuse();
             };
             let answer = plugin.handle(&work.event).await;
+            // Its place is free before its client's next event can come.
+            drop(under_way);
             work.answer(answer);
         });
     }

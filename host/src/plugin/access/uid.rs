@@ -58,17 +58,19 @@ impl fmt::Display for RequireUid {
                 write!(f, "the query parameter {query} or the header {header}")?;
             }
         }
-        f.write_str(" is missing or empty")
+        f.write_str(" is missing, empty, or not UTF-8")
     }
 }
 
-/// The first value of that name that is not empty.
+/// The first value of that name that says something.
 fn value<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let is_named = |found: &str| {
         let is = |name: &str| found.eq_ignore_ascii_case(name);
         is(name) || (name.eq_ignore_ascii_case(BUSINESS_ID[0]) && is(BUSINESS_ID[1]))
     };
     let mut values = pairs.iter().filter(|(found, _)| is_named(found));
-    let (_, value) = values.find(|(_, value)| !value.trim().is_empty())?;
+    // What a header has that is not UTF-8 has been replaced: two people must not become one.
+    let says = |value: &str| !value.trim().is_empty() && !value.contains('\u{fffd}');
+    let (_, value) = values.find(|(_, value)| says(value))?;
     Some(value)
 }
