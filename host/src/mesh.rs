@@ -154,7 +154,7 @@ impl Mesh {
         Arc::new(Mesh {
             address,
             trust,
-            work: work::Queue::new(registry.limits()),
+            work: work::Queue::new(),
             registry,
             interest: Interest::default(),
             peers: RwLock::default(),

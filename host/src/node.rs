@@ -39,6 +39,8 @@ pub struct Node {
     mesh: Option<(Arc<Mesh>, SocketAddr)>,
     api: Option<SocketAddr>,
     view: Arc<View>,
+    /// Says that the node is ready, if it was not from its start on.
+    settling: Option<JoinHandle<()>>,
     close: watch::Sender<bool>,
     serving: JoinHandle<()>,
     drain_timeout: Duration,
@@ -84,7 +86,14 @@ impl Node {
         };
         let peers = mesh.as_ref().map(|(mesh, _)| mesh.clone());
         let plugins = open_plugins(config, &registry, peers).await?;
-        view.ready(plugins.clone()).await;
+        view.loaded(plugins.clone());
+        let settling = match (config.role, &mesh) {
+            (Role::Gateway, Some((mesh, _))) => Some(settle(mesh.clone(), view.clone())),
+            _ => {
+                view.ready().await;
+                None
+            }
+        };
         let (close, closed) = watch::channel(false);
         let serving = tokio::spawn(client::serve(listener, plugins.clone(), registry, closed));
         Ok(Node {
@@ -94,6 +103,7 @@ impl Node {
             mesh,
             api,
             view,
+            settling,
             close,
             serving,
             drain_timeout: config.limits.drain_timeout,
@@ -128,6 +138,10 @@ impl Node {
     /// Accepts no more, closes every client with 1012, tells the plugins, and ends, within
     /// `drain_timeout`.
     pub async fn drain(self) {
+        if let Some(settling) = self.settling {
+            settling.abort();
+            let _ = settling.await;
+        }
         self.view.draining().await;
         let _ = self.close.send(true);
         let _ = self.serving.await;
@@ -160,6 +174,14 @@ async fn open_plugins(
     let services = Services::open(config).await?;
     let defaults = config.plugin.clone();
     Plugins::open(&config.plugins, cache, defaults, registry, mesh, services).await
+}
+
+/// A gateway is ready once it can have heard of all plugins: until then it sends clients away.
+fn settle(mesh: Arc<Mesh>, view: Arc<View>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        mesh.settled().await;
+        view.ready().await;
+    })
 }
 
 async fn open_api(address: &str, tokens: &Path, view: Arc<View>) -> anyhow::Result<SocketAddr> {

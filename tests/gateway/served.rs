@@ -296,7 +296,21 @@ async fn a_gateway_that_has_just_started_says_to_come_again() -> Result<()> {
     assert_eq!(page.response().await?.status, 503);
     let asked = gateway.api("/v1/plugins/console/get-all-uids").await?;
     assert_eq!(asked.status, 503, "{}", asked.body);
-    Ok(())
+    let ready = gateway.api("/ready").await?;
+    assert_eq!(
+        (ready.status, &*ready.body),
+        (503, r#"{"ready":false,"stage":"starting"}"#)
+    );
+    gateway.stop().await?;
+
+    let soon = "[limits]\nsuspect_after = '1s'\ngone_after = '1100ms'";
+    let gateway = Node::builder().gateway().meshed().config(soon);
+    let gateway = gateway.start().await?;
+    let ready = async {
+        while gateway.api("/ready").await?.status != 200 {}
+        anyhow::Ok(())
+    };
+    within("a ready gateway", ready).await
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ pub struct View {
 /// Where in its life a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It loads its plugins.
+    /// It loads its plugins, or hears what others have.
     Starting,
     /// It takes clients.
     Ready,
@@ -59,9 +59,13 @@ impl View {
         })
     }
 
-    /// The node takes clients.
-    pub async fn ready(&self, plugins: Arc<Plugins>) {
+    /// Its plugins are loaded.
+    pub fn loaded(&self, plugins: Arc<Plugins>) {
         self.plugins.store(Some(plugins));
+    }
+
+    /// The node takes clients.
+    pub async fn ready(&self) {
         *self.stage.lock() = Stage::Ready;
         grpc::set_health(&self.health, true).await;
     }

@@ -157,6 +157,16 @@ impl Mesh {
         self.is_settled.load(Ordering::Relaxed)
     }
 
+    /// Waits until it has.
+    pub async fn settled(&self) {
+        let mut changes = self.serving_changes();
+        while !self.is_settled() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn takes_events(&self, node: Incarnation) -> bool {
         let is = |flag: &std::sync::atomic::AtomicBool| flag.load(Ordering::Relaxed);
         let peer = self.peer(node);

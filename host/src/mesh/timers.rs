@@ -52,6 +52,7 @@ impl Mesh {
     pub(super) async fn settle(self: Arc<Self>) {
         tokio::time::sleep(self.limits().gone_after).await;
         self.is_settled.store(true, Ordering::Relaxed);
+        self.serving_changed.send_replace(());
         for namespace in self.registry.namespaces() {
             namespace.timers().tell_fires();
         }

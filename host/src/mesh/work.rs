@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use super::wire::{self, answer::Answer, ask::Ask};
 use super::{Mesh, Peer};
 use crate::id::Incarnation;
-use crate::limits::Limits;
 
 pub use super::wire::call_failed::Code;
 pub use super::wire::not_handled::Why as NotHandled;
@@ -45,6 +44,10 @@ pub enum Failed {
     Late,
 }
 
+/// Events that wait until somebody looks at them, which takes no time: how many may be under way
+/// is said there. Beyond: overloaded.
+const WAITING: usize = 1 << 16;
+
 /// Where events of peers wait.
 pub(super) struct Queue {
     sender: mpsc::Sender<Work>,
@@ -52,8 +55,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(limits: &Limits) -> Queue {
-        let (sender, receiver) = mpsc::channel(limits.peer_events);
+    pub(super) fn new() -> Queue {
+        let (sender, receiver) = mpsc::channel(WAITING);
         Queue {
             sender,
             receiver: parking_lot::Mutex::new(Some(receiver)),
