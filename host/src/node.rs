@@ -37,7 +37,7 @@ pub struct Node {
     incarnation: Incarnation,
     plugins: Arc<Plugins>,
     mesh: Option<(Arc<Mesh>, SocketAddr)>,
-    api: Option<SocketAddr>,
+    api: Option<(SocketAddr, JoinHandle<()>)>,
     view: Arc<View>,
     /// Says that the node is ready, if it was not from its start on.
     settling: Option<JoinHandle<()>>,
@@ -117,7 +117,7 @@ impl Node {
 
     /// Where operators ask, if anywhere.
     pub fn api_address(&self) -> Option<SocketAddr> {
-        self.api
+        self.api.as_ref().map(|(address, _)| *address)
     }
 
     /// Where its peers connect, if it may have any.
@@ -155,6 +155,11 @@ impl Node {
         if let Some((mesh, _)) = self.mesh {
             mesh.leave().await;
         }
+        self.view.end();
+        if let Some((_, answering)) = self.api {
+            // Who does not read its last answer is not waited for.
+            let _ = tokio::time::timeout(LAST_ANSWERS, answering).await;
+        }
     }
 }
 
@@ -184,12 +189,18 @@ fn settle(mesh: Arc<Mesh>, view: Arc<View>) -> JoinHandle<()> {
     })
 }
 
-async fn open_api(address: &str, tokens: &Path, view: Arc<View>) -> anyhow::Result<SocketAddr> {
+/// How long the API's last answers may take to be read.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+async fn open_api(
+    address: &str,
+    tokens: &Path,
+    view: Arc<View>,
+) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
     let tokens = Tokens::read(tokens)?;
     let listener = admin::bind(address, &tokens).await?;
     let address = listener.local_addr()?;
-    tokio::spawn(admin::serve(listener, view, tokens));
-    Ok(address)
+    Ok((address, tokio::spawn(admin::serve(listener, view, tokens))))
 }
 
 /// Takes part in the mesh; answers where peers connect.

@@ -454,6 +454,9 @@ impl Plugin {
             reason: format!("{reason}\n"),
         };
         let granted = access.check(handshake).map_err(|denied| match denied {
+            Denied::Origin if handshake.header("origin").next().is_none() => {
+                refused(403, "only pages may connect, and they say their Origin")
+            }
             Denied::Origin => refused(403, "pages of this origin may not connect"),
             Denied::Incomplete(what) => refused(400, &what),
             Denied::Token(rejected) => {

@@ -34,7 +34,12 @@ async fn pages_of_other_origins_are_403() -> Result<()> {
     // What is no page says no origin; whether it must is the manifest's word.
     enter(&node, "/wstest", &[]).await?;
     replace_manifest(&node, &format!("{list}\nrequire_origin = true"), 2).await?;
-    assert_eq!(refused(&node, "/wstest", &[]).await?.status, 403);
+    let told = refused(&node, "/wstest", &[]).await?;
+    assert_eq!(told.status, 403);
+    assert_eq!(
+        told.body,
+        "only pages may connect, and they say their Origin\n"
+    );
     enter(&node, "/wstest", &[("origin", "https://example.com")]).await?;
     Ok(())
 }

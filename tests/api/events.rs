@@ -83,6 +83,31 @@ async fn a_watcher_sees_the_plugins_it_asks_for_and_who_is_elsewhere() -> Result
 
 /// The most streams there may be; one that ends makes room for another.
 #[tokio::test]
+async fn a_stream_ends_with_its_node_and_has_told_everything() -> Result<()> {
+    for protocol in BOTH {
+        let node = Node::start_alone("console").await?;
+        let mut events = node.calls(protocol)?.watch(&[]).await?;
+        let mut ada = node.console(&[]).await?;
+        let id = ada.id().to_owned();
+        let (stopped, _) = tokio::try_join!(node.stop(), ada.end())?;
+        assert!(stopped.status.success());
+        assert_eq!(next(&mut events).await?["client_connected"]["client"], id);
+        let closed = next(&mut events).await?;
+        assert_eq!(closed["client_closed"]["code"], 1012, "{closed}");
+        // Over HTTP by its last chunk, over gRPC by its status: nothing is cut.
+        match events.next().await {
+            Ok(None) => assert_eq!(protocol, Protocol::Http),
+            Ok(Some(event)) => anyhow::bail!("{event}"),
+            Err(error) => assert!(
+                format!("{error:#}").contains("the node has ended"),
+                "{error:#}"
+            ),
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn streams_of_events_have_a_bound() -> Result<()> {
     let node = Node::start_alone("console").await?;
     let api = node.calls(Protocol::Http)?;

@@ -256,9 +256,7 @@ impl Events {
     pub async fn next(&mut self) -> anyhow::Result<Option<Value>> {
         match self {
             Events::Http(raw) => loop {
-                let Some(line) = raw.line().await? else {
-                    return Ok(None);
-                };
+                let line = raw.line().await?.context("the stream was cut")?;
                 // Lines between are the chunks' lengths, of which the last is 0, and the events'
                 // names.
                 if line == "0" {

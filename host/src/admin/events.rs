@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 
 use super::operations::Api;
@@ -36,6 +37,7 @@ struct Watch {
     plugins: BTreeSet<String>,
     mesh: Option<Arc<Mesh>>,
     looks: Interval,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -64,6 +66,7 @@ impl Api {
             plugins: request.plugins.into_iter().collect(),
             mesh: self.view.mesh().cloned(),
             looks,
+            ended: Box::pin(self.view.ended()),
             _permit: permit,
         };
         let next = |watch: Option<Watch>| async {
@@ -82,7 +85,12 @@ impl Watch {
     async fn next(&mut self) -> Result<wire::Event, Problem> {
         loop {
             let event = tokio::select! {
+                biased;
                 event = self.watcher.next() => event,
+                // What happened before has been told.
+                () = &mut self.ended => {
+                    return Err(Problem::new(Reason::Unreachable, "the node has ended"));
+                }
                 _ = self.looks.tick() => {
                     self.tokens.check_still(&self.caller)?;
                     continue;

@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use parking_lot::Mutex;
 use serde::Serialize;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic_health::server::HealthReporter;
 
 use super::grpc;
@@ -31,6 +32,8 @@ pub struct View {
     stage: Mutex<Stage>,
     /// As `/ready`, for gRPC's probes.
     health: HealthReporter,
+    /// The node has ended, and with it all streams.
+    ended: CancellationToken,
 }
 
 /// Where in its life a node is.
@@ -56,6 +59,7 @@ impl View {
             mesh,
             plugins: ArcSwapOption::empty(),
             stage: Mutex::new(Stage::Starting),
+            ended: CancellationToken::new(),
         })
     }
 
@@ -74,6 +78,16 @@ impl View {
     pub async fn draining(&self) {
         *self.stage.lock() = Stage::Draining;
         grpc::set_health(&self.health, false).await;
+    }
+
+    /// Nothing happens any more.
+    pub fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Waits until nothing does.
+    pub(super) fn ended(&self) -> WaitForCancellationFutureOwned {
+        self.ended.clone().cancelled_owned()
     }
 
     /// What this node knows of itself and the others, for a caller.
