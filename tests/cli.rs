@@ -116,7 +116,11 @@ async fn a_wrong_flag_is_named() -> Result<()> {
         (["--set", "limits.message_bytes"], "KEY=VALUE"),
         (["--log", "=loud="], "log"),
         (["--log", "wran"], "\"wran\" is no level"),
-        (["--log", "info,jackfield"], "\"jackfield\" is no level"),
+        (
+            ["--log", "info, jackfield::mesh"],
+            "\"jackfield::mesh\" is no level",
+        ),
+        (["--log", "info,jackfield=loud"], "log"),
         (["--config", "/nowhere/node.toml"], "/nowhere/node.toml"),
         (["--plugins", "/nowhere/plugins"], "/nowhere/plugins"),
         (["--gold", "plated"], "--gold"),

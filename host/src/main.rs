@@ -382,18 +382,23 @@ const LOG_LINES: usize = 8192;
 const QUIET: &str = "wasmtime_wasi_http=off";
 
 fn start_log(log: &str, format: LogFormat) -> anyhow::Result<WorkerGuard> {
-    let filter = tracing_subscriber::EnvFilter::try_new(format!("{QUIET},{log}"))
-        .with_context(|| format!("log = {log:?} is no log filter"))?;
-    // A word alone would be the name of a room that logs everything, and all others nothing.
-    let is_misspelt = |part: &&str| {
-        !part.contains(['=', '[', ':']) && LevelFilter::from_str(part.trim()).is_err()
+    let parts = || {
+        log.split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
     };
-    if let Some(part) = log.split(',').find(is_misspelt) {
+    // A word alone would be the name of a room that logs everything, and all others nothing.
+    let is_misspelt =
+        |part: &&str| !part.contains(['=', '[']) && LevelFilter::from_str(part).is_err();
+    if let Some(part) = parts().find(is_misspelt) {
         anyhow::bail!(
             "log = {log:?}: {part:?} is no level: error, warn, info, debug, trace or off; of one \
              room, jackfield::mesh=debug"
         );
     }
+    let directives: Vec<&str> = std::iter::once(QUIET).chain(parts()).collect();
+    let filter = tracing_subscriber::EnvFilter::try_new(directives.join(","))
+        .with_context(|| format!("log = {log:?} is no log filter"))?;
     // A log that nobody reads must not stop the node: lines beyond its buffer are dropped.
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LOG_LINES)

@@ -77,8 +77,12 @@ async fn a_key_that_does_nothing_is_refused() -> Result<()> {
     let mut ada = node.console(&[("uid", "ada")]).await?;
     let api = node.calls(BOTH[0])?;
     let send = json!({ "uids": ["ada"], "message": { "text": "m" } });
-    let mut keyed = send.clone();
-    keyed["idempotency_key"] = json!("k2");
+    let keyed = |name: &str| {
+        let mut keyed = send.clone();
+        keyed[name] = json!("k2");
+        keyed
+    };
+    let keyed = [keyed("idempotency_key"), keyed("idempotencyKey")];
     let batch = json!({ "operations": [] });
     let join = json!({ "client": ada.id(), "group": "g" });
     for (path, body, keys, named) in [
@@ -104,7 +108,13 @@ async fn a_key_that_does_nothing_is_refused() -> Result<()> {
         ),
         (
             "/v1/plugins/console/send-to-uid",
-            &keyed,
+            &keyed[0],
+            &["k1"],
+            "another idempotency key",
+        ),
+        (
+            "/v1/plugins/console/send-to-uid",
+            &keyed[1],
             &["k1"],
             "another idempotency key",
         ),

@@ -96,13 +96,15 @@ async fn operate(
         if has_keys.flatten().is_none() {
             return Err(takes_no_key());
         }
-        if let Some(named) = asked.insert(KEY.to_owned(), key.clone().into())
-            && named != key
-        {
+        // JSON may have either name, and null is none.
+        let named = [KEY, KEY_IN_JSON].map(|name| asked.remove(name));
+        let is_another = |named: &Value| !named.is_null() && *named != *key;
+        if named.iter().flatten().any(is_another) {
             return Err(Problem::invalid(
                 "the request has another idempotency key than its header",
             ));
         }
+        asked.insert(KEY.to_owned(), key.into());
     }
     let operation = SCHEMA.read_operation(&name, asked.into())?;
     let outcome = api.operate(&caller, operation).await?;
@@ -262,6 +264,7 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>
 
 /// The header is another way to say this field.
 const KEY: &str = "idempotency_key";
+const KEY_IN_JSON: &str = "idempotencyKey";
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let invalid = |why: &str| {

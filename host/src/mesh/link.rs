@@ -215,8 +215,12 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Begins a new sequence; answers how many frames of the old one are lost.
+    /// Begins a new sequence; answers how many frames of the old one are lost. Where the other
+    /// side is gone, nothing begins any more.
     pub(super) fn restart(&mut self, session: u64) -> usize {
+        if self.is_closed {
+            return 0;
+        }
         let lost = self.lost();
         *self = Outgoing::new(session, self.bound);
         lost
@@ -470,6 +474,8 @@ mod tests {
         assert_eq!((outgoing.frames(), outgoing.bytes()), (0, 0));
         outgoing.close();
         assert_eq!(outgoing.push_question(9, frame(5)), Err(Full));
+        assert_eq!(outgoing.restart(2), 0);
+        assert_eq!(outgoing.push_surely(frame(5)), Err(Full));
     }
 
     #[test]

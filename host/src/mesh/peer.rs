@@ -239,10 +239,10 @@ impl Peer {
         let mut outgoing = self.outgoing.lock();
         let untold = outgoing.take_back();
         let lost = outgoing.restart(session);
-        drop(outgoing);
-        self.answer_untold(untold);
         self.is_told.store(false, Ordering::Relaxed);
+        drop(outgoing);
         self.queued.notify_one();
+        self.answer_untold(untold);
         lost
     }
 
@@ -387,10 +387,6 @@ impl Peer {
         let id = self.next_ask.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.asks.lock().insert(id, Waiting { sender, is_event });
-        // Gone meanwhile: nobody would ever drop it.
-        if self.is_gone() {
-            self.asks.lock().clear();
-        }
         Asked {
             peer: self,
             id,
@@ -440,6 +436,7 @@ impl Peer {
     /// Nobody is to wait for it any more; how many events it had.
     pub(super) fn end(&self) -> usize {
         self.is_gone.store(true, Ordering::Release);
+        // A question from now on is refused, and one before was sent, or is taken back.
         self.outgoing.lock().close();
         self.take_back();
         self.gone.notify_waiters();

@@ -86,10 +86,7 @@ impl Errand<'_> {
                     Err(Failed::Gone) if !self.ends => return Err(Failure::Lost),
                     // Perhaps it is at it still: a second time would be one too many.
                     Err(Failed::Late) => return Err(Failure::Lost),
-                    Err(Failed::TooLarge) => {
-                        self.counters.messages_too_big.add_one();
-                        return Err(Failure::TooLarge);
-                    }
+                    Err(Failed::TooLarge) => return Err(Failure::TooLarge),
                     Err(Failed::Gone | Failed::Untold) => {}
                 }
             } else if self.is_over() {
@@ -166,8 +163,14 @@ impl Session {
                 }),
             })
         };
-        self.entrust(mesh, client, "on-message", event).await?;
-        Ok(())
+        match self.entrust(mesh, client, "on-message", event).await {
+            Err(Failure::TooLarge) => {
+                let counters = self.plugin.namespace().registry().counters();
+                counters.messages_too_big.add_one();
+                Err(Failure::TooLarge)
+            }
+            handled => handled.map(drop),
+        }
     }
 
     pub(super) async fn close_elsewhere(

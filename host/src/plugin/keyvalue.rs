@@ -68,6 +68,11 @@ impl Keyvalue {
     /// As it is configured. A file that cannot be used is an error; a server that cannot be
     /// reached may come.
     pub(super) async fn open(config: &KeyvalueConfig) -> anyhow::Result<Keyvalue> {
+        anyhow::ensure!(
+            config.authorities.as_os_str().is_empty() || config.store.starts_with("rediss:"),
+            "keyvalue.authorities is for a server over TLS: write keyvalue.store = \
+             \"rediss://HOST:PORT\", or leave it out"
+        );
         let store = match config.store.split_once(':') {
             None if config.store == "memory" => Store::Memory(Memory::default()),
             Some(("file", path)) if !path.is_empty() => Store::Disk(Disk::open(path.into()).await?),

@@ -42,11 +42,12 @@ pub(super) async fn keep_working(
             work.answer(not_handled(NotHandled::Absent));
             continue;
         };
+        let Some(under_way) = UnderWay::begin(plugin, most) else {
+            work.refuse();
+            continue;
+        };
         tokio::spawn(async move {
-            let Some(under_way) = plugin.peer_events.begin(most) else {
-                return work.refuse();
-            };
-            let answer = plugin.handle(&work.event).await;
+            let answer = under_way.0.handle(&work.event).await;
             // Its place is free before its client's next event can come.
             drop(under_way);
             work.answer(answer);
@@ -55,13 +56,6 @@ pub(super) async fn keep_working(
 }
 
 impl PeerEvents {
-    /// One more, if there are fewer than `most`.
-    fn begin(&self, most: usize) -> Option<UnderWay<'_>> {
-        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
-        let under_way = UnderWay(self);
-        (before < most).then_some(under_way)
-    }
-
     pub(super) fn is_quiet(&self) -> bool {
         let last = *self.last.lock();
         self.under_way.load(Ordering::Relaxed) == 0
@@ -73,12 +67,23 @@ impl PeerEvents {
     }
 }
 
-struct UnderWay<'a>(&'a PeerEvents);
+/// An event of a plugin that is under way.
+struct UnderWay(Arc<Plugin>);
 
-impl Drop for UnderWay<'_> {
+impl UnderWay {
+    /// One more, if there are fewer than `most`.
+    fn begin(plugin: Arc<Plugin>, most: usize) -> Option<UnderWay> {
+        let before = plugin.peer_events.under_way.fetch_add(1, Ordering::Relaxed);
+        let under_way = UnderWay(plugin);
+        (before < most).then_some(under_way)
+    }
+}
+
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.touch();
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        let events = &self.0.peer_events;
+        events.touch();
+        events.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

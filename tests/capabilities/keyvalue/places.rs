@@ -256,6 +256,20 @@ async fn a_file_that_cannot_be_used_is_an_error_that_says_what_to_do() -> Result
     Ok(())
 }
 
+/// Whoever names them believes that there is TLS.
+#[tokio::test]
+async fn authorities_are_for_a_server_over_tls() -> Result<()> {
+    for store in ["redis://127.0.0.1", "memory"] {
+        let arguments = ["node", "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"];
+        let more = ["--plugins", "/tmp", "--keyvalue", store];
+        let set = ["--set", "keyvalue.authorities=a.pem"];
+        let output = run_node_binary(&[&arguments[..], &more, &set].concat()).await?;
+        assert_eq!(output.code, 1);
+        assert!(output.stderr.contains("rediss://"), "{}", output.stderr);
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn authorities_are_certificates_in_pem() -> Result<()> {
     let folder = PluginFolder::new()?;

@@ -262,7 +262,8 @@ fn client(config: &KeyvalueConfig) -> anyhow::Result<Client> {
          that with keyvalue.password_file"
     );
     if !config.password_file.as_os_str().is_empty() {
-        let password = String::from_utf8(read(&config.password_file)?)?;
+        let password = String::from_utf8(read(&config.password_file)?)
+            .with_context(|| config.password_file.display().to_string())?;
         let settings = info.redis_settings().clone();
         let password = password.trim_end_matches(['\r', '\n']);
         info = info.set_redis_settings(settings.set_password(password));
