@@ -57,7 +57,7 @@ pub async fn bind(address: &str, tokens: &Tokens) -> anyhow::Result<TcpListener>
 
 /// Answers until the node has ended, and finishes what it has begun by then.
 pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<Tokens>) {
-    let ended = view.ended();
+    let ended = view.ended().cancelled_owned();
     let api = Api::new(view.clone(), tokens);
     let routes = grpc::routes(api.clone())
         .reset_fallback()

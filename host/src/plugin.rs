@@ -6,6 +6,7 @@
 //! event goes to the new one, and no client ever goes back.
 
 mod access;
+mod authorities;
 mod call;
 mod contract;
 mod engine;

@@ -81,7 +81,6 @@ async fn a_watcher_sees_the_plugins_it_asks_for_and_who_is_elsewhere() -> Result
     Ok(())
 }
 
-/// The most streams there may be; one that ends makes room for another.
 #[tokio::test]
 async fn a_stream_ends_with_its_node_and_has_told_everything() -> Result<()> {
     for protocol in BOTH {
@@ -107,6 +106,7 @@ async fn a_stream_ends_with_its_node_and_has_told_everything() -> Result<()> {
     Ok(())
 }
 
+/// The most streams there may be; one that ends makes room for another.
 #[tokio::test]
 async fn streams_of_events_have_a_bound() -> Result<()> {
     let node = Node::start_alone("console").await?;

@@ -96,6 +96,7 @@ async fn a_request_that_is_none_gets_a_problem_document() -> Result<()> {
         ),
         ("POST", "/v1/plugins/console/call/%FF", "", 400, "UTF-8"),
         ("GET", "/v1/plugins/%FF/is-uid-online", "", 400, "UTF-8"),
+        ("GET", "/v1/events?plugin=%FF", "", 400, "UTF-8"),
         ("PUT", "/live", "", 405, "method"),
         ("PUT", function, "{}", 405, "POST it"),
         ("GET", function, "", 405, "POST it"),
@@ -159,6 +160,24 @@ async fn a_body_that_does_not_come_is_not_waited_for() -> Result<()> {
     let answer = node.calls(BOTH[0])?.exchange(begun).await?;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(answer.contains("handshake_timeout"), "{answer}");
+    Ok(())
+}
+
+/// Nor does a node that ends wait for it, or for whoever does not read.
+#[tokio::test]
+async fn a_request_that_does_not_end_keeps_no_node_from_ending() -> Result<()> {
+    let node = Node::builder().alone().plugin("console");
+    let patient = "[limits]\nhandshake_timeout = '1h'";
+    let node = node.config(patient).start().await?;
+    let begun = "POST /v1/batch HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\
+                 content-type: application/json\r\nexpect: 100-continue\r\n\r\n";
+    let mut waiting = node.calls(BOTH[0])?.begin(begun).await?;
+    // The node reads the body now.
+    assert_eq!(
+        waiting.line().await?.as_deref(),
+        Some("HTTP/1.1 100 Continue")
+    );
+    assert!(node.stop().await?.status.success());
     Ok(())
 }
 

@@ -155,10 +155,16 @@ impl Api {
         raw.response().await
     }
 
-    /// What the port answers to these bytes, until it ends the connection.
-    pub async fn exchange(&self, request: &str) -> anyhow::Result<String> {
+    /// A connection to the port that begins with these bytes.
+    pub async fn begin(&self, request: &str) -> anyhow::Result<Raw> {
         let mut raw = Raw::connect(self.address).await?;
         raw.write(request.as_bytes()).await?;
+        Ok(raw)
+    }
+
+    /// What the port answers to these bytes, until it ends the connection.
+    pub async fn exchange(&self, request: &str) -> anyhow::Result<String> {
+        let raw = self.begin(request).await?;
         Ok(String::from_utf8(raw.rest().await?)?)
     }
 

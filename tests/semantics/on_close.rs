@@ -199,7 +199,7 @@ async fn leaving_a_group_in_on_close_does_not_deadlock() -> Result<()> {
 #[tokio::test]
 async fn a_slow_on_close_keeps_nobodys_connection_open() -> Result<()> {
     let node = Node::start("console").await?;
-    let slow = r#"{"do":"sleep","ms":2000}"#;
+    let slow = r#"{"do":"sleep","ms":4000}"#;
     let mut leaving = node.console(&[("info.on-close", slow)]).await?;
     let mut closed = node
         .console(&[("uid", "ada"), ("info.on-close", slow)])

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::operations::Api;
@@ -37,7 +37,7 @@ struct Watch {
     plugins: BTreeSet<String>,
     mesh: Option<Arc<Mesh>>,
     looks: Interval,
-    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    ended: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -66,7 +66,7 @@ impl Api {
             plugins: request.plugins.into_iter().collect(),
             mesh: self.view.mesh().cloned(),
             looks,
-            ended: Box::pin(self.view.ended()),
+            ended: self.view.ended(),
             _permit: permit,
         };
         let next = |watch: Option<Watch>| async {
@@ -85,15 +85,16 @@ impl Watch {
     async fn next(&mut self) -> Result<wire::Event, Problem> {
         loop {
             let event = tokio::select! {
+                // A watcher that is behind always has an event: its token is looked at all the
+                // same. And the end comes after what happened before it.
                 biased;
-                event = self.watcher.next() => event,
-                // What happened before has been told.
-                () = &mut self.ended => {
-                    return Err(Problem::new(Reason::Unreachable, "the node has ended"));
-                }
                 _ = self.looks.tick() => {
                     self.tokens.check_still(&self.caller)?;
                     continue;
+                }
+                event = self.watcher.next() => event,
+                () = self.ended.cancelled() => {
+                    return Err(Problem::new(Reason::Unreachable, "the node has ended"));
                 }
             };
             match event {

@@ -61,7 +61,8 @@ async fn operate(
         let message = format!("no function {shown:?}: /openapi.json lists them");
         return Err(Problem::new(Reason::NotFound, message));
     };
-    let fields = operation.kind();
+    let kind = operation.kind();
+    let fields = kind.as_message();
     let (allowed, why) = match scope {
         Scope::Read => (
             "GET,HEAD,POST",
@@ -77,9 +78,10 @@ async fn operate(
         return Ok(refused);
     }
     let is_post = request.method() == Method::POST;
-    let key = idempotency_key(request.headers())?.map(str::to_owned);
-    let mut asked = match (is_post, fields.as_message()) {
-        (false, Some(message)) => from_query(query.as_deref().unwrap_or_default(), message)?,
+    let takes_key = fields.is_some_and(|fields| fields.get_field_by_name(KEY).is_some());
+    let key = idempotency_key(request.headers(), takes_key)?.map(str::to_owned);
+    let mut asked = match (is_post, fields) {
+        (false, Some(message)) => from_query(query.as_deref(), message)?,
         _ => object(read_json(request, &api).await?)?,
     };
     if let Some(named) = asked.insert("plugin".to_owned(), plugin.clone().into())
@@ -90,12 +92,6 @@ async fn operate(
         ));
     }
     if let Some(key) = key {
-        let has_keys = fields
-            .as_message()
-            .map(|fields| fields.get_field_by_name(KEY));
-        if has_keys.flatten().is_none() {
-            return Err(takes_no_key());
-        }
         // JSON may have either name, and null is none.
         let named = [KEY, KEY_IN_JSON].map(|name| asked.remove(name));
         let is_another = |named: &Value| !named.is_null() && *named != *key;
@@ -118,7 +114,7 @@ async fn call(
     Path((plugin, method)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    no_key(request.headers())?;
+    idempotency_key(request.headers(), false)?;
     let plugin = api.plugin(&caller, Scope::Send, &plugin)?;
     let of = Of {
         caller: &caller,
@@ -139,7 +135,7 @@ async fn batch(
     Known(caller): Known,
     request: Request,
 ) -> Result<Response, Problem> {
-    no_key(request.headers())?;
+    idempotency_key(request.headers(), false)?;
     let batch = SCHEMA.read_batch(read_json(request, &api).await?)?;
     let done = api.batch(&caller, batch).await?;
     Ok(Json(SCHEMA.write_batch(&done)?).into_response())
@@ -151,7 +147,7 @@ async fn events(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let mut plugins = Vec::new();
-    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+    for (name, value) in parameters(query.as_deref())? {
         match &*name {
             "plugin" => plugins.push(value.into_owned()),
             _ => {
@@ -185,14 +181,11 @@ async fn nodes(State(api): State<Arc<Api>>, Known(caller): Known) -> Result<Resp
 
 /// The fields of a request from a query: one that may be there several times is a list.
 fn from_query(
-    query: &str,
+    query: Option<&str>,
     message: &prost_reflect::MessageDescriptor,
 ) -> Result<Map<String, Value>, Problem> {
-    if percent_decode_str(query).decode_utf8().is_err() {
-        return Err(Problem::invalid("the query is not UTF-8"));
-    }
     let mut fields = Map::new();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+    for (name, value) in parameters(query)? {
         let value = Value::String(value.into_owned());
         match message.get_field_by_name(&name) {
             Some(field) if field.is_list() => {
@@ -211,6 +204,18 @@ fn from_query(
         }
     }
     Ok(fields)
+}
+
+/// What stands in a query, which is UTF-8: with what would stand for other bytes, two names could
+/// be one.
+fn parameters(query: Option<&str>) -> Result<form_urlencoded::Parse<'_>, Problem> {
+    let query = query.unwrap_or_default();
+    match percent_decode_str(query).decode_utf8() {
+        Ok(_) => Ok(form_urlencoded::parse(query.as_bytes())),
+        Err(_) => Err(Problem::invalid(
+            "the query is not UTF-8: percent-encode it as UTF-8",
+        )),
+    }
 }
 
 /// A body that says that it is JSON: a page of another site can't send that unasked.
@@ -266,7 +271,9 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>
 const KEY: &str = "idempotency_key";
 const KEY_IN_JSON: &str = "idempotencyKey";
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+/// The key of a request. Who sends one believes that a second time does nothing: where that is not
+/// so, it is refused.
+fn idempotency_key(headers: &HeaderMap, takes_key: bool) -> Result<Option<&str>, Problem> {
     let invalid = |why: &str| {
         Err(Problem::invalid(format!(
             "the header idempotency-key {why}"
@@ -277,22 +284,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
     match header_text(headers, "idempotency-key")? {
         Some("") => invalid("is empty"),
+        Some(_) if !takes_key => Err(Problem::invalid(
+            "this takes no idempotency-key: sends do, and those of a batch as their idempotency_key",
+        )),
         key => Ok(key),
     }
-}
-
-fn no_key(headers: &HeaderMap) -> Result<(), Problem> {
-    match idempotency_key(headers)? {
-        Some(_) => Err(takes_no_key()),
-        None => Ok(()),
-    }
-}
-
-/// Who sends a key believes that a second time does nothing.
-fn takes_no_key() -> Problem {
-    Problem::invalid(
-        "this takes no idempotency-key: sends do, and those of a batch as their idempotency_key",
-    )
 }
 
 /// What stands in a path.

@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
 
 use super::grpc;
@@ -85,9 +85,9 @@ impl View {
         self.ended.cancel();
     }
 
-    /// Waits until nothing does.
-    pub(super) fn ended(&self) -> WaitForCancellationFutureOwned {
-        self.ended.clone().cancelled_owned()
+    /// Tells when nothing does.
+    pub(super) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 
     /// What this node knows of itself and the others, for a caller.

@@ -21,7 +21,7 @@ use crate::limits::{Limits, MESSAGES_PER_TURN};
 use crate::message::{Frame, Message};
 use crate::outbox::Condition;
 use crate::plugin::{self, Failure, Turn};
-use crate::registry::{Client, Close, Closer, Ending, Happened, Namespace, Registry};
+use crate::registry::{Client, Close, Closer, Departure, Ending, Happened, Namespace, Registry};
 
 /// A client that has been let in. Dropped, it has left, whatever became of its task.
 pub(super) struct Session {
@@ -71,7 +71,7 @@ impl Session {
     /// The client was let in and never got there.
     pub(super) async fn vanished(self) {
         self.namespace().leave(&self.client, &broken());
-        self.on_close().await;
+        self.on_close(self.client.departure()).await;
     }
 
     async fn part(&self, ended: Ended, mut reader: Reader) {
@@ -81,7 +81,8 @@ impl Session {
         }
         self.client.outbox().flush();
         let departure = self.client.departure();
-        let close = departure.map_or_else(broken, |departure| departure.close);
+        let close = departure.as_ref();
+        let close = close.map_or_else(broken, |departure| departure.close.clone());
         let registry = namespace.registry();
         // Neither waits for the other: the plugin may be slow, and so may the client.
         let socket = async {
@@ -95,13 +96,11 @@ impl Session {
             self.client.outbox().detach();
             drop(reader);
         };
-        tokio::join!(self.on_close(), socket);
+        tokio::join!(self.on_close(departure), socket);
     }
 
-    async fn on_close(&self) {
-        let Some(departure) = self.client.departure() else {
-            return;
-        };
+    async fn on_close(&self, departure: Option<Departure>) {
+        let Some(departure) = departure else { return };
         self.stay.on_close(&self.client, &departure).await;
         let namespace = self.namespace();
         namespace.registry().counters().clients_left.add_one();

@@ -109,9 +109,11 @@ impl Outgoing {
 
     /// Adds a question, which can be taken back.
     pub(super) fn push_question(&mut self, id: u64, frame: Bytes) -> Result<(), Full> {
-        let question = Some(id);
-        let kept = Kept::new(frame);
-        self.push_within(self.bound, Kept { question, ..kept })
+        let kept = Kept {
+            question: Some(id),
+            ..Kept::new(frame)
+        };
+        self.push_within(self.bound, kept)
     }
 
     /// Adds a frame that the other side must not miss: for such ones there is as much room
@@ -121,9 +123,11 @@ impl Outgoing {
             bytes: self.bound.bytes.saturating_mul(2),
             frames: self.bound.frames.saturating_mul(2),
         };
-        let is_sure = true;
-        let kept = Kept::new(frame);
-        self.push_within(twice, Kept { is_sure, ..kept })
+        let kept = Kept {
+            is_sure: true,
+            ..Kept::new(frame)
+        };
+        self.push_within(twice, kept)
     }
 
     fn push_within(&mut self, bound: Bound, kept: Kept) -> Result<(), Full> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
-use jackfield_tests::{LogLine, Node, PluginFolder, run_node_binary};
+use jackfield_tests::{LogLine, Node, Output, PluginFolder, run_node_binary};
 
 use super::{GRANTED, ask, ask_of, in_memory, keeper, on_disk, stores};
 
@@ -191,11 +191,7 @@ async fn a_file_that_cannot_be_used_is_an_error_that_says_what_to_do() -> Result
     let plugins = folder.path().to_string_lossy().into_owned();
     let file = folder.path().join("state.redb");
     let store = format!("file:{}", file.display());
-    let begin = async |store: &str| {
-        let arguments = ["node", "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"];
-        let more = ["--plugins", &plugins, "--keyvalue", store];
-        run_node_binary(&[&arguments[..], &more[..]].concat()).await
-    };
+    let begin = async |store: &str| begin(&["--plugins", &plugins, "--keyvalue", store]).await;
     std::fs::write(&file, "this is no database".repeat(1_000))?;
     let output = begin(&store).await?;
     assert_eq!(output.code, 1);
@@ -256,14 +252,21 @@ async fn a_file_that_cannot_be_used_is_an_error_that_says_what_to_do() -> Result
     Ok(())
 }
 
+/// A node with these arguments, until it ends.
+async fn begin(arguments: &[&str]) -> Result<Output> {
+    let node = ["node", "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"];
+    run_node_binary(&[&node[..], arguments].concat()).await
+}
+
 /// Whoever names them believes that there is TLS.
 #[tokio::test]
 async fn authorities_are_for_a_server_over_tls() -> Result<()> {
+    let folder = PluginFolder::new()?;
+    let plugins = folder.path().to_string_lossy().into_owned();
     for store in ["redis://127.0.0.1", "memory"] {
-        let arguments = ["node", "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"];
-        let more = ["--plugins", "/tmp", "--keyvalue", store];
+        let arguments = ["--plugins", &plugins, "--keyvalue", store];
         let set = ["--set", "keyvalue.authorities=a.pem"];
-        let output = run_node_binary(&[&arguments[..], &more, &set].concat()).await?;
+        let output = begin(&[&arguments[..], &set].concat()).await?;
         assert_eq!(output.code, 1);
         assert!(output.stderr.contains("rediss://"), "{}", output.stderr);
     }
@@ -283,20 +286,8 @@ async fn authorities_are_certificates_in_pem() -> Result<()> {
             std::fs::write(&file, text)?;
         }
         let set = format!("keyvalue.authorities={}", file.display());
-        let output = run_node_binary(&[
-            "node",
-            "--listen",
-            "127.0.0.1:0",
-            "--api",
-            "127.0.0.1:0",
-            "--plugins",
-            &plugins,
-            "--keyvalue",
-            "rediss://127.0.0.1",
-            "--set",
-            &set,
-        ])
-        .await?;
+        let arguments = ["--plugins", &plugins, "--keyvalue", "rediss://127.0.0.1"];
+        let output = begin(&[&arguments[..], &["--set", &set]].concat()).await?;
         assert_eq!(output.code, 1);
         for words in ["keyvalue.authorities", words] {
             assert!(output.stderr.contains(words), "{}", output.stderr);

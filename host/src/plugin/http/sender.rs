@@ -19,11 +19,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use wasmtime_wasi_http::{Error, Result, WasiBody};
 
+use super::super::authorities::Authorities;
 use super::address::resolve;
 use super::allow::{Reach, Target};
 use super::body::Counted;
@@ -43,16 +43,10 @@ impl Https {
         let mut roots = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.into(),
         };
-        if !authorities.as_os_str().is_empty() {
-            let file = || format!("http.authorities: {}", authorities.display());
-            let mut found = 0;
-            for certificate in CertificateDer::pem_file_iter(authorities).with_context(file)? {
-                roots
-                    .add(certificate.with_context(file)?)
-                    .with_context(file)?;
-                found += 1;
+        if let Some(more) = Authorities::read("http.authorities", authorities)? {
+            for certificate in more.certificates {
+                roots.add(certificate).context("http.authorities")?;
             }
-            anyhow::ensure!(found > 0, "{} has no certificate in PEM", file());
         }
         let config = ClientConfig::builder_with_provider(ring::default_provider().into())
             .with_safe_default_protocol_versions()?

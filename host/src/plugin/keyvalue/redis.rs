@@ -5,7 +5,6 @@
 //! once that it is gone and once that it is back. Without a connection calls fail at once; the
 //! one that finds it broken fails too, since nobody knows what the server has done.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +17,8 @@ use redis::{
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
+use super::super::authorities::Authorities;
 use super::change::{not_a_number, too_large};
 use super::{Change, Changed, Failure, Place};
 use crate::config::KeyvalueConfig;
@@ -262,8 +260,9 @@ fn client(config: &KeyvalueConfig) -> anyhow::Result<Client> {
          that with keyvalue.password_file"
     );
     if !config.password_file.as_os_str().is_empty() {
-        let password = String::from_utf8(read(&config.password_file)?)
-            .with_context(|| config.password_file.display().to_string())?;
+        let file = config.password_file.display();
+        let password = std::fs::read_to_string(&config.password_file)
+            .with_context(|| format!("{file} cannot be read"))?;
         let settings = info.redis_settings().clone();
         let password = password.trim_end_matches(['\r', '\n']);
         info = info.set_redis_settings(settings.set_password(password));
@@ -281,32 +280,12 @@ fn client(config: &KeyvalueConfig) -> anyhow::Result<Client> {
 fn encrypted(info: ConnectionInfo, config: &KeyvalueConfig) -> anyhow::Result<Client> {
     // What the crate would take itself, if no other crate brings a second one.
     let _ = ring::default_provider().install_default();
-    let root_cert = match config.authorities.as_os_str().is_empty() {
-        true => None,
-        false => Some(authorities(&config.authorities).context("keyvalue.authorities")?),
-    };
+    let authorities = Authorities::read("keyvalue.authorities", &config.authorities)?;
     let certificates = TlsCertificates {
         client_tls: None,
-        root_cert,
+        root_cert: authorities.map(|authorities| authorities.pem),
     };
     Ok(Client::build_with_tls(info, certificates)?)
-}
-
-/// Certificates in PEM, at least one.
-fn authorities(file: &Path) -> anyhow::Result<Vec<u8>> {
-    let pem = read(file)?;
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>()?;
-    anyhow::ensure!(
-        !found.is_empty(),
-        "{} has no certificate in PEM",
-        file.display()
-    );
-    Ok(pem)
-}
-
-fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(file)
-        .map_err(|error| anyhow::anyhow!("{} cannot be read: {error}", file.display()))
 }
 
 fn hash(place: &Place) -> String {
