@@ -5,7 +5,7 @@
 //! known by their answers, which come before the counter of the bad event moves.
 
 use anyhow::Result;
-use jackfield_tests::{Counters, End, LogLine, Node, NodeBuilder, count, query};
+use jackfield_tests::{Counters, End, LogLine, Node, NodeBuilder, count, query, within};
 use serde_json::{Value, json};
 
 /// What a client hears whose event trapped.
@@ -29,6 +29,29 @@ async fn a_panic() -> Result<()> {
         "{}",
         line.text("backtrace")
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_panic_is_logged_once_and_known_as_one_however_long_its_words_are() -> Result<()> {
+    let node = short_of_patience().start().await?;
+    let [mut ada, mut bob] = node.consoles().await?;
+    let message = format!("no tea left {}", "x".repeat(6_000));
+    ada.start(json!({ "do": "panic", "message": message }))
+        .await?;
+    let line = node.wait_for_log(is_trap).await?;
+    assert_eq!(line.text("kind"), "panic");
+    // What came before it in the same event is its, too.
+    bob.start(json!({ "do": "panic", "message": "no milk either" }))
+        .await?;
+    let line = node.log().nth(2, is_trap).await?;
+    assert!(
+        line.text("said").contains("no milk either"),
+        "{}",
+        line.text("said")
+    );
+    let again = node.log().so_far(|line| line.says("no milk either"));
+    assert!(again.is_empty(), "{again:?}");
     Ok(())
 }
 
@@ -350,6 +373,49 @@ async fn an_instance_is_replaced_after_an_event_that_took_much_memory() -> Resul
     // It is given back at the end of the turn, which a message of another turn comes after.
     ada.ok(json!({ "do": "is-online" })).await?;
     assert_eq!(node.counters().await?.get("instances_recycled")?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_instance_that_begins_with_much_memory_is_kept_and_its_author_told() -> Result<()> {
+    let node = Node::builder()
+        .plugin("console")
+        .config("[plugin]\nrecycle_above_bytes = 1000000")
+        .start()
+        .await?;
+    let advice = "each of its instances begins with";
+    let line = node.wait_for_log(|line| line.says(advice)).await?;
+    assert_eq!((line.level(), line.text("plugin")), ("WARN", "console"));
+    let mut ada = node.console(&[]).await?;
+    for _ in 0..20 {
+        ada.ok(json!({ "do": "is-online" })).await?;
+    }
+    assert_eq!(node.counters().await?.get("instances_recycled")?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_ticks_while_no_guest_runs() -> Result<()> {
+    let node = Node::builder().plugin("console").alone().start().await?;
+    let mut ada = node.console(&[]).await?;
+    ada.ok(json!({ "do": "is-online" })).await?;
+    let rests = async {
+        loop {
+            let before = node.waits_of_thread("epoch")?;
+            for _ in 0..20 {
+                node.api("/live").await?;
+            }
+            if node.waits_of_thread("epoch")? == before {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    within("the ticker to rest", rests).await?;
+    // It is there again for a guest that would run for ever.
+    let before = node.waits_of_thread("epoch")?;
+    ada.start(json!({ "do": "spin" })).await?;
+    assert_eq!(ada.end().await?.code(), 1011);
+    assert!(node.waits_of_thread("epoch")? > before);
     Ok(())
 }
 

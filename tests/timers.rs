@@ -118,6 +118,28 @@ async fn a_generation_that_does_not_hear_them_says_so_once_and_the_next_one_hear
 }
 
 #[tokio::test]
+async fn a_plugin_that_sets_them_and_exports_no_handler_is_told_when_it_is_loaded() -> Result<()> {
+    let node = Node::builder().alone().plugin("deaf").start().await?;
+    let advice = "it imports set-timer and does not export timer-handler";
+    let line = node.wait_for_log(|line| line.says(advice)).await?;
+    assert_eq!((line.level(), line.text("plugin")), ("WARN", "deaf"));
+
+    for (name, is_advised) in [("deaf", true), ("console", false), ("echo", false)] {
+        let path = component(name)?;
+        let checked =
+            run_node_binary(&["check", path.to_str().context("a readable path")?]).await?;
+        let shown = checked.stdout;
+        assert_eq!(checked.code, 0, "{shown}");
+        assert_eq!(
+            shown.contains(&format!("warning: {advice}")),
+            is_advised,
+            "{shown}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn they_end_with_their_plugin() -> Result<()> {
     let node = console("").start().await?;
     let mut ada = listener(&node).await?;

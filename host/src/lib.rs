@@ -4,7 +4,7 @@
 //! Rooms, in the direction a message travels; a file uses only rooms to its right
 //! (`tests/layers.rs` keeps that true):
 //!
-//! node → admin → client → plugin → router → mesh → registry → outbox → config · limits · policy · delivery · message · id · counters
+//! node → admin → client → plugin → router → mesh → registry → outbox → config · limits · policy · delivery · message · id · counters · log
 
 pub mod node;
 
@@ -22,5 +22,6 @@ pub mod counters;
 pub mod delivery;
 pub mod id;
 pub mod limits;
+pub mod log;
 pub mod message;
 pub mod policy;

@@ -397,3 +397,6 @@ pub const REMOVAL_SETTLE: Duration = Duration::from_secs(1);
 
 /// What a component file may weigh. Beyond: not loaded. Python's are 18 MB.
 pub const COMPONENT_BYTES: u64 = 256 << 20;
+
+/// What a manifest may weigh. Beyond: not loaded.
+pub const MANIFEST_BYTES: u64 = 1 << 20;

@@ -3,19 +3,17 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use jackfield::config::{Config, Flag, Layers, LogFormat};
 use jackfield::counters::Counters;
+use jackfield::log;
 use jackfield::mesh::{self, Register, TlsFiles, Trust};
 use jackfield::node::Node;
 use jackfield::plugin;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 /// A WebSocket node host whose business logic is a hot-swappable WebAssembly component.
 #[derive(Parser)]
@@ -175,7 +173,7 @@ fn node(flags: &NodeFlags) -> anyhow::Result<ExitCode> {
         print(&layers.describe()?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let _flush_at_the_end = start_log(&config.log, config.log_format)?;
+    let _flush_at_the_end = log::start(&config.log, config.log_format)?;
     raise_file_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if config.workers > 0 {
@@ -222,7 +220,7 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
 async fn register(
     listen: &str,
     trust: &TrustFlags,
-    log: &str,
+    directives: &str,
     log_format: &str,
 ) -> anyhow::Result<ExitCode> {
     let log_format = match log_format {
@@ -230,7 +228,7 @@ async fn register(
         "json" => LogFormat::Json,
         other => anyhow::bail!("--log-format {other}: text or json"),
     };
-    let _flush_at_the_end = start_log(log, log_format)?;
+    let _flush_at_the_end = log::start(directives, log_format)?;
     let mut signals = Signals::new()?;
     let trust = trust.read()?;
     let listener = mesh::bind(listen, &trust, "--listen").await?;
@@ -262,11 +260,14 @@ async fn check(files: &[PathBuf], config: Option<&Path>) -> anyhow::Result<ExitC
         for export in &checked.interfaces.exports {
             report += &format!("  exports {export}\n");
         }
+        for advice in &checked.advice {
+            report += &format!("  warning: {advice}\n");
+        }
         report += &match &checked.error {
             None => "  ok: a node would load it\n".to_owned(),
             Some(error) => {
                 code = ExitCode::FAILURE;
-                format!("  error: {error}\n")
+                format!("  error: {}\n", log::indented(&error.to_string()))
             }
         };
         print(&report)?;
@@ -372,45 +373,6 @@ impl Signals {
             }
         }
     }
-}
-
-/// Lines that wait for whoever reads stderr; a line of a guest has 8 KiB at most.
-const LOG_LINES: usize = 8192;
-
-/// A crate that has a line for what a guest gets wrong, as often as it does: not without being
-/// asked for it.
-const QUIET: &str = "wasmtime_wasi_http=off";
-
-fn start_log(log: &str, format: LogFormat) -> anyhow::Result<WorkerGuard> {
-    let parts = || {
-        log.split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-    };
-    // A word alone would be the name of a room that logs everything, and all others nothing.
-    let is_misspelt =
-        |part: &&str| !part.contains(['=', '[']) && LevelFilter::from_str(part).is_err();
-    if let Some(part) = parts().find(is_misspelt) {
-        anyhow::bail!(
-            "log = {log:?}: {part:?} is no level: error, warn, info, debug, trace or off; of one \
-             room, jackfield::mesh=debug"
-        );
-    }
-    let directives: Vec<&str> = std::iter::once(QUIET).chain(parts()).collect();
-    let filter = tracing_subscriber::EnvFilter::try_new(directives.join(","))
-        .with_context(|| format!("log = {log:?} is no log filter"))?;
-    // A log that nobody reads must not stop the node: lines beyond its buffer are dropped.
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(LOG_LINES)
-        .finish(std::io::stderr());
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer);
-    match format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(guard)
 }
 
 /// A client needs an open file: takes as many as the system lets this process have.

@@ -10,6 +10,7 @@ mod authorities;
 mod call;
 mod contract;
 mod engine;
+mod file;
 mod folder;
 mod gateway;
 mod generation;
@@ -18,13 +19,17 @@ mod instance;
 mod keyvalue;
 mod load;
 mod log;
+mod look;
 mod manifest;
 mod routes;
+mod rules;
 mod services;
 mod session;
 mod settings;
+mod ticker;
 mod timer;
 mod trap;
+mod watch;
 mod worker;
 
 use std::sync::Arc;
@@ -41,6 +46,7 @@ use self::access::{Access, Denied, Granted};
 use self::contract::types;
 use self::generation::{Generation, Lease, NoInstance};
 use self::instance::Whose;
+use self::rules::FormerRules;
 use self::trap::Trapped;
 use self::worker::PeerEvents;
 use crate::id::ClientId;
@@ -53,7 +59,7 @@ use crate::router::Router;
 
 pub use self::call::{CallError, CallErrorCode, Caller};
 pub use self::folder::{Checked, Plugins, check};
-pub use self::load::{Grant, Interfaces, LoadError};
+pub use self::load::{Advice, Grant, Interfaces, LoadError};
 pub use self::services::Services;
 pub use self::session::{Session, Turn};
 
@@ -70,6 +76,8 @@ pub struct Plugin {
     seen_off: AtomicBool,
     /// Held while the slot and what is told of it change together.
     turning: Mutex<()>,
+    /// What the manifest of its last generation, running or removed, demanded of who comes in.
+    former_rules: Mutex<Option<FormerRules>>,
     /// Of other nodes' clients.
     peer_events: PeerEvents,
     /// Calls that went to other nodes.
@@ -179,6 +187,7 @@ impl Plugin {
             mesh: mesh.cloned(),
             seen_off: AtomicBool::new(false),
             turning: Mutex::default(),
+            former_rules: Mutex::default(),
             peer_events: PeerEvents::default(),
             calls: AtomicU64::new(0),
             slot: ArcSwapOption::empty(),
@@ -321,6 +330,10 @@ impl Plugin {
             generation.optional.timer_handler,
         );
         let number = generation.host.generation;
+        *self.former_rules.lock() = Some(FormerRules {
+            generation: number,
+            rules: generation.rules.clone(),
+        });
         let turning = self.turning.lock();
         let former = self.slot.swap(Some(generation));
         self.namespace().happen(|| Happened::Loaded(number));
@@ -487,38 +500,39 @@ impl Plugin {
             acceptance.uid = granted.uid;
         }
         let subprotocol = acceptance.subprotocol.take();
-        let admitted = match &subprotocol {
-            Some(chosen) if !handshake.subprotocols.contains(chosen) => Err((
-                500,
-                format!("on-connect chose the subprotocol {chosen:?}, not one offered"),
-            )),
-            _ => {
-                let admitted = contract::admit(&self.router, client.id(), acceptance).await;
-                admitted.map_err(|error| {
-                    let taken = error.code == types::ErrorCode::Taken;
-                    (if taken { 409 } else { 500 }, error.message)
-                })
-            }
-        };
-        match admitted {
-            Ok(()) => Answer::Accepted {
+        if let Some(chosen) = &subprotocol
+            && !handshake.subprotocols.contains(chosen)
+        {
+            let error = format!("on-connect chose the subprotocol {chosen:?}, not one offered");
+            return self.cannot_have(client, &error);
+        }
+        let Err(error) = contract::admit(&self.router, client.id(), acceptance).await else {
+            return Answer::Accepted {
                 subprotocol,
                 until: granted.until,
-            },
-            Err((409, reason)) => Answer::Refused {
-                status: 409,
-                reason,
-            },
-            Err((status, error)) => {
-                tracing::error!(
-                    plugin = self.name(),
-                    client = %client.id(),
-                    error, "on-connect's answer is wrong");
-                Answer::Refused {
-                    status,
-                    reason: "the server failed".to_owned(),
-                }
-            }
+            };
+        };
+        let status = match error.code {
+            types::ErrorCode::Taken => 409,
+            // A name that nobody can have, empty or too long, is mostly one that the client gave.
+            types::ErrorCode::InvalidArgument => 400,
+            _ => return self.cannot_have(client, &error.message),
+        };
+        Answer::Refused {
+            status,
+            reason: error.message,
+        }
+    }
+
+    /// An answer of `on-connect` is the plugin's mistake: its client hears no more than that.
+    fn cannot_have(&self, client: &Client, error: &str) -> Answer {
+        tracing::error!(
+            plugin = self.name(),
+            client = %client.id(),
+            error, "on-connect's answer is wrong");
+        Answer::Refused {
+            status: 500,
+            reason: "the server failed".to_owned(),
         }
     }
 }
@@ -599,8 +613,8 @@ fn log_trap(lease: &Lease, function: &str, client: Option<ClientId>, trapped: &T
         function,
         client = client.map(tracing::field::display),
         kind = trapped.kind.as_str(),
-        said = trapped.said,
-        backtrace = trapped.backtrace,
+        said = %trapped.said,
+        backtrace = %trapped.backtrace,
         "an event trapped: {}",
         trapped.cause,
     );

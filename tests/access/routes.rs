@@ -93,7 +93,7 @@ async fn who_had_a_path_first_keeps_it() -> Result<()> {
     assert_eq!(plugin_at(&node, "/tea").await?, "wstest");
 
     // Free again, they go to those that asked for them.
-    replace_manifest(&node, "", 2).await?;
+    replace_manifest(&node, "# none", 2).await?;
     node.generation_loaded("tea", 1).await?;
     node.generation_loaded("coffee", 2).await?;
     assert_eq!(plugin_at(&node, "/tea").await?, "tea");

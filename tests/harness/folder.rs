@@ -10,17 +10,34 @@ use crate::component;
 
 /// A folder of plugins that goes away with its test.
 #[derive(Debug)]
-pub struct PluginFolder(TempDir);
+pub struct PluginFolder {
+    path: PathBuf,
+    /// What it is in, where it may be moved.
+    parent: TempDir,
+}
 
 impl PluginFolder {
     /// An empty one.
     pub fn new() -> anyhow::Result<PluginFolder> {
-        Ok(PluginFolder(TempDir::new()?))
+        let parent = TempDir::new()?;
+        let path = parent.path().join("plugins");
+        fs::create_dir(&path)?;
+        Ok(PluginFolder { path, parent })
     }
 
     /// Its path.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        &self.path
+    }
+
+    /// A place beside it, on the same file system.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.parent.path().join(name)
+    }
+
+    /// Where the manifest of the plugin `name` is, or would be.
+    pub fn manifest(&self, name: &str) -> PathBuf {
+        self.path().join(format!("{name}.toml"))
     }
 
     /// Where the component of the plugin `name` is, or would be.
@@ -40,7 +57,7 @@ impl PluginFolder {
 
     /// Sets the manifest of the plugin `name`, all at once.
     pub fn put_manifest(&self, name: &str, text: &str) -> anyhow::Result<()> {
-        self.move_in(&self.path().join(format!("{name}.toml")), text.as_bytes())
+        self.move_in(&self.manifest(name), text.as_bytes())
     }
 
     /// Puts another file there, all at once.

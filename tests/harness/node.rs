@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -105,6 +106,11 @@ impl NodeBuilder {
     /// Another file beside the plugins.
     pub fn file(self, name: &str, text: &str) -> NodeBuilder {
         self.with_folder(|folder| folder.put_file(name, text.as_bytes()))
+    }
+
+    /// Whatever else is done to the folder before the node starts.
+    pub fn change_folder(self, change: fn(&Path) -> anyhow::Result<()>) -> NodeBuilder {
+        self.with_folder(|folder| change(folder.path()))
     }
 
     /// The node's configuration file.
@@ -569,6 +575,25 @@ impl Node {
             .and_then(|line| line.trim().strip_suffix(" kB"))
             .context("no VmRSS")?;
         Ok(kib.parse::<u64>()? * 1024)
+    }
+
+    /// How often the thread of that name has waited for something so far.
+    pub fn waits_of_thread(&self, name: &str) -> anyhow::Result<u64> {
+        let tasks = format!("/proc/{}/task", self.process.pid()?.as_raw_nonzero());
+        for task in std::fs::read_dir(tasks)? {
+            let task = task?.path();
+            if std::fs::read_to_string(task.join("comm"))?.trim() != name {
+                continue;
+            }
+            let status = std::fs::read_to_string(task.join("status"))?;
+            let mut lines = status.lines();
+            let waits = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            return Ok(waits
+                .context("no voluntary_ctxt_switches")?
+                .trim()
+                .parse()?);
+        }
+        anyhow::bail!("no thread {name}")
     }
 
     /// How many files its process has open, connections among them.

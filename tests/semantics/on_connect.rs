@@ -143,17 +143,21 @@ async fn a_refused_client_hears_status_and_reason_and_was_never_there() -> Resul
 async fn what_an_acceptance_can_not_have_refuses_the_client() -> Result<()> {
     let node = Node::start("console").await?;
     let mut watcher = node.watcher().await?;
-    let long = "x".repeat(5000);
-    for wrong in [
-        ("subprotocol", "v9"),
-        ("uid", ""),
-        ("group", ""),
-        ("info.k", &*long),
+    let (long, long_info) = ("x".repeat(257), "x".repeat(5000));
+    for (wrong, status, reason) in [
+        (("subprotocol", "v9"), 500, "the server failed"),
+        (("info.k", &*long_info), 500, "the server failed"),
+        // What clients say of themselves and a plugin passes on.
+        (("uid", ""), 400, "uid is empty"),
+        (("uid", &*long), 400, "uid"),
+        (("group", ""), 400, "group"),
+        (("group", &*long), 400, "group"),
     ] {
-        let response = node
-            .refusal(&format!("/console{}", query(&[("group", "g"), wrong])))
-            .await?;
-        assert_eq!(response.status, 500, "{}", wrong.0);
+        let path = format!("/console{}", query(&[("group", "g"), wrong]));
+        let response = node.refusal(&path).await?;
+        let body = &response.body;
+        assert_eq!(response.status, status, "{}: {body}", wrong.0);
+        assert!(body.contains(reason), "{}: {body}", wrong.0);
     }
     let members = json!({ "do": "get-client-count-by-group", "group": "g" });
     assert_eq!(watcher.ok(members).await?, count(0));

@@ -255,8 +255,14 @@ impl Node {
         };
         match result {
             Ok(()) => Ok(subprotocol),
-            Err(error) if error.code == ErrorCode::Taken => Err(Refuse::new(409, error.message)),
-            Err(error) => Err(Refuse::new(500, error.message)),
+            Err(error) => {
+                let status = match error.code {
+                    ErrorCode::Taken => 409,
+                    ErrorCode::InvalidArgument => 400,
+                    _ => 500,
+                };
+                Err(Refuse::new(status, error.message))
+            }
         }
     }
 

@@ -168,8 +168,8 @@ fn what_an_acceptance_can_not_have_refuses_the_client() {
 
     for (query, status) in [
         (("uid", "ada"), 409),
-        (("uid", ""), 500),
-        (("group", ""), 500),
+        (("uid", ""), 400),
+        (("group", ""), 400),
         (("subprotocol", "v3"), 500),
         (("info", &*"x".repeat(4_096)), 500),
     ] {

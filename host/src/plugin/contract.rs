@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Weak};
 
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
 use self::generated::call_handler::exports::jackfield::plugin::call_handler::Caller as CalledBy;
@@ -16,6 +17,7 @@ use super::instance::{Guest, Whose};
 use super::keyvalue::Buckets;
 use super::services::Services;
 use super::settings::Settings;
+use super::ticker::Ticker;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
 use crate::limits::PluginLimits;
@@ -35,6 +37,9 @@ pub(super) const HANDLER: &str = "jackfield:plugin/handler@0.1.0";
 const LIFECYCLE: &str = "jackfield:plugin/lifecycle@0.1.0";
 const CALL_HANDLER: &str = "jackfield:plugin/call-handler@0.1.0";
 const TIMER_HANDLER: &str = "jackfield:plugin/timer-handler@0.1.0";
+
+/// What a component imports to set timers, without the version.
+const TIMERS: &str = "jackfield:plugin/timers@";
 
 /// Interfaces of ours that a component may import.
 pub(super) const SERVED: [&str; 10] = [
@@ -713,6 +718,8 @@ pub(super) struct Host {
     pub(super) http: Option<http::Grant>,
     /// `event_timeout`, in ticks.
     pub(super) event_ticks: u64,
+    /// What interrupts its guests.
+    pub(super) ticker: Arc<Ticker>,
 }
 
 impl Host {
@@ -733,6 +740,8 @@ pub(super) struct Optional {
     pub(super) lifecycle: bool,
     pub(super) call_handler: bool,
     pub(super) timer_handler: bool,
+    /// It imports `set-timer`.
+    pub(super) sets_timers: bool,
 }
 
 impl Optional {
@@ -742,10 +751,19 @@ impl Optional {
         pre: &InstancePre<Guest>,
     ) -> wasmtime::Result<Optional> {
         let exports = |name| component.get_export_index(None, name).is_some();
+        let engine = component.engine();
+        let component_type = component.component_type();
+        let sets_timers = component_type.imports(engine).any(|(name, import)| {
+            let ComponentItem::ComponentInstance(functions) = import.ty else {
+                return false;
+            };
+            name.starts_with(TIMERS) && functions.get_export(engine, "set-timer").is_some()
+        });
         let optional = Optional {
             lifecycle: exports(LIFECYCLE),
             call_handler: exports(CALL_HANDLER),
             timer_handler: exports(TIMER_HANDLER),
+            sets_timers,
         };
         if optional.lifecycle {
             generated::lifecycle::WithLifecyclePre::new(pre.clone())?;

@@ -1,11 +1,10 @@
-//! The engine: one for the process, and the two threads that go with it.
+//! The engine: one for the process, with its ticker and the thread that compiles.
 //!
-//! The ticker advances the engine's epoch once a millisecond, which is how often a running
-//! guest steps aside. The compiler runs at the lowest priority, one component at a time, so
+//! The compiler runs at the lowest priority, one component at a time, so
 //! that a reload does not take the processors from the clients that are being served.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use wasmtime::component::Component;
@@ -14,10 +13,8 @@ use wasmtime::{
     PoolingAllocationConfig,
 };
 
+use super::ticker::Ticker;
 use crate::limits::{MEMORY_BYTES_MAX, TOTAL_INSTANCES};
-
-/// How often a running guest steps aside.
-pub(super) const TICK: Duration = Duration::from_millis(1);
 
 /// Rust components have 4 core instances at most, Python's 14.
 const CORE_INSTANCES_EACH: u32 = 4;
@@ -32,6 +29,7 @@ const BACKTRACE_FRAMES: std::num::NonZeroUsize = std::num::NonZeroUsize::new(16)
 #[derive(Clone)]
 pub(super) struct Compiler {
     engine: Engine,
+    ticker: Arc<Ticker>,
     jobs: mpsc::Sender<Job>,
 }
 
@@ -44,15 +42,24 @@ impl Compiler {
     /// The engine, its ticker and its compiler; `cache`: where compiled components are kept.
     pub(super) fn start(cache: Option<&Path>) -> wasmtime::Result<Compiler> {
         let engine = engine(cache)?;
-        start_ticker(&engine)?;
+        let ticker = Ticker::start(&engine)?;
         let (jobs, queue) = mpsc::channel(COMPILATIONS);
         start_compiler(engine.clone(), queue)?;
-        Ok(Compiler { engine, jobs })
+        Ok(Compiler {
+            engine,
+            ticker,
+            jobs,
+        })
     }
 
     /// The process's engine.
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Interrupts what runs on the engine.
+    pub(super) fn ticker(&self) -> &Arc<Ticker> {
+        &self.ticker
     }
 
     /// Compiles a component, or fetches it from the cache.
@@ -113,21 +120,6 @@ fn open_cache(directory: &Path) -> wasmtime::Result<Cache> {
     let mut config = CacheConfig::new();
     config.with_directory(std::path::absolute(directory)?);
     Cache::new(config)
-}
-
-fn start_ticker(engine: &Engine) -> std::io::Result<()> {
-    let engine = engine.weak();
-    let tick = move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(TICK);
-        }
-    };
-    std::thread::Builder::new()
-        .name("epoch".to_owned())
-        .spawn(tick)?;
-    Ok(())
 }
 
 fn start_compiler(engine: Engine, mut queue: mpsc::Receiver<Job>) -> std::io::Result<()> {

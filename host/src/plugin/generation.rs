@@ -22,6 +22,7 @@ use super::contract::{Host, Optional, PluginPre, types};
 use super::instance::{Guest, Instance, Whose};
 use super::manifest::Manifest;
 use super::routes::Routes;
+use super::rules::Rules;
 use super::trap::{Cut, Kind, Trapped};
 use crate::policy::Policies;
 use crate::registry::{Client, Serving, ServingState};
@@ -38,6 +39,8 @@ pub(super) struct Generation {
     pub(super) policies: Policies,
     pub(super) routes: Routes,
     pub(super) access: Access,
+    /// What its manifest demands of who comes in; none: it has no manifest.
+    pub(super) rules: Option<Rules>,
     pub(super) digest: Digest,
     /// The plugins that may call it.
     pub(super) callers: Vec<String>,
@@ -107,6 +110,7 @@ impl Generation {
             policies: manifest.policies,
             routes: manifest.routes,
             access: manifest.access,
+            rules: manifest.rules,
             digest,
             callers: manifest.callers,
             optional,
@@ -131,13 +135,14 @@ impl Generation {
         }
     }
 
-    /// Makes a first instance and runs `on-start` in it.
-    pub(super) async fn start(self: &Arc<Self>) -> wasmtime::Result<Result<(), Refusal>> {
+    /// Makes a first instance and runs `on-start` in it; answers how much memory it began with.
+    pub(super) async fn start(self: &Arc<Self>) -> wasmtime::Result<Result<usize, Refusal>> {
         let instance = self.make().await?;
+        let initial_bytes = instance.initial_bytes();
         let permit = self.permits.clone().try_acquire_owned().ok();
         let mut lease = self.lease_of(instance, permit);
         Ok(match lease.on_start().await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(initial_bytes),
             Ok(Err(reason)) => Err(Refusal::Refused(reason)),
             Err(trapped) => Err(Refusal::Trapped(trapped)),
         })
@@ -275,7 +280,7 @@ impl Generation {
                 "instantiating it took longer than wait_timeout",
             ))
         };
-        bounded(made, limit, &self.cut)
+        bounded(made, limit, self)
             .await
             .unwrap_or_else(|_| too_slow())
     }
@@ -312,7 +317,8 @@ macro_rules! event {
             return Err(Lease::spent());
         };
         $instance.begin($client, $is_last);
-        let ended = bounded($call, limits.wait_timeout, &$lease.generation.cut).await;
+        let generation = &$lease.generation;
+        let ended = bounded($call, limits.wait_timeout, generation).await;
         $lease.ended(ended)
     }};
 }
@@ -463,10 +469,12 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let instance = self.instance.take().filter(|_| !self.in_event);
-        if let Some(mut instance) = instance {
+        if let Some(mut instance) = self.instance.take() {
             instance.rest();
-            if instance.is_worn() {
+            if self.in_event {
+                // Its call was given up in the middle: it cannot be entered again.
+                drop(instance);
+            } else if instance.is_worn() {
                 self.generation
                     .host
                     .namespace()
@@ -495,11 +503,12 @@ enum GivenUp {
 async fn bounded<T>(
     call: impl Future<Output = T>,
     wait: Duration,
-    cut: &Cut,
+    generation: &Generation,
 ) -> Result<T, GivenUp> {
     let mut call = pin!(call);
     let mut bound = None;
     poll_fn(|context| {
+        generation.host.ticker.want();
         if let Poll::Ready(value) = call.as_mut().poll(context) {
             return Poll::Ready(Ok(value));
         }
@@ -507,7 +516,7 @@ async fn bounded<T>(
             Box::pin(async move {
                 tokio::select! {
                     () = tokio::time::sleep(wait) => GivenUp::Waited,
-                    () = cut.told() => GivenUp::Cut,
+                    () = generation.cut.told() => GivenUp::Cut,
                 }
             })
         });

@@ -14,7 +14,7 @@ use super::contract::{
     Host, Optional, Plugin, PluginPre, WithCallHandler, WithLifecycle, WithTimerHandler,
 };
 use super::http::{self, Outgoing};
-use super::log::{LogStream, Stream};
+use super::log::{LastWords, LogStream, Stream};
 use super::trap::Cut;
 use crate::id::{ClientId, ClientIdText};
 use crate::limits::HOSTCALL_BYTES;
@@ -101,6 +101,8 @@ pub(super) struct Event {
 /// Grants memory up to a limit, and remembers having refused.
 struct MemoryMeter {
     limit_bytes: usize,
+    /// What it had when it was made: some toolchains begin with a stack of 16 MiB.
+    initial_bytes: usize,
     used_bytes: usize,
     refused_bytes: Option<usize>,
 }
@@ -141,6 +143,8 @@ impl Instance {
         store.epoch_deadline_callback(|mut context| Ok(context.data_mut().tick()));
         store.data_mut().begin(None, false);
         store.set_epoch_deadline(1);
+        // This poll has asked for a tick before there was a deadline.
+        host.ticker.want();
         let instance = pre.instance_pre().instantiate_async(&mut store).await?;
         let plugin = Plugin::new(&mut store, &instance)?;
         let lifecycle = match optional.lifecycle {
@@ -155,6 +159,8 @@ impl Instance {
             true => Some(WithTimerHandler::new(&mut store, &instance)?),
             false => None,
         };
+        let memory = &mut store.data_mut().memory;
+        memory.initial_bytes = memory.used_bytes;
         Ok(Instance {
             store,
             plugin,
@@ -172,16 +178,24 @@ impl Instance {
         self.store.set_epoch_deadline(1);
     }
 
-    /// Lets go of the last event's client.
+    /// Its event has ended: lets go of the client, and writes what the guest's log still holds.
     pub(super) fn rest(&mut self) {
-        self.store.data_mut().event.client = None;
+        let guest = self.store.data_mut();
+        guest.event.client = None;
+        guest.log.flush();
     }
 
     /// Whether it should be replaced: some runtimes leak, and memory never shrinks.
     pub(super) fn is_worn(&self) -> bool {
         let guest = self.store.data();
+        let grown = guest.memory.used_bytes - guest.memory.initial_bytes;
         self.events >= guest.host.limits.recycle_after_events
-            || guest.memory.used_bytes > guest.host.limits.recycle_above_bytes
+            || grown > guest.host.limits.recycle_above_bytes
+    }
+
+    /// Bytes of memory that it had when it was made.
+    pub(super) fn initial_bytes(&self) -> usize {
+        self.store.data().memory.initial_bytes
     }
 }
 
@@ -200,6 +214,7 @@ impl Guest {
         table.set_max_capacity(HANDLES);
         let memory = MemoryMeter {
             limit_bytes: host.limits.memory_bytes,
+            initial_bytes: 0,
             used_bytes: 0,
             refused_bytes: None,
         };
@@ -245,9 +260,10 @@ impl Guest {
         self.cut.is_cut()
     }
 
-    /// The last lines on stderr in this event: where a panic says what happened.
-    pub(super) fn last_words(&self) -> String {
-        self.log.last_words()
+    /// The last lines on stderr in this event: where a panic says what happened. They are not
+    /// logged again.
+    pub(super) fn take_last_words(&self) -> LastWords {
+        self.log.take_last_words()
     }
 
     /// The bytes that this event was refused, if any.
@@ -269,7 +285,7 @@ impl Guest {
         self.event.sends = 0;
         self.event.ticks_left = self.host.event_ticks;
         self.memory.refused_bytes = None;
-        self.log.begin();
+        self.log.flush();
     }
 
     /// Called about once a millisecond while the guest runs: it steps aside for the other

@@ -2,6 +2,7 @@
 //! with a sentence that says what to do, and changes nothing that runs.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -10,15 +11,19 @@ use wasmtime::component::{Component, Linker};
 
 use super::call::Directory;
 use super::contract::{self, HANDLER, Host, Optional, PluginPre};
-use super::engine::{Compiler, TICK};
+use super::engine::Compiler;
+use super::file;
 use super::generation::{Digest, Generation, Refusal};
 use super::http;
 use super::instance::Guest;
 use super::keyvalue;
+use super::look::manifest_path;
 use super::manifest::{Manifest, ManifestError};
+use super::rules::FormerRules;
 use super::services::Services;
 use super::settings;
-use crate::limits::{COMPONENT_BYTES, PluginLimits};
+use super::ticker::TICK;
+use crate::limits::{COMPONENT_BYTES, MANIFEST_BYTES, PluginLimits};
 use crate::router::Router;
 
 /// Makes generations: the engine, and what guests may import.
@@ -33,6 +38,7 @@ pub(super) struct Loader {
 /// A plugin's files, read.
 pub(super) struct Files {
     pub(super) component: Vec<u8>,
+    manifest_path: PathBuf,
     pub(super) manifest: Result<Manifest, ManifestError>,
     pub(super) digest: Digest,
 }
@@ -51,19 +57,48 @@ pub struct Interfaces {
 pub enum LoadError {
     /// It can't be read.
     #[error("it cannot be read: {0}")]
-    Read(#[from] std::io::Error),
+    Read(#[from] io::Error),
     /// What stands beside it can't be.
-    #[error("its manifest cannot be read: {0}")]
-    ReadManifest(std::io::Error),
+    #[error("its manifest {} cannot be read: {error}", path.display())]
+    ReadManifest {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The manifest of the last generation is gone.
+    #[error(
+        "its manifest {} is missing or empty, and generation {generation} had one; perhaps its copy \
+         has only begun. If the plugin is to have none, write one that has a comment and nothing else",
+        path.display()
+    )]
+    NoManifest {
+        /// Where it should be.
+        path: PathBuf,
+        /// Which generation had one.
+        generation: u64,
+    },
+    /// The manifest demands less of who comes in than the last one, and does not say so.
+    #[error(
+        "its manifest has nothing of {} any more, which generation {generation} had; perhaps a \
+         part of it is missing. If it is meant so, write {}",
+        .lost.join(", "),
+        .undo.join(", ")
+    )]
+    LostRules {
+        /// Keys of the manifest.
+        lost: Vec<&'static str>,
+        /// What takes each of them back.
+        undo: Vec<&'static str>,
+        /// Which generation had them.
+        generation: u64,
+    },
     /// Its name can't stand in a path.
     #[error("{0:?} is no plugin's name: a-z, A-Z, 0-9, - and _, and .wasm at its end")]
     Name(String),
     /// It has no bytes.
     #[error("the file is empty; perhaps its copy has only begun")]
     Empty,
-    /// It is larger than any plugin should be.
-    #[error("it has {0} bytes, more than the {COMPONENT_BYTES} that a plugin may have")]
-    TooLarge(u64),
     /// It is no WebAssembly at all.
     #[error("this is not WebAssembly: it does not begin with \\0asm")]
     NotWasm,
@@ -132,13 +167,44 @@ pub enum LoadError {
     },
 }
 
+/// What the author of a plugin should know, though it can be loaded.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Advice {
+    /// It sets timers that nobody hears.
+    #[error(
+        "it imports set-timer and does not export timer-handler: its timers fire and nothing \
+         happens. In Rust, write jackfield_sdk::export!(NAME, timer_handler)"
+    )]
+    NoTimerHandler,
+    /// Each of its instances begins with a lot of memory.
+    #[error(
+        "each of its instances begins with {0} bytes of memory, and there is one for each event \
+         under way. If its stack is that large (zig and zig cc make 16 MiB), link it with \
+         -z stack-size=65536"
+    )]
+    LargeAtRest(usize),
+}
+
+fn advice(generation: &Generation, initial_bytes: usize) -> Vec<Advice> {
+    let optional = &generation.optional;
+    let has_no_handler = optional.sets_timers && !optional.timer_handler;
+    let is_large = initial_bytes > generation.host.limits.recycle_above_bytes;
+    [
+        has_no_handler.then_some(Advice::NoTimerHandler),
+        is_large.then_some(Advice::LargeAtRest(initial_bytes)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
 impl LoadError {
     /// Whether the fault is not the file's own, and may be gone in a while.
     pub(super) fn may_pass(&self) -> bool {
         matches!(
             self,
             LoadError::Read(_)
-                | LoadError::ReadManifest(_)
+                | LoadError::ReadManifest { .. }
                 | LoadError::Instantiate(_)
                 | LoadError::RouteTaken { .. }
         )
@@ -147,38 +213,74 @@ impl LoadError {
 
 impl Files {
     /// Reads a component and the manifest beside it, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// One of the two cannot be read. A manifest that says something wrong is in the answer.
     pub(super) fn read(component: &Path, defaults: &PluginLimits) -> Result<Files, LoadError> {
-        let bytes = std::fs::metadata(component)?.len();
-        if bytes > COMPONENT_BYTES {
-            return Err(LoadError::TooLarge(bytes));
-        }
-        let manifest = match std::fs::read_to_string(manifest_path(component)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            read => read.map_err(LoadError::ReadManifest)?,
-        };
+        let manifest_path = manifest_path(component);
+        let text = read_manifest(&manifest_path).map_err(|error| LoadError::ReadManifest {
+            path: manifest_path.clone(),
+            error,
+        })?;
         let folder = component.parent().unwrap_or(Path::new(""));
-        let component = std::fs::read(component)?;
+        let component = file::read(component, COMPONENT_BYTES)?;
         let mut digest = Sha256::new();
         digest.update((component.len() as u64).to_le_bytes());
         digest.update(&component);
-        digest.update((manifest.len() as u64).to_le_bytes());
-        digest.update(&manifest);
-        let manifest = Manifest::parse(&manifest, folder, defaults);
+        let written = text.as_deref().unwrap_or_default();
+        digest.update((written.len() as u64).to_le_bytes());
+        digest.update(written);
+        let manifest = Manifest::parse(text.as_deref(), folder, defaults);
         if let Ok(manifest) = &manifest {
             digest.update(manifest.access.key_bytes());
             manifest.settings.digest(&mut digest);
         }
         Ok(Files {
             component,
+            manifest_path,
             manifest,
             digest: digest.finalize().into(),
         })
     }
+
+    /// Whether they demand as much of who comes in as the plugin's last generation did, or say
+    /// that they do not: a file that is missing or incomplete for a moment opens no door.
+    ///
+    /// # Errors
+    ///
+    /// The manifest is missing, or has lost rules.
+    pub(super) fn check_rules(&self, former: &FormerRules) -> Result<(), LoadError> {
+        let Ok(manifest) = &self.manifest else {
+            // What is wrong with it is another error.
+            return Ok(());
+        };
+        let generation = former.generation;
+        match (&former.rules, &manifest.rules) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(LoadError::NoManifest {
+                path: self.manifest_path.clone(),
+                generation,
+            }),
+            (Some(former), Some(rules)) => match rules.lost(former).as_slice() {
+                [] => Ok(()),
+                lost => Err(LoadError::LostRules {
+                    lost: lost.iter().map(|rule| rule.key).collect(),
+                    undo: lost.iter().map(|rule| rule.undo).collect(),
+                    generation,
+                }),
+            },
+        }
+    }
 }
 
-/// The manifest that belongs to a component.
-pub(super) fn manifest_path(component: &Path) -> PathBuf {
-    component.with_extension("toml")
+/// A manifest's text, if the file is there.
+fn read_manifest(path: &Path) -> io::Result<Option<String>> {
+    match file::read_text(path, MANIFEST_BYTES) {
+        // A link that leads nowhere is not the absence of a manifest.
+        Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 impl Loader {
@@ -204,13 +306,14 @@ impl Loader {
         })
     }
 
-    /// Makes a generation, ready to take over: compiled, checked, instantiated, started.
+    /// Makes a generation, ready to take over: compiled, checked, instantiated, started; and
+    /// says what of it its author should know.
     pub(super) async fn load(
         &self,
         number: u64,
         router: Router,
         files: Files,
-    ) -> Result<Arc<Generation>, LoadError> {
+    ) -> Result<(Arc<Generation>, Vec<Advice>), LoadError> {
         let mut manifest = files.manifest?;
         let component = self.compile(files.component).await?;
         let (pre, optional) = self.check(&component, &manifest)?;
@@ -225,10 +328,14 @@ impl Loader {
             buckets: manifest.buckets.take(),
             http: manifest.http.take(),
             event_ticks: u64::try_from(ticks).unwrap_or(u64::MAX).max(1),
+            ticker: self.compiler.ticker().clone(),
         };
         let generation = Generation::new(host, manifest, files.digest, pre, optional);
         match generation.start().await.map_err(LoadError::Instantiate)? {
-            Ok(()) => Ok(generation),
+            Ok(initial_bytes) => {
+                let advice = advice(&generation, initial_bytes);
+                Ok((generation, advice))
+            }
             Err(Refusal::Refused(reason)) => Err(LoadError::Refused(reason)),
             Err(Refusal::Trapped(trapped)) => Err(LoadError::Trapped(trapped.to_string())),
         }

@@ -1,7 +1,10 @@
 //! What a guest says: stdout, stderr and `log` become log lines of its plugin.
 //!
-//! Bounded for each event in lines, and for each line in bytes; writing never waits.
+//! Bounded for each event in lines, and for each line in bytes; writing never waits. The last of
+//! stderr is held back until the event has ended: when that was a trap, they are the words that
+//! explain it, and stand in its record instead of in lines of their own.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -36,9 +39,27 @@ struct Said {
 #[derive(Default)]
 struct Words {
     lines: u32,
-    last_words: String,
+    /// The last lines of stderr, `LAST_WORDS_BYTES` of them.
+    held: VecDeque<Held>,
+    held_bytes: usize,
+    /// A line of stderr was a Rust panic's first.
+    has_panicked: bool,
     /// What stdout and stderr have of a line that has not ended.
     unfinished: [Vec<u8>; 2],
+}
+
+/// A line of stderr.
+struct Held {
+    text: String,
+    /// The event has not written too many lines before it.
+    is_within_limit: bool,
+}
+
+/// What a guest said before its trap.
+#[derive(Debug, Default)]
+pub(super) struct LastWords {
+    pub(super) text: String,
+    pub(super) has_panicked: bool,
 }
 
 /// Which of the guest's streams it is.
@@ -84,28 +105,39 @@ impl LogStream {
         }
     }
 
-    /// A new event begins; a line that the last one left unfinished is that one's.
-    pub(super) fn begin(&self) {
+    /// The event has ended, or another one begins: what it left unfinished or held back is
+    /// written.
+    pub(super) fn flush(&self) {
         if !self.said.anything.load(Ordering::Relaxed) {
             return;
         }
-        self.said.anything.store(false, Ordering::Relaxed);
-        let unfinished = {
-            let mut words = self.said.words.lock();
-            words.lines = 0;
-            words.last_words.clear();
-            std::mem::take(&mut words.unfinished)
-        };
+        let unfinished = std::mem::take(&mut self.said.words.lock().unfinished);
         for (stream, bytes) in [Stream::Stdout, Stream::Stderr].into_iter().zip(unfinished) {
             if !bytes.is_empty() {
                 self.of(stream).bytes_line(&bytes);
             }
         }
+        self.said.anything.store(false, Ordering::Relaxed);
+        let words = std::mem::take(&mut *self.said.words.lock());
+        for held in words.held {
+            self.write_held(&held);
+        }
     }
 
-    /// What stderr got in this event, the last of it.
-    pub(super) fn last_words(&self) -> String {
-        self.said.words.lock().last_words.trim().to_owned()
+    /// Takes what stderr got in this event, the last of it: it is not written any more.
+    pub(super) fn take_last_words(&self) -> LastWords {
+        let mut words = self.said.words.lock();
+        let unfinished = std::mem::take(&mut words.unfinished[1]);
+        let unfinished = String::from_utf8_lossy(&unfinished).into_owned();
+        let has_panicked = words.has_panicked || is_panic(&unfinished);
+        let held = std::mem::take(&mut words.held);
+        words.held_bytes = 0;
+        let lines: Vec<_> = held.into_iter().map(|held| held.text).collect();
+        let text = [lines.join("\n"), unfinished].join("\n");
+        LastWords {
+            text: text.trim().to_owned(),
+            has_panicked,
+        }
     }
 
     /// Writes what may be several lines, as far as the event has not written too many.
@@ -124,11 +156,59 @@ impl LogStream {
 
     fn line(&self, level: tracing::Level, line: &str) {
         let line = truncated(line, LOG_LINE_BYTES);
-        if !self.count(line) {
+        let is_within_limit = self.count();
+        if self.stream == Stream::Stderr {
+            self.hold(line, is_within_limit);
+        } else if is_within_limit {
+            self.write(level, line);
+        }
+    }
+
+    fn count(&self) -> bool {
+        let limits = &self.host.limits;
+        let mut words = self.said.speak();
+        words.lines = words.lines.saturating_add(1);
+        let is_within_limit = words.lines <= limits.log_lines_per_event;
+        if !is_within_limit {
             let counters = self.host.namespace().registry().counters();
             counters.log_lines_dropped.add_one();
-            return;
         }
+        is_within_limit
+    }
+
+    /// Holds a line of stderr back, and writes those that it pushes out.
+    fn hold(&self, line: &str, is_within_limit: bool) {
+        let pushed_out = {
+            let mut words = self.said.speak();
+            words.has_panicked |= is_panic(line);
+            words.held_bytes += line.len();
+            words.held.push_back(Held {
+                text: line.to_owned(),
+                is_within_limit,
+            });
+            let mut pushed_out = Vec::new();
+            while words.held_bytes > LAST_WORDS_BYTES && words.held.len() > 1 {
+                let Some(first) = words.held.pop_front() else {
+                    break;
+                };
+                words.held_bytes -= first.text.len();
+                pushed_out.push(first);
+            }
+            pushed_out
+        };
+        for held in pushed_out {
+            self.write_held(&held);
+        }
+    }
+
+    fn write_held(&self, held: &Held) {
+        if held.is_within_limit {
+            self.of(Stream::Stderr)
+                .write(tracing::Level::INFO, &held.text);
+        }
+    }
+
+    fn write(&self, level: tracing::Level, line: &str) {
         let (plugin, generation) = (self.host.plugin(), self.host.generation);
         let stream = self.stream.as_str();
         match level {
@@ -139,19 +219,11 @@ impl LogStream {
             tracing::Level::ERROR => tracing::error!(plugin, generation, stream, "{line}"),
         }
     }
+}
 
-    fn count(&self, line: &str) -> bool {
-        let mut words = self.said.speak();
-        words.lines = words.lines.saturating_add(1);
-        if self.stream == Stream::Stderr {
-            words.last_words.push_str(line);
-            words.last_words.push('\n');
-            let over = words.last_words.len().saturating_sub(LAST_WORDS_BYTES);
-            let from = words.last_words.ceil_char_boundary(over);
-            words.last_words.drain(..from);
-        }
-        words.lines <= self.host.limits.log_lines_per_event
-    }
+/// Whether a line is the first of a Rust panic.
+fn is_panic(line: &str) -> bool {
+    line.contains("panicked at")
 }
 
 impl IsTerminal for LogStream {

@@ -36,6 +36,7 @@ use super::folder::fits_a_path;
 use super::http;
 use super::keyvalue::{Buckets, WrittenBuckets};
 use super::routes::Routes;
+use super::rules::{self, Rules};
 use super::settings::Settings;
 use crate::limits::PluginLimits;
 use crate::policy::Policies;
@@ -49,6 +50,9 @@ pub(super) struct Manifest {
     pub(super) callers: Vec<String>,
     pub(super) routes: Routes,
     pub(super) access: Access,
+    /// What it demands of who comes in, as it is written; none: there is no manifest, or
+    /// nothing in it.
+    pub(super) rules: Option<Rules>,
     pub(super) settings: Settings,
     /// The key-value buckets that it has, if that is granted.
     pub(super) buckets: Option<Buckets>,
@@ -65,7 +69,9 @@ pub(super) struct Written {
     pub(super) require_origin: bool,
     pub(super) subprotocols: Vec<String>,
     pub(super) require_subprotocol: bool,
+    #[serde(deserialize_with = "rules::or_false")]
     pub(super) require_uid: Option<RequireUid>,
+    #[serde(deserialize_with = "rules::or_false")]
     pub(super) jwt: Option<Jwt>,
     limits: toml::Table,
     policies: Policies,
@@ -82,15 +88,19 @@ struct Calls {
 }
 
 impl Manifest {
-    /// From its text, on top of the node's defaults. Files that it names are read, from the
-    /// folder it is in.
+    /// From its text, if there is any, on top of the node's defaults. Files that it names are
+    /// read, from the folder it is in.
     pub(super) fn parse(
-        text: &str,
+        text: Option<&str>,
         folder: &Path,
         defaults: &PluginLimits,
     ) -> Result<Manifest, ManifestError> {
-        let written: Written =
-            toml::from_str(text).map_err(|error| ManifestError::malformed(text, &error))?;
+        let something = text.filter(|text| !text.trim().is_empty());
+        let rules = something.map(Rules::read).transpose();
+        let text = text.unwrap_or_default();
+        let malformed = |error| ManifestError::malformed(text, &error);
+        let rules = rules.map_err(malformed)?;
+        let written: Written = toml::from_str(text).map_err(malformed)?;
         let access = Access::new(&written, folder)?;
         let mut limits = toml::Table::try_from(defaults)
             .map_err(|error| ManifestError::Limit(error.to_string()))?;
@@ -114,6 +124,7 @@ impl Manifest {
             callers,
             routes: Routes::parse(&written.routes)?,
             access,
+            rules,
             settings: Settings::read(&written.config, folder)?,
             buckets: written.keyvalue.map(Buckets::parse).transpose()?,
         })
@@ -177,7 +188,8 @@ mod tests {
         };
         let text = "[limits]\nevent_timeout = '20ms'\n[policies]\nuid = 'kick-old'\n\
                     [calls]\nallow = ['chat', 'shop-2']";
-        let manifest = Manifest::parse(text, Path::new(""), &defaults).expect("a good manifest");
+        let manifest =
+            Manifest::parse(Some(text), Path::new(""), &defaults).expect("a good manifest");
         let limits = PluginLimits {
             event_timeout: Duration::from_millis(20),
             ..defaults
@@ -201,7 +213,7 @@ mod tests {
             "[config]\nkey = { text = 's3cret' }",
             "[config]\nkey = ['s3cret']",
         ] {
-            let error = Manifest::parse(text, Path::new(""), &PluginLimits::default());
+            let error = Manifest::parse(Some(text), Path::new(""), &PluginLimits::default());
             let error = error.expect_err(text).to_string();
             assert!(!error.contains("s3cret"), "{error}");
             assert!(
@@ -298,8 +310,8 @@ mod tests {
                 "require_uid: [jwt] says already",
             ),
         ] {
-            let error =
-                Manifest::parse(text, Path::new(""), &PluginLimits::default()).expect_err(text);
+            let error = Manifest::parse(Some(text), Path::new(""), &PluginLimits::default())
+                .expect_err(text);
             assert!(error.to_string().contains(named), "{text}: {error}");
         }
     }

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::{HasSelf, Linker};
 
 use self::generated::wasi::config::store;
+use super::file;
 use super::instance::Guest;
 use super::manifest::ManifestError;
 use crate::limits::CONFIG_BYTES;
@@ -88,15 +89,14 @@ fn text(value: &toml::Value, folder: &Path) -> Result<String, String> {
 /// A file's text, without the end of line that an editor or `echo` leaves.
 fn secret(path: &Path) -> Result<String, String> {
     let unreadable = |error| format!("cannot be read from {}: {error}", path.display());
-    let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
-    if bytes > CONFIG_BYTES as u64 {
+    let text = file::read_text(path, CONFIG_BYTES as u64).map_err(unreadable)?;
+    // An empty secret is one that everybody knows.
+    if text.trim().is_empty() {
         return Err(format!(
-            "is too much: {} has {bytes} bytes, and all settings together have {CONFIG_BYTES} at \
-             most",
+            "is empty in {}; perhaps its copy has only begun",
             path.display()
         ));
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
@@ -160,6 +160,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("key"), "x".repeat(CONFIG_BYTES + 1)).expect("a file");
         let error = read("a = { file = 'key' }", folder.path()).expect_err("too large");
-        assert!(error.contains("has 65537 bytes"), "{error}");
+        assert!(error.contains("more than 65536 bytes"), "{error}");
+
+        std::fs::write(folder.path().join("key"), "\n").expect("a file");
+        let error = read("a = { file = 'key' }", folder.path()).expect_err("empty");
+        assert!(error.contains("is empty in"), "{error}");
     }
 }

@@ -8,6 +8,7 @@ use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::instance::Guest;
+use super::log::LastWords;
 use crate::counters::{Counter, Counters};
 
 /// What ended an event.
@@ -83,15 +84,15 @@ impl Cut {
 impl Trapped {
     /// From the error of a guest's call.
     pub(super) fn new(error: &wasmtime::Error, guest: &Guest) -> Trapped {
-        let said = guest.last_words();
-        let (kind, cause) = classify(error, guest, &said);
+        let words = guest.take_last_words();
+        let (kind, cause) = classify(error, guest, &words);
         let backtrace = error
             .downcast_ref::<WasmBacktrace>()
             .map(ToString::to_string);
         Trapped {
             kind,
             cause,
-            said,
+            said: words.text,
             backtrace: backtrace.unwrap_or_default(),
         }
     }
@@ -101,7 +102,7 @@ impl Trapped {
         Trapped {
             kind,
             cause,
-            said: guest.last_words(),
+            said: guest.take_last_words().text,
             backtrace: String::new(),
         }
     }
@@ -149,7 +150,7 @@ impl Kind {
     }
 }
 
-fn classify(error: &wasmtime::Error, guest: &Guest, said: &str) -> (Kind, String) {
+fn classify(error: &wasmtime::Error, guest: &Guest, words: &LastWords) -> (Kind, String) {
     let limits = &guest.host().limits;
     if let Some(bytes) = guest.refused_memory() {
         let limit = limits.memory_bytes;
@@ -177,7 +178,7 @@ fn classify(error: &wasmtime::Error, guest: &Guest, said: &str) -> (Kind, String
             )
         }
         Some(Trap::StackOverflow) => (Kind::Stack, "it used up its stack".to_owned()),
-        Some(Trap::UnreachableCodeReached) if said.contains("panicked at") => {
+        Some(Trap::UnreachableCodeReached) if words.has_panicked => {
             (Kind::Panic, "it panicked".to_owned())
         }
         Some(Trap::UnreachableCodeReached) => (

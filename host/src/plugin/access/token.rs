@@ -29,8 +29,10 @@ pub(in crate::plugin) struct Jwt {
     key_file: Option<PathBuf>,
     jwks_file: Option<PathBuf>,
     query: Vec<String>,
-    issuer: Option<String>,
-    audience: Option<String>,
+    /// Empty: any.
+    issuer: String,
+    /// Empty: any, and then a token that names one is for somebody else.
+    audience: String,
     #[serde(with = "humantime_serde")]
     leeway: Duration,
     uid_claim: String,
@@ -43,8 +45,8 @@ impl Default for Jwt {
             key_file: None,
             jwks_file: None,
             query: ["token", "access_token"].map(str::to_owned).to_vec(),
-            issuer: None,
-            audience: None,
+            issuer: String::new(),
+            audience: String::new(),
             // Clocks that are set over the network differ by less.
             leeway: Duration::from_secs(10),
             uid_claim: "sub".to_owned(),
@@ -207,13 +209,9 @@ impl Jwt {
             let why = format!("is {:?}, but {LEEWAY_MAX:?} is the most", self.leeway);
             return Err(ManifestError::wrong("jwt.leeway", why));
         }
-        let names = [("jwt.uid_claim", Some(&self.uid_claim))];
-        let names = names.into_iter().chain([
-            ("jwt.issuer", self.issuer.as_ref()),
-            ("jwt.audience", self.audience.as_ref()),
-        ]);
-        for (key, name) in names.chain(self.query.iter().map(|name| ("jwt.query", Some(name)))) {
-            if name.is_some_and(String::is_empty) {
+        let names = [("jwt.uid_claim", &self.uid_claim)].into_iter();
+        for (key, name) in names.chain(self.query.iter().map(|name| ("jwt.query", name))) {
+            if name.is_empty() {
                 return Err(ManifestError::wrong(
                     key,
                     "is empty: write a name, or leave it out",
@@ -230,12 +228,12 @@ impl Jwt {
         validation.validate_nbf = true;
         // A token is over *at* its `exp` (RFC 7519, section 4.1.4), and not a second later.
         validation.reject_tokens_expiring_in_less_than = 1;
-        if let Some(issuer) = &self.issuer {
-            validation.set_issuer(&[issuer]);
+        if !self.issuer.is_empty() {
+            validation.set_issuer(&[&self.issuer]);
             validation.required_spec_claims.insert("iss".to_owned());
         }
-        if let Some(audience) = &self.audience {
-            validation.set_audience(&[audience]);
+        if !self.audience.is_empty() {
+            validation.set_audience(&[&self.audience]);
             validation.required_spec_claims.insert("aud".to_owned());
         }
         validation
