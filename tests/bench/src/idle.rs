@@ -1,4 +1,5 @@
-//! Idle clients: what of a server stays in memory for each of 10,000 that say nothing.
+//! Idle clients: what of a server stays in memory for each of 10,000 that say nothing; and what
+//! a server does that has no clients at all.
 //!
 //! The kernel's memory for their sockets is not counted: it is the same for every server.
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::load::Echo;
-use crate::machine::{self, Resident};
+use crate::machine::{self, Activity, Resident};
 use crate::server::{Built, Kind, Server};
 use crate::table::{median, table};
 
@@ -20,8 +21,15 @@ const SERVERS: [Kind; 3] = [Kind::Bare, Kind::Native, Kind::Plugin];
 /// How long a server gets to clear up after the last handshake.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Resident memory of one server.
+/// How long a server that has nothing to do is watched, after `BUSY_FOR`.
+const WATCHED_FOR: Duration = Duration::from_secs(10);
+
+/// How long a node looks at its plugins folder often after a change: its start is one.
+const BUSY_FOR: Duration = Duration::from_secs(11);
+
+/// One server: its resident memory, and what it does at rest.
 struct Measured {
+    at_rest: Activity,
     without_clients: Resident,
     idle: Resident,
     after_an_echo: Resident,
@@ -40,11 +48,17 @@ pub(crate) fn run_idle(built: &Built, rounds: usize) -> Result<()> {
     writeln!(stdout, "{}\n", machine::describe())?;
     writeln!(stdout, "{CLIENTS} idle clients, resident bytes for each\n")?;
     writeln!(stdout, "{}", report(&measured))?;
+    writeln!(stdout, "without clients, in a second\n")?;
+    writeln!(stdout, "{}", report_at_rest(&measured))?;
     Ok(())
 }
 
 fn measure(kind: Kind, built: &Built) -> Result<Measured> {
     let server = Server::start(kind, built)?;
+    thread::sleep(BUSY_FOR);
+    let before = server.activity()?;
+    thread::sleep(WATCHED_FOR);
+    let at_rest = server.activity()?.since(before);
     // The first client brings in code and buffers that all of them share.
     Echo::connect(server.address, kind.echo_path(), 1, 1)?.once()?;
     let without_clients = settled(&server)?;
@@ -53,6 +67,7 @@ fn measure(kind: Kind, built: &Built) -> Result<Measured> {
     clients.once()?;
     let after_an_echo = settled(&server)?;
     Ok(Measured {
+        at_rest,
         without_clients,
         idle,
         after_an_echo,
@@ -97,6 +112,28 @@ fn report(measured: &[Vec<Measured>]) -> String {
         "without clients, MiB",
     ];
     table(head, rows)
+}
+
+fn report_at_rest(measured: &[Vec<Measured>]) -> String {
+    let seconds = WATCHED_FOR.as_secs_f64();
+    let rows = SERVERS.iter().zip(measured).map(|(kind, rounds)| {
+        let of_each = |value: fn(&Activity) -> f64| {
+            median(
+                rounds
+                    .iter()
+                    .map(|measured| value(&measured.at_rest) / seconds),
+            )
+        };
+        #[expect(clippy::cast_precision_loss, reason = "few waits")]
+        let waits = of_each(|activity| activity.waits as f64);
+        let cpu = of_each(|activity| activity.cpu.as_secs_f64());
+        [
+            kind.name().to_owned(),
+            format!("{waits:.0}"),
+            format!("{:.3} %", cpu * 100.0),
+        ]
+    });
+    table(["", "wake-ups", "processor"], rows)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "memory has less than 53 bits")]

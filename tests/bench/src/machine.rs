@@ -91,6 +91,42 @@ pub(crate) fn resident(process: u32) -> Result<Resident> {
     })
 }
 
+/// What a process has done so far, all its threads together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Activity {
+    /// Time on a processor.
+    pub(crate) cpu: Duration,
+    /// How often a thread waited for something, and thus was woken.
+    pub(crate) waits: u64,
+}
+
+impl Activity {
+    /// What was done since `before`.
+    pub(crate) fn since(self, before: Activity) -> Activity {
+        Activity {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            waits: self.waits.saturating_sub(before.waits),
+        }
+    }
+}
+
+/// What a process has done so far. To the nanosecond, which `cpu_of` is not.
+pub(crate) fn activity(process: u32) -> Result<Activity> {
+    let mut all = Activity::default();
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let task = task?.path();
+        let schedstat = fs::read_to_string(task.join("schedstat"))?;
+        let on_cpu = schedstat.split_whitespace().next().context("schedstat")?;
+        all.cpu += Duration::from_nanos(on_cpu.parse()?);
+        let status = fs::read_to_string(task.join("status"))?;
+        let mut lines = status.lines();
+        let waits = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let waits = waits.context("/proc/PID/task/TID/status has no voluntary_ctxt_switches")?;
+        all.waits += waits.trim().parse::<u64>()?;
+    }
+    Ok(all)
+}
+
 /// The machine in a line.
 pub(crate) fn describe() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -124,6 +160,7 @@ mod tests {
         assert!(cpu_of(process)? <= cpu_of_all()?);
         let resident = resident(process)?;
         assert!(resident.anonymous_bytes > 0 && resident.anonymous_bytes <= resident.bytes);
+        assert!(activity(process)?.cpu > Duration::ZERO);
         Ok(())
     }
 }

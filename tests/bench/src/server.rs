@@ -124,6 +124,11 @@ impl Server {
         machine::cpu_of(self.process.id())
     }
 
+    /// What it has done so far.
+    pub(crate) fn activity(&self) -> Result<machine::Activity> {
+        machine::activity(self.process.id())
+    }
+
     /// What of it is in memory.
     pub(crate) fn resident(&self) -> Result<Resident> {
         machine::resident(self.process.id())
