@@ -31,7 +31,9 @@ use self::token::{Rejected, Tokens};
 use super::Handshake;
 use super::manifest::{ManifestError, Written};
 
+pub use self::subprotocols::is_token;
 pub(super) use self::token::Jwt;
+pub use self::token::carries_token;
 pub(super) use self::uid::RequireUid;
 
 /// Who may come in.

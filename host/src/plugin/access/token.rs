@@ -72,6 +72,11 @@ pub(in crate::plugin) enum Rejected {
     Invalid(String),
 }
 
+/// Whether a subprotocol that a client offers is its token.
+pub fn carries_token(subprotocol: &str) -> bool {
+    subprotocol.starts_with(SUBPROTOCOL)
+}
+
 impl Rejected {
     /// What its client is told. How it might be made better is not for whoever made it up.
     pub(in crate::plugin) fn reason(&self) -> &'static str {
