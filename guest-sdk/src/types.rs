@@ -406,6 +406,10 @@ impl Accept {
 
 /// Turns a client away before the upgrade, with an HTTP answer.
 ///
+/// A browser keeps that from its page. Where the plugin's manifest has `refuse = "close"`, the
+/// client gets a close frame instead: its code is 4000 and the status, its reason the first 123
+/// bytes of the text.
+///
 /// ```
 /// use jackfield_sdk::Refuse;
 ///

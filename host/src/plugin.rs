@@ -329,6 +329,9 @@ impl Plugin {
 
     /// Lets `generation` take over.
     fn swap(&self, generation: Arc<Generation>) {
+        if let Some(keys) = generation.access.keys_passed_over() {
+            tracing::info!(plugin = self.name(), "keys are passed over: {keys}");
+        }
         self.namespace().set_policies(generation.policies);
         let (limit, fires) = (
             generation.host.limits.timers,

@@ -102,6 +102,16 @@ impl Access {
         }
     }
 
+    /// The keys in that file that tokens are not verified with, and why; none: there are none.
+    pub(super) fn keys_passed_over(&self) -> Option<String> {
+        match &self.identity {
+            Identity::Token(tokens) if !tokens.passed_over().is_empty() => {
+                Some(tokens.passed_over().to_string())
+            }
+            Identity::Plugin | Identity::Request(_) | Identity::Token(_) => None,
+        }
+    }
+
     /// Whether a client may come in.
     pub(super) fn check(&self, handshake: &Handshake) -> Result<Granted, Denied> {
         if !self.origins.allow(handshake) {
