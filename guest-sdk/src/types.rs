@@ -344,7 +344,8 @@ impl Handshake {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The first value of a header; the name's case does not matter.
+    /// The first value of a header; the name's case does not matter. A header that came in several
+    /// lines, as `Cookie` may, has one entry for each in [`headers`](Handshake::headers).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
