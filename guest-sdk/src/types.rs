@@ -344,7 +344,8 @@ impl Handshake {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The first value of a header; the name's case does not matter.
+    /// The first value of a header; the name's case does not matter. A header that came in several
+    /// lines, as `Cookie` may, has one entry for each in [`headers`](Handshake::headers).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -405,6 +406,10 @@ impl Accept {
 }
 
 /// Turns a client away before the upgrade, with an HTTP answer.
+///
+/// A browser keeps that from its page. Where the plugin's manifest has `refuse = "close"`, the
+/// client gets a close frame instead: its code is 4000 and the status, its reason the first 123
+/// bytes of the text.
 ///
 /// ```
 /// use jackfield_sdk::Refuse;

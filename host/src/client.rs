@@ -9,8 +9,10 @@ mod handshake;
 mod pace;
 mod pages;
 mod reader;
+mod refusal;
 mod session;
 mod sweep;
+mod upgrade;
 
 use std::io;
 use std::sync::Arc;

@@ -51,12 +51,13 @@ use self::trap::Trapped;
 use self::worker::PeerEvents;
 use crate::id::ClientId;
 use crate::mesh::{Elsewhere, Mesh};
-use crate::policy::TrapPolicy;
+use crate::policy::{RefusePolicy, TrapPolicy};
 use crate::registry::{
     Client, Close, Closer, Ending, Happened, Namespace, Registry, Serving, ServingState,
 };
 use crate::router::Router;
 
+pub use self::access::{carries_token, is_token};
 pub use self::call::{CallError, CallErrorCode, Caller};
 pub use self::folder::{Checked, Plugins, check};
 pub use self::load::{Advice, Grant, Interfaces, LoadError};
@@ -120,6 +121,11 @@ pub enum Answer {
     },
     /// Its token is missing or no good.
     Unauthorized {
+        /// The answer's body.
+        reason: String,
+    },
+    /// It is a page of an origin that may not connect.
+    OriginDenied {
         /// The answer's body.
         reason: String,
     },
@@ -246,6 +252,14 @@ impl Plugin {
         }
     }
 
+    /// How its clients are refused.
+    pub fn refuse_policy(&self) -> RefusePolicy {
+        if let Some(mesh) = self.mesh.as_ref().filter(|_| !self.runs()) {
+            mesh.follow_policies(self.namespace());
+        }
+        self.namespace().policies().refuse
+    }
+
     /// Whether anybody has it, be it that he can't run it now.
     fn is_known(&self) -> bool {
         self.namespace().serving().state != ServingState::None
@@ -324,6 +338,9 @@ impl Plugin {
 
     /// Lets `generation` take over.
     fn swap(&self, generation: Arc<Generation>) {
+        if let Some(keys) = generation.access.keys_passed_over() {
+            tracing::info!(plugin = self.name(), "keys are passed over: {keys}");
+        }
         self.namespace().set_policies(generation.policies);
         let (limit, fires) = (
             generation.host.limits.timers,
@@ -468,10 +485,14 @@ impl Plugin {
             reason: format!("{reason}\n"),
         };
         let granted = access.check(handshake).map_err(|denied| match denied {
-            Denied::Origin if handshake.header("origin").next().is_none() => {
-                refused(403, "only pages may connect, and they say their Origin")
+            Denied::Origin => {
+                let reason = match handshake.header("origin").next() {
+                    None => "only pages may connect, and they say their Origin",
+                    Some(_) => "pages of this origin may not connect",
+                };
+                let reason = reason.to_owned();
+                Answer::OriginDenied { reason }
             }
-            Denied::Origin => refused(403, "pages of this origin may not connect"),
             Denied::Incomplete(what) => refused(400, &what),
             Denied::Token(rejected) => {
                 let (plugin, address) = (self.name(), &handshake.remote_address);

@@ -1,4 +1,5 @@
-//! What a plugin wants done where more than one thing is right: `[policies]` of its manifest.
+//! What a plugin wants done where more than one thing is right: `[policies]` of its manifest, and
+//! its `refuse`.
 
 use serde::Deserialize;
 
@@ -13,6 +14,10 @@ pub struct Policies {
     /// When an event of a client traps.
     #[serde(alias = "on-trap")]
     pub on_trap: TrapPolicy,
+    /// When a client is refused. It stands before the manifest's tables, beside what is asked of
+    /// a client.
+    #[serde(skip)]
+    pub refuse: RefusePolicy,
 }
 
 /// When a uid is bound that another client has.
@@ -52,4 +57,15 @@ pub enum TrapPolicy {
     Close,
     /// It stays; the event is lost.
     Keep,
+}
+
+/// When a client is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusePolicy {
+    /// It is answered with an HTTP status, which browsers keep from their pages.
+    #[default]
+    Http,
+    /// It is let in and closed at once, with 4000 and the status.
+    Close,
 }

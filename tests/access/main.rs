@@ -4,6 +4,7 @@
 //! The plugin is `console` under silky's name for it, `wstest`: it says who its clients are.
 
 mod origins;
+mod refusals;
 mod routes;
 mod sign;
 mod subprotocols;

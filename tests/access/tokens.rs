@@ -212,9 +212,91 @@ async fn a_set_of_keys_is_chosen_from_by_kid() -> Result<()> {
     }
     let said = |kid: Value| second.token_with(&json!({ "alg": "EdDSA", "kid": kid }), &claims);
     enter(&node, &at(&said(json!("second"))?), &[]).await?;
-    for kid in [json!("EdDSA"), json!("ES256"), json!("nobody"), Value::Null] {
+    for kid in [json!("EdDSA"), json!("ES256"), json!("nobody")] {
         assert_eq!(told(&node, &said(kid.clone())?).await?, INVALID, "{kid}");
     }
+    // Without one, all of its algorithm may be meant.
+    enter(&node, &at(&said(Value::Null)?), &[]).await?;
+    let stranger = Signer::ed_dsa()?.token(&claims)?;
+    assert_eq!(told(&node, &stranger).await?, INVALID);
+    Ok(())
+}
+
+/// What is no use here costs nobody else, and the log says once what it is.
+#[tokio::test]
+async fn a_set_is_used_for_what_is_good_in_it() -> Result<()> {
+    let (rsa, ec) = (Signer::rs256()?, Signer::es256()?);
+    let keys = json!([
+        // 1024 bits.
+        { "kty": "RSA", "kid": "old", "use": "sig", "alg": "RS256", "e": "AQAB",
+          "n": URL_SAFE_NO_PAD.encode([0xff; 128]) },
+        { "kty": "RSA", "kid": "enc", "use": "enc", "alg": "RSA-OAEP", "e": "AQAB", "n": "AQAB" },
+        { "kty": "AKP", "kid": "later", "alg": "ML-DSA-65", "pub": "AA" },
+        { "kty": "EC", "kid": "k1", "crv": "secp256k1", "x": "AA", "y": "AA" },
+        null,
+        { "kid": 7 },
+        rsa.jwk("a"),
+        // One id for two algorithms, and two keys.
+        Signer::es256()?.jwk("a"),
+        ec.jwk("a"),
+    ]);
+    let set = json!({ "keys": keys, "more": [] }).to_string();
+    let node = wstest("[jwt]\njwks_file = 'keys.json'")
+        .file("keys.json", &format!("\u{feff}{set}\r\n"))
+        .start()
+        .await?;
+    let claims = json!({ "sub": "ada", "exp": in_seconds(60) });
+    for signer in [&rsa, &ec] {
+        for kid in [json!("a"), Value::Null] {
+            let header = json!({ "alg": signer.algorithm(), "kid": kid });
+            enter(&node, &at(&signer.token_with(&header, &claims)?), &[]).await?;
+        }
+    }
+    let old = ec.token_with(&json!({ "alg": "ES256", "kid": "old" }), &claims)?;
+    assert_eq!(told(&node, &old).await?, INVALID);
+
+    let stopped = node.stop().await?;
+    let lines = stopped.log.so_far(|line| line.says("keys are passed over"));
+    assert_eq!(lines.len(), 1);
+    for why in [
+        "the key \"old\": an RSA key has 2048",
+        "the key \"enc\": its use is \"enc\"",
+        "the key \"later\": its kty is \"AKP\"",
+        "the key \"k1\": its crv is \"secp256k1\"",
+        "key 5: it is no object",
+        "key 6: its kid is no text",
+    ] {
+        assert!(lines[0].says(why), "{}", lines[0].message());
+    }
+    Ok(())
+}
+
+/// A file with the new key beside the old one, in PEM as openssl and Windows write it.
+#[tokio::test]
+async fn a_pem_file_may_have_several_keys() -> Result<()> {
+    let signers = [
+        Signer::rs256()?,
+        Signer::es256()?,
+        Signer::es256()?,
+        Signer::ed_dsa()?,
+    ];
+    let mut text = "Public-Key: (2048 bit)\n".to_owned();
+    text += &rcgen::generate_simple_self_signed(["id.example.com".to_owned()])?
+        .cert
+        .pem();
+    for signer in &signers {
+        text += &signer.file()?.1;
+    }
+    let node = wstest("[jwt]\nkey_file = 'keys.pem'")
+        .file("keys.pem", &text.replace('\n', "\r\n"))
+        .start()
+        .await?;
+    let claims = json!({ "sub": "ada", "exp": in_seconds(60) });
+    for signer in &signers {
+        enter(&node, &at(&signer.token(&claims)?), &[]).await?;
+    }
+    let stranger = Signer::es256()?.token(&claims)?;
+    assert_eq!(told(&node, &stranger).await?, INVALID);
     Ok(())
 }
 
@@ -335,6 +417,16 @@ async fn a_key_that_is_no_good_is_not_loaded() -> Result<()> {
             "jwks_file",
             r#"{"keys":[]}"#,
             "jwt.jwks_file: it has no key for",
+        ),
+        (
+            "jwks_file",
+            r#"{"keys":[{"kty":"EC","crv":"P-384","kid":"a"}]}"#,
+            "HS256, RS256, ES256 or EdDSA; the key \"a\": its crv is \"P-384\"",
+        ),
+        (
+            "jwks_file",
+            r#"{"kty":"EC"}"#,
+            "it is one key: write {\"keys\":[…]} around it",
         ),
     ] {
         node.folder().put_file("other.key", content.as_bytes())?;

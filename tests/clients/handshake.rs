@@ -1,7 +1,7 @@
 //! Handshakes that go wrong or never end.
 
 use anyhow::Result;
-use jackfield_tests::{Console, Node, NodeBuilder, count, query, upgrade_request};
+use jackfield_tests::{Client, Console, Node, NodeBuilder, count, query, upgrade_request};
 use serde_json::json;
 
 #[tokio::test]
@@ -115,29 +115,271 @@ async fn a_head_without_end_is_cut_off() -> Result<()> {
     node.console(&[]).await.map(drop)
 }
 
+/// Lists as RFC 9110, section 5.6.1, has them, and whatever else a client or a proxy may write.
 #[tokio::test]
-async fn browsers_of_all_sorts_come_in() -> Result<()> {
+async fn every_legal_handshake_comes_in() -> Result<()> {
     let node = Node::start("console").await?;
     let good = upgrade_request("/console", &[]);
     for (part, instead) in [
         ("connection: Upgrade", "Connection: keep-alive, Upgrade"),
+        (
+            "connection: Upgrade",
+            "connection: keep-alive\r\nconnection: Upgrade",
+        ),
+        (
+            "connection: Upgrade",
+            "connection: upgrade\r\nCONNECTION: keep-alive",
+        ),
+        (
+            "connection: Upgrade",
+            "connection: ,\t, keep-alive,,UPGRADE\t,",
+        ),
+        (
+            "connection: Upgrade",
+            "connection:\r\nconnection: \tUpgrade\t",
+        ),
+        ("connection: Upgrade", "connection: close, Upgrade"),
         ("upgrade: websocket", "UPGRADE: WebSocket"),
+        ("upgrade: websocket", "upgrade: websocket, h2c"),
+        ("upgrade: websocket", "upgrade: h2c,websocket"),
+        (
+            "upgrade: websocket",
+            "upgrade: TLS/1.0\r\nupgrade: WEBSOCKET",
+        ),
+        ("upgrade: websocket", "upgrade: , ,\twebsocket ,"),
+        ("sec-websocket-key: ", "sec-websocket-key: \t "),
+        ("sec-websocket-version: 13", "sec-websocket-version:13\t"),
+        ("host: localhost", "host:"),
+        ("host: localhost", "host: [::1]:8080"),
+        ("host: localhost", "host: my_service.internal:80"),
+        ("host: localhost", "host: localhost\r\ncontent-length: 0"),
+        ("host: localhost", "host: localhost\r\norigin: null"),
+        (
+            "host: localhost",
+            "host: localhost\r\ncookie: a=1\r\ncookie: b=2",
+        ),
+        (
+            "host: localhost",
+            "host: localhost\r\nsec-websocket-protocol:",
+        ),
+        ("GET /console", "GET http://localhost/console"),
+        ("GET /console", "GET ws://elsewhere.example:81/console?a=b"),
+        ("GET /console", "GET http://localhost"),
         (
             "\r\n\r\n",
-            "\r\nsec-websocket-extensions: permessage-deflate\r\n\r\n",
+            "\r\nsec-websocket-extensions: permessage-deflate; client_max_window_bits\r\n\
+             sec-websocket-extensions: x-webkit-deflate-frame, bbf-usp-protocol\r\n\r\n",
         ),
     ] {
+        let request = good.replace(part, instead);
+        assert_ne!(request, good);
         let mut raw = node.raw().await?;
-        raw.write(good.replace(part, instead).as_bytes()).await?;
+        raw.write(request.as_bytes()).await?;
         let response = raw.response().await?;
-        assert_eq!(response.status, 101, "with {instead:?}");
+        assert_eq!(response.status, 101, "with {instead:?}: {response:?}");
         assert_eq!(response.headers["connection"].to_lowercase(), "upgrade");
+        assert_eq!(response.headers["upgrade"], "websocket");
         assert_eq!(
             response.headers["sec-websocket-accept"],
             "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
         );
         assert!(!response.headers.contains_key("sec-websocket-extensions"));
     }
+    Ok(())
+}
+
+/// What the standards do not allow, or leave open to be read in two ways.
+#[tokio::test]
+async fn every_other_handshake_is_refused() -> Result<()> {
+    let node = Node::start("console").await?;
+    let good = upgrade_request("/console", &[]);
+    let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
+    let twice = format!("{key}\r\n{key}");
+    for (part, instead, status, said) in [
+        (
+            "connection: Upgrade",
+            "connection: keep-alive",
+            400,
+            "Connection: Upgrade",
+        ),
+        (
+            "connection: Upgrade",
+            "connection: no-upgrade",
+            400,
+            "Connection: Upgrade",
+        ),
+        (
+            "connection: Upgrade",
+            "connection: keep-alive Upgrade",
+            400,
+            "Connection: Upgrade",
+        ),
+        (
+            "connection: Upgrade",
+            "connection: \"Upgrade\"",
+            400,
+            "Connection: Upgrade",
+        ),
+        (
+            "upgrade: websocket",
+            "upgrade: websockets",
+            426,
+            "connect with a WebSocket",
+        ),
+        (
+            "upgrade: websocket",
+            "upgrade: websocket/13",
+            426,
+            "connect with a WebSocket",
+        ),
+        (
+            "upgrade: websocket",
+            "upgrade: h2c, web socket",
+            426,
+            "connect with a WebSocket",
+        ),
+        (key, &twice, 400, "Sec-WebSocket-Key"),
+        (key, "sec-websocket-key: ", 400, "16 bytes"),
+        (key, "sec-websocket-key: c2hvcnQ=", 400, "16 bytes"),
+        (
+            key,
+            "sec-websocket-key: dGhlIHNhbXBsZSBub25jZTE=",
+            400,
+            "16 bytes",
+        ),
+        (
+            key,
+            "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==, x",
+            400,
+            "16 bytes",
+        ),
+        ("version: 13", "version: 13, 8", 426, "must be 13"),
+        (
+            "version: 13",
+            "version: 8\r\nsec-websocket-version: 13",
+            426,
+            "must be 13",
+        ),
+        (
+            "version: 13",
+            "version: 13\r\nsec-websocket-version: 13",
+            426,
+            "must be 13",
+        ),
+        ("version: 13", "version: 013", 426, "must be 13"),
+        ("host: localhost\r\n", "", 400, "Host"),
+        (
+            "host: localhost",
+            "host: localhost\r\nhost: localhost",
+            400,
+            "Host",
+        ),
+        ("host: localhost", "host: local host", 400, "Host"),
+        ("host: localhost", "host: localhost/console", 400, "Host"),
+        (
+            "host: localhost",
+            "host: localhost\r\norigin: null\r\norigin: null",
+            400,
+            "Origin",
+        ),
+        ("HTTP/1.1", "HTTP/1.0", 400, "HTTP/1.1"),
+        ("GET", "PUT", 400, "GET"),
+        (
+            "\r\n\r\n",
+            "\r\ncontent-length: 5\r\n\r\nhello",
+            400,
+            "no body",
+        ),
+        (
+            "\r\n\r\n",
+            "\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "no body",
+        ),
+        (
+            "\r\n\r\n",
+            "\r\nsec-websocket-protocol: a b\r\n\r\n",
+            400,
+            "\"a b\"",
+        ),
+        (
+            "\r\n\r\n",
+            "\r\nsec-websocket-protocol: v1, \"v2\"\r\n\r\n",
+            400,
+            "no token",
+        ),
+        (
+            "\r\n\r\n",
+            "\r\nsec-websocket-protocol: é\r\n\r\n",
+            400,
+            "\"é\"",
+        ),
+        (
+            "connection: Upgrade",
+            "connection: Upgrade,\r\n keep-alive",
+            400,
+            "",
+        ),
+        ("connection: Upgrade", "connection : Upgrade", 400, ""),
+        ("GET /console", "GET *", 404, "no such plugin"),
+        ("GET /console", "GET localhost:80", 404, "no such plugin"),
+    ] {
+        let request = good.replacen(part, instead, 1);
+        assert_ne!(request, good);
+        let mut raw = node.raw().await?;
+        raw.write(request.as_bytes()).await?;
+        let response = raw.response().await?;
+        let is_told = response.status == status && response.body.contains(said);
+        assert!(is_told, "{instead:?} instead of {part:?}: {response:?}");
+        assert_eq!(
+            status == 426,
+            response.headers.contains_key("sec-websocket-version")
+        );
+        raw.rest().await?;
+    }
+    node.console(&[]).await.map(drop)
+}
+
+/// HTTP/1.0 has no `Host`, and its pages are served; 1.1 must have one.
+#[tokio::test]
+async fn a_request_for_a_page_has_one_host() -> Result<()> {
+    let node = Node::start("console").await?;
+    for (head, status) in [
+        ("GET /console HTTP/1.0", 426),
+        ("GET /console HTTP/1.1\r\nhost: a", 426),
+        ("GET /console HTTP/1.1", 400),
+        ("GET /console HTTP/1.1\r\nhost: a\r\nhost: a", 400),
+        ("GET /console HTTP/1.0\r\nhost: a\r\nhost: b", 400),
+    ] {
+        let mut raw = node.raw().await?;
+        raw.write(format!("{head}\r\n\r\n").as_bytes()).await?;
+        assert_eq!(raw.response().await?.status, status, "{head}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn subprotocols_may_be_offered_in_several_lines() -> Result<()> {
+    let node = Node::start("console").await?;
+    let mut raw = node.raw().await?;
+    let offers = [
+        ("sec-websocket-protocol", "v1,,\tv2 ,"),
+        ("sec-websocket-protocol", ""),
+        ("Sec-WebSocket-Protocol", "v2, v3, v1"),
+    ];
+    let path = "/console?handshake=1&subprotocol=v3";
+    raw.write(upgrade_request(path, &offers).as_bytes()).await?;
+    let response = raw.response().await?;
+    assert_eq!(response.status, 101);
+    assert_eq!(response.headers["sec-websocket-protocol"], "v3");
+
+    let client = Client::connect(node.address(), path, &offers).await;
+    let connected: serde_json::Value = serde_json::from_str(&client?.next_text().await?)?;
+    let handshake = &connected["handshake"];
+    assert_eq!(handshake["subprotocols"], json!(["v1", "v2", "v3"]));
+    let lines = handshake["headers"].as_array().into_iter().flatten();
+    let lines = lines.filter(|line| line[0] == "sec-websocket-protocol");
+    assert_eq!(lines.count(), 3, "{handshake}");
     Ok(())
 }
 

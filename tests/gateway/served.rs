@@ -155,6 +155,46 @@ async fn the_workers_manifest_says_who_comes_in_and_where() -> Result<()> {
     Ok(())
 }
 
+/// How clients are refused is the worker's manifest's word too, and the gateway's own refusals
+/// go by it.
+#[tokio::test]
+async fn a_refusal_at_the_gateway_closes_where_the_manifest_says_so() -> Result<()> {
+    let manifest = "refuse = 'close'\norigins = ['https://example.com']\n\
+                    require_uid = { query = 'id' }\n[policies]\nuid = 'reject-new'\n";
+    let split = Split::start(1, |node| {
+        node.plugin("console").manifest("console", manifest)
+    })
+    .await?;
+    let gateway = split.gateway.address();
+    for (path, code, reason) in [
+        // The gateway's own, before any event has gone to the worker.
+        (
+            "/console?%ff",
+            4400,
+            "the query is not UTF-8 (RFC 3986: percent-encode it as UTF-8)",
+        ),
+        (
+            "/console",
+            4400,
+            "the query parameter id is missing, empty, or not UTF-8",
+        ),
+        ("/console?id=7&refuse=418&reason=tea", 4418, "tea"),
+    ] {
+        let mut client = Client::connect(gateway, path, &[]).await?;
+        assert_eq!(client.end().await?, End::closed(code, reason), "{path}");
+    }
+    let foreign = [("origin", "https://evil.example")];
+    let told = split
+        .gateway
+        .refusal_with("/console?id=7", &foreign)
+        .await?;
+    assert_eq!(told.status, 403);
+    let _holder = Console::greet(Client::connect(gateway, "/console?id=7", &[]).await?).await?;
+    let mut second = Client::connect(gateway, "/console?id=7", &[]).await?;
+    assert_eq!(second.end().await?.code(), 4409);
+    Ok(())
+}
+
 /// Policies follow a reload, for clients that are there already.
 #[tokio::test]
 async fn a_reload_of_the_manifest_holds_at_the_gateway() -> Result<()> {

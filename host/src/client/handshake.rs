@@ -3,38 +3,38 @@
 //! hyper reads it. All of it, `on-connect` included, has `handshake_timeout`; a connection
 //! serves one request, so that nothing idles here. A client exists in the registry from
 //! before `on-connect` on; if it is refused, or gives up, it vanishes without a trace.
+//! `upgrade.rs` says what a good handshake is, `refusal.rs` how a client is refused.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use hyper::body::Incoming;
-use hyper::header::{
-    CONNECTION, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, UPGRADE, WWW_AUTHENTICATE,
-};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::Instant;
-use tungstenite::error::{Error, ProtocolError};
-use tungstenite::handshake::server::create_response;
 
 use super::Door;
 use super::admission::{Full, Place};
-use super::pages::{self, Body, text, upgrade_required};
+use super::pages::{self, Body, text};
 use super::reader::Reader;
+use super::refusal::{Closing, Refusal, accept_to_close};
 use super::session::Session;
-use crate::plugin::{self, Answer, Failure, Handshake, Plugin};
+use super::upgrade::{self, Good, with_subprotocol};
+use crate::plugin::{self, Answer, Handshake, Plugin};
+use crate::policy::RefusePolicy;
 use crate::registry::{Client, Close, Closer, Happened, Namespace};
 
 /// Bytes of a request's head. Beyond: 431. Cookies and tokens are large at times.
@@ -58,12 +58,12 @@ pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream) {
     });
     let timeout = door.registry.limits().handshake_timeout;
     let counters = door.registry.counters().clone();
-    let answered = Arc::new(AtomicBool::new(false));
+    let progress = Arc::new(Mutex::new(Progress::Reading));
     let service = service_fn(|request| {
-        let (door, answered) = (door.clone(), answered.clone());
+        let (door, progress) = (door.clone(), progress.clone());
         async move {
-            let mut response = door.answer(request, address).await;
-            answered.store(true, Ordering::Relaxed);
+            let (mut response, closing) = door.answer(request, address).await;
+            *progress.lock() = Progress::Answered(closing);
             if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 // By hand, since hyper's own switch says it beside `Connection: Upgrade` too,
                 // which many clients do not understand.
@@ -78,32 +78,61 @@ pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream) {
         .header_read_timeout(None)
         .serve_connection(io, service)
         .with_upgrades();
-    match tokio::time::timeout(timeout, Box::pin(connection)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%address, %error, "a handshake broke off"),
-        Err(_) => {
+    let served = tokio::time::timeout(timeout, Box::pin(connection)).await;
+    let progress = std::mem::replace(&mut *progress.lock(), Progress::Reading);
+    match (served, progress) {
+        (Ok(Ok(())), Progress::Answered(Some(closing))) => {
+            drop(write);
+            closing.run(door.registry.limits().close_timeout).await;
+        }
+        (Ok(Ok(())), _) => {}
+        (Ok(Err(error)), _) => tracing::debug!(%address, %error, "a handshake broke off"),
+        (Err(_), progress) => {
             counters.handshakes_timed_out.add_one();
             // Into the middle of another answer it must not fall.
-            if !answered.load(Ordering::Relaxed) {
+            if matches!(progress, Progress::Reading) {
                 let _ = write.try_write(TIMED_OUT);
             }
         }
     }
 }
 
+/// How far a connection has come.
+enum Progress {
+    /// No answer has begun.
+    Reading,
+    /// One has; the connection is closed after it, if that is how its client is refused.
+    Answered(Option<Closing>),
+}
+
+/// An answer, and what is left to do after it.
+type Reply = (Response<Body>, Option<Closing>);
+
+/// What a client comes in with.
+struct Entry {
+    arriving: Arriving,
+    place: Place,
+    subprotocol: Option<String>,
+    until: Option<Instant>,
+}
+
 impl Door {
-    async fn answer(&self, mut request: Request<Incoming>, address: SocketAddr) -> Response<Body> {
-        if !asks_for_websocket(&request) {
-            return self.page(&request).await;
+    async fn answer(&self, mut request: Request<Incoming>, address: SocketAddr) -> Reply {
+        if !upgrade::has_good_host(request.version(), request.headers()) {
+            let why = "the header Host must be there once, with a host in it\n";
+            return (text(StatusCode::BAD_REQUEST, why), None);
+        }
+        if !upgrade::is_asked_for(request.headers()) {
+            return (self.page(&request).await, None);
         }
         let upgrade = hyper::upgrade::on(&mut request);
-        let (parts, _) = request.into_parts();
+        let (parts, body) = request.into_parts();
         match self.plugins.at(parts.uri.path()) {
-            None => self.nothing(),
-            Some(plugin) if !plugin.is_open() => {
-                busy(StatusCode::SERVICE_UNAVAILABLE, "the plugin does not run\n")
-            }
-            Some(plugin) => self.open(plugin, &parts, upgrade, address).await,
+            None => (self.nothing(), None),
+            Some(plugin) => match upgrade::check(&parts, !body.is_end_stream()) {
+                Ok(good) => self.open(plugin, &parts, good, upgrade, address).await,
+                Err(bad) => (*bad, None),
+            },
         }
     }
 
@@ -128,10 +157,11 @@ impl Door {
     /// The answer at a path that nobody is known to have.
     fn nothing(&self) -> Response<Body> {
         match self.plugins.may_be_unknown() {
-            true => busy(
+            true => Refusal::busy(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the node has just started\n",
-            ),
+            )
+            .into_response(),
             false => text(StatusCode::NOT_FOUND, "no such plugin\n"),
         }
     }
@@ -141,67 +171,80 @@ impl Door {
         &self,
         plugin: Arc<Plugin>,
         parts: &Parts,
+        good: Good,
         upgrade: OnUpgrade,
         address: SocketAddr,
-    ) -> Response<Body> {
-        let response = match accept_response(parts) {
-            Ok(response) => response,
-            Err(refusal) => return *refusal,
-        };
-        let Some(handshake) = read_handshake(parts, address) else {
-            let why = "the query is not UTF-8 (RFC 3986: percent-encode it as UTF-8)\n";
-            return text(StatusCode::BAD_REQUEST, why);
-        };
-        let place = match self.admission.admit(address.ip()) {
-            Ok(place) => place,
-            Err(full) => {
-                self.registry.counters().handshakes_limited.add_one();
-                return match full {
-                    Full::Node => busy(StatusCode::SERVICE_UNAVAILABLE, "the node is full\n"),
-                    Full::Address => busy(
-                        StatusCode::TOO_MANY_REQUESTS,
-                        "too many clients of this address\n",
-                    ),
-                };
+    ) -> Reply {
+        let Good { accepting, offered } = good;
+        match self.decide(&plugin, parts, &offered, address).await {
+            Ok(entry) => {
+                let response = with_subprotocol(accepting, entry.subprotocol.as_deref());
+                self.let_in(entry, upgrade);
+                (response, None)
             }
-        };
-        let arriving = Arriving::new(&plugin);
+            Err(refusal) => match plugin.refuse_policy() {
+                RefusePolicy::Close if refusal.may_close() => {
+                    let frame = refusal.close_frame();
+                    let response = accept_to_close(accepting, &offered);
+                    (response, Some(Closing { upgrade, frame }))
+                }
+                RefusePolicy::Close | RefusePolicy::Http => (refusal.into_response(), None),
+            },
+        }
+    }
+
+    async fn decide(
+        &self,
+        plugin: &Arc<Plugin>,
+        parts: &Parts,
+        offered: &[String],
+        address: SocketAddr,
+    ) -> Result<Entry, Refusal> {
+        if !plugin.is_open() {
+            return Err(Refusal::not_running());
+        }
+        let handshake = read_handshake(parts, offered, address)?;
+        let place = self.admission.admit(address.ip()).map_err(|full| {
+            self.registry.counters().handshakes_limited.add_one();
+            match full {
+                Full::Node => Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, "the node is full\n"),
+                Full::Address => Refusal::busy(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too many clients of this address\n",
+                ),
+            }
+        })?;
+        let arriving = Arriving::new(plugin);
         let client = &arriving.unaccepted.client;
-        match arriving.stay.on_connect(client, &handshake).await {
+        let refusal = match arriving.stay.on_connect(client, &handshake).await {
             Ok(Answer::Accepted { subprotocol, until }) => {
                 self.registry.counters().clients_accepted.add_one();
                 let id = client.id();
                 plugin.namespace().happen(|| Happened::Connected(id));
-                self.let_in(arriving, place, until, upgrade);
-                with_subprotocol(response, subprotocol.as_deref())
+                return Ok(Entry {
+                    arriving,
+                    place,
+                    subprotocol,
+                    until,
+                });
             }
             Ok(Answer::Refused { status, reason }) => {
-                self.registry.counters().handshakes_refused.add_one();
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
-                text(status, reason)
+                Refusal::new(status, reason)
             }
-            Ok(Answer::Unauthorized { reason }) => {
-                self.registry.counters().handshakes_refused.add_one();
-                unauthorized(&reason)
-            }
-            Err(Failure::Trapped(_)) => {
-                text(StatusCode::INTERNAL_SERVER_ERROR, "the server failed\n")
-            }
-            Err(Failure::Overloaded) => busy(StatusCode::SERVICE_UNAVAILABLE, "too busy\n"),
-            Err(Failure::TooLarge) => text(
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "the request is too large to go to another node\n",
-            ),
-            Err(Failure::Absent | Failure::Lost) => {
-                busy(StatusCode::SERVICE_UNAVAILABLE, "the plugin does not run\n")
-            }
-        }
+            Ok(Answer::Unauthorized { reason }) => Refusal::unauthorized(&reason),
+            Ok(Answer::OriginDenied { reason }) => Refusal::of_origin(&reason),
+            Err(failure) => return Err(Refusal::of_failure(failure)),
+        };
+        self.registry.counters().handshakes_refused.add_one();
+        Err(refusal)
     }
 
     /// The client has been accepted: from here on it is owed an `on-close`.
-    fn let_in(&self, arriving: Arriving, place: Place, until: Option<Instant>, upgrade: OnUpgrade) {
-        let (client, stay) = arriving.arrived();
-        let session = Session::new(client, stay, place);
+    fn let_in(&self, entry: Entry, upgrade: OnUpgrade) {
+        let (client, stay) = entry.arriving.arrived();
+        let session = Session::new(client, stay, entry.place);
+        let until = entry.until;
         let message_bytes = self.registry.limits().message_bytes;
         tokio::spawn(async move {
             match upgraded(upgrade).await {
@@ -217,7 +260,8 @@ impl Door {
     }
 }
 
-async fn upgraded(upgrade: OnUpgrade) -> Option<(Stream, bytes::Bytes)> {
+/// A connection after its upgrade, and what of it has been read already.
+pub(super) async fn upgraded(upgrade: OnUpgrade) -> Option<(Stream, bytes::Bytes)> {
     let parts = upgrade.await.ok()?.downcast::<TokioIo<Stream>>().ok()?;
     Some((parts.io.into_inner(), parts.read_buf))
 }
@@ -267,87 +311,40 @@ impl Drop for Unaccepted {
     }
 }
 
-fn asks_for_websocket<B>(request: &Request<B>) -> bool {
-    let values = request.headers().get_all(UPGRADE).into_iter();
-    values
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.eq_ignore_ascii_case("websocket"))
-}
-
-/// The answer that accepts, as RFC 6455, section 4.2.2, has it; or what is wrong.
-fn accept_response(parts: &Parts) -> Result<Response<Body>, Box<Response<Body>>> {
-    let mut request = Request::new(());
-    *request.method_mut() = parts.method.clone();
-    *request.version_mut() = parts.version;
-    *request.headers_mut() = parts.headers.clone();
-    match create_response(&request) {
-        Ok(response) => Ok(response.map(|()| text(StatusCode::OK, "").into_body())),
-        Err(Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader)) => Err(Box::new(
-            upgrade_required("the WebSocket version must be 13\n"),
-        )),
-        Err(error) => Err(Box::new(text(
-            StatusCode::BAD_REQUEST,
-            format!("{error}\n"),
-        ))),
-    }
-}
-
-fn busy(status: StatusCode, reason: &str) -> Response<Body> {
-    let mut response = text(status, reason);
-    response
-        .headers_mut()
-        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
-}
-
-fn unauthorized(reason: &str) -> Response<Body> {
-    let mut response = text(StatusCode::UNAUTHORIZED, format!("{reason}\n"));
-    response
-        .headers_mut()
-        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    response
-}
-
-fn with_subprotocol(mut response: Response<Body>, subprotocol: Option<&str>) -> Response<Body> {
-    // It was offered in a header, so it fits one.
-    if let Some(value) = subprotocol.and_then(|name| HeaderValue::from_str(name).ok()) {
-        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, value);
-    }
-    response
-}
-
-/// None: its query is not UTF-8, and what stands for that in a text would make one of two people.
-fn read_handshake(parts: &Parts, address: SocketAddr) -> Option<Handshake> {
+/// What the plugin is told of a request. A query that is not UTF-8 is refused: what stands for
+/// that in a text would make one of two people.
+fn read_handshake(
+    parts: &Parts,
+    offered: &[String],
+    address: SocketAddr,
+) -> Result<Handshake, Refusal> {
     let query = parts.uri.query().unwrap_or_default();
-    percent_decode_str(query).decode_utf8().ok()?;
+    if percent_decode_str(query).decode_utf8().is_err() {
+        let why = "the query is not UTF-8 (RFC 3986: percent-encode it as UTF-8)\n";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
+    }
     let headers = parts.headers.iter().map(|(name, value)| {
         (
             name.as_str().to_owned(),
             String::from_utf8_lossy(value.as_bytes()).into_owned(),
         )
     });
-    let subprotocols = parts.headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
-    let subprotocols = subprotocols.filter_map(|value| value.to_str().ok());
-    Some(Handshake {
+    Ok(Handshake {
         path: parts.uri.path().to_owned(),
         query: form_urlencoded::parse(query.as_bytes())
             .into_owned()
             .collect(),
         headers: headers.collect(),
         remote_address: address.to_string(),
-        subprotocols: subprotocols
-            .flat_map(|value| value.split(','))
-            .map(|name| name.trim().to_owned())
-            .filter(|name| !name.is_empty())
-            .collect(),
+        subprotocols: offered.to_vec(),
     })
 }
 
 /// A socket in two halves: the write half is shared, to answer 408 after hyper has given up
 /// and to become the outbox's.
-struct Stream {
-    read: OwnedReadHalf,
-    write: Arc<OwnedWriteHalf>,
+pub(super) struct Stream {
+    pub(super) read: OwnedReadHalf,
+    pub(super) write: Arc<OwnedWriteHalf>,
 }
 
 impl AsyncRead for Stream {

@@ -14,7 +14,7 @@ use super::interest::Picture;
 use super::timers::weight;
 use super::{Mesh, Peer, wire};
 use crate::id::Incarnation;
-use crate::policy::{OverflowPolicy, UidPolicy};
+use crate::policy::{OverflowPolicy, RefusePolicy, UidPolicy};
 use crate::registry::{Namespace, Serving, ServingState};
 
 /// The nodes that run one plugin.
@@ -224,6 +224,7 @@ impl Mesh {
             uid: uid.into(),
             overflow: overflow.into(),
             patience_ms: u64::try_from(serving.patience.as_millis()).unwrap_or(u64::MAX),
+            refuses_by_close: serving.refuse == RefusePolicy::Close,
         }
     }
 }
@@ -233,6 +234,7 @@ fn follow(namespace: &Namespace, serving: &Serving) {
         let mut policies = namespace.policies();
         policies.uid = serving.uid;
         policies.overflow = serving.overflow;
+        policies.refuse = serving.refuse;
         namespace.set_policies(policies);
     }
 }
@@ -256,6 +258,10 @@ fn serving(told: &wire::Serving) -> Serving {
             wire::OverflowPolicy::DropOldest => OverflowPolicy::DropOldest,
             wire::OverflowPolicy::DropNewest => OverflowPolicy::DropNewest,
             wire::OverflowPolicy::Conflate => OverflowPolicy::Conflate,
+        },
+        refuse: match told.refuses_by_close {
+            true => RefusePolicy::Close,
+            false => RefusePolicy::Http,
         },
         patience: Duration::from_millis(told.patience_ms),
     }
@@ -306,6 +312,7 @@ mod tests {
             routes: vec!["/ws".to_owned()],
             uid: UidPolicy::KickOld,
             overflow: OverflowPolicy::Conflate,
+            refuse: RefusePolicy::Close,
             patience: Duration::from_secs(7),
         }
     }

@@ -31,7 +31,9 @@ use self::token::{Rejected, Tokens};
 use super::Handshake;
 use super::manifest::{ManifestError, Written};
 
+pub use self::subprotocols::is_token;
 pub(super) use self::token::Jwt;
+pub use self::token::carries_token;
 pub(super) use self::uid::RequireUid;
 
 /// Who may come in.
@@ -97,6 +99,16 @@ impl Access {
         match &self.identity {
             Identity::Token(tokens) => tokens.key_bytes(),
             Identity::Plugin | Identity::Request(_) => &[],
+        }
+    }
+
+    /// The keys in that file that tokens are not verified with, and why; none: there are none.
+    pub(super) fn keys_passed_over(&self) -> Option<String> {
+        match &self.identity {
+            Identity::Token(tokens) if !tokens.passed_over().is_empty() => {
+                Some(tokens.passed_over().to_string())
+            }
+            Identity::Plugin | Identity::Request(_) | Identity::Token(_) => None,
         }
     }
 

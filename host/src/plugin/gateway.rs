@@ -345,12 +345,15 @@ fn decision(accepted: work::Accepted) -> Decision {
 
 fn turned_away(away: work::TurnedAway) -> Answer {
     let reason = away.reason;
-    match away.asks_for_token {
-        true => Answer::Unauthorized { reason },
-        false => Answer::Refused {
+    if away.asks_for_token {
+        Answer::Unauthorized { reason }
+    } else if away.origin_denied {
+        Answer::OriginDenied { reason }
+    } else {
+        Answer::Refused {
             status: u16::try_from(away.status).unwrap_or(403),
             reason,
-        },
+        }
     }
 }
 

@@ -131,6 +131,7 @@ impl Generation {
             routes: self.routes.written(),
             uid: self.policies.uid,
             overflow: self.policies.overflow,
+            refuse: self.policies.refuse,
             patience: limits.call_wait + limits.wait_timeout,
         }
     }

@@ -39,7 +39,7 @@ use super::routes::Routes;
 use super::rules::{self, Rules};
 use super::settings::Settings;
 use crate::limits::PluginLimits;
-use crate::policy::Policies;
+use crate::policy::{Policies, RefusePolicy};
 
 /// What a manifest says.
 #[derive(Debug)]
@@ -73,6 +73,7 @@ pub(super) struct Written {
     pub(super) require_uid: Option<RequireUid>,
     #[serde(deserialize_with = "rules::or_false")]
     pub(super) jwt: Option<Jwt>,
+    refuse: RefusePolicy,
     limits: toml::Table,
     policies: Policies,
     calls: Calls,
@@ -120,7 +121,10 @@ impl Manifest {
         Ok(Manifest {
             http: http.transpose()?,
             limits,
-            policies: written.policies,
+            policies: Policies {
+                refuse: written.refuse,
+                ..written.policies
+            },
             callers,
             routes: Routes::parse(&written.routes)?,
             access,
@@ -236,6 +240,8 @@ mod tests {
             ),
             ("[policies]\nuid = 'kick'", "kick"),
             ("[policies]\nuids = 'many'", "uids"),
+            ("refuse = 'silently'", "silently"),
+            ("[policies]\nrefuse = 'close'", "refuse"),
             ("[limits]\ncall_bytes = 9999999", "call_bytes is 9999999"),
             ("[calls]\nallowed = ['chat']", "allowed"),
             ("[calls]\nallow = 'chat'", "invalid type"),

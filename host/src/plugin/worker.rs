@@ -224,16 +224,23 @@ fn done() -> mesh::Answer {
 }
 
 fn turned_away(answer: Answer) -> mesh::Answer {
-    let (status, reason, asks_for_token) = match answer {
-        Answer::Refused { status, reason } => (status, reason, false),
-        Answer::Unauthorized { reason } => (401, reason, true),
-        // No decision to turn a client away says so.
-        Answer::Accepted { .. } => (500, "the server failed".to_owned(), false),
-    };
-    mesh::Answer::TurnedAway(work::TurnedAway {
+    let away = |status: u16, reason| work::TurnedAway {
         status: status.into(),
         reason,
-        asks_for_token,
+        ..work::TurnedAway::default()
+    };
+    mesh::Answer::TurnedAway(match answer {
+        Answer::Refused { status, reason } => away(status, reason),
+        Answer::Unauthorized { reason } => work::TurnedAway {
+            asks_for_token: true,
+            ..away(401, reason)
+        },
+        Answer::OriginDenied { reason } => work::TurnedAway {
+            origin_denied: true,
+            ..away(403, reason)
+        },
+        // No decision to turn a client away says so.
+        Answer::Accepted { .. } => away(500, "the server failed".to_owned()),
     })
 }
 

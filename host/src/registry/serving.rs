@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::policy::{OverflowPolicy, UidPolicy};
+use crate::policy::{OverflowPolicy, RefusePolicy, UidPolicy};
 
 /// How a node runs a plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Serving {
     pub uid: UidPolicy,
     /// Likewise.
     pub overflow: OverflowPolicy,
+    /// Likewise.
+    pub refuse: RefusePolicy,
     /// How long one event takes at most.
     pub patience: Duration,
 }

@@ -1,20 +1,31 @@
 //! The keys that tokens are verified with, from a file. A key is for one algorithm: no token
 //! can say that a public key is a secret, or that it needs none.
+//!
+//! What real issuers publish has keys for other uses beside (RFC 7517, section 5): those are
+//! passed over and named, and a file without any usable key is the error.
 
+mod jwks;
+mod pem;
+
+use std::fmt;
 use std::path::Path;
 
-use jsonwebtoken::errors::Error;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 
 /// Bytes of a secret. A shorter one can be guessed (RFC 7518, section 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 
-/// Bytes of an RSA key's modulus: 2048 to 8192 bits.
-const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+/// Bits of an RSA key's modulus.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// What an RSA key in DER has beside its modulus.
 const RSA_DER_BYTES: usize = 8;
+
+/// Keys that were passed over and are named; of the others there is a number.
+const NAMED_MAX: usize = 8;
+
+/// Letters of a name or value out of a file that a line shows.
+const SHOWN_MAX: usize = 64;
 
 /// A key, and the algorithm that it is for.
 pub(super) struct Key {
@@ -31,17 +42,79 @@ pub(super) enum Kind {
     Jwks,
 }
 
+/// A file's keys.
+#[derive(Default)]
+pub(super) struct Keys {
+    pub(super) usable: Vec<Key>,
+    pub(super) passed_over: PassedOver,
+}
+
+/// The keys of a file that tokens are not verified with, and why.
+#[derive(Debug, Default)]
+pub(super) struct PassedOver {
+    named: Vec<String>,
+    unnamed: usize,
+}
+
 /// Reads a file's bytes.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
 /// The keys in it.
-pub(super) fn parse(kind: Kind, bytes: &[u8]) -> Result<Vec<Key>, String> {
+///
+/// # Errors
+///
+/// What is wrong with the file, and what to do, where it has no usable key.
+pub(super) fn parse(kind: Kind, bytes: &[u8]) -> Result<Keys, String> {
     match kind {
-        Kind::Secret => Ok(vec![secret(bytes)?]),
-        Kind::Pem => Ok(vec![pem(bytes)?]),
-        Kind::Jwks => jwks(bytes),
+        Kind::Secret => Ok(Keys {
+            usable: vec![secret(bytes)?],
+            passed_over: PassedOver::default(),
+        }),
+        Kind::Pem => pem::parse(bytes),
+        Kind::Jwks => jwks::parse(bytes),
+    }
+}
+
+impl Keys {
+    /// Takes a key, or notes by this name why it is none.
+    fn note(&mut self, key: Result<Key, String>, name: impl FnOnce() -> String) {
+        let passed_over = &mut self.passed_over;
+        match key {
+            Ok(key) => self.usable.push(key),
+            Err(_) if passed_over.named.len() == NAMED_MAX => passed_over.unnamed += 1,
+            Err(why) => passed_over.named.push(format!("{}: {why}", name())),
+        }
+    }
+
+    /// The same keys, if there is a usable one.
+    ///
+    /// # Errors
+    ///
+    /// This sentence, and what is wrong with each.
+    fn not_empty(self, otherwise: &str) -> Result<Keys, String> {
+        match (self.usable.is_empty(), self.passed_over.is_empty()) {
+            (false, _) => Ok(self),
+            (true, true) => Err(otherwise.to_owned()),
+            (true, false) => Err(format!("{otherwise}; {}", self.passed_over)),
+        }
+    }
+}
+
+impl PassedOver {
+    pub(super) fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.named.join("; "))?;
+        match self.unnamed {
+            0 => Ok(()),
+            unnamed => write!(f, "; and {unnamed} more"),
+        }
     }
 }
 
@@ -54,64 +127,12 @@ fn secret(bytes: &[u8]) -> Result<Key, String> {
     fitting(None, DecodingKey::from_secret(secret))
 }
 
-fn pem(bytes: &[u8]) -> Result<Key, String> {
-    let is_public = [
-        &b"-----BEGIN PUBLIC KEY-----"[..],
-        b"-----BEGIN RSA PUBLIC KEY-----",
-    ]
-    .iter()
-    .any(|begin| bytes.windows(begin.len()).any(|window| window == *begin));
-    let key = DecodingKey::from_ed_pem(bytes)
-        .or_else(|_| DecodingKey::from_ec_pem(bytes))
-        .or_else(|_| DecodingKey::from_rsa_pem(bytes));
-    match key {
-        Ok(key) if is_public => fitting(None, key),
-        _ => Err(
-            "it has no public key in PEM: `openssl pkey -in PRIVATE -pubout` makes one, \
-             `openssl x509 -in CERTIFICATE -noout -pubkey` takes a certificate's"
-                .to_owned(),
-        ),
+/// A name or value out of a file, as a line shows it.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
     }
-}
-
-fn jwks(bytes: &[u8]) -> Result<Vec<Key>, String> {
-    let set: JwkSet = serde_json::from_slice(bytes)
-        .map_err(|error| format!("it is no JWK set ({{\"keys\":[…]}}): {error}"))?;
-    let mut keys: Vec<Key> = Vec::new();
-    for jwk in set.keys.iter().filter(|jwk| is_of_use(jwk)) {
-        let kid = jwk.common.key_id.clone();
-        let key = DecodingKey::from_jwk(jwk).map_err(|error: Error| error.to_string());
-        let key = key
-            .and_then(|key| fitting(kid.clone(), key))
-            .map_err(|error| format!("its key {kid:?}: {error}"))?;
-        if keys.iter().any(|other| other.kid == kid) {
-            return Err(format!("it has two keys with the kid {kid:?}"));
-        }
-        keys.push(key);
-    }
-    match keys.is_empty() {
-        true => Err("it has no key for HS256, RS256, ES256 or EdDSA".to_owned()),
-        false => Ok(keys),
-    }
-}
-
-/// Whether tokens may be signed with it; a set may have other keys beside.
-fn is_of_use(jwk: &Jwk) -> bool {
-    let algorithm = match &jwk.algorithm {
-        AlgorithmParameters::OctetKey(_) => Algorithm::HS256,
-        AlgorithmParameters::RSA(_) => Algorithm::RS256,
-        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
-            Algorithm::ES256
-        }
-        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
-            Algorithm::EdDSA
-        }
-        _ => return false,
-    };
-    let common = &jwk.common;
-    let is_for_it = |named| Algorithm::try_from(named).is_ok_and(|named| named == algorithm);
-    common.key_algorithm.is_none_or(is_for_it)
-        && !matches!(common.public_key_use, Some(PublicKeyUse::Encryption))
 }
 
 /// The key with its algorithm; or what is wrong with it.
@@ -127,28 +148,27 @@ fn fitting(kid: Option<String>, key: DecodingKey) -> Result<Key, String> {
         }
         (Hmac, _) => (Algorithm::HS256, true, ""),
         (Rsa, kind) => {
-            let bytes = match kind {
-                DecodingKeyKind::SecretOrDer(der) => der.len().saturating_sub(RSA_DER_BYTES),
-                DecodingKeyKind::RsaModulusExponent { n, .. } => n.len(),
+            let fits = match kind {
+                DecodingKeyKind::SecretOrDer(der) => {
+                    let most = RSA_BITS.end() / 8 + 2 * RSA_DER_BYTES;
+                    (RSA_BITS.start() / 8 + RSA_DER_BYTES..=most).contains(&der.len())
+                }
+                DecodingKeyKind::RsaModulusExponent { n, e } => {
+                    RSA_BITS.contains(&bits(n)) && is_exponent(e) && is_odd(n)
+                }
             };
-            let fits = bytes >= *RSA_BYTES.start() && bytes <= *RSA_BYTES.end() + RSA_DER_BYTES;
-            (Algorithm::RS256, fits, "an RSA key has 2048 to 8192 bits")
+            let wanted = "an RSA key has 2048 to 8192 bits, and an odd exponent from 3 on";
+            (Algorithm::RS256, fits, wanted)
         }
         (Ec, kind) => {
             let fits = matches!(kind, DecodingKeyKind::SecretOrDer(point) if point.len() == 65);
-            (
-                Algorithm::ES256,
-                fits,
-                "an EC key must be on the curve P-256, for ES256",
-            )
+            let wanted = "an EC key must be on the curve P-256, for ES256";
+            (Algorithm::ES256, fits, wanted)
         }
         (Ed, kind) => {
             let fits = matches!(kind, DecodingKeyKind::SecretOrDer(point) if point.len() == 32);
-            (
-                Algorithm::EdDSA,
-                fits,
-                "an EdDSA key must be on the curve Ed25519",
-            )
+            let wanted = "an EdDSA key must be on the curve Ed25519";
+            (Algorithm::EdDSA, fits, wanted)
         }
     };
     match fits {
@@ -159,4 +179,19 @@ fn fitting(kid: Option<String>, key: DecodingKey) -> Result<Key, String> {
         }),
         false => Err(wanted.to_owned()),
     }
+}
+
+/// Bits of a number that begins with no zero byte.
+fn bits(number: &[u8]) -> usize {
+    let zeros = number.first().map_or(0, |byte| byte.leading_zeros());
+    number.len() * 8 - zeros as usize
+}
+
+/// Whether ring takes it: odd, from 3 on, of 33 bits at most.
+fn is_exponent(exponent: &[u8]) -> bool {
+    is_odd(exponent) && (2..=33).contains(&bits(exponent))
+}
+
+fn is_odd(number: &[u8]) -> bool {
+    number.last().is_some_and(|byte| byte & 1 == 1)
 }

@@ -29,12 +29,16 @@ impl Origins {
         })
     }
 
-    /// Whether the request is of such a page; or of none, where that will do.
+    /// Whether the request is of such a page; or of none, where that will do. A header may have
+    /// several origins, one for each page that led here (RFC 6454, section 7): all of them count.
     pub(super) fn allow(&self, handshake: &Handshake) -> bool {
         let mut said = handshake.header("origin").peekable();
         match said.peek() {
             None => !self.is_required,
-            Some(_) => self.allowed.is_empty() || said.all(|origin| self.has(origin)),
+            Some(_) => {
+                self.allowed.is_empty()
+                    || said.all(|said| said.split(' ').all(|origin| self.has(origin)))
+            }
         }
     }
 
@@ -74,9 +78,13 @@ impl Origin {
             Origin::Below(scheme, domain) => said
                 .strip_prefix(scheme.as_str())
                 .and_then(|host| host.strip_suffix(domain.as_str()))
-                .is_some_and(|name| !name.is_empty()),
+                .is_some_and(|name| !name.is_empty() && name.bytes().all(is_of_name)),
         }
     }
+}
+
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
 }
 
 #[cfg(test)]
@@ -105,10 +113,35 @@ mod tests {
             ("http://evilexample.com:8080", false),
             ("http://a.example.com", false),
             ("https://a.example.com:8080", false),
+            ("http://evil.org/.example.com:8080", false),
+            ("http://evil.org:80#.example.com:8080", false),
+            ("http://ada@a.example.com:8080", false),
             ("null", false),
             ("", false),
         ] {
             assert_eq!(origins.has(said), allowed, "{said}");
+        }
+    }
+
+    #[test]
+    fn all_origins_of_a_list_count() {
+        let origins = origins(&["https://a.com", "https://*.b.com"]).expect("good origins");
+        for (said, allowed) in [
+            (&["https://a.com https://x.b.com"][..], true),
+            (&["https://a.com https://evil.org"], false),
+            (&["https://evil.org https://x.b.com"], false),
+            (&["https://a.com", "https://evil.org"], false),
+            (&["https://a.com "], false),
+            (&[""], false),
+            (&[" "], false),
+            (&[], true),
+        ] {
+            let header = |value: &&str| ("origin".to_owned(), (*value).to_owned());
+            let handshake = Handshake {
+                headers: said.iter().map(header).collect(),
+                ..Handshake::default()
+            };
+            assert_eq!(origins.allow(&handshake), allowed, "{said:?}");
         }
     }
 

@@ -44,8 +44,8 @@ impl Subprotocols {
     }
 }
 
-/// As RFC 9110, section 5.6.2, has it.
-pub(super) fn is_token(name: &str) -> bool {
+/// Whether a text is a token as RFC 9110, section 5.6.2, has it.
+pub fn is_token(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.bytes().all(fits)
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::super::Handshake;
 use super::super::manifest::ManifestError;
-use super::keys::{self, Key, Kind};
+use super::keys::{self, Key, Keys, Kind, PassedOver};
 use super::{Granted, signatures};
 
 /// What a browser, which cannot set headers, may offer as one of its subprotocols.
@@ -20,6 +20,10 @@ const SUBPROTOCOL: &str = "bearer.";
 
 /// More leeway than this is a mistake in the unit.
 const LEEWAY_MAX: Duration = Duration::from_secs(3600);
+
+/// Keys that one token is tried with, where its header leaves a choice: each costs the time of a
+/// signature.
+const TRIES_MAX: usize = 16;
 
 /// `[jwt]` of a manifest.
 #[derive(Debug, Deserialize)]
@@ -57,6 +61,7 @@ impl Default for Jwt {
 /// Verifies tokens.
 pub(super) struct Tokens {
     keys: Vec<(Key, Validation)>,
+    passed_over: PassedOver,
     key_bytes: Vec<u8>,
     query: Vec<String>,
     leeway: Duration,
@@ -72,6 +77,11 @@ pub(in crate::plugin) enum Rejected {
     Expired,
     /// Anything else; the log says what.
     Invalid(String),
+}
+
+/// Whether a subprotocol that a client offers is its token.
+pub fn carries_token(subprotocol: &str) -> bool {
+    subprotocol.starts_with(SUBPROTOCOL)
 }
 
 impl Rejected {
@@ -110,19 +120,27 @@ impl Tokens {
         let wrong = |why| ManifestError::wrong(name, why);
         let key_bytes = keys::read(&folder.join(file)).map_err(wrong)?;
         let keys = keys::parse(kind, &key_bytes).map_err(wrong)?;
-        Ok(Tokens {
-            keys: keys
-                .into_iter()
-                .map(|key| {
-                    let validation = jwt.validation(&key);
-                    (key, validation)
-                })
-                .collect(),
+        Ok(Tokens::new(jwt, keys, key_bytes))
+    }
+
+    fn new(jwt: &Jwt, keys: Keys, key_bytes: Vec<u8>) -> Tokens {
+        let with_validation = |key| {
+            let validation = jwt.validation(&key);
+            (key, validation)
+        };
+        Tokens {
+            keys: keys.usable.into_iter().map(with_validation).collect(),
+            passed_over: keys.passed_over,
             key_bytes,
             query: jwt.query.clone(),
             leeway: jwt.leeway,
             uid_claim: jwt.uid_claim.clone(),
-        })
+        }
+    }
+
+    /// The keys in its file that are no use here.
+    pub(super) fn passed_over(&self) -> &PassedOver {
+        &self.passed_over
     }
 
     pub(super) fn key_bytes(&self) -> &[u8] {
@@ -132,9 +150,7 @@ impl Tokens {
     /// Who the client is, and until when; its first token counts.
     pub(super) fn verify(&self, handshake: &Handshake) -> Result<Granted, Rejected> {
         let token = self.token_of(handshake).ok_or(Rejected::Missing)?;
-        let (key, validation) = self.key_of(token)?;
-        let decoded = decode::<Map<String, Value>>(token, &key.key, validation);
-        let claims = decoded.map_err(|error| rejected(&error))?.claims;
+        let claims = self.claims(token)?;
         let uid = match claims.get(&self.uid_claim) {
             Some(Value::String(uid)) if !uid.is_empty() => uid.clone(),
             Some(Value::Number(uid)) if !uid.is_f64() => uid.to_string(),
@@ -168,22 +184,40 @@ impl Tokens {
             .find(|token| !token.is_empty())
     }
 
-    /// The one key for the token's algorithm and kid.
-    fn key_of(&self, token: &str) -> Result<&(Key, Validation), Rejected> {
+    /// What it says, if one of the keys that its header leaves has signed it.
+    fn claims(&self, token: &str) -> Result<Map<String, Value>, Rejected> {
+        let mut outcome = Err(ErrorKind::InvalidSignature.into());
+        for (key, validation) in self.keys_of(token)? {
+            outcome = decode(token, &key.key, validation).map(|decoded| decoded.claims);
+            let is_of_another = |error: &Error| *error.kind() == ErrorKind::InvalidSignature;
+            if !outcome.as_ref().is_err_and(is_of_another) {
+                break;
+            }
+        }
+        outcome.map_err(|error| rejected(&error))
+    }
+
+    /// The keys for the token's algorithm and kid, those with that kid first. A set may have
+    /// several of them (RFC 7517, section 4.5), and a token need not have a kid.
+    fn keys_of(&self, token: &str) -> Result<Vec<&(Key, Validation)>, Rejected> {
         let invalid = |why: &str| Rejected::Invalid(why.to_owned());
         let header = decode_header(token)
             .map_err(|_| invalid("it is malformed, or its algorithm is an unknown one"))?;
         if header.crit.is_some() {
             return Err(invalid("it has extensions that must be understood (crit)"));
         }
-        let mut fitting = self.keys.iter().filter(|(key, _)| {
+        let fits = |(key, _): &&(Key, Validation)| {
             let is_meant = key.kid.is_none() || header.kid.is_none() || key.kid == header.kid;
             key.algorithm == header.alg && is_meant
-        });
-        match (fitting.next(), fitting.next()) {
-            (Some(only), None) => Ok(only),
-            (None, _) => Err(invalid("there is no key for its algorithm and kid")),
-            (Some(_), Some(_)) => Err(invalid("it has no kid, and there are several keys")),
+        };
+        let mut fitting: Vec<_> = self.keys.iter().filter(fits).collect();
+        fitting.sort_by_key(|(key, _)| key.kid != header.kid);
+        match fitting.len() {
+            0 => Err(invalid("there is no key for its algorithm and kid")),
+            1..=TRIES_MAX => Ok(fitting),
+            _ => Err(invalid(
+                "more keys fit its algorithm and kid than are tried",
+            )),
         }
     }
 
@@ -259,48 +293,31 @@ fn rejected(error: &Error) -> Rejected {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::json;
 
     const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests";
 
-    fn tokens(jwt: Jwt) -> Tokens {
+    fn tokens(jwt: &Jwt) -> Tokens {
         signatures::install();
         let keys = keys::parse(Kind::Secret, SECRET).expect("a good secret");
-        let with_validation = |key| {
-            let validation = jwt.validation(&key);
-            (key, validation)
-        };
-        Tokens {
-            keys: keys.into_iter().map(with_validation).collect(),
-            key_bytes: Vec::new(),
-            query: jwt.query,
-            leeway: jwt.leeway,
-            uid_claim: jwt.uid_claim,
-        }
+        Tokens::new(jwt, keys, Vec::new())
     }
 
-    /// `{"alg":"HS256"}` and these claims, signed.
+    /// This header and these claims, signed.
     fn signed(header: &str, claims: &str) -> String {
-        let encode = |bytes: &[u8]| {
-            const LETTERS: &[u8; 64] =
-                b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-            let mut text = String::new();
-            for chunk in bytes.chunks(3) {
-                let mut block = [0; 3];
-                block[..chunk.len()].copy_from_slice(chunk);
-                let bits = u32::from_be_bytes([0, block[0], block[1], block[2]]);
-                for place in 0..=chunk.len() {
-                    let letter = (bits >> (18 - 6 * place)) & 63;
-                    text.push(char::from(LETTERS[letter as usize]));
-                }
-            }
-            text
-        };
+        signed_with(SECRET, header, claims)
+    }
+
+    fn signed_with(secret: &[u8], header: &str, claims: &str) -> String {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let message = format!(
             "{}.{}",
             encode(header.as_bytes()),
             encode(claims.as_bytes())
         );
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET);
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
         let tag = ring::hmac::sign(&key, message.as_bytes());
         format!("{message}.{}", encode(tag.as_ref()))
     }
@@ -316,7 +333,7 @@ mod tests {
 
     #[test]
     fn an_expiry_beyond_all_clocks_is_none() {
-        let tokens = tokens(Jwt::default());
+        let tokens = tokens(&Jwt::default());
         for exp in ["1e15", "9007199254740993", "18446744073709551615", "1.8e19"] {
             let claims = format!(r#"{{"sub":"ada","exp":{exp}}}"#);
             let granted = verify(&tokens, &signed(HEADER, &claims));
@@ -329,7 +346,7 @@ mod tests {
 
     #[test]
     fn claims_of_all_shapes_are_answered() {
-        let tokens = tokens(Jwt::default());
+        let tokens = tokens(&Jwt::default());
         for claims in [
             "",
             "{",
@@ -362,7 +379,7 @@ mod tests {
 
     #[test]
     fn headers_of_all_shapes_are_answered() {
-        let tokens = tokens(Jwt::default());
+        let tokens = tokens(&Jwt::default());
         let claims = r#"{"sub":"ada","exp":9999999999}"#;
         assert!(verify(&tokens, &signed(r#"{"alg":"HS256","kid":"7"}"#, claims)).is_ok());
         for header in [
@@ -387,11 +404,72 @@ mod tests {
         }
     }
 
+    /// The secret of that number.
+    fn secret(number: usize) -> Vec<u8> {
+        format!("the secret {number} of more than 32 bytes, for tests").into_bytes()
+    }
+
+    /// Secrets with these ids, in a set.
+    fn set(kids: &[Option<&str>]) -> Tokens {
+        signatures::install();
+        let key = |(number, kid)| {
+            let secret = URL_SAFE_NO_PAD.encode(secret(number));
+            json!({ "kty": "oct", "k": secret, "kid": kid })
+        };
+        let keys: Vec<_> = kids.iter().enumerate().map(key).collect();
+        let text = json!({ "keys": keys }).to_string();
+        let keys = keys::parse(Kind::Jwks, text.as_bytes()).expect("good secrets");
+        Tokens::new(&Jwt::default(), keys, Vec::new())
+    }
+
+    #[test]
+    fn all_keys_that_may_be_meant_are_tried() {
+        let tokens = set(&[Some("a"), Some("b"), Some("a"), None]);
+        let claims = r#"{"sub":"ada","exp":9999999999}"#;
+        let over = r#"{"sub":"ada","exp":1}"#;
+        for (number, kid, fits) in [
+            (0, Some("a"), true),
+            (2, Some("a"), true),
+            (1, Some("a"), false),
+            (1, Some("b"), true),
+            (3, Some("b"), true),
+            (3, Some("c"), true),
+            (0, Some("c"), false),
+            (0, None, true),
+            (1, None, true),
+            (3, None, true),
+            (4, None, false),
+        ] {
+            let header = json!({ "alg": "HS256", "kid": kid }).to_string();
+            let token = signed_with(&secret(number), &header, claims);
+            assert_eq!(verify(&tokens, &token).is_ok(), fits, "{number} {kid:?}");
+            // Whoever has signed it says what is wrong with it, and not the key tried last.
+            let verified = verify(&tokens, &signed_with(&secret(number), &header, over));
+            let expected = match fits {
+                true => Rejected::Expired,
+                false => Rejected::Invalid("its signature is wrong".to_owned()),
+            };
+            assert_eq!(verified, Err(expected), "{number} {kid:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_tried_with_so_many_keys_and_no_more() {
+        let claims = r#"{"sub":"ada","exp":9999999999}"#;
+        let last = signed_with(&secret(TRIES_MAX - 1), HEADER, claims);
+        assert!(verify(&set(&[None; TRIES_MAX]), &last).is_ok());
+        let verified = verify(&set(&[None; TRIES_MAX + 1]), &last);
+        assert!(
+            matches!(&verified, Err(Rejected::Invalid(why)) if why.contains("more keys fit")),
+            "{verified:?}"
+        );
+    }
+
     /// Every change of a letter, a cut, a doubled or a moved part is refused, and nothing
     /// panics.
     #[test]
     fn a_token_that_was_tampered_with_is_refused() {
-        let tokens = tokens(Jwt::default());
+        let tokens = tokens(&Jwt::default());
         let good = signed(HEADER, r#"{"sub":"ada","exp":9999999999}"#);
         let mut seed = 1_u32;
         let mut next = |below: usize| {

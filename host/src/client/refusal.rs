@@ -1,0 +1,159 @@
+//! A refusal: how a client is told that it does not come in.
+//!
+//! An HTTP status says it, which browsers keep from their pages. Where the plugin's manifest has
+//! `refuse = "close"`, the handshake is accepted instead, and the first frame closes: its code is
+//! 4000 and the status. Such a client was never one of the plugin's. It keeps the place of a
+//! handshake until it has gone, `close_timeout` at most.
+
+use std::time::Duration;
+
+use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Response, StatusCode};
+use tokio::io::AsyncWriteExt as _;
+
+use super::handshake::upgraded;
+use super::pages::{Body, text};
+use super::upgrade::with_subprotocol;
+use crate::message::{CLOSE_REASON_BYTES, Frame};
+use crate::plugin::{Failure, carries_token};
+
+/// What a close code of a refusal has beside its HTTP status.
+const CODE_BASE: u16 = 4000;
+
+/// Why a client does not come in.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    reason: String,
+    header: Option<(HeaderName, HeaderValue)>,
+    /// A page of a foreign origin reads nothing, whatever the manifest has.
+    is_http_only: bool,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, reason: impl Into<String>) -> Refusal {
+        Refusal {
+            status,
+            reason: reason.into(),
+            header: None,
+            is_http_only: false,
+        }
+    }
+
+    /// Of a client that may come back in a second.
+    pub(super) fn busy(status: StatusCode, reason: &str) -> Refusal {
+        Refusal {
+            header: Some((RETRY_AFTER, HeaderValue::from_static("1"))),
+            ..Refusal::new(status, reason)
+        }
+    }
+
+    /// Of a client without a good token.
+    pub(super) fn unauthorized(reason: &str) -> Refusal {
+        Refusal {
+            header: Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            ..Refusal::new(StatusCode::UNAUTHORIZED, format!("{reason}\n"))
+        }
+    }
+
+    /// Of a page whose origin may not connect.
+    pub(super) fn of_origin(reason: &str) -> Refusal {
+        Refusal {
+            is_http_only: true,
+            ..Refusal::new(StatusCode::FORBIDDEN, format!("{reason}\n"))
+        }
+    }
+
+    /// Of a client whose `on-connect` did not end well.
+    pub(super) fn of_failure(failure: Failure) -> Refusal {
+        match failure {
+            Failure::Trapped(_) => {
+                Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed\n")
+            }
+            Failure::Overloaded => Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, "too busy\n"),
+            Failure::TooLarge => Refusal::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "the request is too large to go to another node\n",
+            ),
+            Failure::Absent | Failure::Lost => Refusal::not_running(),
+        }
+    }
+
+    /// Of a client whose plugin runs nowhere.
+    pub(super) fn not_running() -> Refusal {
+        Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, "the plugin does not run\n")
+    }
+
+    /// Whether a close frame may say it.
+    pub(super) fn may_close(&self) -> bool {
+        !self.is_http_only
+    }
+
+    /// The answer in HTTP.
+    pub(super) fn into_response(self) -> Response<Body> {
+        let mut response = text(self.status, self.reason);
+        response.headers_mut().extend(self.header);
+        response
+    }
+
+    /// The close frame that says the same.
+    pub(super) fn close_frame(&self) -> Frame {
+        let reason = self.reason.trim_end();
+        let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES)];
+        Frame::close(CODE_BASE + self.status.as_u16(), reason)
+    }
+}
+
+/// The handshake's answer to a client that is closed at once. Nothing is said in the subprotocol,
+/// but browsers break off where they have offered some and none of them is answered.
+pub(super) fn accept_to_close(accepting: Response<Body>, offered: &[String]) -> Response<Body> {
+    // A token goes back only where there is nothing else: proxies may log the answer's headers.
+    let plain = offered.iter().find(|name| !carries_token(name));
+    let spoken = plain.or(offered.first()).map(String::as_str);
+    with_subprotocol(accepting, spoken)
+}
+
+/// A connection that is closed right after its upgrade.
+pub(super) struct Closing {
+    pub(super) upgrade: OnUpgrade,
+    pub(super) frame: Frame,
+}
+
+impl Closing {
+    /// Closes it, and waits until the client has gone.
+    pub(super) async fn run(self, timeout: Duration) {
+        let farewell = async {
+            let (mut stream, _) = upgraded(self.upgrade).await?;
+            stream.write_all(self.frame.as_bytes()).await.ok()?;
+            // The end of our half: the client need not wait for it. What it still sends is read,
+            // since bytes left unread would make the kernel reset the connection, and the client
+            // would lose the close frame.
+            drop(stream.write);
+            tokio::io::copy(&mut stream.read, &mut tokio::io::sink())
+                .await
+                .ok()
+        };
+        let _ = tokio::time::timeout(timeout, farewell).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_between_letters() {
+        for (reason, said) in [
+            ("no\n".to_owned(), "no".to_owned()),
+            ("\n".to_owned(), String::new()),
+            ("x".repeat(123), "x".repeat(123)),
+            ("x".repeat(124), "x".repeat(123)),
+            ("é".repeat(62), "é".repeat(61)),
+            ("🦀".repeat(31), "🦀".repeat(30)),
+        ] {
+            let refusal = Refusal::new(StatusCode::IM_A_TEAPOT, reason);
+            assert_eq!(refusal.close_frame(), Frame::close(4418, &said));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The upgrade: whether a request is the opening handshake of a WebSocket (RFC 6455, section
+//! 4.2.1), and the answer that accepts it.
+//!
+//! Lists are read as RFC 9110, section 5.6.1, has them: in one line or in several, in any case,
+//! with whitespace and empty elements between. tungstenite's own check reads the first line only.
+
+use hyper::header::{
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode, Version};
+use tungstenite::handshake::derive_accept_key;
+
+use super::pages::{Body, text, upgrade_required};
+use crate::plugin::is_token;
+
+/// Whether a request asks for a WebSocket, be it a good handshake or not.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    has_token(headers, &UPGRADE, "websocket")
+}
+
+/// Whether a request has the one `Host` that HTTP/1.1 asks for (RFC 9112, section 3.2).
+pub(super) fn has_good_host(version: Version, headers: &HeaderMap) -> bool {
+    let of_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => version < Version::HTTP_11,
+        (Some(host), None) => host.as_bytes().iter().all(of_host),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// A good handshake.
+pub(super) struct Good {
+    /// The answer that accepts it.
+    pub(super) accepting: Response<Body>,
+    /// The subprotocols that its client offers, each once, in its order.
+    pub(super) offered: Vec<String>,
+}
+
+/// Reads a handshake.
+///
+/// # Errors
+///
+/// The answer that says what is wrong with it.
+pub(super) fn check(parts: &Parts, has_body: bool) -> Result<Good, Box<Response<Body>>> {
+    let headers = &parts.headers;
+    if let Some(why) = fault(parts, has_body) {
+        return Err(Box::new(text(StatusCode::BAD_REQUEST, why)));
+    }
+    let mut versions = headers.get_all(SEC_WEBSOCKET_VERSION).iter();
+    if versions.next().is_none_or(|version| version != "13") || versions.next().is_some() {
+        let why = "the WebSocket version must be 13\n";
+        return Err(Box::new(upgrade_required(why)));
+    }
+    let bad = |why: String| Box::new(text(StatusCode::BAD_REQUEST, why));
+    let proof = headers.get(SEC_WEBSOCKET_KEY).and_then(accept_key);
+    let no_key = || bad("Sec-WebSocket-Key must be 16 bytes in base64\n".to_owned());
+    Ok(Good {
+        accepting: switching(proof.ok_or_else(no_key)?),
+        offered: subprotocols(headers).map_err(bad)?,
+    })
+}
+
+/// What is wrong with the request itself; none: nothing.
+fn fault(parts: &Parts, has_body: bool) -> Option<&'static str> {
+    let is_twice = |name| parts.headers.get_all(name).iter().nth(1).is_some();
+    if parts.method != Method::GET {
+        Some("a WebSocket handshake is a GET\n")
+    } else if parts.version < Version::HTTP_11 {
+        Some("a WebSocket handshake needs HTTP/1.1 (behind nginx: proxy_http_version 1.1)\n")
+    } else if has_body {
+        Some("a WebSocket handshake has no body\n")
+    } else if !has_token(&parts.headers, &CONNECTION, "upgrade") {
+        Some("the header Connection: Upgrade is missing; does a proxy take it out?\n")
+    } else if is_twice(SEC_WEBSOCKET_KEY) {
+        Some("the header Sec-WebSocket-Key may be there once\n")
+    } else if is_twice(ORIGIN) {
+        Some("the header Origin may be there once\n")
+    } else {
+        None
+    }
+}
+
+/// The subprotocols in all lines, each once.
+///
+/// # Errors
+///
+/// The sentence that a client is refused with which offers what is no token.
+fn subprotocols(headers: &HeaderMap) -> Result<Vec<String>, String> {
+    let mut offered: Vec<String> = Vec::new();
+    for element in elements(headers, &SEC_WEBSOCKET_PROTOCOL) {
+        let name = String::from_utf8_lossy(element);
+        if !is_token(&name) {
+            return Err(format!(
+                "Sec-WebSocket-Protocol: {name:?} is no token (RFC 6455, section 4.1)\n"
+            ));
+        }
+        if !offered.iter().any(|other| *other == name) {
+            offered.push(name.into_owned());
+        }
+    }
+    Ok(offered)
+}
+
+/// Adds the subprotocol that is spoken.
+pub(super) fn with_subprotocol(
+    mut response: Response<Body>,
+    subprotocol: Option<&str>,
+) -> Response<Body> {
+    // It was offered in a header, so it fits one.
+    if let Some(value) = subprotocol.and_then(|name| HeaderValue::from_str(name).ok()) {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, value);
+    }
+    response
+}
+
+/// The proof that this key was read; none: it is no key.
+fn accept_key(key: &HeaderValue) -> Option<HeaderValue> {
+    let in_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
+    // 16 bytes are 22 letters. What the last one says beyond them is nobody's concern.
+    let letters = key.as_bytes().strip_suffix(b"==")?;
+    let is_key = letters.len() == 22 && letters.iter().all(in_base64);
+    let proof = is_key.then(|| derive_accept_key(key.as_bytes()))?;
+    HeaderValue::try_from(proof).ok()
+}
+
+fn switching(accept_key: HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::Left(Default::default()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept_key);
+    response
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    elements(headers, name).any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// A list's elements, out of all lines of a header.
+fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(name).into_iter();
+    let elements = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    elements
+        .map(<[u8]>::trim_ascii)
+        .filter(|element| !element.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_16_bytes_in_base64() {
+        for (key, is_key) in [
+            ("dGhlIHNhbXBsZSBub25jZQ==", true),
+            ("AAAAAAAAAAAAAAAAAAAAAA==", true),
+            // Bits that mean nothing: decoders may take them (RFC 4648, section 3.5).
+            ("dGhlIHNhbXBsZSBub25jZR==", true),
+            ("+/+/+/+/+/+/+/+/+/+/+w==", true),
+            ("", false),
+            ("==", false),
+            ("dGhlIHNhbXBsZSBub25jZQ", false),
+            ("dGhlIHNhbXBsZSBub25jZQ=", false),
+            ("dGhlIHNhbXBsZSBub25jZTE=", false),
+            ("dGhlIHNhbXBsZSBub25j", false),
+            ("dGhlIHNhbXBsZSBub25jZQ====", false),
+            ("-_-_-_-_-_-_-_-_-_-_-w==", false),
+            ("dGhlIHNhbXBsZSBub25j ZQ==", false),
+        ] {
+            let value = HeaderValue::from_static(key);
+            assert_eq!(accept_key(&value).is_some(), is_key, "{key:?}");
+        }
+    }
+}
