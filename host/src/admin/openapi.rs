@@ -51,6 +51,12 @@ fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": comment(&file, &[12]),
         },
+        "tags": [
+            { "name": "send", "description": "What the scope `send` allows." },
+            { "name": "manage", "description": "What the scope `manage` allows." },
+            { "name": "read", "description": "What the scope `read` allows." },
+            { "name": "batch", "description": "Each operation needs its own scope." },
+        ],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -144,6 +150,7 @@ fn batch(function: &MethodDescriptor, schemas: &mut Schemas) -> Value {
     schemas.add(&function.output());
     json!({ "post": {
         "operationId": "batch",
+        "tags": ["batch"],
         "description": comment(&function.parent_file(), function.path()),
         "requestBody": {
             "required": true,
