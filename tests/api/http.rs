@@ -206,6 +206,11 @@ async fn the_description_names_everything_there_is() -> Result<()> {
             .expect("a method");
         let said = method["description"].as_str().unwrap_or_default();
         assert!(!said.is_empty(), "{path} is not described");
+        let summary = method["summary"].as_str().unwrap_or_default();
+        assert!(
+            !summary.is_empty() && !summary.starts_with("Scope"),
+            "{path}: {summary:?}"
+        );
     }
     let uids = "/components/schemas/SendToUidBody/properties/uids/description";
     assert_eq!(described.pointer(uids), Some(&json!("1 to 1,000 uids.")));

@@ -41,6 +41,12 @@ fn document() -> Value {
         paths.insert(path.to_owned(), call(function));
     }
     paths.insert("/v1/nodes".to_owned(), nodes());
+    let operations = paths.values_mut().filter_map(Value::as_object_mut);
+    for (_, operation) in operations.flatten() {
+        if let Some(description) = operation.get("description").and_then(Value::as_str) {
+            operation["summary"] = summary(description).into();
+        }
+    }
     let file = SCHEMA.service.parent_file();
     let mut components = schemas.0;
     components.insert("Problem".to_owned(), problem());
@@ -315,6 +321,14 @@ fn schema_of(field: &FieldDescriptor) -> Value {
 
 fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+/// A description's second sentence, to be read beside the path: the first one is about scopes.
+fn summary(description: &str) -> String {
+    let words: Vec<&str> = description.split_whitespace().collect();
+    let line = words.join(" ");
+    let sentence = line.split(". ").nth(1).unwrap_or(&line);
+    sentence.trim_end_matches('.').to_owned()
 }
 
 /// What stands above it in the `.proto`.
