@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 use jackfield_tests::{Node, text};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::browser::{Browser, Screen, Window};
@@ -69,10 +69,8 @@ async fn requests_are_sent_from_the_page_and_answered() -> Result<()> {
         try_out(&window, COUNT).await?;
         answered(&window, COUNT, "200", "\"value\": 1").await?;
 
-        open_form(&window, SEND).await?;
-        let request = json!({ "message": { "text": "hello" } }).to_string();
-        window.fill(&format!("{SEND} textarea"), &request).await?;
-        window.click(&format!("{SEND} .execute")).await?;
+        // As the form has it from the first.
+        try_out(&window, SEND).await?;
         answered(&window, SEND, "200", "\"clients\": 1").await?;
         assert_eq!(ada.heard().await?, [text("hello")]);
         window.is_untroubled().await?;
@@ -80,7 +78,6 @@ async fn requests_are_sent_from_the_page_and_answered() -> Result<()> {
     Ok(())
 }
 
-/// What the page offers to send is what the node takes.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_token_that_a_person_gives_is_sent() -> Result<()> {
     let file = NamedTempFile::new()?;
@@ -144,19 +141,14 @@ async fn open_docs(node: &Node, browser: &mut Browser, screen: Screen) -> Result
     Ok(window)
 }
 
-/// Opens an operation's form, and fills in the plugin.
-async fn open_form(window: &Window, operation: &str) -> Result<()> {
+/// Sends what an operation's form has by itself, for the plugin `console`.
+async fn try_out(window: &Window, operation: &str) -> Result<()> {
     window
         .click(&format!("{operation} .opblock-summary-control"))
         .await?;
     window.click(&format!("{operation} .try-out__btn")).await?;
     let plugin = format!("{operation} [data-param-name=plugin] input");
-    window.type_into(&plugin, "console").await
-}
-
-/// Sends what the form has by itself.
-async fn try_out(window: &Window, operation: &str) -> Result<()> {
-    open_form(window, operation).await?;
+    window.type_into(&plugin, "console").await?;
     window.click(&format!("{operation} .execute")).await
 }
 

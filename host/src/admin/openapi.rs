@@ -97,7 +97,10 @@ fn operation(
     let mut post = described(name.to_owned());
     post["requestBody"] = json!({
         "required": true,
-        "content": { "application/json": { "schema": reference(&body_name(&request)) } },
+        "content": { "application/json": {
+            "schema": reference(&body_name(&request)),
+            "example": example(&request, &["plugin"]),
+        } },
     });
     let mut methods = json!({
         "parameters": [{
@@ -142,7 +145,12 @@ fn call(function: &MethodDescriptor) -> Value {
             "operationId": "call_method",
             "tags": ["send"],
             "description": comment(&function.parent_file(), function.path()),
-            "requestBody": { "content": payload },
+            // The payload may be anything; these can be written in a form.
+            "requestBody": { "content": {
+                "application/json": { "schema": {}, "example": {} },
+                "application/octet-stream": { "schema": {} },
+                "text/plain": { "schema": { "type": "string" } },
+            } },
             "responses": {
                 "200": { "description": "What the plugin answered.", "content": payload },
                 "default": { "$ref": "#/components/responses/Problem" },
@@ -160,7 +168,10 @@ fn batch(function: &MethodDescriptor, schemas: &mut Schemas) -> Value {
         "description": comment(&function.parent_file(), function.path()),
         "requestBody": {
             "required": true,
-            "content": { "application/json": { "schema": reference(function.input().name()) } },
+            "content": { "application/json": {
+                "schema": reference(function.input().name()),
+                "example": example(&function.input(), &[]),
+            } },
         },
         "responses": responses(&function.output()),
     } })
@@ -316,6 +327,51 @@ fn schema_of(field: &FieldDescriptor) -> Value {
     match field.is_list() {
         true => json!({ "type": "array", "items": one }),
         false => one,
+    }
+}
+
+/// Fields that a first request does without, beside those that are `optional`.
+const LEFT_OUT: [&str; 5] = [
+    "delete",
+    "exclude",
+    "idempotency_key",
+    "last_message",
+    "reason",
+];
+
+/// A request that could be sent, without fields of these names. Made of the schema alone it would have
+/// all fields, and an exclusion or a key that nobody wants.
+fn example(message: &MessageDescriptor, without: &[&str]) -> Value {
+    let mut fields = message.fields().filter(|field| {
+        let oneof = field.containing_oneof();
+        let is_optional = oneof.is_some_and(|oneof| oneof.is_synthetic());
+        let is_left_out = |names: &[&str]| names.contains(&field.name());
+        !is_optional && !is_left_out(&LEFT_OUT) && !is_left_out(without)
+    });
+    let is_one_of_several = message.oneofs().any(|oneof| !oneof.is_synthetic());
+    let shown: Vec<FieldDescriptor> = match is_one_of_several {
+        true => fields.next().into_iter().collect(),
+        false => fields.collect(),
+    };
+    let shown = shown.iter().map(|field| {
+        let one = example_of(field);
+        let value = if field.is_list() { json!([one]) } else { one };
+        (field.name().to_owned(), value)
+    });
+    shown.collect::<Map<_, _>>().into()
+}
+
+fn example_of(field: &FieldDescriptor) -> Value {
+    match (field.kind(), field.name()) {
+        (Kind::Message(_), _) if field.is_map() => json!({ "key": "value" }),
+        (Kind::Message(message), _) => example(&message, &[]),
+        (Kind::Bytes, _) => json!("aGVsbG8="),
+        (_, "plugin") => json!("chat"),
+        (_, "client") => json!("3d6jqjmaf0jvj0000000ng3q5x"),
+        (_, "uid" | "uids") => json!("ada"),
+        (_, "group" | "groups") => json!("lobby"),
+        (_, "method") => json!("echo"),
+        _ => json!("hello"),
     }
 }
 
