@@ -3,6 +3,7 @@
 //! `operations` has the functions, each once; `grpc` and `http` are the two ways to them. A
 //! call goes straight to the router, and gets what a plugin would get there.
 
+mod docs;
 mod door;
 mod events;
 mod grpc;
@@ -65,6 +66,7 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<Tokens>) 
         .merge(view::routes(view))
         .method_not_allowed_fallback(http::wrong_method)
         .layer(axum::middleware::from_fn_with_state(api, door::identify))
+        .layer(axum::middleware::map_response(http::with_its_type_only))
         .into_make_service_with_connect_info::<door::From>();
     let serving = axum::serve(Door::new(listener), routes).with_graceful_shutdown(ended);
     if let Err(error) = serving.await {

@@ -261,7 +261,7 @@ impl Plugin {
     }
 
     /// Whether anybody has it, be it that he can't run it now.
-    fn is_known(&self) -> bool {
+    pub fn is_known(&self) -> bool {
         self.namespace().serving().state != ServingState::None
             || self.elsewhere() != Elsewhere::Nobody
     }

@@ -206,9 +206,41 @@ async fn the_description_names_everything_there_is() -> Result<()> {
             .expect("a method");
         let said = method["description"].as_str().unwrap_or_default();
         assert!(!said.is_empty(), "{path} is not described");
+        let summary = method["summary"].as_str().unwrap_or_default();
+        assert!(
+            !summary.is_empty() && !summary.starts_with("Scope"),
+            "{path}: {summary:?}"
+        );
     }
     let uids = "/components/schemas/SendToUidBody/properties/uids/description";
     assert_eq!(described.pointer(uids), Some(&json!("1 to 1,000 uids.")));
+    Ok(())
+}
+
+/// Whoever tries a function with what the description shows is told of its clients, or that it knows
+/// none of them: never that the request is wrong.
+#[tokio::test]
+async fn the_examples_are_good_requests() -> Result<()> {
+    let (_node, api) = api().await?;
+    let response = api.http("GET", "/openapi.json", &[], "").await?;
+    let described: Value = serde_json::from_str(&response.body)?;
+    let mut tried = 0;
+    for (path, methods) in described["paths"].as_object().expect("paths") {
+        let json = &methods["post"]["requestBody"]["content"]["application/json"];
+        let Some(example) = json.get("example") else {
+            continue;
+        };
+        let path = path
+            .replace("{plugin}", "console")
+            .replace("{method}", "echo");
+        let response = api.http("POST", &path, &JSON, &example.to_string()).await?;
+        assert!(
+            [200, 404].contains(&response.status),
+            "{path} {example}: {response:?}"
+        );
+        tried += 1;
+    }
+    assert_eq!(tried, 27 + 2);
     Ok(())
 }
 

@@ -9,6 +9,8 @@ mod functions;
 mod fuzz;
 mod grpc;
 mod http;
+mod page;
+mod proxied;
 mod replay;
 mod tokens;
 

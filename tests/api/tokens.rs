@@ -231,7 +231,7 @@ async fn a_stream_of_events_ends_with_its_token() -> Result<()> {
 }
 
 #[tokio::test]
-async fn without_tokens_only_this_machine_is_listened_to_and_no_page_of_a_browser() -> Result<()> {
+async fn without_tokens_only_this_machine_and_this_port_s_own_page_are_listened_to() -> Result<()> {
     let output =
         run_node_binary(&["node", "--listen", "127.0.0.1:0", "--api", "0.0.0.0:0"]).await?;
     assert_ne!(output.code, 0);
@@ -254,6 +254,27 @@ async fn without_tokens_only_this_machine_is_listened_to_and_no_page_of_a_browse
         ("host: localhost\r\nsec-fetch-site: cross-site", 403),
         ("host: localhost:3000\r\nsec-fetch-site: same-site", 403),
         ("host: localhost:8081\r\nsec-fetch-site: same-origin", 200),
+        ("host: localhost:8081\r\norigin: http://localhost:8081", 200),
+        ("host: localhost:8081\r\norigin: http://localhost:3000", 403),
+        ("host: localhost:8081\r\norigin: http://127.0.0.1:8081", 403),
+        (
+            "host: localhost:8081\r\norigin: https://localhost:8081",
+            403,
+        ),
+        ("host: localhost:8081\r\norigin: null", 403),
+        ("host: localhost:8081\r\norigin:", 403),
+        (
+            "host: localhost:8081\r\norigin: http://localhost:8081\r\norigin: http://evil.example",
+            403,
+        ),
+        (
+            "host: localhost:8081\r\norigin: http://localhost:8081\r\nsec-fetch-site: cross-site",
+            403,
+        ),
+        (
+            "host: evil.example\r\norigin: http://evil.example\r\nsec-fetch-site: same-origin",
+            403,
+        ),
         ("host: 127.0.0.1:8081\r\nsec-fetch-site: none", 200),
         ("host: [::1]:8081", 200),
         ("host: LOCALHOST", 200),

@@ -7,5 +7,6 @@
 mod frames;
 mod handshake;
 mod limits;
+mod pages;
 mod slow;
 mod vanishing;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use jackfield_tests::{
-    Client, Console, End, Node, Register, binary, query, refusal_status, text, within,
+    Client, Console, End, Node, NodeBuilder, Register, binary, query, refusal_status, text, within,
 };
 use serde_json::{Value, json};
 
@@ -315,6 +315,30 @@ async fn what_nobody_has_is_404_and_what_nobody_can_run_now_is_503() -> Result<(
         (refused.status, refused.headers["retry-after"].as_str()),
         (503, "1")
     );
+    Ok(())
+}
+
+/// Pages are the gateway's own: it lists those of the plugins that others run, and it has here.
+#[tokio::test]
+async fn the_pages_of_its_plugins_are_listed() -> Result<()> {
+    let plugins = |node: NodeBuilder| node.plugin("console").plugin_from("chat", "console");
+    let split = Split::start(1, plugins).await?;
+    for plugin in ["console", "nobody"] {
+        let page = split.gateway.folder().path().join(plugin);
+        std::fs::create_dir(&page)?;
+        std::fs::write(page.join("index.html"), plugin)?;
+    }
+    for (node, status) in [(&split.gateway, 200), (&split.workers[0], 404)] {
+        let mut root = node.raw().await?;
+        root.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await?;
+        let root = root.response().await?;
+        assert_eq!(root.status, status, "{root:?}");
+        assert_eq!(
+            root.body.matches("href=\"/").count(),
+            usize::from(status == 200)
+        );
+    }
     Ok(())
 }
 

@@ -56,7 +56,8 @@ pub struct Refusal {
 pub type Answer = Result<Value, Refusal>;
 
 impl Api {
-    pub(crate) fn new(address: SocketAddr, protocol: Protocol) -> anyhow::Result<Api> {
+    /// The API at an address.
+    pub fn at(address: SocketAddr, protocol: Protocol) -> anyhow::Result<Api> {
         Ok(Api {
             address,
             protocol,

@@ -375,7 +375,7 @@ impl Node {
 
     /// Its API, to be called over this protocol.
     pub fn calls(&self, protocol: Protocol) -> anyhow::Result<Api> {
-        Api::new(self.api, protocol)
+        Api::at(self.api, protocol)
     }
 
     /// What its API answers at `path`.

@@ -40,7 +40,8 @@ pub fn upgrade_request(path: &str, headers: &[(&str, &str)]) -> String {
 }
 
 impl Raw {
-    pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Raw> {
+    /// Connects, and says nothing yet.
+    pub async fn connect(address: SocketAddr) -> anyhow::Result<Raw> {
         let stream = within("the TCP connection", TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
         Ok(Raw {

@@ -73,12 +73,14 @@ fn invitation(plugins: &Path, listening: &Listening) -> Option<String> {
     let address = reachable(listening.clients?);
     let api = listening.api.map(reachable).map(|api| {
         format!(
-            "  http://{api}/v1/nodes    what the node says of itself: its plugins and clients\n"
+            "  http://{api}/docs        the API for backends; the page sends requests, too\n  \
+             http://{api}/v1/nodes    what the node says of itself: its plugins and clients\n"
         )
     });
     Some(format!(
         "
 Jackfield is running. Open
+  http://{address}/            the pages of all plugins
   http://{address}/chat/       the chat page; in two windows, it talks
   http://{address}/everybody/  bin-x/websocket's chat: everybody hears everybody
   ws://{address}/console       every function of the API over JSON, for any WebSocket client
@@ -107,7 +109,9 @@ mod tests {
         let first = r#"{"listening":{"api":"127.0.0.1:43212","clients":"0.0.0.0:43211"}}"#;
         let text = invited(first)?.unwrap_or_default();
         for line in [
+            "Open\n  http://127.0.0.1:43211/ ",
             "  http://127.0.0.1:43211/chat/ ",
+            "  http://127.0.0.1:43212/docs ",
             "  http://127.0.0.1:43212/v1/nodes ",
             "Drop a .wasm into target/plugins and",
         ] {

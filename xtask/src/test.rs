@@ -34,12 +34,13 @@ pub(crate) fn test(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 /// What the tests run, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
     ("curl", "curl"),
     ("etcd", "etcd-server"),
     ("ip", "iproute2"),
+    ("nginx", "nginx-light"),
     ("redis-server", "redis-server"),
 ];
 

@@ -86,11 +86,13 @@ impl Api {
         let headers = request.headers();
         // A page that the operator's own browser shows reaches loopback, too.
         if self.tokens.is_empty() {
-            if is_of_another_page(headers) {
-                let message = "without tokens, pages of browsers may not call: set --api-tokens";
+            let host = host_of(request);
+            if is_of_another_page(headers, &host) {
+                let message = "without tokens, no page of a browser may call but this port's own, \
+                               /docs: set --api-tokens";
                 return Err(Problem::new(Reason::Denied, message));
             }
-            if !is_for_this_machine(request) {
+            if !is_this_machine(&host) {
                 let message = "without tokens, only 127.0.0.1, ::1 and localhost are answered, \
                                not another name for them: set --api-tokens";
                 return Err(Problem::new(Reason::Denied, message));
@@ -114,27 +116,47 @@ impl Api {
     }
 }
 
-/// Whether a browser says that a page asks, and not its user or this port's own page.
-fn is_of_another_page(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site");
-    let is_own = |site: &HeaderValue| site == "same-origin" || site == "none";
-    headers.contains_key(header::ORIGIN) || site.is_some_and(|site| !is_own(site))
+/// Which host a request is for, as its sender calls it.
+enum Host {
+    Named(Authority),
+    /// What is there names no host.
+    Unreadable,
+    /// No browser leaves it out.
+    Missing,
 }
 
-/// Whether it asks for this machine by a name that nobody else can give out: a page whose own
-/// name leads here reads what it likes, and no browser says so (DNS rebinding).
-fn is_for_this_machine(request: &Request) -> bool {
-    let host = request.headers().get(header::HOST);
-    let authority = match (request.uri().authority(), host) {
-        (Some(authority), _) => authority.clone(),
-        (None, Some(host)) => match Authority::try_from(host.as_bytes()) {
-            Ok(authority) => authority,
-            Err(_) => return false,
-        },
-        // No browser's.
-        (None, None) => return true,
+fn host_of(request: &Request) -> Host {
+    let header = request.headers().get(header::HOST);
+    match (request.uri().authority(), header) {
+        (Some(authority), _) => Host::Named(authority.clone()),
+        (None, Some(host)) => {
+            Authority::try_from(host.as_bytes()).map_or(Host::Unreadable, Host::Named)
+        }
+        (None, None) => Host::Missing,
+    }
+}
+
+/// Whether a browser says that a page asks, and not its user or this port's own page. A page of
+/// this port has `http://` and the request's own host as its origin, since the port speaks no TLS.
+fn is_of_another_page(headers: &HeaderMap, host: &Host) -> bool {
+    let is_own_site = |site: &HeaderValue| site == "same-origin" || site == "none";
+    let is_own_origin = |origin: &HeaderValue| match host {
+        Host::Named(host) => *origin == format!("http://{host}"),
+        Host::Unreadable | Host::Missing => false,
     };
-    let host = authority.host().trim_matches(['[', ']']);
+    let sites = headers.get_all("sec-fetch-site");
+    let origins = headers.get_all(header::ORIGIN);
+    !(sites.iter().all(is_own_site) && origins.iter().all(is_own_origin))
+}
+
+/// Whether it is this machine by a name that nobody else can give out: a page whose own name
+/// leads here reads what it likes, and no browser says so (DNS rebinding).
+fn is_this_machine(host: &Host) -> bool {
+    let host = match host {
+        Host::Named(authority) => authority.host().trim_matches(['[', ']']),
+        Host::Unreadable => return false,
+        Host::Missing => return true,
+    };
     let is_loopback = |address: IpAddr| address.is_loopback();
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_loopback)
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawQuery, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
@@ -24,10 +24,17 @@ use super::operations::{Api, Of, SCOPES};
 use super::problem::{Problem, Reason};
 use super::schema::SCHEMA;
 use super::tokens::Scope;
-use super::{REQUEST_BYTES, openapi, wire};
+use super::{REQUEST_BYTES, docs, openapi, wire};
 
 /// So that what lies between knows that the stream lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// So that nothing between keeps a stream to itself: nginx by the first, and by the second whoever
+/// stores answers, or gathers them to compress them.
+const UNBUFFERED: [(HeaderName, &str); 2] = [
+    (HeaderName::from_static("x-accel-buffering"), "no"),
+    (header::CACHE_CONTROL, "no-store, no-transform"),
+];
 
 /// The API's paths.
 pub(super) fn routes(api: Arc<Api>) -> Router {
@@ -38,9 +45,18 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/nodes", get(nodes))
         .route("/openapi.json", get(|| async { Json(&*openapi::DOCUMENT) }))
-        .route("/docs", get(|| async { Html(include_str!("docs.html")) }))
+        .merge(docs::routes())
         .fallback(|| async { Problem::new(Reason::NotFound, "there is nothing at this path") })
         .with_state(api)
+}
+
+/// Tells browsers that an answer is what its content type says: they must not take what a plugin
+/// answered for a page of this port.
+pub(super) async fn with_its_type_only(mut response: Response) -> Response {
+    let nosniff = HeaderValue::from_static("nosniff");
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 /// The answer to a method that a path does not take; whoever says this adds which it does.
@@ -170,8 +186,11 @@ async fn events(
             .json_data(event);
         told.ok().map(Ok::<_, Infallible>)
     });
+    // Whoever watches reads it before anything happens: the way is open, and nobody holds it back.
+    let begun = futures_util::stream::once(async { Ok(Event::default().comment("watching")) });
     let alive = KeepAlive::new().interval(KEEP_ALIVE);
-    Ok(Sse::new(told).keep_alive(alive).into_response())
+    let stream = Sse::new(begun.chain(told)).keep_alive(alive);
+    Ok((UNBUFFERED, stream).into_response())
 }
 
 async fn nodes(State(api): State<Arc<Api>>, Known(caller): Known) -> Result<Response, Problem> {

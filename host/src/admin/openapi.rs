@@ -41,6 +41,12 @@ fn document() -> Value {
         paths.insert(path.to_owned(), call(function));
     }
     paths.insert("/v1/nodes".to_owned(), nodes());
+    let operations = paths.values_mut().filter_map(Value::as_object_mut);
+    for (_, operation) in operations.flatten() {
+        if let Some(description) = operation.get("description").and_then(Value::as_str) {
+            operation["summary"] = summary(description).into();
+        }
+    }
     let file = SCHEMA.service.parent_file();
     let mut components = schemas.0;
     components.insert("Problem".to_owned(), problem());
@@ -51,6 +57,12 @@ fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": comment(&file, &[12]),
         },
+        "tags": [
+            { "name": "send", "description": "What the scope `send` allows." },
+            { "name": "manage", "description": "What the scope `manage` allows." },
+            { "name": "read", "description": "What the scope `read` allows." },
+            { "name": "batch", "description": "Each operation needs its own scope." },
+        ],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -85,7 +97,10 @@ fn operation(
     let mut post = described(name.to_owned());
     post["requestBody"] = json!({
         "required": true,
-        "content": { "application/json": { "schema": reference(&body_name(&request)) } },
+        "content": { "application/json": {
+            "schema": reference(&body_name(&request)),
+            "example": example(&request, &["plugin"]),
+        } },
     });
     let mut methods = json!({
         "parameters": [{
@@ -130,7 +145,12 @@ fn call(function: &MethodDescriptor) -> Value {
             "operationId": "call_method",
             "tags": ["send"],
             "description": comment(&function.parent_file(), function.path()),
-            "requestBody": { "content": payload },
+            // The payload may be anything; these can be written in a form.
+            "requestBody": { "content": {
+                "application/json": { "schema": {}, "example": {} },
+                "application/octet-stream": { "schema": {} },
+                "text/plain": { "schema": { "type": "string" } },
+            } },
             "responses": {
                 "200": { "description": "What the plugin answered.", "content": payload },
                 "default": { "$ref": "#/components/responses/Problem" },
@@ -144,10 +164,14 @@ fn batch(function: &MethodDescriptor, schemas: &mut Schemas) -> Value {
     schemas.add(&function.output());
     json!({ "post": {
         "operationId": "batch",
+        "tags": ["batch"],
         "description": comment(&function.parent_file(), function.path()),
         "requestBody": {
             "required": true,
-            "content": { "application/json": { "schema": reference(function.input().name()) } },
+            "content": { "application/json": {
+                "schema": reference(function.input().name()),
+                "example": example(&function.input(), &[]),
+            } },
         },
         "responses": responses(&function.output()),
     } })
@@ -306,8 +330,61 @@ fn schema_of(field: &FieldDescriptor) -> Value {
     }
 }
 
+/// Fields that a first request does without, beside those that are `optional`.
+const LEFT_OUT: [&str; 5] = [
+    "delete",
+    "exclude",
+    "idempotency_key",
+    "last_message",
+    "reason",
+];
+
+/// A request that could be sent, without fields of these names. Made of the schema alone it would have
+/// all fields, and an exclusion or a key that nobody wants.
+fn example(message: &MessageDescriptor, without: &[&str]) -> Value {
+    let mut fields = message.fields().filter(|field| {
+        let oneof = field.containing_oneof();
+        let is_optional = oneof.is_some_and(|oneof| oneof.is_synthetic());
+        let is_left_out = |names: &[&str]| names.contains(&field.name());
+        !is_optional && !is_left_out(&LEFT_OUT) && !is_left_out(without)
+    });
+    let is_one_of_several = message.oneofs().any(|oneof| !oneof.is_synthetic());
+    let shown: Vec<FieldDescriptor> = match is_one_of_several {
+        true => fields.next().into_iter().collect(),
+        false => fields.collect(),
+    };
+    let shown = shown.iter().map(|field| {
+        let one = example_of(field);
+        let value = if field.is_list() { json!([one]) } else { one };
+        (field.name().to_owned(), value)
+    });
+    shown.collect::<Map<_, _>>().into()
+}
+
+fn example_of(field: &FieldDescriptor) -> Value {
+    match (field.kind(), field.name()) {
+        (Kind::Message(_), _) if field.is_map() => json!({ "key": "value" }),
+        (Kind::Message(message), _) => example(&message, &[]),
+        (Kind::Bytes, _) => json!("aGVsbG8="),
+        (_, "plugin") => json!("chat"),
+        (_, "client") => json!("3d6jqjmaf0jvj0000000ng3q5x"),
+        (_, "uid" | "uids") => json!("ada"),
+        (_, "group" | "groups") => json!("lobby"),
+        (_, "method") => json!("echo"),
+        _ => json!("hello"),
+    }
+}
+
 fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+/// A description's second sentence, to be read beside the path: the first one is about scopes.
+fn summary(description: &str) -> String {
+    let words: Vec<&str> = description.split_whitespace().collect();
+    let line = words.join(" ");
+    let sentence = line.split(". ").nth(1).unwrap_or(&line);
+    sentence.trim_end_matches('.').to_owned()
 }
 
 /// What stands above it in the `.proto`.

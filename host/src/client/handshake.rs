@@ -139,6 +139,9 @@ impl Door {
     /// A plugin's name leads to its pages; its other paths lead there, too.
     async fn page(&self, request: &Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
+        if path == "/" {
+            return self.front_page(request).await;
+        }
         let below = path.strip_prefix('/').unwrap_or_default();
         let (name, rest) = match below.split_once('/') {
             Some((name, rest)) => (name, Some(rest)),
@@ -152,6 +155,27 @@ impl Door {
             },
         };
         pages::serve(self.plugins.folder(), plugin.name(), rest, request).await
+    }
+
+    /// `/` leads to the page of the plugin whose clients come in there; where that has none, it
+    /// lists the pages of the others.
+    async fn front_page(&self, request: &Request<Incoming>) -> Response<Body> {
+        let folder = self.plugins.folder();
+        let plugin = self.plugins.at("/");
+        if let Some(plugin) = &plugin
+            && pages::has_page(folder, plugin.name()).await
+        {
+            return pages::serve(folder, plugin.name(), None, request).await;
+        }
+        let mut known = self.plugins.all();
+        known.retain(|plugin| plugin.is_known());
+        let mut names: Vec<&str> = known.iter().map(|plugin| plugin.name()).collect();
+        names.sort_unstable();
+        match (pages::index(folder, &names, request).await, plugin) {
+            (Some(index), _) => index,
+            (None, Some(plugin)) => pages::serve(folder, plugin.name(), None, request).await,
+            (None, None) => self.nothing(),
+        }
     }
 
     /// The answer at a path that nobody is known to have.

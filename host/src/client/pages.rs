@@ -1,12 +1,12 @@
-//! Pages: the folder `NAME/` beside `NAME.wasm` is served at `/NAME/`.
+//! Pages: the folder `NAME/` beside `NAME.wasm` is served at `/NAME/`, and `/` lists them.
 
 use std::path::Path;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION, SEC_WEBSOCKET_VERSION, UPGRADE,
-    X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, LOCATION,
+    SEC_WEBSOCKET_VERSION, UPGRADE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -41,11 +41,11 @@ pub(super) async fn serve<B>(
     {
         return upgrade_required("connect with a WebSocket\n");
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "pages are read with GET\n");
+    if !reads(request) {
+        return wrong_method();
     }
     let Some(rest) = rest else {
-        return moved_to(&format!("/{plugin}/"));
+        return found_at(&format!("/{plugin}/"));
     };
     if rest
         .split('/')
@@ -76,6 +76,69 @@ pub(super) async fn serve<B>(
     response
 }
 
+/// Answers at `/` with a list of these plugins' pages. No answer: none of them has a page.
+pub(super) async fn index<B>(
+    folder: &Path,
+    plugins: &[&str],
+    request: &Request<B>,
+) -> Option<Response<Body>> {
+    let mut named = Vec::new();
+    for plugin in plugins {
+        if has_page(folder, plugin).await {
+            named.push(*plugin);
+        }
+    }
+    if named.is_empty() {
+        return None;
+    }
+    if !reads(request) {
+        return Some(wrong_method());
+    }
+    let mut response = text(StatusCode::OK, list(&named));
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CACHE_CONTROL, "no-cache"),
+        (CONTENT_SECURITY_POLICY, INDEX_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    Some(response)
+}
+
+/// Whether a plugin has a page that can be opened.
+pub(super) async fn has_page(folder: &Path, plugin: &str) -> bool {
+    let page = folder.join(plugin).join("index.html");
+    tokio::fs::metadata(page)
+        .await
+        .is_ok_and(|file| file.is_file())
+}
+
+/// What the list may do: show itself, and lead to the pages.
+const INDEX_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
+
+/// The list. A plugin's name has letters, digits, `-` and `_` (`plugin/folder.rs` loads no others),
+/// so there is nothing to escape in it.
+fn list(plugins: &[&str]) -> String {
+    let item = |name: &&str| {
+        format!("    <li><a href=\"/{name}/\"><b>{name}</b><span>/{name}/</span></a></li>\n")
+    };
+    let items: String = plugins.iter().map(item).collect();
+    include_str!("index.html").replace("    <!-- pages -->\n", &items)
+}
+
+fn reads<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+fn wrong_method() -> Response<Body> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "pages are read with GET\n");
+    let allowed = HeaderValue::from_static("GET,HEAD");
+    response.headers_mut().insert(ALLOW, allowed);
+    response
+}
+
 /// The answer to whoever should have asked for a WebSocket, and of version 13.
 pub(super) fn upgrade_required(reason: &str) -> Response<Body> {
     let mut response = text(StatusCode::UPGRADE_REQUIRED, reason);
@@ -85,8 +148,9 @@ pub(super) fn upgrade_required(reason: &str) -> Response<Body> {
     response
 }
 
-fn moved_to(path: &str) -> Response<Body> {
-    let mut response = text(StatusCode::PERMANENT_REDIRECT, "");
+/// For this time only: which page a path leads to changes with the plugins.
+fn found_at(path: &str) -> Response<Body> {
+    let mut response = text(StatusCode::TEMPORARY_REDIRECT, "");
     // A plugin's name fits a path, and a path of it fits a header.
     if let Ok(location) = HeaderValue::from_str(path) {
         response.headers_mut().insert(LOCATION, location);

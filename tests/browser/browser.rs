@@ -4,7 +4,8 @@
 //! is ended when the value is dropped, also by a test that fails. Each window is a browser of
 //! its own, with a fresh profile, so that windows share nothing but the server.
 //!
-//! What a page shows is waited for, until the harness's one deadline.
+//! What a page shows is waited for, until the harness's one deadline. What went wrong in it, its
+//! console and its requests, is asked of chromedriver.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use fantoccini::elements::Element;
 use fantoccini::error::CmdError;
+use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use jackfield_tests::{DEADLINE, within};
@@ -22,6 +24,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::sleep;
+use tonic::codegen::http::Method;
+use url::{ParseError, Url};
 
 /// Between two looks at a page.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -93,6 +97,8 @@ impl Browser {
         }
         let mut capabilities = fantoccini::wd::Capabilities::new();
         capabilities.insert("goog:chromeOptions".to_owned(), options);
+        let logs = json!({ "browser": "ALL", "performance": "ALL" });
+        capabilities.insert("goog:loggingPrefs".to_owned(), logs);
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities)
             .connect(&self.url)
@@ -200,6 +206,38 @@ impl Window {
             .with_context(|| format!("cannot run {script}"))
     }
 
+    /// Nothing has gone wrong in the window's pages since this was asked last: no error or warning
+    /// in the console, no request that failed, and none to another host than the pages' own.
+    pub(crate) async fn is_untroubled(&self) -> Result<()> {
+        let own = self.client.current_url().await?;
+        let mut troubles = Vec::new();
+        for line in self.read_log("browser").await? {
+            if line["level"] == "SEVERE" || line["level"] == "WARNING" {
+                troubles.push(line["message"].to_string());
+            }
+        }
+        let mut requests = 0;
+        for line in self.read_log("performance").await? {
+            let event: Value = serde_json::from_str(line["message"].as_str().unwrap_or_default())?;
+            let event = Event(&event["message"]);
+            requests += usize::from(event.request().is_some());
+            troubles.extend(event.trouble(&own));
+        }
+        // A browser asks for `/favicon.ico` otherwise, and its log does not say so.
+        let icon = self.run("return !!document.querySelector('link[rel=icon]')");
+        if icon.await? != json!(true) {
+            troubles.push("the page names no icon".to_owned());
+        }
+        ensure!(requests > 0, "no request was seen: is the log still read?");
+        ensure!(troubles.is_empty(), "{}", troubles.join("\n"));
+        Ok(())
+    }
+
+    async fn read_log(&self, kind: &'static str) -> Result<Vec<Value>> {
+        let log = self.client.issue_cmd(ReadLog(kind)).await?;
+        log.as_array().cloned().context("no log")
+    }
+
     /// Does something with an element as soon as it is there; again with the one in its place
     /// if the page has replaced it meanwhile.
     async fn on<T>(
@@ -218,6 +256,49 @@ impl Window {
                 done => return done.with_context(|| format!("cannot {doing} {css}")),
             }
         }
+    }
+}
+
+/// An event of the browser's network.
+struct Event<'a>(&'a Value);
+
+impl Event<'_> {
+    /// Where a request goes that begins.
+    fn request(&self) -> Option<&str> {
+        match self.0["method"].as_str()? {
+            "Network.requestWillBeSent" => self.0["params"]["request"]["url"].as_str(),
+            "Network.webSocketCreated" => self.0["params"]["url"].as_str(),
+            _ => None,
+        }
+    }
+
+    fn trouble(&self, own: &Url) -> Option<String> {
+        let of = &self.0["params"];
+        match self.0["method"].as_str()? {
+            "Network.loadingFailed" => Some(format!("a request failed: {of}")),
+            "Network.responseReceived" if of["response"]["status"].as_u64()? >= 400 => {
+                Some(format!("a request was refused: {}", of["response"]))
+            }
+            _ => {
+                let to = Url::parse(self.request()?).ok()?;
+                let is_own = !to.has_host() || to.authority() == own.authority();
+                (!is_own).then(|| format!("a request to another host: {to}"))
+            }
+        }
+    }
+}
+
+/// Reads one of the browser's logs, as far as it has not been read.
+#[derive(Debug)]
+struct ReadLog(&'static str);
+
+impl WebDriverCompatibleCommand for ReadLog {
+    fn endpoint(&self, driver: &Url, session: Option<&str>) -> Result<Url, ParseError> {
+        driver.join(&format!("session/{}/se/log", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(json!({ "type": self.0 }).to_string()))
     }
 }
 

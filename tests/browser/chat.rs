@@ -1,19 +1,13 @@
-//! The chat's page in real browsers: what people see in their windows.
-//!
-//! A node serves the page as it is shipped, to headless chromium.
-//!
-//! It knows by looking at the pages as a person does, at the text they show. That something is
-//! not shown is known by a later message that is.
-
-#[path = "harness/browser.rs"]
-mod browser;
+//! The chat's page, as it is shipped.
 
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use browser::{Browser, Screen, Window};
 use jackfield_tests::{Client, LogLine, Node, component};
 use serde_json::json;
+
+use super::browser::{Browser, Screen, Window};
+use super::put_page;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_people_see_each_other_and_talk() -> Result<()> {
@@ -41,6 +35,8 @@ async fn two_people_see_each_other_and_talk() -> Result<()> {
 
     ada.renames("Countess <i>").await?;
     bob.reads("Ada is called Countess <i> now.").await?;
+    ada.window.is_untroubled().await?;
+    bob.window.is_untroubled().await?;
 
     bob.window.close().await?;
     ada.reads("Bob left.").await?;
@@ -189,90 +185,6 @@ async fn pages_come_back_by_themselves() -> Result<()> {
     bob.reads("too soon, and now").await
 }
 
-/// bin-x's chat, in two windows.
-#[tokio::test(flavor = "multi_thread")]
-async fn everybody_hears_everybody() -> Result<()> {
-    let node = Node::start("everybody").await?;
-    put_page(&node, "everybody")?;
-    let mut browser = Browser::start().await?;
-    let url = format!("http://{}/everybody/", node.address());
-    let (ada, bob) = (
-        browser.window(Screen::Desktop).await?,
-        browser.window(Screen::Phone).await?,
-    );
-    for window in [&ada, &bob] {
-        window.open(&url).await?;
-        window.shows("#state", "connected").await?;
-    }
-    ada.type_into("#text", "hello <b>all</b>").await?;
-    ada.click("#send").await?;
-    ada.shows("#log .own", ": hello <b>all</b>").await?;
-    bob.shows("#log", ": hello <b>all</b>").await?;
-    bob.close().await?;
-    ada.shows("#log", " has left").await
-}
-
-/// A page that connects as its hash says, `path|subprotocol,…`, and shows how that ended.
-const SHOWS_THE_END: &str = r#"<!doctype html><meta charset="utf-8"><p id="said">…</p><script>
-const [path, offer] = decodeURIComponent(location.hash.slice(1)).split('|');
-const socket = new WebSocket(`ws://${location.host}${path}`, offer ? offer.split(',') : []);
-socket.onclose = ({ code, reason, wasClean }) => {
-  document.querySelector('#said').textContent = `ended: ${code} "${reason}" clean=${wasClean}`;
-};
-</script>"#;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_reads_why_it_may_not_come_in() -> Result<()> {
-    let refuses = "refuse = 'close'\n[jwt]\nsecret_file = 'door.secret'";
-    let node = Node::builder()
-        .plugin("console")
-        .plugin_from("door", "console")
-        .manifest("console", "refuse = 'close'")
-        .manifest("door", refuses)
-        .file("door.secret", &"s".repeat(32))
-        .start()
-        .await?;
-    node.folder()
-        .put_file("console/index.html", SHOWS_THE_END.as_bytes())?;
-    let mut browser = Browser::start().await?;
-    let window = browser.window(Screen::Desktop).await?;
-    for (number, (hash, shown)) in [
-        (
-            "/console?refuse=418%26reason=tea|",
-            "ended: 4418 \"tea\" clean=true",
-        ),
-        (
-            "/console?refuse=418%26reason=tea|v1,v2",
-            "ended: 4418 \"tea\" clean=true",
-        ),
-        ("/door|", "ended: 4401 \"a token is required\" clean=true"),
-        (
-            "/door|v1,bearer.a.b.c",
-            "ended: 4401 \"the token is not valid\" clean=true",
-        ),
-        (
-            "/door|bearer.a.b.c",
-            "ended: 4401 \"the token is not valid\" clean=true",
-        ),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        // Another address each time, or the page would stay as it is.
-        let url = format!("http://{}/console/?{number}#{hash}", node.address());
-        window.open(&url).await?;
-        window.shows("#said", shown).await?;
-    }
-    node.folder().put_manifest("console", "")?;
-    node.generation_loaded("console", 2).await?;
-    let url = format!(
-        "http://{}/console/?http#/console?refuse=418|",
-        node.address()
-    );
-    window.open(&url).await?;
-    window.shows("#said", "ended: 1006 \"\" clean=false").await
-}
-
 /// Somebody in front of a window.
 struct Person {
     window: Window,
@@ -337,17 +249,6 @@ impl Listener {
         }
         Ok(heard)
     }
-}
-
-/// Puts a plugin's page beside it.
-fn put_page(node: &Node, plugin: &str) -> Result<()> {
-    let page = node.folder().path().join(plugin);
-    fs::create_dir(&page)?;
-    for file in fs::read_dir(component(plugin)?.with_extension("")).context("the page")? {
-        let file = file?;
-        fs::copy(file.path(), page.join(file.file_name()))?;
-    }
-    Ok(())
 }
 
 /// A node with the chat, its manifest and its page.

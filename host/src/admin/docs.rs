@@ -1,0 +1,97 @@
+//! The page at `/docs`, which shows the API's description and tries its functions: Swagger UI
+//! (`docs/README.md`), embedded, so that neither the node nor the browser asks anybody else for it.
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use sha2::{Digest as _, Sha256};
+
+/// What the page may do: load from this port alone, and be shown in no other page, whose visitor
+/// could be led to click here.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'";
+
+/// One file of the page.
+struct File {
+    path: &'static str,
+    content_type: &'static str,
+    bytes: &'static [u8],
+    /// Whether `bytes` are gzip's, which every browser reads: other bytes are not kept.
+    is_gzip: bool,
+    etag: String,
+}
+
+static FILES: LazyLock<[File; 5]> = LazyLock::new(|| {
+    let html = "text/html; charset=utf-8";
+    let css = "text/css; charset=utf-8";
+    let script = "text/javascript; charset=utf-8";
+    [
+        File::new("/docs", html, include_bytes!("docs/index.html")),
+        File::new("/docs/page.css", css, include_bytes!("docs/page.css")),
+        File::new("/docs/start.js", script, include_bytes!("docs/start.js")),
+        File::new(
+            "/docs/swagger-ui.css",
+            css,
+            include_bytes!("docs/swagger-ui.css.gz"),
+        ),
+        File::new(
+            "/docs/swagger-ui-bundle.js",
+            script,
+            include_bytes!("docs/swagger-ui-bundle.js.gz"),
+        ),
+    ]
+});
+
+/// The page's paths. They need no token: what they say is the same at every node.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    FILES.iter().fold(Router::new(), |routes, file| {
+        let answer = async |headers: HeaderMap| file.answer(&headers);
+        routes.route(file.path, get(answer))
+    })
+}
+
+impl File {
+    fn new(path: &'static str, content_type: &'static str, bytes: &'static [u8]) -> File {
+        let digest = Sha256::digest(bytes);
+        let digits = digest[..16].iter().map(|byte| format!("{byte:02x}"));
+        File {
+            path,
+            content_type,
+            bytes,
+            is_gzip: bytes.starts_with(&[0x1f, 0x8b]),
+            etag: format!("\"{}\"", digits.collect::<String>()),
+        }
+    }
+
+    fn answer(&'static self, headers: &HeaderMap) -> Response {
+        let known = headers.get_all(header::IF_NONE_MATCH).iter();
+        let mut known = known
+            .filter_map(|tags| tags.to_str().ok())
+            .flat_map(|tags| tags.split(','))
+            // A proxy that compresses makes a tag weak.
+            .map(|tag| tag.trim().trim_start_matches("W/"));
+        let mut response = match known.any(|tag| tag == self.etag || tag == "*") {
+            true => StatusCode::NOT_MODIFIED.into_response(),
+            false => self.bytes.into_response(),
+        };
+        let mut say = |name: HeaderName, value: &'static str| {
+            response
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
+        };
+        say(header::CONTENT_TYPE, self.content_type);
+        say(header::ETAG, &self.etag);
+        // Another build of the node has other files at the same paths.
+        say(header::CACHE_CONTROL, "no-cache");
+        say(header::CONTENT_SECURITY_POLICY, POLICY);
+        say(header::REFERRER_POLICY, "no-referrer");
+        if self.is_gzip {
+            say(header::CONTENT_ENCODING, "gzip");
+        }
+        response
+    }
+}
