@@ -183,7 +183,7 @@ async fn one_set_by_on_start_fires_and_on_stop_comes_last() -> Result<()> {
 
 #[tokio::test]
 async fn a_trap_costs_one_event() -> Result<()> {
-    let node = console("[limits]\nevent_timeout = '100ms'\nwait_timeout = '200ms'")
+    let node = console("[limits]\nevent_timeout = '50ms'\nwait_timeout = '2s'")
         .start()
         .await?;
     let mut ada = listener(&node).await?;

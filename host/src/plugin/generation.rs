@@ -509,7 +509,7 @@ async fn bounded<T>(
     let mut call = pin!(call);
     let mut bound = None;
     poll_fn(|context| {
-        generation.host.ticker.want();
+        let _running = generation.host.ticker.run();
         if let Poll::Ready(value) = call.as_mut().poll(context) {
             return Poll::Ready(Ok(value));
         }

@@ -143,8 +143,6 @@ impl Instance {
         store.epoch_deadline_callback(|mut context| Ok(context.data_mut().tick()));
         store.data_mut().begin(None, false);
         store.set_epoch_deadline(1);
-        // This poll has asked for a tick before there was a deadline.
-        host.ticker.want();
         let instance = pre.instance_pre().instantiate_async(&mut store).await?;
         let plugin = Plugin::new(&mut store, &instance)?;
         let lifecycle = match optional.lifecycle {

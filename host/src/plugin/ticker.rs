@@ -1,17 +1,18 @@
 //! The ticker: advances the engine's epoch once a millisecond while guests run, and rests while
 //! none does.
 //!
-//! A guest runs only inside a poll of its event. Each poll asks for a tick, after the guest's
-//! deadline is set, so the tick that is asked for ends or interrupts whatever runs in that poll;
-//! the guest then steps aside, and its next poll asks again. Asking costs a look at a flag; the
-//! first to ask after a tick also sets it, and wakes the thread if that rests.
+//! A guest runs only inside a poll of its event. Each thread says, in a flag of its own, whether
+//! it is in such a poll; while one is, the ticker ticks, so no loop of a guest goes unseen. That
+//! costs the message path two stores that no other thread writes beside, and a look at a shared
+//! flag, which the first poll after a tick sets, and then wakes the ticker if that rests.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use wasmtime::{Engine, EngineWeak};
 
 /// How often a running guest steps aside.
@@ -22,6 +23,29 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 pub(super) struct Ticker {
     is_wanted: AtomicBool,
     thread: OnceLock<Thread>,
+}
+
+/// Whether a thread is in a poll that may run a guest. Alone on its cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct IsRunning(AtomicBool);
+
+/// Of all threads that ever ran a guest and have not ended.
+static THREADS: Mutex<Vec<Weak<IsRunning>>> = Mutex::new(Vec::new());
+
+thread_local! {
+    static THIS_THREAD: Arc<IsRunning> = {
+        let is_running = Arc::<IsRunning>::default();
+        THREADS.lock().push(Arc::downgrade(&is_running));
+        is_running
+    };
+}
+
+/// While it lives, this thread is in a poll that may run a guest.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// The poll is within another one: a plugin that calls a plugin.
+    is_nested: bool,
 }
 
 impl Ticker {
@@ -40,21 +64,32 @@ impl Ticker {
         Ok(ticker)
     }
 
-    /// Asks for a tick within about two milliseconds: a guest is about to run.
-    pub(super) fn want(&self) {
-        // What the guest's deadline was set by is seen before the flag: a tick that came before
-        // the deadline was set has cleared the flag, and is not taken for one to come.
-        fence(Ordering::Acquire);
-        if self.is_wanted.load(Ordering::Relaxed) || self.is_wanted.swap(true, Ordering::AcqRel) {
-            return;
+    /// A guest is about to run on this thread: from here on there are ticks.
+    pub(super) fn run(&self) -> Running {
+        let is_nested = THIS_THREAD.with(|thread| {
+            let is_nested = thread.0.load(Ordering::Relaxed);
+            thread.0.store(true, Ordering::Release);
+            is_nested
+        });
+        // A flag that is cleared just now was seen by a ticker that ticks once more, and looks at
+        // the threads after that.
+        if !self.is_wanted.load(Ordering::Relaxed) && !self.is_wanted.swap(true, Ordering::AcqRel) {
+            self.wake();
         }
-        self.wake();
+        Running { is_nested }
     }
 
     fn wake(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Where the thread itself is ending, its flag goes with it.
+        let _ = THIS_THREAD.try_with(|thread| thread.0.store(self.is_nested, Ordering::Release));
     }
 }
 
@@ -70,10 +105,8 @@ fn keep_ticking(engine: &EngineWeak, ticker: &Weak<Ticker>) {
         let (Some(ticker), Some(engine)) = (ticker.upgrade(), engine.upgrade()) else {
             return;
         };
-        let is_wanted = ticker.is_wanted.swap(false, Ordering::AcqRel);
+        let is_wanted = ticker.is_wanted.swap(false, Ordering::AcqRel) || is_any_running();
         if is_wanted {
-            // Whoever sees this tick sees the flag cleared.
-            fence(Ordering::Release);
             engine.increment_epoch();
         }
         drop((ticker, engine));
@@ -82,4 +115,16 @@ fn keep_ticking(engine: &EngineWeak, ticker: &Weak<Ticker>) {
             std::thread::park();
         }
     }
+}
+
+fn is_any_running() -> bool {
+    let mut is_any = false;
+    THREADS.lock().retain(|thread| {
+        let thread = thread.upgrade();
+        is_any |= thread
+            .as_ref()
+            .is_some_and(|thread| thread.0.load(Ordering::Acquire));
+        thread.is_some()
+    });
+    is_any
 }
