@@ -27,7 +27,7 @@ async fn events_come_through_a_proxy_as_they_happen() -> Result<()> {
             let mut ada = node.console(&[]).await?;
             let event = events.next().await?.context("an event")?;
             assert_eq!(event["client_connected"]["client"], ada.id());
-            ada.end().await?;
+            ada.leave_with(4000, "bye").await?;
             let event = events.next().await?.context("an event")?;
             assert!(event["client_closed"].is_object(), "{event}");
         }

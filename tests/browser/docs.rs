@@ -155,7 +155,7 @@ async fn try_out(window: &Window, operation: &str) -> Result<()> {
 async fn answered(window: &Window, operation: &str, status: &str, body: &str) -> Result<()> {
     let live = format!("{operation} .live-responses-table");
     window
-        .shows(&format!("{live} .response-col_status"), status)
+        .shows(&format!("{live} tbody .response-col_status"), status)
         .await?;
     window.shows(&live, body).await
 }
