@@ -713,6 +713,8 @@ pub(super) struct Host {
     pub(super) http: Option<http::Grant>,
     /// `event_timeout`, in ticks.
     pub(super) event_ticks: u64,
+    /// What one call may make the node copy or hold.
+    pub(super) hostcall_bytes: usize,
 }
 
 impl Host {
