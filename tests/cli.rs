@@ -99,6 +99,16 @@ async fn a_limit_that_can_not_be_kept_is_named() -> Result<()> {
         ("[limits]\nping_every = '0s'", "ping_every is 0"),
         ("[plugin]\ninstances = 0", "instances is 0"),
         ("[plugin]\nevent_timeout = '1h'", "event_timeout is"),
+        ("[plugin]\nevent_timeout = '0s'", "event_timeout is 0"),
+        ("[limits]\nname_bytes = 5000", "name_bytes is 5000"),
+        (
+            "[limits]\nmessage_bytes = 16777216",
+            "limits.outbox_bytes is 1048576, but must hold a message of message_bytes (16777216)",
+        ),
+        (
+            "[limits]\nmessage_bytes = 33554432\noutbox_bytes = 67108864",
+            "plugin.memory_bytes is 67108864, but a guest that handles message_bytes (33554432)",
+        ),
     ] {
         let file = file(text)?;
         let output = run_node_binary(&["node", "--config", path_of(&file)?]).await?;

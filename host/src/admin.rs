@@ -27,8 +27,8 @@ use self::operations::Api;
 pub use self::tokens::Tokens;
 pub use self::view::View;
 
-/// Bytes of a request, at most. Beyond: TOO_LARGE, and gRPC's OUT_OF_RANGE.
-const REQUEST_BYTES: usize = 4 << 20;
+/// What a call's request has beside the method's name and the payload, at most.
+const CALL_HEAD_BYTES: usize = 4 << 10;
 
 /// What backends say, generated from `proto/jackfield/api/v1`.
 #[allow(

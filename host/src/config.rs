@@ -243,6 +243,12 @@ impl Layers {
         };
         config.limits.check().map_err(wrong("limits"))?;
         config.plugin.check().map_err(wrong("plugin"))?;
+        if config.role == Role::Full {
+            let holds = config
+                .plugin
+                .check_holds("message_bytes", config.limits.message_bytes);
+            holds.map_err(wrong("plugin"))?;
+        }
         Ok(config)
     }
 

@@ -212,10 +212,19 @@ impl Limits {
             ("link_frames", self.link_frames),
             ("peer_events", self.peer_events),
         ] {
-            if value == 0 || value > u32::MAX as usize {
-                let why = format!("is {value}, but must be 1 to {}", u32::MAX);
-                return Err(WrongLimit { name, why });
-            }
+            check_range(name, value, u32::MAX as usize)?;
+        }
+        check_range("name_bytes", self.name_bytes, NAME_BYTES_MAX)?;
+        let echo = self.message_bytes.saturating_add(FRAME_HEAD_BYTES);
+        if self.outbox_bytes < echo {
+            let (outbox, message) = (self.outbox_bytes, self.message_bytes);
+            return Err(WrongLimit {
+                name: "outbox_bytes",
+                why: format!(
+                    "is {outbox}, but must hold a message of message_bytes ({message}) with the \
+                     head of its frame: {echo} at least, or a smaller message_bytes"
+                ),
+            });
         }
         for (name, value) in [
             ("handshake_timeout", self.handshake_timeout),
@@ -241,17 +250,33 @@ impl Limits {
         }
         Ok(())
     }
+
+    /// The largest request of the API: an outbox's message fits into it, also where JSON has
+    /// made it longer.
+    pub fn request_bytes(&self) -> usize {
+        REQUEST_BYTES_MIN.max(self.outbox_bytes.saturating_mul(2))
+    }
+
+    /// The largest message that this node takes from another: a batch whose one frame may be a
+    /// message for a client, or the event of a client that is connected there.
+    pub fn peer_message_bytes(&self) -> usize {
+        PEER_MESSAGE_BYTES_MIN.max(self.outbox_bytes.saturating_mul(2))
+    }
+
+    /// How long a handshake waits for a node that runs its plugin: its 503 comes before its 408.
+    pub fn handshake_worker_wait(&self) -> Duration {
+        self.worker_wait.min(self.handshake_timeout * 3 / 4)
+    }
 }
 
 impl PluginLimits {
     /// Says what of these can't be kept.
     pub fn check(&self) -> Result<(), WrongLimit> {
-        let instances = self.instances;
-        if instances == 0 || instances > TOTAL_INSTANCES as usize {
-            return Err(WrongLimit {
-                name: "instances",
-                why: format!("is {instances}, but must be 1 to {TOTAL_INSTANCES}"),
-            });
+        check_range("instances", self.instances, TOTAL_INSTANCES as usize)?;
+        if self.event_timeout.is_zero() {
+            let why = "is 0, but must be some time".to_owned();
+            let name = "event_timeout";
+            return Err(WrongLimit { name, why });
         }
         if self.wait_timeout < self.event_timeout {
             let (event, wait) = (self.event_timeout, self.wait_timeout);
@@ -260,33 +285,20 @@ impl PluginLimits {
                 why: format!("is {event:?}, but an event may take {wait:?} in all (wait_timeout)"),
             });
         }
-        if self.memory_bytes > MEMORY_BYTES_MAX {
-            let bytes = self.memory_bytes;
-            return Err(WrongLimit {
-                name: "memory_bytes",
-                why: format!("is {bytes}, more than the {MEMORY_BYTES_MAX} possible"),
-            });
-        }
-        if self.call_bytes > CALL_BYTES_MAX {
-            let bytes = self.call_bytes;
-            return Err(WrongLimit {
-                name: "call_bytes",
-                why: format!("is {bytes}, more than the {CALL_BYTES_MAX} possible"),
-            });
-        }
-        if self.keyvalue_value_bytes > KEYVALUE_VALUE_BYTES_MAX {
-            let bytes = self.keyvalue_value_bytes;
-            return Err(WrongLimit {
-                name: "keyvalue_value_bytes",
-                why: format!("is {bytes}, more than the {KEYVALUE_VALUE_BYTES_MAX} possible"),
-            });
-        }
-        if self.http_requests > HTTP_REQUESTS_MAX {
-            let requests = self.http_requests;
-            return Err(WrongLimit {
-                name: "http_requests",
-                why: format!("is {requests}, more than the {HTTP_REQUESTS_MAX} possible"),
-            });
+        for (name, value, most) in [
+            ("memory_bytes", self.memory_bytes, MEMORY_BYTES_MAX),
+            ("call_bytes", self.call_bytes, CALL_BYTES_MAX),
+            (
+                "keyvalue_value_bytes",
+                self.keyvalue_value_bytes,
+                KEYVALUE_VALUE_BYTES_MAX,
+            ),
+            ("http_requests", self.http_requests, HTTP_REQUESTS_MAX),
+        ] {
+            if value > most {
+                let why = format!("is {value}, more than the {most} possible");
+                return Err(WrongLimit { name, why });
+            }
         }
         for (name, time) in [
             ("keyvalue_timeout", self.keyvalue_timeout),
@@ -300,6 +312,68 @@ impl PluginLimits {
         }
         Ok(())
     }
+
+    /// Says whether an instance has the memory for a value as large as another limit lets it be.
+    pub fn check_holds(&self, limit: &str, bytes: usize) -> Result<(), WrongLimit> {
+        let needed = bytes.saturating_mul(COPIES).saturating_add(MEMORY_AT_REST);
+        if self.memory_bytes >= needed {
+            return Ok(());
+        }
+        let memory = self.memory_bytes;
+        Err(WrongLimit {
+            name: "memory_bytes",
+            why: format!(
+                "is {memory}, but a guest that handles {limit} ({bytes}) needs {needed}: more \
+                 memory_bytes, or less {limit}"
+            ),
+        })
+    }
+
+    /// Says whether a call that waits for something outside ends before its event does: then it
+    /// has its error value, and else the event traps.
+    pub fn check_waits_for(&self, limit: &str, time: Duration) -> Result<(), WrongLimit> {
+        if time < self.wait_timeout {
+            return Ok(());
+        }
+        let wait = self.wait_timeout;
+        Err(WrongLimit {
+            name: "wait_timeout",
+            why: format!(
+                "is {wait:?}, but must be longer than {limit} ({time:?}), or the event traps \
+                 before its call has an answer"
+            ),
+        })
+    }
+
+    /// The most that a guest can make the node copy or hold for it within one call. Beyond: trap.
+    ///
+    /// Twice what the largest call needs that the other limits let through: one that is a little
+    /// too large has its error value then. A guest holds what it passes, so its memory bounds it,
+    /// too.
+    pub fn hostcall_bytes(&self, node: &Limits) -> usize {
+        // A guest may keep its strings in UTF-16, and then each letter counts twice.
+        let text = |bytes: usize| bytes.saturating_mul(2);
+        let names = |count: usize, bytes| count.saturating_mul(text(bytes) + LIST_ITEM_BYTES);
+        let send = text(node.outbox_bytes)
+            .saturating_add(names(TARGETS_A_SEND, node.name_bytes).saturating_mul(2));
+        // The shortest entry is a byte in the guest, and one item here.
+        let info = node.info_bytes.saturating_mul(2 + LIST_ITEM_BYTES);
+        let accept = names(node.groups_per_client, node.name_bytes).saturating_add(info);
+        let call = text(self.call_bytes);
+        let values = KEYVALUE_KEYS_A_CALL.saturating_mul(self.keyvalue_value_bytes);
+        let store = names(KEYVALUE_KEYS_A_CALL, self.keyvalue_key_bytes).saturating_add(values);
+        let largest = send.max(accept).max(call).max(store);
+        let held = self.memory_bytes.saturating_mul(LIST_ITEM_BYTES / 16);
+        largest.saturating_mul(2).min(held).max(HOSTCALL_BYTES_MIN)
+    }
+}
+
+fn check_range(name: &'static str, value: usize, most: usize) -> Result<(), WrongLimit> {
+    if value == 0 || value > most {
+        let why = format!("is {value}, but must be 1 to {most}");
+        return Err(WrongLimit { name, why });
+    }
+    Ok(())
 }
 
 /// Bytes that tungstenite reads at once from a socket. It zero-fills them at each attempt and
@@ -368,12 +442,38 @@ pub const TIMER_MIN: Duration = Duration::from_millis(10);
 /// The longest time that a timer can be given. Beyond: `invalid-argument`.
 pub const TIMER_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// The most `call_bytes` that a plugin can be given: half of `HOSTCALL_BYTES`, beyond which a
-/// guest traps that calls, or answers.
-pub const CALL_BYTES_MAX: usize = HOSTCALL_BYTES / 2;
+/// The most `call_bytes` that a plugin can be given: half of what every other node takes, where
+/// the call or its answer may have to go.
+pub const CALL_BYTES_MAX: usize = PEER_MESSAGE_BYTES_MIN / 2;
 
-/// The most that a guest can make the host copy or hold for it within one call. Beyond: trap.
-pub const HOSTCALL_BYTES: usize = 16 << 20;
+/// The least that a guest can make the host copy or hold for it within one call, whatever its
+/// limits are.
+pub const HOSTCALL_BYTES_MIN: usize = 16 << 20;
+
+/// What an item of a guest's list is in the node: two strings at most. In the guest it is 16
+/// bytes.
+const LIST_ITEM_BYTES: usize = 48;
+
+/// How often an instance has a message in its memory, at most, measured with the SDK: as it came,
+/// and as its handler makes another of it.
+const COPIES: usize = 2;
+
+/// What an instance has beside, measured with the SDK: its stack, its data, and a heap that is
+/// not without gaps.
+const MEMORY_AT_REST: usize = 2 << 20;
+
+/// Bytes before a message's own in its frame, at most.
+const FRAME_HEAD_BYTES: usize = 10;
+
+/// The most `name_bytes` that a node can be given: other nodes are told a thousand names at once.
+pub const NAME_BYTES_MAX: usize = 4 << 10;
+
+/// Bytes that a request of the API may have, at least. Beyond: TOO_LARGE, and gRPC's
+/// OUT_OF_RANGE.
+pub const REQUEST_BYTES_MIN: usize = 4 << 20;
+
+/// Bytes that every node takes from another at once, whatever its limits are.
+pub const PEER_MESSAGE_BYTES_MIN: usize = 16 << 20;
 
 /// Items of a page, at most. Beyond: `invalid-argument`.
 pub const PAGE_ITEMS: usize = 1_000;
@@ -400,3 +500,125 @@ pub const COMPONENT_BYTES: u64 = 256 << 20;
 
 /// What a manifest may weigh. Beyond: not loaded.
 pub const MANIFEST_BYTES: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a limit that leaves another no room: both are named, and what would do.
+    fn said<T>(checked: Result<T, WrongLimit>) -> String {
+        checked.map(drop).expect_err("it can't be kept").to_string()
+    }
+
+    #[test]
+    fn an_outbox_holds_the_echo_of_a_message() {
+        let mut limits = Limits {
+            message_bytes: 16 << 20,
+            ..Limits::default()
+        };
+        let error = said(limits.check());
+        for named in [
+            "outbox_bytes is 1048576",
+            "message_bytes (16777216)",
+            "16777226",
+        ] {
+            assert!(error.contains(named), "{error}");
+        }
+        limits.outbox_bytes = (16 << 20) + FRAME_HEAD_BYTES - 1;
+        assert!(limits.check().is_err());
+        limits.outbox_bytes += 1;
+        assert_eq!(limits.check(), Ok(()));
+    }
+
+    #[test]
+    fn an_instance_holds_what_comes_to_it() {
+        let limits = PluginLimits::default();
+        assert_eq!(limits.check_holds("message_bytes", 16 << 20), Ok(()));
+        let error = said(limits.check_holds("message_bytes", 32 << 20));
+        for named in ["memory_bytes is 67108864", "message_bytes (33554432)"] {
+            assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_event_outlasts_what_it_waits_for() {
+        let limits = PluginLimits::default();
+        assert_eq!(
+            limits.check_waits_for("http_timeout", limits.http_timeout),
+            Ok(())
+        );
+        let error = said(limits.check_waits_for("http_timeout", limits.wait_timeout));
+        for named in ["wait_timeout is 5s", "http_timeout (5s)"] {
+            assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_call_to_the_host_takes_what_the_other_limits_let_through() {
+        let (node, plugin) = (Limits::default(), PluginLimits::default());
+        assert_eq!(plugin.hostcall_bytes(&node), HOSTCALL_BYTES_MIN);
+
+        // Each of them alone makes it larger than the least: a text in UTF-16, twice.
+        let large = Limits {
+            outbox_bytes: 32 << 20,
+            ..Limits::default()
+        };
+        let roomy = PluginLimits {
+            memory_bytes: MEMORY_BYTES_MAX,
+            ..PluginLimits::default()
+        };
+        assert!(roomy.hostcall_bytes(&large) > 4 * (32 << 20));
+        let calls = PluginLimits {
+            call_bytes: CALL_BYTES_MAX,
+            ..roomy.clone()
+        };
+        assert!(calls.hostcall_bytes(&node) >= 4 * CALL_BYTES_MAX);
+        let stores = PluginLimits {
+            keyvalue_value_bytes: KEYVALUE_VALUE_BYTES_MAX,
+            ..roomy.clone()
+        };
+        let values = KEYVALUE_KEYS_A_CALL * KEYVALUE_VALUE_BYTES_MAX;
+        assert!(stores.hostcall_bytes(&node) > 2 * values);
+        let informed = Limits {
+            info_bytes: 1 << 20,
+            ..Limits::default()
+        };
+        assert!(roomy.hostcall_bytes(&informed) > 50 << 20);
+        let joined = Limits {
+            groups_per_client: 100_000,
+            ..Limits::default()
+        };
+        assert!(roomy.hostcall_bytes(&joined) > 2 * 100_000 * node.name_bytes);
+
+        // What a guest cannot hold, it cannot pass.
+        let small = PluginLimits {
+            memory_bytes: 16 << 20,
+            ..stores
+        };
+        assert_eq!(small.hostcall_bytes(&node), 3 * (16 << 20));
+    }
+
+    #[test]
+    fn what_is_beside_plugins_takes_what_an_outbox_does() {
+        let small = Limits::default();
+        assert_eq!(small.request_bytes(), REQUEST_BYTES_MIN);
+        assert_eq!(small.peer_message_bytes(), PEER_MESSAGE_BYTES_MIN);
+        let large = Limits {
+            outbox_bytes: 32 << 20,
+            ..Limits::default()
+        };
+        assert_eq!(large.request_bytes(), 64 << 20);
+        assert_eq!(large.peer_message_bytes(), 64 << 20);
+    }
+
+    #[test]
+    fn a_handshake_waits_for_a_worker_no_longer_than_it_may_take() {
+        let limits = Limits::default();
+        assert!(limits.handshake_worker_wait() < limits.handshake_timeout);
+        let short = Limits {
+            worker_wait: Duration::from_millis(200),
+            ..limits
+        };
+        assert_eq!(short.handshake_worker_wait(), Duration::from_millis(200));
+    }
+}

@@ -69,12 +69,6 @@ pub use self::wire::refused::Reason;
 /// How often the peers' silence is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What a peer may send at once, at least.
-const MESSAGE_BYTES: usize = 16 << 20;
-
-/// What a batch has around its one frame, at most.
-const FRAME_HEAD: usize = 1 << 10;
-
 /// How long a node at whose address another one has come must have said nothing: it has been
 /// restarted, and need not be waited for.
 const REPLACED_AFTER: Duration = Duration::from_secs(1);
@@ -333,12 +327,6 @@ impl Mesh {
         }
     }
 
-    /// The largest frame that a peer surely takes: one beyond would come again and again, with
-    /// all that waits behind it.
-    fn largest_frame(&self) -> usize {
-        self.largest_message() - FRAME_HEAD
-    }
-
     /// Puts a question to a peer.
     fn question<'a>(&self, peer: &'a Peer, plugin: &str, ask: Ask) -> Result<Asked<'a>, Failed> {
         let asked = peer.begin_ask(work::is_event(&ask));
@@ -348,7 +336,7 @@ impl Mesh {
             ask: Some(ask),
         };
         let frame = wire::encode(wire::frame::Frame::Ask(question));
-        if frame.len() > self.largest_frame() {
+        if frame.len() > peer.largest_frame() {
             return Err(Failed::TooLarge);
         }
         match self.tell_by(peer, || peer.put(&asked, frame)) {
@@ -372,17 +360,20 @@ impl Mesh {
         })
     }
 
-    /// The largest message that a peer may send: a batch, whose one frame may be as large as
-    /// an outbox, here or where it comes from.
-    fn largest_message(&self) -> usize {
-        MESSAGE_BYTES.max(self.limits().outbox_bytes.saturating_mul(2))
-    }
-
     fn limits(&self) -> &Limits {
         self.registry.limits()
     }
 
     fn tell_delivery(&self, peer: &Peer, frame: Bytes) -> bool {
+        if frame.len() > peer.largest_frame() {
+            self.registry.counters().mesh_dropped.add_one();
+            if peer.too_large.happened().is_some() {
+                let (bytes, address) = (frame.len(), peer.address());
+                let peer = peer.incarnation();
+                tracing::warn!(%peer, address, bytes, "a message is larger than this node takes from others, and is dropped: its outbox_bytes is less than ours");
+            }
+            return false;
+        }
         let told = self.tell(peer, frame);
         if told {
             peer.deliveries.fetch_add(1, Ordering::Relaxed);

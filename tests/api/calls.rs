@@ -47,6 +47,35 @@ async fn a_method_is_called_and_acts_for_whoever_it_is_about() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_a_plugin_takes_and_an_outbox_holds_the_api_takes_as_well() -> Result<()> {
+    let node = Node::builder()
+        .alone()
+        .plugin("console")
+        .config("[limits]\noutbox_bytes = 8388608")
+        .manifest("console", "[limits]\ncall_bytes = 8388608")
+        .start()
+        .await?;
+    let mut ada = node.console(&[]).await?;
+    let message = "m".repeat(5 << 20);
+    let payload = vec![0xff; 7 << 20];
+    for protocol in BOTH {
+        let api = node.calls(protocol)?;
+        let send = json!({ "message": { "text": message } });
+        assert_eq!(api.ok("console", "send-to-all", send).await?["clients"], 1);
+        assert!(ada.next().await? == text(&message));
+        // The plugin has it, and its answer is small.
+        let called = call(&api, "console", "nothing", &payload).await?;
+        assert_eq!(called.expect_err("no such method").0, "UNKNOWN_METHOD");
+    }
+    let api = node.calls(Protocol::Http)?;
+    let payload = "x".repeat(7 << 20);
+    let response = api.http("POST", "/v1/plugins/console/call/echo", &[], &payload);
+    let response = response.await?;
+    assert!(response.status == 200 && *response.body == *payload);
+    Ok(())
+}
+
+#[tokio::test]
 async fn over_http_a_payload_is_the_body() -> Result<()> {
     let node = Node::start_alone("console").await?;
     let api = node.calls(Protocol::Http)?;

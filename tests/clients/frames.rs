@@ -22,6 +22,25 @@ async fn a_message_may_have_as_many_bytes_as_the_limit_and_not_one_more() -> Res
     Ok(())
 }
 
+/// The limit is the one number that an operator sets: nothing behind it is smaller.
+#[tokio::test]
+async fn sixteen_mebibytes_come_back() -> Result<()> {
+    let node = Node::builder()
+        .plugin("echo")
+        .config("[limits]\nmessage_bytes = 16777216\noutbox_bytes = 16777226")
+        .start();
+    let node = node.await?;
+    let mut client = node.client("/echo").await?;
+    let longest = "m".repeat(16 << 20);
+    client.say(longest.clone()).await?;
+    assert!(client.next_text().await? == longest);
+    let longest = vec![0xff; 16 << 20];
+    client.say(binary(&longest)).await?;
+    assert!(client.next().await? == binary(&longest));
+    assert_eq!(node.counters().await?.get("traps")?, 0);
+    Ok(())
+}
+
 #[tokio::test]
 async fn fragments_count_together() -> Result<()> {
     let node = Node::builder()

@@ -31,6 +31,16 @@ impl Split {
         config: &str,
         build: impl Fn(NodeBuilder) -> NodeBuilder,
     ) -> Result<Split> {
+        let build = |node: NodeBuilder| build(node.config(config));
+        Split::with_gateway_config(workers, config, build).await
+    }
+
+    /// The same; only the gateway has this configuration.
+    async fn with_gateway_config(
+        workers: usize,
+        config: &str,
+        build: impl Fn(NodeBuilder) -> NodeBuilder,
+    ) -> Result<Split> {
         let register = Register::start().await?;
         let gateway = Node::builder().gateway().config(config);
         let gateway = gateway.registered_at(&[&register]).start().await?;
@@ -40,7 +50,7 @@ impl Split {
             workers: Vec::new(),
         };
         for _ in 0..workers {
-            let worker = build(Node::builder().alone().config(config));
+            let worker = build(Node::builder().alone());
             let worker = worker.registered_at(&[&split.register]).start().await?;
             split.workers.push(worker);
         }

@@ -71,9 +71,8 @@ async fn text_stays_text_and_bytes_stay_bytes() -> Result<()> {
 /// A frame that a link does not take would come again and again, with all that waits behind it.
 #[tokio::test]
 async fn what_is_too_large_for_a_link_ends_its_client_only() -> Result<()> {
-    let config = "[limits]\nmessage_bytes = 20_000_000";
-    let split = Split::with_config(1, config, |node| node.plugin("console")).await?;
-    let mut ada = split.gateway.console(&[]).await?;
+    let config = "[limits]\nmessage_bytes = 20_000_000\noutbox_bytes = 20_000_010";
+    let split = Split::with_gateway_config(1, config, |node| node.plugin("console")).await?;
     let mut bob = split.gateway.client("/console").await?;
     bob.say(binary(&vec![7; 17 << 20])).await?;
     let end = bob.end().await?;
@@ -81,7 +80,9 @@ async fn what_is_too_large_for_a_link_ends_its_client_only() -> Result<()> {
     let counters = split.gateway.counters().await?;
     assert_eq!(counters.get("messages_too_big")?, 1);
 
-    // Nor does an answer: as much as a guest can say at all, which is more than a link takes.
+    // Nor does an answer that is larger than what its gateway takes.
+    let split = Split::start(1, |node| node.plugin("console")).await?;
+    let mut ada = split.gateway.console(&[]).await?;
     let reason = query(&[
         ("refuse", "403"),
         ("reason", "0123456789abcdef"),

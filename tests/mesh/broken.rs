@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use jackfield_tests::{Console, LogLine, Node, NodeBuilder, Proxy, Register, Way, within};
+use jackfield_tests::{Console, LogLine, Node, NodeBuilder, Proxy, Register, Way, text, within};
 use serde_json::{Value, json};
 
 use crate::traffic::{self, Talker, next_number};
-use crate::{becomes, reaches};
+use crate::{becomes, console, reaches};
 
 /// Two nodes, a proxy before each.
 struct Scene {
@@ -339,6 +339,37 @@ async fn cut_while_it_tells_what_the_node_holds_it_tells_all_of_it() -> Result<(
     let mut bob = there.console(&[]).await?;
     holds(&mut bob, "group 09999", 1).await?;
     here.wait_for_peers(1).await
+}
+
+/// Sent all the same it would end the connection, and come again with the next one, for ever.
+#[tokio::test]
+async fn a_message_that_another_node_does_not_take_is_missing_there_and_the_link_goes_on()
+-> Result<()> {
+    let large = "[limits]\nmessage_bytes = 25165824\noutbox_bytes = 33554432\n\
+                 [plugin]\nmemory_bytes = 268435456\n";
+    let register = Register::start().await?;
+    let [here, there] = [large, ""].map(|config| {
+        let node = console(config)(Node::builder().alone());
+        node.registered_at(&[&register]).start()
+    });
+    let (here, there) = tokio::try_join!(here, there)?;
+    here.wait_for_peers(1).await?;
+    there.wait_for_peers(1).await?;
+    let mut ada = here.console(&[("group", "g")]).await?;
+    let mut bob = there.console(&[("group", "g")]).await?;
+    holds(&mut ada, "g", 2).await?;
+
+    let message = "m".repeat(17 << 20);
+    let send = json!({ "do": "send-to-group", "group": "g", "text": message });
+    let reach = ada.ok(send).await?;
+    assert_eq!(reach["missing"], json!([there.incarnation().await?]));
+    assert!(ada.next().await? == text(&message));
+    reaches(&mut ada, &mut bob).await?;
+    assert_eq!(here.counters().await?.get("mesh_dropped")?, 1);
+    let said = |words: &str| here.log().so_far(|line| line.says(words)).len();
+    assert_eq!(said("larger than this node takes from others"), 1);
+    assert_eq!(said("not linked to a node"), 0);
+    Ok(())
 }
 
 /// Waits until a group has so many clients, all nodes asked.

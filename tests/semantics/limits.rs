@@ -121,12 +121,18 @@ async fn targets_of_one_send() -> Result<()> {
 
 #[tokio::test]
 async fn a_message_that_no_outbox_can_hold() -> Result<()> {
-    let node = limited("[limits]\noutbox_bytes = 1000").start().await?;
-    let mut ada = node.console(&[]).await?;
-    let send = |bytes: usize| json!({ "do": "send-to-client", "text": "m".repeat(bytes) });
-    ada.ok(send(900)).await?;
-    assert_eq!(ada.error(send(1001)).await?, "limit-exceeded");
-    assert_eq!(ada.heard().await?, [text(&"m".repeat(900))]);
+    // A request that is a message has no room for a larger one: these come with the handshake.
+    let limits = "[limits]\nmessage_bytes = 990\noutbox_bytes = 1000";
+    let node = limited(limits).start().await?;
+    let path = |bytes: usize| {
+        let send = json!({ "do": "send-to-client", "text": "m".repeat(bytes) });
+        format!("/console{}", query(&[("do", &send.to_string())]))
+    };
+    let mut ada = Console::greet(node.client(&path(700)).await?).await?;
+    assert_eq!(ada.heard().await?, [text(&"m".repeat(700))]);
+    let refused = node.refusal(&path(997)).await?;
+    let said = "1001 bytes in the message, more than 1000 (outbox_bytes)";
+    assert!(refused.body.contains(said), "{}", refused.body);
     Ok(())
 }
 

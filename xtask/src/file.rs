@@ -2,6 +2,7 @@
 //! they already hold what they should.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -41,6 +42,16 @@ pub(crate) fn copy_folder(source: &Path, folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Removes a folder with all that is in it, if it is there.
+pub(crate) fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn replace(path: &Path, content: &[u8]) -> Result<()> {

@@ -6,9 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::host::{Running, Started};
+use crate::host::{self, Running, Started};
 use crate::plugins;
-use crate::process::{self, cargo};
+use crate::process;
 use crate::workspace::Workspace;
 
 /// What is held against each answer.
@@ -31,12 +31,8 @@ pub(crate) fn fuzz(workspace: &Workspace, options: &Options) -> Result<()> {
         "schemathesis is not on PATH; install it: pip install schemathesis"
     );
     plugins::build(workspace, &["console".to_owned()])?;
-    process::run(
-        cargo()
-            .args(["build", "--workspace", "--bin", "jackfield"])
-            .current_dir(&workspace.root),
-    )?;
-    let mut node = Command::new(workspace.target.join("debug/jackfield"));
+    host::build_debug(workspace)?;
+    let mut node = Command::new(host::debug_program(workspace));
     node.args(["node", "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"])
         .args(["--log", "error", "--plugins"])
         .arg(workspace.plugin_folder());

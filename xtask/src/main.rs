@@ -1,10 +1,12 @@
 //! The project's own commands: `cargo xtask demo`, `cluster`, `build-plugins`, `test`,
-//! `bench`, `fuzz-api` and `ci`.
+//! `bench`, `fuzz-api`, `autobahn` and `ci`.
 //!
 //! Each makes sure of everything it needs, the wasm target included, so that a fresh
 //! machine with a Rust toolchain runs any of them first. What is up to date is not built
 //! again. Progress goes to stderr, results to stdout.
 
+mod apt;
+mod autobahn;
 mod bench;
 mod ci;
 mod cluster;
@@ -16,6 +18,7 @@ mod guests;
 mod host;
 mod plugins;
 mod process;
+mod programs;
 mod progress;
 mod test;
 mod wasm_target;
@@ -55,6 +58,8 @@ enum Task {
     Bench(bench::Options),
     /// Build a node and try what its API's description allows, with schemathesis
     FuzzApi(fuzz::Options),
+    /// Run the Autobahn test suite, 301 cases of the WebSocket protocol, against a node
+    Autobahn,
     /// Everything a change must pass: formatting, lints, tests, documentation
     Ci,
 }
@@ -78,6 +83,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Test(options) => test::test(&workspace, &options)?,
         Task::Bench(options) => bench::bench(&workspace, &options)?,
         Task::FuzzApi(options) => fuzz::fuzz(&workspace, &options)?,
+        Task::Autobahn => autobahn::autobahn(&workspace)?,
         Task::Ci => ci::ci(&workspace)?,
     }
     Ok(ExitCode::SUCCESS)

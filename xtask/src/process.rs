@@ -2,7 +2,7 @@
 //! command, its ending, and what it printed if nobody has seen that yet.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -73,10 +73,19 @@ pub(crate) fn run_within(limit: Duration, command: &mut Command) -> Result<()> {
     }
 }
 
-/// Where `program` is, if `PATH` has it.
+/// Where programs are: `PATH`, and the folders of Debian's for administrators, which `PATH` has
+/// for root only and which have servers that anybody may run (nginx).
+pub(crate) fn search_path() -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<_> = env::split_paths(&path).collect();
+    folders.extend(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));
+    // No folder of that list has a colon, or it would not have been split there.
+    env::join_paths(folders).unwrap_or(path)
+}
+
+/// Where `program` is, if it is anywhere on the [`search_path`].
 pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path)
+    env::split_paths(&search_path())
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
 }
@@ -101,7 +110,7 @@ fn not_started(command: &Command, error: io::Error) -> anyhow::Error {
 }
 
 /// A command as one would type it.
-struct Shown<'a>(&'a Command);
+pub(crate) struct Shown<'a>(pub(crate) &'a Command);
 
 impl std::fmt::Display for Shown<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

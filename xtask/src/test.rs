@@ -6,11 +6,12 @@
 
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::process::{self, cargo};
+use crate::programs::{self, Program};
 use crate::workspace::Workspace;
-use crate::{guests, plugins};
+use crate::{guests, host, plugins};
 
 #[derive(clap::Args, Default)]
 #[command(override_usage = "cargo xtask test [CARGO_ARGS]... [-- TEST_ARGS...]")]
@@ -33,8 +34,8 @@ pub(crate) fn test(workspace: &Workspace, options: &Options) -> Result<()> {
     build_node_and_run(workspace, options)
 }
 
-/// What the tests run, and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 7] = [
+/// What the tests run, and the package of Debian's that has it.
+const PROGRAMS: &[Program] = &[
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
     ("curl", "curl"),
@@ -44,33 +45,14 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("redis-server", "redis-server"),
 ];
 
-/// Fails now rather than at the end of a long build.
+/// Makes sure of what the tests run, now rather than at the end of a long build.
 pub(crate) fn require_programs() -> Result<()> {
-    let missing: Vec<_> = PROGRAMS
-        .into_iter()
-        .filter(|(program, _)| process::find_program(program).is_none())
-        .collect();
-    let list = |part: fn(&(&'static str, &'static str)) -> &'static str, between: &str| {
-        missing.iter().map(part).collect::<Vec<_>>().join(between)
-    };
-    ensure!(
-        missing.is_empty(),
-        "the tests need {}, not found on PATH; install: apt-get install {}",
-        list(|missing| missing.0, ", "),
-        list(|missing| missing.1, " ")
-    );
-    Ok(())
+    programs::require("the tests", PROGRAMS)
 }
 
 /// The part after the components: the node, then `cargo test`.
 pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Result<()> {
-    // --workspace, as below: cargo unifies features over what it builds, and a node built
-    // by itself would compile its dependencies a second time.
-    process::run(
-        cargo()
-            .args(["build", "--workspace", "--bin", "jackfield"])
-            .current_dir(&workspace.root),
-    )?;
+    host::build_debug(workspace)?;
     process::run(&mut tests(workspace, options))?;
     if options.cargo_args.is_empty() && options.test_args.is_empty() {
         // What the functions mean, twice more: with three nodes in the place of each, and with a
@@ -101,7 +83,8 @@ fn tests(workspace: &Workspace, options: &Options) -> Command {
         .arg("--")
         .args(&options.test_args)
         .current_dir(&workspace.root)
-        .env("JACKFIELD_BIN", workspace.target.join("debug/jackfield"))
+        .env("PATH", process::search_path())
+        .env("JACKFIELD_BIN", host::debug_program(workspace))
         .env("JACKFIELD_PLUGINS", workspace.plugin_folder())
         .env("JACKFIELD_GUESTS", workspace.guest_folder());
     tests

@@ -5,20 +5,18 @@
 //! packages (see [`debian`]). Either way it appears in the compiler's sysroot whole or not at
 //! all, so a run that is cut short leaves nothing to repair.
 
-mod apt;
-mod apt_sources;
 mod debian;
 
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+use crate::file::remove;
 use crate::process;
 use crate::workspace::Workspace;
 
@@ -182,15 +180,6 @@ fn set_aside(compiler: &Compiler) -> Result<()> {
     fs::rename(compiler.target_folder(), &aside)
         .with_context(|| format!("cannot remove {}", compiler.target_folder().display()))?;
     remove(&aside)
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

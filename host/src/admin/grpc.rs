@@ -10,7 +10,8 @@ use tonic_health::server::{HealthReporter, HealthService};
 use super::operations::Api;
 use super::tokens::Caller;
 use super::wire::api_server::ApiServer;
-use super::{REQUEST_BYTES, schema};
+use super::{CALL_HEAD_BYTES, schema};
+use crate::limits::CALL_BYTES_MAX;
 
 /// The API, as tonic calls it: `operations` has its functions.
 pub(super) struct Service(Arc<Api>);
@@ -38,7 +39,10 @@ pub(super) async fn set_health(health: &HealthReporter, is_ready: bool) {
 /// All services.
 pub(super) fn routes(api: Arc<Api>) -> axum::Router {
     let health = HealthService::from_health_reporter(api.view.health().clone());
-    let service = ApiServer::new(Service(api)).max_decoding_message_size(REQUEST_BYTES);
+    // One bound for all functions: the largest call is no larger than a batch may be.
+    let call_bytes = CALL_BYTES_MAX + CALL_HEAD_BYTES;
+    let largest = api.view.registry().limits().request_bytes().max(call_bytes);
+    let service = ApiServer::new(Service(api)).max_decoding_message_size(largest);
     let mut routes = Routes::new(service).add_service(HealthServer::new(health));
     let reflect = || {
         tonic_reflection::server::Builder::configure()

@@ -24,7 +24,8 @@ use super::operations::{Api, Of, SCOPES};
 use super::problem::{Problem, Reason};
 use super::schema::SCHEMA;
 use super::tokens::Scope;
-use super::{REQUEST_BYTES, docs, openapi, wire};
+use super::{docs, openapi, wire};
+use crate::limits::CALL_BYTES_MAX;
 
 /// So that what lies between knows that the stream lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -98,7 +99,7 @@ async fn operate(
     let key = idempotency_key(request.headers(), takes_key)?.map(str::to_owned);
     let mut asked = match (is_post, fields) {
         (false, Some(message)) => from_query(query.as_deref(), message)?,
-        _ => object(read_json(request, &api).await?)?,
+        _ => object(read_json(request, &api, json_bytes(&api, &name)).await?)?,
     };
     if let Some(named) = asked.insert("plugin".to_owned(), plugin.clone().into())
         && named != plugin
@@ -139,7 +140,7 @@ async fn call(
     let request = wire::CallRequest {
         plugin: String::new(),
         method,
-        payload: read_body(request.into_body(), &api).await?,
+        payload: read_body(request.into_body(), &api, CALL_BYTES_MAX).await?,
     };
     let called = api.call(of, request).await?;
     let format = [(header::CONTENT_TYPE, "application/octet-stream")];
@@ -152,7 +153,7 @@ async fn batch(
     request: Request,
 ) -> Result<Response, Problem> {
     idempotency_key(request.headers(), false)?;
-    let batch = SCHEMA.read_batch(read_json(request, &api).await?)?;
+    let batch = SCHEMA.read_batch(read_json(request, &api, json_bytes(&api, "batch")).await?)?;
     let done = api.batch(&caller, batch).await?;
     Ok(Json(SCHEMA.write_batch(&done)?).into_response())
 }
@@ -238,7 +239,17 @@ fn parameters(query: Option<&str>) -> Result<form_urlencoded::Parse<'_>, Problem
 }
 
 /// A body that says that it is JSON: a page of another site can't send that unasked.
-async fn read_json(request: Request, api: &Api) -> Result<Value, Problem> {
+/// The largest body of a function's request: a plugin's `call_bytes` may be more than what an
+/// outbox holds, and base64 makes a payload longer by a third.
+fn json_bytes(api: &Api, function: &str) -> usize {
+    let request_bytes = api.view.registry().limits().request_bytes();
+    match function {
+        "call" => request_bytes.max(2 * CALL_BYTES_MAX),
+        _ => request_bytes,
+    }
+}
+
+async fn read_json(request: Request, api: &Api, limit: usize) -> Result<Value, Problem> {
     let format = header_text(request.headers(), header::CONTENT_TYPE.as_str())?;
     let format = format
         .and_then(|format| format.split(';').next())
@@ -247,14 +258,14 @@ async fn read_json(request: Request, api: &Api) -> Result<Value, Problem> {
         let message = "the body must be JSON, and say so: content-type: application/json";
         return Err(Problem::new(Reason::WrongFormat, message));
     }
-    let body = read_body(request.into_body(), api).await?;
+    let body = read_body(request.into_body(), api, limit).await?;
     serde_json::from_slice(&body)
         .map_err(|error| Problem::invalid(format!("the body is no JSON: {error}")))
 }
 
-async fn read_body(body: Body, api: &Api) -> Result<Bytes, Problem> {
+async fn read_body(body: Body, api: &Api, limit: usize) -> Result<Bytes, Problem> {
     let timeout = api.view.registry().limits().handshake_timeout;
-    let read = Limited::new(body, REQUEST_BYTES).collect();
+    let read = Limited::new(body, limit).collect();
     let read = tokio::time::timeout(timeout, read).await.map_err(|_| {
         Problem::invalid(format!(
             "the body did not come within {timeout:?} (handshake_timeout)"
@@ -263,7 +274,7 @@ async fn read_body(body: Body, api: &Api) -> Result<Bytes, Problem> {
     match read {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            let message = format!("the body has more than {REQUEST_BYTES} bytes");
+            let message = format!("the body has more than {limit} bytes");
             Err(Problem::new(Reason::TooLarge, message))
         }
         Err(error) => Err(Problem::invalid(format!(

@@ -35,7 +35,7 @@ pub(super) async fn serve(
     listener: TcpListener,
     closed: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    let largest = mesh.largest_message();
+    let largest = mesh.limits().peer_message_bytes();
     let server = mesh.trust.tls.server()?;
     let service = MeshServer::new(Accepting(mesh)).max_decoding_message_size(largest);
     server
@@ -209,7 +209,10 @@ impl Link {
         }
         peer.heard();
         let received = incoming.received();
-        let welcome = pull::Pull::Welcome(wire::Welcome { received });
+        let welcome = pull::Pull::Welcome(wire::Welcome {
+            received,
+            message_bytes: self.mesh.limits().peer_message_bytes() as u64,
+        });
         if let Err(status) = self.say(welcome).await {
             return status;
         }

@@ -283,6 +283,7 @@ impl Mesh {
             self.registry.counters().mesh_dropped.add(lost as u64);
             return Err(Ended::Restarted);
         }
+        peer.takes_messages_of(welcome.message_bytes);
         Ok(Connected {
             dialling,
             session,

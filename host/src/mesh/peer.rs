@@ -5,7 +5,7 @@
 //! alive while both are heard: its frames, and its acknowledgements of ours.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use super::seldom::Seldom;
 use super::wire::answer::Answer;
 use super::work::Failed;
 use crate::id::Incarnation;
+use crate::limits::PEER_MESSAGE_BYTES_MIN;
 
 /// One other node.
 #[derive(Debug)]
@@ -57,6 +58,10 @@ pub struct Peer {
     dropped: AtomicU64,
     /// What a link does that is full, for every message.
     full: Seldom,
+    /// What is done with a frame that is too large for it, for every message.
+    pub(super) too_large: Seldom,
+    /// The largest message that it takes.
+    message_bytes: AtomicUsize,
 }
 
 /// How a peer stands.
@@ -84,6 +89,9 @@ struct Heard {
 /// The least between a peer's last two signs, one each way, that makes it one way. It
 /// acknowledges what it is sent each half second, and sends something itself as often.
 const ONE_WAY: Duration = Duration::from_secs(2);
+
+/// What a batch has around its one frame, at most.
+const BATCH_HEAD: usize = 1 << 10;
 
 /// What became of a frame for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +176,8 @@ impl Peer {
             deliveries: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             full: Seldom::default(),
+            too_large: Seldom::default(),
+            message_bytes: AtomicUsize::new(PEER_MESSAGE_BYTES_MIN),
         }
     }
 
@@ -206,6 +216,19 @@ impl Peer {
     }
 
     // What this node tells it.
+
+    /// The peer has said the largest message that it takes.
+    pub(super) fn takes_messages_of(&self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let bytes = bytes.max(PEER_MESSAGE_BYTES_MIN);
+        self.message_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The largest frame that it takes: one beyond would be sent again and again, with all that
+    /// waits behind it.
+    pub(super) fn largest_frame(&self) -> usize {
+        self.message_bytes.load(Ordering::Relaxed) - BATCH_HEAD
+    }
 
     /// Queues a frame; never waits.
     pub(super) fn tell(&self, frame: Bytes) -> Told {

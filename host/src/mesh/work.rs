@@ -127,7 +127,7 @@ impl Mesh {
             answer: Some(answer),
         };
         let mut frame = wire::encode(wire::frame::Frame::Answer(answer));
-        if frame.len() > self.largest_frame() {
+        if frame.len() > peer.largest_frame() {
             tracing::error!(
                 bytes = frame.len(),
                 "an answer to another node is too large for a link"

@@ -720,6 +720,8 @@ pub(super) struct Host {
     pub(super) event_ticks: u64,
     /// What interrupts its guests.
     pub(super) ticker: Arc<Ticker>,
+    /// What one call may make the node copy or hold.
+    pub(super) hostcall_bytes: usize,
 }
 
 impl Host {

@@ -34,6 +34,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 const AGAIN_AT_MOST: Duration = Duration::from_millis(500);
 
 /// The function whose event is a client's end.
+const ON_CONNECT: &str = "on-connect";
 const ON_CLOSE: &str = "on-close";
 
 /// An event that another node is to handle.
@@ -141,7 +142,7 @@ impl Session {
                 subprotocols: handshake.subprotocols.clone(),
             })
         };
-        match self.entrust(mesh, client, "on-connect", event).await? {
+        match self.entrust(mesh, client, ON_CONNECT, event).await? {
             mesh::Answer::Accepted(accepted) => Ok(decision(accepted)),
             mesh::Answer::TurnedAway(away) => Ok(Decision::TurnedAway(turned_away(away))),
             _ => Err(self.nonsense()),
@@ -217,9 +218,10 @@ impl Session {
             number: client.counter(),
             current: Incarnation::from_u64(self.worker.load(Ordering::Relaxed)),
             ends,
-            wait: match ends {
-                true => limits.drain_timeout,
-                false => limits.worker_wait,
+            wait: match function {
+                ON_CONNECT => limits.handshake_worker_wait(),
+                ON_CLOSE => limits.drain_timeout,
+                _ => limits.worker_wait,
             },
             grace: limits.ask_timeout,
         };

@@ -17,7 +17,6 @@ use super::http::{self, Outgoing};
 use super::log::{LastWords, LogStream, Stream};
 use super::trap::Cut;
 use crate::id::{ClientId, ClientIdText};
-use crate::limits::HOSTCALL_BYTES;
 use crate::registry::Client;
 
 /// What a store carries: the guest's WASI, its limits, and the event it handles.
@@ -138,7 +137,7 @@ impl Instance {
     ) -> wasmtime::Result<Instance> {
         let mut store = Store::new(pre.engine(), Guest::new(host.clone(), cut.clone()));
         store.limiter(|guest| &mut guest.memory);
-        store.set_hostcall_fuel(HOSTCALL_BYTES);
+        store.set_hostcall_fuel(host.hostcall_bytes);
         store.set_max_component_handles(HANDLES);
         store.epoch_deadline_callback(|mut context| Ok(context.data_mut().tick()));
         store.data_mut().begin(None, false);

@@ -317,6 +317,9 @@ impl Loader {
         let mut manifest = files.manifest?;
         let component = self.compile(files.component).await?;
         let (pre, optional) = self.check(&component, &manifest)?;
+        let node = router.namespace().registry().limits();
+        manifest.check_with(node, optional.call_handler)?;
+        let hostcall_bytes = manifest.limits.hostcall_bytes(node);
         let ticks = manifest.limits.event_timeout.as_millis() / TICK.as_millis();
         let host = Host {
             generation: number,
@@ -329,6 +332,7 @@ impl Loader {
             http: manifest.http.take(),
             event_ticks: u64::try_from(ticks).unwrap_or(u64::MAX).max(1),
             ticker: self.compiler.ticker().clone(),
+            hostcall_bytes,
         };
         let generation = Generation::new(host, manifest, files.digest, pre, optional);
         match generation.start().await.map_err(LoadError::Instantiate)? {

@@ -38,7 +38,7 @@ use super::keyvalue::{Buckets, WrittenBuckets};
 use super::routes::Routes;
 use super::rules::{self, Rules};
 use super::settings::Settings;
-use crate::limits::PluginLimits;
+use crate::limits::{Limits, PluginLimits, WrongLimit};
 use crate::policy::{Policies, RefusePolicy};
 
 /// What a manifest says.
@@ -132,6 +132,31 @@ impl Manifest {
             settings: Settings::read(&written.config, folder)?,
             buckets: written.keyvalue.map(Buckets::parse).transpose()?,
         })
+    }
+
+    /// Says which of its limits cannot be kept beside each other, or beside the node's.
+    ///
+    /// # Errors
+    ///
+    /// An instance has too little memory for what may come to it, or an event too little time for
+    /// what it may wait for.
+    pub(super) fn check_with(&self, node: &Limits, takes_calls: bool) -> Result<(), ManifestError> {
+        let limits = &self.limits;
+        let check = || {
+            limits.check_holds("message_bytes", node.message_bytes)?;
+            if takes_calls {
+                limits.check_holds("call_bytes", limits.call_bytes)?;
+            }
+            if self.buckets.is_some() {
+                limits.check_holds("keyvalue_value_bytes", limits.keyvalue_value_bytes)?;
+                limits.check_waits_for("keyvalue_timeout", limits.keyvalue_timeout)?;
+            }
+            if self.http.is_some() {
+                limits.check_waits_for("http_timeout", limits.http_timeout)?;
+            }
+            Ok(())
+        };
+        check().map_err(|wrong: WrongLimit| ManifestError::Limit(wrong.to_string()))
     }
 }
 
@@ -319,6 +344,48 @@ mod tests {
             let error = Manifest::parse(Some(text), Path::new(""), &PluginLimits::default())
                 .expect_err(text);
             assert!(error.to_string().contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn limits_that_leave_another_no_room_are_named_with_it() {
+        let node = Limits::default();
+        let check = |text: &str, takes_calls| {
+            let manifest = Manifest::parse(Some(text), Path::new(""), &PluginLimits::default());
+            manifest
+                .expect(text)
+                .check_with(&node, takes_calls)
+                .map_err(|error| error.to_string())
+        };
+        let tight = "[limits]\nmemory_bytes = 3145728\ncall_bytes = 1048576";
+        let store = "[limits]\nmemory_bytes = 3145728\nkeyvalue_value_bytes = 1048576";
+        let short = "[limits]\nevent_timeout = '1s'\nwait_timeout = '1s'";
+        for (text, takes_calls, named) in [
+            (
+                "[limits]\nmemory_bytes = 2097152",
+                false,
+                "message_bytes (65536)",
+            ),
+            (tight, true, "call_bytes (1048576)"),
+            (
+                &format!("{store}\n[keyvalue]"),
+                false,
+                "keyvalue_value_bytes (1048576)",
+            ),
+            (
+                &format!("{short}\n[keyvalue]"),
+                false,
+                "keyvalue_timeout (1s)",
+            ),
+            (&format!("{short}\n[http]"), false, "http_timeout (4s)"),
+        ] {
+            let error = check(text, takes_calls).expect_err(text);
+            assert!(error.contains(named), "{text}: {error}");
+            assert!(error.contains("memory_bytes is") || error.contains("wait_timeout is"));
+        }
+        // What a plugin does not have asks for no room.
+        for text in [tight, store, short] {
+            assert_eq!(check(text, false), Ok(()), "{text}");
         }
     }
 }

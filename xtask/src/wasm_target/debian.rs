@@ -6,16 +6,15 @@
 //! with apt's own signature checks and unpacked into a folder under `target/`; nothing is
 //! installed on the system, root is not needed, and the folder is gone afterwards.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::apt::{Apt, Version};
-use super::apt_sources::{self, Archive, Source};
-use super::{Compiler, TARGET, remove};
+use super::{Compiler, TARGET};
+use crate::apt::sources::{self, Archive, Source};
+use crate::apt::{self, Apt, Version};
+use crate::file::remove;
 use crate::process::{self, cargo};
 use crate::progress;
 
@@ -32,7 +31,7 @@ const SUITES: &[(Archive, &str)] = &[
 
 /// Builds the target and puts it into `compiler`'s sysroot. `scratch` is ours alone.
 pub(super) fn install(compiler: &Compiler, scratch: &Path) -> Result<()> {
-    require_debian()?;
+    apt::require_debian()?;
     // Before the download, because a sysroot that cannot be written to is a common case:
     // a compiler from Debian's packages lives in /usr.
     let staged = stage(compiler)?;
@@ -57,15 +56,6 @@ pub(super) fn install(compiler: &Compiler, scratch: &Path) -> Result<()> {
     remove(scratch)
 }
 
-fn require_debian() -> Result<()> {
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    ensure!(
-        release.lines().any(|line| line == "ID=debian"),
-        "this system is not Debian, so its package archive is not the one that has the sources"
-    );
-    Ok(())
-}
-
 /// An empty folder that can become the target's by being renamed.
 fn stage(compiler: &Compiler) -> Result<PathBuf> {
     let staged = compiler.staging_folder();
@@ -86,14 +76,14 @@ fn stage(compiler: &Compiler) -> Result<PathBuf> {
 
 /// Downloads and unpacks both packages, and returns the root they are unpacked in.
 fn fetch(compiler: &Compiler, scratch: &Path) -> Result<PathBuf> {
-    let sources = apt_sources::of_this_machine()?;
+    let machine = sources::of_this_machine()?;
     let apt = Apt::new(scratch.join("apt"))?;
     let packages = progress::step(
         &format!(
             "looking for the source of rustc {} in Debian",
             compiler.release
         ),
-        || find_packages(&apt, &sources, &compiler.release),
+        || find_packages(&apt, &machine, &compiler.release),
     )?;
     let names = packages
         .iter()
@@ -105,17 +95,17 @@ fn fetch(compiler: &Compiler, scratch: &Path) -> Result<PathBuf> {
         apt.download(&packages, &downloads)
     })?;
     let root = scratch.join("root");
-    progress::step("unpacking them", || unpack(&downloads, &root))?;
+    progress::step("unpacking them", || apt::unpack(&downloads, &root))?;
     Ok(root)
 }
 
 /// Asks one suite after another until both packages are found: the source in exactly the
 /// compiler's version, because std uses the compiler's internals, and any of these suites'
 /// `wasi-libc`, because older ones have no build for the target.
-fn find_packages(apt: &Apt, sources: &[Source], release: &str) -> Result<[Version; 2]> {
+fn find_packages(apt: &Apt, machine: &[Source], release: &str) -> Result<[Version; 2]> {
     let mut failures = Vec::new();
     for (archive, suite) in SUITES {
-        for mirror in apt_sources::mirrors(sources, *archive) {
+        for mirror in sources::mirrors(machine, *archive) {
             match apt.add(&mirror, suite) {
                 Ok(()) => break,
                 Err(error) => failures.push(format!("{error:#}")),
@@ -142,16 +132,6 @@ fn choose(known: &[Version], release: &str) -> Option<[Version; 2]> {
         .iter()
         .find(|version| version.package == "wasi-libc")?;
     Some([source.clone(), libc.clone()])
-}
-
-fn unpack(packages: &Path, root: &Path) -> Result<()> {
-    for entry in fs::read_dir(packages)? {
-        let package = entry?.path();
-        if package.extension() == Some(OsStr::new("deb")) {
-            process::output(Command::new("dpkg").arg("-x").arg(package).arg(root))?;
-        }
-    }
-    Ok(())
 }
 
 /// The folder named `rustc-VERSION` has the library beside the compiler's other sources.

@@ -3,29 +3,32 @@
 //!
 //! The machine's apt configuration otherwise holds: a company's proxy is in there.
 
+pub(crate) mod sources;
+
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use super::apt_sources::Mirror;
+use self::sources::Mirror;
 use crate::process;
 
-pub(super) struct Apt {
+pub(crate) struct Apt {
     folder: PathBuf,
 }
 
 /// A package in one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Version {
-    pub(super) package: String,
-    pub(super) version: String,
+pub(crate) struct Version {
+    pub(crate) package: String,
+    pub(crate) version: String,
 }
 
 impl Apt {
-    pub(super) fn new(folder: PathBuf) -> Result<Self> {
+    pub(crate) fn new(folder: PathBuf) -> Result<Self> {
         for needed in ["sources", "lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(needed))?;
         }
@@ -35,7 +38,7 @@ impl Apt {
 
     /// Adds `suite` of `mirror` and reads what it has. A suite that cannot be read, or whose
     /// signature the machine's keys do not confirm, is not added.
-    pub(super) fn add(&self, mirror: &Mirror, suite: &str) -> Result<()> {
+    pub(crate) fn add(&self, mirror: &Mirror, suite: &str) -> Result<()> {
         let file = self.folder.join("sources").join(format!("{suite}.sources"));
         fs::write(&file, mirror.stanza(suite))?;
         // Without the option apt says that it failed, and exits with success.
@@ -48,13 +51,13 @@ impl Apt {
     }
 
     /// The versions of `packages` in all suites added, the newest of each first.
-    pub(super) fn versions(&self, packages: &[&str]) -> Result<Vec<Version>> {
+    pub(crate) fn versions(&self, packages: &[&str]) -> Result<Vec<Version>> {
         let table = process::output(self.command("apt-cache").arg("madison").args(packages))?;
         Ok(parse_versions(&table))
     }
 
     /// Puts `packages` into `folder`, as files.
-    pub(super) fn download(&self, packages: &[Version], folder: &Path) -> Result<()> {
+    pub(crate) fn download(&self, packages: &[Version], folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
         let names = packages.iter().map(ToString::to_string);
         process::output(
@@ -78,7 +81,7 @@ impl Apt {
 
 impl Version {
     /// Whether this packages `release` itself: `1.95.0~beta.3` comes before 1.95.0.
-    pub(super) fn is_of(&self, release: &str) -> bool {
+    pub(crate) fn is_of(&self, release: &str) -> bool {
         self.version
             .strip_prefix(release)
             .is_some_and(|rest| rest.starts_with(['+', '-']))
@@ -90,6 +93,27 @@ impl fmt::Display for Version {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}={}", self.package, self.version)
     }
+}
+
+/// Says whether the machine's archive is Debian's.
+pub(crate) fn require_debian() -> Result<()> {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    ensure!(
+        release.lines().any(|line| line == "ID=debian"),
+        "this system is not Debian, so its package archive is not the one that has what is needed"
+    );
+    Ok(())
+}
+
+/// Unpacks all packages in the folder `packages` below `root`; nothing is installed.
+pub(crate) fn unpack(packages: &Path, root: &Path) -> Result<()> {
+    for entry in fs::read_dir(packages)? {
+        let package = entry?.path();
+        if package.extension() == Some(OsStr::new("deb")) {
+            process::output(Command::new("dpkg").arg("-x").arg(package).arg(root))?;
+        }
+    }
+    Ok(())
 }
 
 fn configuration(folder: &Path) -> String {

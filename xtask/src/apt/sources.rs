@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 
 /// One entry of the machine's sources, of either format.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Source {
+pub(crate) struct Source {
     uris: Vec<String>,
     suites: Vec<String>,
     components: Vec<String>,
@@ -19,20 +19,20 @@ pub(super) struct Source {
 
 /// Debian's two archives. Mirrors often carry them at different addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Archive {
+pub(crate) enum Archive {
     Main,
     Security,
 }
 
 /// An address that may have one of Debian's archives.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mirror {
+pub(crate) struct Mirror {
     uri: String,
     signed_by: Option<String>,
 }
 
 /// Reads every source list apt reads.
-pub(super) fn of_this_machine() -> Result<Vec<Source>> {
+pub(crate) fn of_this_machine() -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for file in source_files(Path::new("/etc/apt")) {
         let Ok(text) = fs::read_to_string(&file) else {
@@ -52,7 +52,7 @@ pub(super) fn of_this_machine() -> Result<Vec<Source>> {
 
 /// The addresses among `sources` that may have `archive`. Others than Debian name their
 /// suites as Debian does, so what is returned is to be tried; the signature tells.
-pub(super) fn mirrors(sources: &[Source], archive: Archive) -> Vec<Mirror> {
+pub(crate) fn mirrors(sources: &[Source], archive: Archive) -> Vec<Mirror> {
     let mut mirrors = Vec::new();
     for source in sources.iter().filter(|source| source.may_have(archive)) {
         for uri in source.uris.iter().filter(|uri| !uri.starts_with("cdrom:")) {
@@ -70,7 +70,7 @@ pub(super) fn mirrors(sources: &[Source], archive: Archive) -> Vec<Mirror> {
 
 impl Mirror {
     /// A source of `suite` at this mirror, for a file that ends in `.sources`.
-    pub(super) fn stanza(&self, suite: &str) -> String {
+    pub(crate) fn stanza(&self, suite: &str) -> String {
         let Self { uri, signed_by } = self;
         let key = signed_by
             .as_ref()
