@@ -109,6 +109,8 @@ fn apt_get(way: Way, arguments: &[&str]) -> Command {
         Way::Root | Way::Closed => {
             let mut apt_get = Command::new("apt-get");
             apt_get.env("DEBIAN_FRONTEND", "noninteractive");
+            // Without the folders for administrators dpkg refuses to work.
+            apt_get.env("PATH", process::search_path());
             apt_get.stdin(Stdio::null());
             apt_get
         }
