@@ -12,6 +12,8 @@ use std::path::Path;
 
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 
+use super::super::file;
+
 /// Bytes of a secret. A shorter one can be guessed (RFC 7518, section 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 
@@ -20,6 +22,9 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// What an RSA key in DER has beside its modulus.
 const RSA_DER_BYTES: usize = 8;
+
+/// What a file of keys may weigh. A large issuer's set has some 10 KB.
+const KEY_FILE_BYTES: u64 = 1 << 20;
 
 /// Keys that were passed over and are named; of the others there is a number.
 const NAMED_MAX: usize = 8;
@@ -58,7 +63,8 @@ pub(super) struct PassedOver {
 
 /// Reads a file's bytes.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    file::read(path, KEY_FILE_BYTES)
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
 /// The keys in it.
