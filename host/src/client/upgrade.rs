@@ -4,6 +4,8 @@
 //! Lists are read as RFC 9110, section 5.6.1, has them: in one line or in several, in any case,
 //! with whitespace and empty elements between. tungstenite's own check reads the first line only.
 
+use std::collections::HashSet;
+
 use hyper::header::{
     CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -87,19 +89,18 @@ fn fault(parts: &Parts, has_body: bool) -> Option<&'static str> {
 ///
 /// The sentence that a client is refused with which offers what is no token.
 fn subprotocols(headers: &HeaderMap) -> Result<Vec<String>, String> {
-    let mut offered: Vec<String> = Vec::new();
-    for element in elements(headers, &SEC_WEBSOCKET_PROTOCOL) {
-        let name = String::from_utf8_lossy(element);
-        if !is_token(&name) {
-            return Err(format!(
+    let mut seen = HashSet::new();
+    let offered = elements(headers, &SEC_WEBSOCKET_PROTOCOL).filter(|name| seen.insert(*name));
+    let offered = offered.map(|name| {
+        let name = String::from_utf8_lossy(name);
+        match is_token(&name) {
+            true => Ok(name.into_owned()),
+            false => Err(format!(
                 "Sec-WebSocket-Protocol: {name:?} is no token (RFC 6455, section 4.1)\n"
-            ));
+            )),
         }
-        if !offered.iter().any(|other| *other == name) {
-            offered.push(name.into_owned());
-        }
-    }
-    Ok(offered)
+    });
+    offered.collect()
 }
 
 /// Adds the subprotocol that is spoken.
