@@ -31,6 +31,26 @@ async fn pages_of_other_origins_are_403() -> Result<()> {
     ];
     assert_eq!(refused(&node, "/wstest", &both).await?.status, 403);
 
+    let both = [("origin", "https://example.com"); 2];
+    let told = refused(&node, "/wstest", &both).await?;
+    assert_eq!(
+        (told.status, &*told.body),
+        (400, "the header Origin may be there once\n")
+    );
+    // A page that others led to says all of them, and anybody can write what looks like one.
+    for (origin, allowed) in [
+        ("https://example.com https://a.example.com", true),
+        ("https://example.com https://example.org", false),
+        ("https://example.org https://a.example.com", false),
+        ("https://example.org/.example.com", false),
+    ] {
+        let header = [("origin", origin)];
+        match allowed {
+            true => drop(enter(&node, "/wstest", &header).await?),
+            false => assert_eq!(refused(&node, "/wstest", &header).await?.status, 403),
+        }
+    }
+
     // What is no page says no origin; whether it must is the manifest's word.
     enter(&node, "/wstest", &[]).await?;
     replace_manifest(&node, &format!("{list}\nrequire_origin = true"), 2).await?;

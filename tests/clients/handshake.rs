@@ -177,7 +177,8 @@ async fn every_legal_handshake_comes_in() -> Result<()> {
         raw.write(request.as_bytes()).await?;
         let response = raw.response().await?;
         assert_eq!(response.status, 101, "with {instead:?}: {response:?}");
-        assert_eq!(response.headers["connection"].to_lowercase(), "upgrade");
+        let connection = response.headers["connection"].to_lowercase();
+        assert_eq!(connection.split(',').next(), Some("upgrade"));
         assert_eq!(response.headers["upgrade"], "websocket");
         assert_eq!(
             response.headers["sec-websocket-accept"],
@@ -373,7 +374,9 @@ async fn subprotocols_may_be_offered_in_several_lines() -> Result<()> {
     assert_eq!(response.status, 101);
     assert_eq!(response.headers["sec-websocket-protocol"], "v3");
 
-    let client = Client::connect(node.address(), path, &offers).await;
+    // A client library knows its first line only.
+    let path = path.replace("v3", "v1");
+    let client = Client::connect(node.address(), &path, &offers).await;
     let connected: serde_json::Value = serde_json::from_str(&client?.next_text().await?)?;
     let handshake = &connected["handshake"];
     assert_eq!(handshake["subprotocols"], json!(["v1", "v2", "v3"]));

@@ -4,9 +4,11 @@
 //! Lists are read as RFC 9110, section 5.6.1, has them: in one line or in several, in any case,
 //! with whitespace and empty elements between. tungstenite's own check reads the first line only.
 
+use std::collections::HashSet;
+
 use hyper::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode, Version};
@@ -65,7 +67,7 @@ pub(super) fn check(parts: &Parts, has_body: bool) -> Result<Good, Box<Response<
 
 /// What is wrong with the request itself; none: nothing.
 fn fault(parts: &Parts, has_body: bool) -> Option<&'static str> {
-    let is_twice = |name| parts.headers.get_all(name).iter().nth(1).is_some();
+    let mut keys = parts.headers.get_all(SEC_WEBSOCKET_KEY).iter();
     if parts.method != Method::GET {
         Some("a WebSocket handshake is a GET\n")
     } else if parts.version < Version::HTTP_11 {
@@ -74,10 +76,8 @@ fn fault(parts: &Parts, has_body: bool) -> Option<&'static str> {
         Some("a WebSocket handshake has no body\n")
     } else if !has_token(&parts.headers, &CONNECTION, "upgrade") {
         Some("the header Connection: Upgrade is missing; does a proxy take it out?\n")
-    } else if is_twice(SEC_WEBSOCKET_KEY) {
+    } else if keys.nth(1).is_some() {
         Some("the header Sec-WebSocket-Key may be there once\n")
-    } else if is_twice(ORIGIN) {
-        Some("the header Origin may be there once\n")
     } else {
         None
     }
@@ -89,19 +89,18 @@ fn fault(parts: &Parts, has_body: bool) -> Option<&'static str> {
 ///
 /// The sentence that a client is refused with which offers what is no token.
 fn subprotocols(headers: &HeaderMap) -> Result<Vec<String>, String> {
-    let mut offered: Vec<String> = Vec::new();
-    for element in elements(headers, &SEC_WEBSOCKET_PROTOCOL) {
-        let name = String::from_utf8_lossy(element);
-        if !is_token(&name) {
-            return Err(format!(
+    let mut seen = HashSet::new();
+    let offered = elements(headers, &SEC_WEBSOCKET_PROTOCOL).filter(|name| seen.insert(*name));
+    let offered = offered.map(|name| {
+        let name = String::from_utf8_lossy(name);
+        match is_token(&name) {
+            true => Ok(name.into_owned()),
+            false => Err(format!(
                 "Sec-WebSocket-Protocol: {name:?} is no token (RFC 6455, section 4.1)\n"
-            ));
+            )),
         }
-        if !offered.iter().any(|other| *other == name) {
-            offered.push(name.into_owned());
-        }
-    }
-    Ok(offered)
+    });
+    offered.collect()
 }
 
 /// Adds the subprotocol that is spoken.

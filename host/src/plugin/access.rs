@@ -69,7 +69,7 @@ pub(super) struct Granted {
 pub(super) enum Denied {
     /// A page of another origin: 403.
     Origin,
-    /// What the request must say is missing: 400, and what that is.
+    /// What the request must say is missing, or said twice: 400, and what that is.
     Incomplete(String),
     /// Its token: 401.
     Token(Rejected),
@@ -116,6 +116,11 @@ impl Access {
     pub(super) fn check(&self, handshake: &Handshake) -> Result<Granted, Denied> {
         if !self.origins.allow(handshake) {
             return Err(Denied::Origin);
+        }
+        if handshake.header("origin").nth(1).is_some() {
+            // Whoever else reads it may take the other one (RFC 6454, section 7.3).
+            let why = "the header Origin may be there once";
+            return Err(Denied::Incomplete(why.to_owned()));
         }
         self.subprotocols
             .check(&handshake.subprotocols)
