@@ -37,7 +37,9 @@ async fn sixteen_mebibytes_come_back() -> Result<()> {
     let longest = vec![0xff; 16 << 20];
     client.say(binary(&longest)).await?;
     assert!(client.next().await? == binary(&longest));
-    assert_eq!(node.counters().await?.get("traps")?, 0);
+    for kind in ["traps_memory", "traps_other", "traps_out_of_bounds"] {
+        assert_eq!(node.counters().await?.get(kind)?, 0, "{kind}");
+    }
     Ok(())
 }
 
