@@ -9,6 +9,7 @@
 //! gone, and with it all that was waiting for it. If it comes back, it tells everything anew.
 
 mod accept;
+mod address;
 mod answer;
 pub mod ask;
 mod dial;
@@ -16,6 +17,7 @@ mod discover;
 mod etcd;
 mod interest;
 mod link;
+mod own_address;
 mod peer;
 mod publish;
 mod receive;
@@ -55,9 +57,11 @@ use crate::limits::Limits;
 use crate::message::Frame;
 use crate::registry::{Kind, Registry};
 
+pub use self::address::{check_address, is_elsewhere, is_loopback};
 pub use self::interest::{Holder, Interest, Sizes, Space};
 pub use self::peer::{Peer, PeerState};
 pub use self::register::Register;
+pub use self::seldom::Seldom;
 pub use self::serving::{Elsewhere, Worker};
 pub use self::strangers::{Connection, Stranger, Strangers};
 pub use self::tls::TlsFiles;
@@ -170,18 +174,20 @@ impl Mesh {
         })
     }
 
-    /// Takes part: listens to the peers, tells them what is here, and looks after them.
-    pub fn start(self: &Arc<Self>, listener: TcpListener) {
+    /// Takes part: listens to the peers, tells them what is here, and looks after them. There are
+    /// so many `files` for their connections.
+    pub fn start(self: &Arc<Self>, listener: TcpListener, files: usize) {
         let mesh = self.clone();
         tokio::spawn(async move {
             let closed = mesh.leaving.clone();
-            let served = accept::serve(mesh, listener, closed.cancelled_owned()).await;
+            let served = accept::serve(mesh, listener, files, closed.cancelled_owned()).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the mesh's port is closed");
             }
         });
         tokio::spawn(self.clone().keep_publishing());
         tokio::spawn(self.clone().watch());
+        tokio::spawn(self.clone().keep_finding_itself());
         tokio::spawn(self.clone().settle());
     }
 
@@ -520,6 +526,16 @@ fn causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Why the other side refuses, in words also where it has none.
+fn refusal(status: &tonic::Status) -> &str {
+    match status.code() {
+        tonic::Code::Unimplemented => {
+            "what answers there is neither a node's mesh port nor a register"
+        }
+        _ => status.message(),
+    }
 }
 
 /// The same, for a register or an etcd that is dialled.

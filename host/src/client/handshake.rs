@@ -25,15 +25,16 @@ use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tungstenite::error::{Error, ProtocolError};
 use tungstenite::handshake::server::create_response;
 
-use super::Door;
 use super::admission::{Full, Place};
 use super::pages::{self, Body, text, upgrade_required};
 use super::reader::Reader;
 use super::session::Session;
+use super::{Door, Files};
 use crate::plugin::{self, Answer, Failure, Handshake, Plugin};
 use crate::registry::{Client, Close, Closer, Happened, Namespace};
 
@@ -43,8 +44,8 @@ const HEAD_BYTES: usize = 16 << 10;
 const TIMED_OUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Serves one connection up to its upgrade.
-pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream) {
+/// Serves one connection up to its upgrade. Without `files` it is told that there are none.
+pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream, files: Option<Files>) {
     let Ok(address) = socket.peer_addr() else {
         return;
     };
@@ -61,8 +62,12 @@ pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream) {
     let answered = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request| {
         let (door, answered) = (door.clone(), answered.clone());
+        let file = files.as_ref().map(|files| files.connection.clone());
         async move {
-            let mut response = door.answer(request, address).await;
+            let mut response = match file {
+                Some(file) => door.answer(request, address, file).await,
+                None => busy(StatusCode::SERVICE_UNAVAILABLE, "the node is full\n"),
+            };
             answered.store(true, Ordering::Relaxed);
             if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 // By hand, since hyper's own switch says it beside `Connection: Upgrade` too,
@@ -92,7 +97,12 @@ pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream) {
 }
 
 impl Door {
-    async fn answer(&self, mut request: Request<Incoming>, address: SocketAddr) -> Response<Body> {
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        address: SocketAddr,
+        file: Arc<OwnedSemaphorePermit>,
+    ) -> Response<Body> {
         if !asks_for_websocket(&request) {
             return self.page(&request).await;
         }
@@ -103,7 +113,7 @@ impl Door {
             Some(plugin) if !plugin.is_open() => {
                 busy(StatusCode::SERVICE_UNAVAILABLE, "the plugin does not run\n")
             }
-            Some(plugin) => self.open(plugin, &parts, upgrade, address).await,
+            Some(plugin) => self.open(plugin, &parts, upgrade, address, file).await,
         }
     }
 
@@ -143,6 +153,7 @@ impl Door {
         parts: &Parts,
         upgrade: OnUpgrade,
         address: SocketAddr,
+        file: Arc<OwnedSemaphorePermit>,
     ) -> Response<Body> {
         let response = match accept_response(parts) {
             Ok(response) => response,
@@ -152,7 +163,7 @@ impl Door {
             let why = "the query is not UTF-8 (RFC 3986: percent-encode it as UTF-8)\n";
             return text(StatusCode::BAD_REQUEST, why);
         };
-        let place = match self.admission.admit(address.ip()) {
+        let place = match self.admission.admit(address.ip(), file) {
             Ok(place) => place,
             Err(full) => {
                 self.registry.counters().handshakes_limited.add_one();

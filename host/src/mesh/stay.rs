@@ -17,7 +17,7 @@ use super::strangers::PROOF_TIMEOUT;
 use super::trust::{self, Purpose, Talk};
 use super::wire::register_client::RegisterClient;
 use super::wire::{self, announcement, membership};
-use super::{Mesh, Source, unreachable};
+use super::{Mesh, Source, refusal, unreachable};
 
 /// The pause between two attempts to reach a register.
 const RETRY: Duration = Duration::from_millis(500);
@@ -78,8 +78,9 @@ impl Mesh {
         let mut news = News::default();
         while !self.draining.is_cancelled() {
             let ended = self.stay(&register, &mut known).await;
-            if news.is(ended.message()) && !self.draining.is_cancelled() {
-                tracing::warn!(register, "not at this register: {}", ended.message());
+            let why = refusal(&ended);
+            if news.is(why) && !self.draining.is_cancelled() {
+                tracing::warn!(register, "not at this register: {why}");
             }
             let _ = tokio::time::timeout(RETRY, self.draining.cancelled()).await;
         }
