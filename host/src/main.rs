@@ -231,8 +231,7 @@ async fn register(
         other => anyhow::bail!("--log-format {other}: text or json"),
     };
     let _flush_at_the_end = start_log(log, log_format)?;
-    // All of them are for nodes, but for some of its own.
-    let files = raise_file_limit() / 2;
+    let files = raise_file_limit();
     let mut signals = Signals::new()?;
     let trust = trust.read()?;
     let listener = mesh::bind(listen, &trust, "--listen").await?;

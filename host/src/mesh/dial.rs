@@ -137,6 +137,17 @@ impl Mesh {
         is_wanted
     }
 
+    /// Whether a node that hears this one not yet has said that it is there. Where several nodes
+    /// share an address, the next connection may lead to it; otherwise it would come and go.
+    fn is_awaited(&self, address: &str) -> bool {
+        let wanted = self.wanted.lock();
+        let mut sources = wanted.get(address).into_iter().flatten();
+        sources.any(|source| match source {
+            Source::Itself(node) => self.peer(*node).is_some_and(|peer| !peer.is_dialled()),
+            Source::Listed(_) | Source::Register(_) => false,
+        })
+    }
+
     async fn keep_dialling(self: Arc<Self>, address: String) {
         let mut news = News::default();
         while !self.leaving.is_cancelled() && self.is_wanted(&address) {
@@ -151,6 +162,9 @@ impl Mesh {
                 }
             }
             match ended {
+                Ended::Ourselves | Ended::Dialled(_) if self.is_awaited(&address) => {
+                    tokio::time::sleep(RETRY).await;
+                }
                 Ended::Ourselves => tokio::time::sleep(OURSELVES).await,
                 Ended::Dialled(peer) => {
                     let _ = tokio::time::timeout(OURSELVES, peer.gone()).await;
