@@ -31,9 +31,9 @@ struct Door {
     registry: Arc<Registry>,
     admission: Arc<Admission>,
     handshakes: Arc<Semaphore>,
-    /// Open files that clients may have.
+    /// Clients may have so many files open.
     files: Arc<Semaphore>,
-    /// Connections without one of these, which are there to be told so.
+    /// So many connections more are let in, to be told that there is no room.
     refusals: Arc<Semaphore>,
     refused: Seldom,
 }
@@ -118,9 +118,9 @@ impl Door {
 
 /// The open files of a connection that is accepted.
 struct Files {
-    /// Its own, which its client keeps.
+    /// The connection itself is one, which its client keeps.
     connection: Arc<OwnedSemaphorePermit>,
-    /// That of a page, which it may turn out to ask for.
+    /// It may turn out to ask for a page, which is another one.
     _page: OwnedSemaphorePermit,
 }
 

@@ -97,6 +97,7 @@ pub struct Mesh {
     registry: Arc<Registry>,
     interest: Interest,
     peers: RwLock<BTreeMap<Incarnation, Arc<Peer>>>,
+    listed_here: own_address::ListedHere,
     /// Who says which addresses are to be dialled.
     wanted: Mutex<BTreeMap<String, BTreeSet<Source>>>,
     /// Held while the registry is read and the peers are told: the last word is the truth.
@@ -162,6 +163,7 @@ impl Mesh {
             registry,
             interest: Interest::default(),
             peers: RwLock::default(),
+            listed_here: Default::default(),
             wanted: Mutex::default(),
             publishing: Mutex::default(),
             draining: CancellationToken::new(),
@@ -187,7 +189,7 @@ impl Mesh {
         });
         tokio::spawn(self.clone().keep_publishing());
         tokio::spawn(self.clone().watch());
-        tokio::spawn(self.clone().keep_finding_itself());
+        tokio::spawn(self.clone().watch_own_address());
         tokio::spawn(self.clone().settle());
     }
 
@@ -528,17 +530,17 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Why the other side refuses, in words also where it has none.
+/// Says why the other side refuses, also where it gives no words for it.
 fn refusal(status: &tonic::Status) -> &str {
-    match status.code() {
-        tonic::Code::Unimplemented => {
-            "what answers there is neither a node's mesh port nor a register"
-        }
-        _ => status.message(),
+    let is_another_service = status.code() == tonic::Code::Unimplemented;
+    // So tonic says that the answer is none of gRPC.
+    match is_another_service || status.message().starts_with("protocol error") {
+        true => "what answers there is neither a node's mesh port nor a register",
+        false => status.message(),
     }
 }
 
-/// The same, for a register or an etcd that is dialled.
+/// Says why a register or an etcd cannot be dialled.
 fn unreachable(error: tonic::transport::Error) -> tonic::Status {
     tonic::Status::unavailable(format!("it cannot be connected to: {}", causes(&error)))
 }

@@ -212,12 +212,13 @@ async fn one_that_goes_or_becomes_a_file_holds_no_reload_back() -> Result<()> {
     let node = node.start().await?;
     assert_eq!(files(&cache)?.len(), 1);
 
-    fs::remove_dir_all(&cache)?;
+    // Removed file by file, it would get a new one meanwhile.
+    fs::rename(&cache, folder.path().join("first"))?;
     node.folder().put("marker", "marker-b")?;
     node.generation_loaded("marker", 2).await?;
     assert_eq!(files(&cache)?.len(), 1, "it was made again");
 
-    fs::remove_dir_all(&cache)?;
+    fs::rename(&cache, folder.path().join("second"))?;
     fs::write(&cache, "")?;
     node.folder().put("marker", "marker-a")?;
     node.generation_loaded("marker", 3).await?;

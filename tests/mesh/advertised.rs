@@ -2,7 +2,9 @@
 //! is refused at the start.
 
 use anyhow::Result;
-use jackfield_tests::{LogLine, Node, NodeBuilder, PluginFolder, Proxy, Register, run_node_binary};
+use jackfield_tests::{
+    Etcd, LogLine, Node, NodeBuilder, PluginFolder, Proxy, Register, run_node_binary,
+};
 use serde_json::json;
 
 use crate::{SOON, console, reaches};
@@ -11,12 +13,15 @@ fn node() -> NodeBuilder {
     console(SOON)(Node::builder().alone())
 }
 
+/// An address where nobody listens.
+fn nobody() -> Result<String> {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(free.local_addr()?.to_string())
+}
+
 #[tokio::test]
 async fn where_nobody_listens() -> Result<()> {
-    let nobody = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0")?;
-        free.local_addr()?.to_string()
-    };
+    let nobody = nobody()?;
     let register = Register::start().await?;
     let [first, second] = [0, 1].map(|_| node().registered_at(&[&register]).start());
     let (first, second) = tokio::try_join!(first, second)?;
@@ -102,6 +107,32 @@ async fn two_with_one_address_both_say_so() -> Result<()> {
             );
             assert_eq!(node.log().so_far(is_shared).len(), 1, "{source}");
             node.console(&[]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Nobody is there, so neither finds the other one, but registers and etcd list both.
+#[tokio::test]
+async fn two_with_one_address_where_nobody_is_both_say_so() -> Result<()> {
+    let nobody = nobody()?;
+    let (register, etcd) = (Register::start().await?, Etcd::start()?);
+    for source in [
+        ["--register", &register.address().to_string()],
+        ["--discover", &etcd.source()],
+    ] {
+        let builder = || {
+            let node = node().meshed().arguments(&["--advertise", &nobody]);
+            node.arguments(&source).start()
+        };
+        let (first, second) = tokio::try_join!(builder(), builder())?;
+        for (node, other) in [(&first, &second), (&second, &first)] {
+            let other = other.incarnation().await?;
+            let told = node.wait_for_log(is_shared).await?;
+            assert!(
+                told.says(&other) && told.text("address") == nobody,
+                "{told:?}"
+            );
         }
     }
     Ok(())
@@ -239,7 +270,7 @@ async fn what_nobody_can_dial_is_refused_at_the_start() -> Result<()> {
         "10.0.0.5",
         ":7000",
         "http://10.0.0.5:7000",
-        "10.0.0.5:7000 ",
+        "10.0.0 .5:7000",
         "255.255.255.255:7000",
         "[ff02::1]:7000",
         "::1:7000",

@@ -31,7 +31,7 @@ struct Admitted {
 pub(super) struct Place {
     admission: Arc<Admission>,
     address: IpAddr,
-    /// Its connection's.
+    /// The client's connection is an open file.
     _file: Arc<OwnedSemaphorePermit>,
 }
 

@@ -41,7 +41,7 @@ impl From<PathBuf> for CacheFolder {
     }
 }
 
-/// For a person: a home that is not UTF-8 must not keep a node from starting.
+/// The text is for a person. A home that is not UTF-8 must not keep a node from starting.
 impl From<CacheFolder> for String {
     fn from(folder: CacheFolder) -> String {
         let shown = |path: &Path| path.to_string_lossy().into_owned();

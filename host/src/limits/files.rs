@@ -3,14 +3,14 @@
 //! Whoever uses up its share finds no more, and takes none of the others': clients are the many,
 //! and while they fill the node, its probes answer, its links hold and its plugins reload.
 
-/// What the node has open by itself: the runtime's, its ports, its log, plugins that are read,
+/// The node has these open by itself: the runtime's, its ports, its log, plugins that are read,
 /// the cache, a key-value store, names that are looked up.
 const OWN: usize = 64;
 
-/// Connections of clients that are there only to hear that there is no room.
+/// So many connections of clients are there only to hear that there is no room.
 pub const REFUSALS: usize = 16;
 
-/// The shares, in open files.
+/// Each share is a number of open files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileShares {
     /// Clients' connections, and the pages that they read.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What a register takes, and more than any name needs.
+/// A register takes no more, and no name needs more.
 const BYTES: usize = 256;
 
 /// Says why nobody can dial an address, which `flag` has named.
@@ -159,7 +159,7 @@ mod tests {
             ("[fe80::1]:7000", "link-local"),
             ("[fe80::1%eth0]:7000", "brackets"),
             ("::1:7000", "brackets"),
-            ("2001:db8::7", "65535"),
+            ("2001:db8::7", "brackets"),
             ("[::1]7000", "65535"),
             ("[10.0.0.5]:7000", "brackets"),
             ("http://10.0.0.5:7000", "URL"),

@@ -62,7 +62,7 @@ pub(super) enum Ended {
     #[error("it is this node itself")]
     Ourselves,
     #[error("node {0}")]
-    Another(Incarnation),
+    Another(String),
     /// Another task dials it, at another of its addresses.
     #[error("it is dialled already")]
     Dialled(Arc<Peer>),
@@ -259,8 +259,8 @@ impl Mesh {
         })
     }
 
-    /// Tells a node that it is where this one should be; which node it is.
-    pub(super) async fn tell_whose_address_it_is(&self, greeted: Greeted) -> Ended {
+    /// Tells a node that it is where this one should be, so that it says so, too.
+    pub(super) async fn report_shared_address(&self, greeted: Greeted) -> Ended {
         let Greeted {
             node,
             nonces,
@@ -272,7 +272,7 @@ impl Mesh {
             // Its refusal: it has heard so.
             let _ = next(&mut pulls).await;
         }
-        Ended::Another(node)
+        Ended::Another(node.to_string())
     }
 
     fn proof(&self, node: Incarnation, nonces: &[Bytes; 2], session: u64) -> wire::Proof {
@@ -395,8 +395,8 @@ impl Mesh {
 /// buffers. The rest waits in the link.
 pub(super) const WINDOW_BYTES: u32 = 1 << 20;
 
-/// What stands for a session where a node wants none: it has only come to say that it should be
-/// where this other one is.
+/// This stands for a session where a node wants none: it has only come to say that it should be
+/// where the other one is.
 pub(super) const NO_SESSION: u64 = 0;
 
 /// A stream to a node that has proved itself, and to which this one has not.

@@ -18,6 +18,7 @@ use super::trust::{self, Purpose, Talk};
 use super::wire::register_client::RegisterClient;
 use super::wire::{self, announcement, membership};
 use super::{Mesh, Source, refusal, unreachable};
+use crate::id::Incarnation;
 
 /// The pause between two attempts to reach a register.
 const RETRY: Duration = Duration::from_millis(500);
@@ -66,6 +67,14 @@ impl Known {
         }
     }
 
+    /// The name and the address of each node on its list.
+    fn nodes(&self) -> impl Iterator<Item = (String, &String)> {
+        let nodes = self.listed.iter();
+        nodes.filter_map(|(node, address)| {
+            Some((Incarnation::from_u64(*node)?.to_string(), address))
+        })
+    }
+
     fn addresses(&self) -> BTreeSet<String> {
         self.listed.values().chain(&self.kept).cloned().collect()
     }
@@ -110,6 +119,7 @@ impl Mesh {
                         Err(status) => return status,
                     }
                     self.want(&source, &known.addresses());
+                    self.note_listed(&source, known.nodes());
                 }
                 _ = alive.tick() => {
                     if heard.elapsed() > LEASE {

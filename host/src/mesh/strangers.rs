@@ -43,7 +43,7 @@ pub struct Strangers {
     must_prove: bool,
     here: Mutex<VecDeque<Weak<Stranger>>>,
     cut: Seldom,
-    /// Who has proved itself and counts no more.
+    /// So many more may prove themselves, and then count no more.
     proved: Arc<Semaphore>,
 }
 

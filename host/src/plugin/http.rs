@@ -57,8 +57,8 @@ pub(super) struct Grant {
     has_told: AtomicBool,
 }
 
-/// A request's place among its plugin's, and among all of the node. A lookup that hangs keeps it,
-/// too.
+/// A request has a place among its plugin's, and one among all of the node. A lookup that hangs
+/// keeps both.
 type Permit = Arc<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
 
 /// The requests of one instance.

@@ -14,12 +14,12 @@ use crate::config::Config;
 pub struct Services {
     pub(super) keyvalue: Keyvalue,
     pub(super) https: Https,
-    /// Requests of all plugins under way at once.
+    /// All plugins together have so many requests under way at once.
     pub(super) requests: Arc<Semaphore>,
 }
 
 impl Services {
-    /// As they are configured; requests have so many `files`.
+    /// Opens them as they are configured; requests have so many `files`.
     pub async fn open(config: &Config, files: usize) -> anyhow::Result<Services> {
         Ok(Services {
             keyvalue: Keyvalue::open(&config.keyvalue).await?,
@@ -38,7 +38,7 @@ impl Services {
     }
 }
 
-/// Two files for each: a lookup of a name may have as many open at once.
+/// A request counts as two files: a lookup of its name may have as many open at once.
 fn requests(files: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(files / 2))
 }
