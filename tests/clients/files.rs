@@ -2,15 +2,18 @@
 
 use anyhow::{Result, ensure};
 use jackfield_tests::{Client, LogLine, Node, NodeBuilder, Register, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-/// What the process may have open, and what clients then may; as in `host/src/limits/files.rs`.
+/// The process may have so many open, and these are the shares; as in `host/src/limits/files.rs`.
 const FILES: usize = 256;
 const OF_CLIENTS: usize = 128;
+const OF_API: usize = 16;
+const OF_MESH: usize = 16;
 
 fn few_files() -> NodeBuilder {
     let node = Node::builder().alone().plugin_from("marker", "marker-a");
@@ -100,4 +103,39 @@ async fn clients_that_have_all_their_files_stop_nothing_else() -> Result<()> {
     };
     within("a place", come_in).await?;
     node.stop().await.map(drop)
+}
+
+/// The same from the other side: neither backends that keep their connections nor connections to
+/// the mesh's port that say nothing take what is the others'.
+#[tokio::test]
+async fn the_other_ports_take_no_more_than_is_theirs() -> Result<()> {
+    let register = Register::start().await?;
+    let node = few_files().registered_at(&[&register]).start().await?;
+    let before = node.open_files()?;
+    let mut kept = Vec::new();
+    for _ in 0..FILES {
+        let mut backend = TcpStream::connect(node.api_address()).await?;
+        let request = b"GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        backend.write_all(request).await?;
+        let mut answer = [0; 12];
+        within("an answer", backend.read_exact(&mut answer)).await?;
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        let silent = TcpStream::connect(node.mesh_address()?).await?;
+        kept.push((backend, silent));
+    }
+    is_well(&node).await?;
+    let bounded = async {
+        while node.open_files()? > before + OF_API + OF_MESH {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    };
+    within("connections to be closed", bounded).await?;
+    let _client = node.client("/marker").await?;
+    let peer = Node::builder().alone().registered_at(&[&register]);
+    let _peer = peer.start().await?;
+    node.wait_for_peers(1).await?;
+    assert_eq!(node.counters().await?.get("accepts_failed")?, 0);
+    drop(kept);
+    Ok(())
 }
