@@ -56,8 +56,9 @@ pub async fn bind(address: &str, tokens: &Tokens) -> anyhow::Result<TcpListener>
     Ok(listener)
 }
 
-/// Answers until the node has ended, and finishes what it has begun by then.
-pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<Tokens>) {
+/// Answers until the node has ended, and finishes what it has begun by then. Its connections are
+/// so many `files` at most.
+pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<Tokens>, files: usize) {
     let ended = view.ended().cancelled_owned();
     let api = Api::new(view.clone(), tokens);
     let routes = grpc::routes(api.clone())
@@ -68,7 +69,7 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<Tokens>) 
         .layer(axum::middleware::from_fn_with_state(api, door::identify))
         .layer(axum::middleware::map_response(http::with_its_type_only))
         .into_make_service_with_connect_info::<door::From>();
-    let serving = axum::serve(Door::new(listener), routes).with_graceful_shutdown(ended);
+    let serving = axum::serve(Door::new(listener, files), routes).with_graceful_shutdown(ended);
     if let Err(error) = serving.await {
         tracing::error!(%error, "the API's port is closed");
     }

@@ -5,6 +5,8 @@
 //! other programs set variables with our prefix too (Kubernetes does, for a service of our
 //! name).
 
+mod cache;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -17,7 +19,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{Limits, PluginLimits, WrongLimit};
 
+pub use self::cache::CacheFolder;
+
 const ENVIRONMENT_PREFIX: &str = "JACKFIELD_";
+
+/// The origin of a value that nobody has set.
+const DEFAULT: &str = "default";
 
 /// What a node is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,7 +41,7 @@ pub struct Config {
     /// The folder of the plugins.
     pub plugins: PathBuf,
     /// The folder for compiled components; only the node may write there. Empty: none.
-    pub cache: PathBuf,
+    pub cache: CacheFolder,
     /// Threads that serve; 0: one for each processor.
     pub workers: usize,
     /// The other nodes.
@@ -143,7 +150,7 @@ impl Default for Config {
             api_tokens: PathBuf::new(),
             role: Role::default(),
             plugins: "plugins".into(),
-            cache: default_cache(),
+            cache: CacheFolder::Default,
             workers: 0,
             mesh: MeshConfig::default(),
             keyvalue: KeyvalueConfig::default(),
@@ -230,10 +237,14 @@ impl Layers {
 
     /// The configuration.
     pub fn read(&self) -> Result<Config, ConfigError> {
-        let config: Config = self
+        let mut config: Config = self
             .0
             .extract()
             .map_err(|e| ConfigError::Value(Box::new(e)))?;
+        if self.origin("cache") == DEFAULT {
+            // A wish: only what somebody has named has to be usable.
+            config.cache = CacheFolder::Default;
+        }
         let wrong = |section| {
             move |error: WrongLimit| ConfigError::Limit {
                 section,
@@ -263,7 +274,7 @@ impl Layers {
 
     fn origin(&self, key: &str) -> String {
         let Some(metadata) = self.0.find_metadata(key) else {
-            return "default".to_owned();
+            return DEFAULT.to_owned();
         };
         match &metadata.source {
             Some(Source::File(path)) => format!("file {}", path.display()),
@@ -272,7 +283,7 @@ impl Layers {
                 let name = key.to_uppercase().replace('.', "__");
                 format!("environment {ENVIRONMENT_PREFIX}{name}")
             }
-            _ => "default".to_owned(),
+            _ => DEFAULT.to_owned(),
         }
     }
 }
@@ -324,18 +335,6 @@ fn entries(config: &Config) -> Vec<(String, String)> {
         &mut flat,
     );
     flat
-}
-
-/// `$XDG_CACHE_HOME/jackfield`, or `~/.cache/jackfield`; none without a home.
-fn default_cache() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    cache
-        .or_else(home)
-        .map(|cache| cache.join("jackfield"))
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -42,6 +42,8 @@ counters! {
     handshakes_limited,
     /// Attempts to accept a client that the system refused (no open files left).
     accepts_failed,
+    /// Connections of clients beyond their share of the open files.
+    files_limited,
     /// Calls of the API without a token that is known.
     api_denied,
     /// Messages handed to a plugin.

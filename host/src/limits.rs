@@ -3,9 +3,13 @@
 //! `Limits` are the node's, `PluginLimits` each plugin's: the node's configuration gives the
 //! latter's defaults (`[plugin]`), and a plugin's manifest may set its own (`[limits]`).
 
+mod files;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::files::{FileShares, REFUSALS};
 
 /// The node's limits: section `[limits]` of its configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -229,6 +229,7 @@ async fn register(
         other => anyhow::bail!("--log-format {other}: text or json"),
     };
     let _flush_at_the_end = log::start(directives, log_format)?;
+    let files = raise_file_limit();
     let mut signals = Signals::new()?;
     let trust = trust.read()?;
     let listener = mesh::bind(listen, &trust, "--listen").await?;
@@ -240,7 +241,7 @@ async fn register(
     tracing::info!(%address, "serving nodes");
     let counters = Counters::default();
     tokio::select! {
-        served = Register::new(trust).serve(listener) => served?,
+        served = Register::new(trust).serve(listener, files) => served?,
         () = signals.wait_for_end(&counters) => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -249,10 +250,9 @@ async fn register(
 #[tokio::main(flavor = "current_thread")]
 async fn check(files: &[PathBuf], config: Option<&Path>) -> anyhow::Result<ExitCode> {
     let config = Layers::new(Vec::new(), config)?.read()?;
-    let cache = Some(&*config.cache).filter(|path| !path.as_os_str().is_empty());
     let mut code = ExitCode::SUCCESS;
     for file in files {
-        let checked = plugin::check(file, cache, config.plugin.clone()).await?;
+        let checked = plugin::check(file, &config.cache, config.plugin.clone()).await?;
         let mut report = format!("{}\n", file.display());
         for import in &checked.interfaces.imports {
             report += &format!("  imports {import}\n");
@@ -345,44 +345,72 @@ impl NodeFlags {
     }
 }
 
-/// SIGTERM, ctrl-c and the end of the terminal end the node; SIGUSR1 logs the counters.
+/// SIGTERM, ctrl-c and the end of the terminal end the node; SIGUSR1 logs the counters. A signal
+/// that was ignored when the process began stays ignored: `nohup` asks for that, and a shell for
+/// what it starts in the background.
 struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    report: Signal,
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
+    hangup: Option<Signal>,
+    report: Option<Signal>,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Signals> {
+        let ignored = ignored_signals();
+        let listen = |kind: SignalKind| match ignored >> (kind.as_raw_value() - 1) & 1 {
+            0 => signal(kind).map(Some),
+            _ => Ok(None),
+        };
         Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            report: signal(SignalKind::user_defined1())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+            report: listen(SignalKind::user_defined1())?,
         })
     }
 
     async fn wait_for_end(&mut self, counters: &Counters) {
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => return,
-                _ = self.report.recv() => counters.log(),
+                () = next(&mut self.terminate) => return,
+                () = next(&mut self.interrupt) => return,
+                () = next(&mut self.hangup) => return,
+                () = next(&mut self.report) => counters.log(),
             }
         }
     }
 }
 
-/// A client needs an open file: takes as many as the system lets this process have.
-fn raise_file_limit() {
+/// Waits for a signal, for ever where it is ignored.
+async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that this process ignores, one bit each. The kernel's own list, since to ask
+/// `sigaction` takes unsafe code. Without `/proc` it is not known, and none counts as ignored.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.unwrap_or_default()
+}
+
+/// Each connection is an open file: takes as many as the system lets this process have.
+fn raise_file_limit() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
+    let files = getrlimit(Resource::Nofile).current;
+    files
+        .and_then(|files| files.try_into().ok())
+        .unwrap_or(usize::MAX)
 }
 
 fn print(text: &str) -> std::io::Result<()> {

@@ -9,6 +9,7 @@
 //! gone, and with it all that was waiting for it. If it comes back, it tells everything anew.
 
 mod accept;
+mod address;
 mod answer;
 pub mod ask;
 mod dial;
@@ -16,6 +17,7 @@ mod discover;
 mod etcd;
 mod interest;
 mod link;
+mod own_address;
 mod peer;
 mod publish;
 mod receive;
@@ -55,9 +57,11 @@ use crate::limits::Limits;
 use crate::message::Frame;
 use crate::registry::{Kind, Registry};
 
+pub use self::address::{check_address, is_elsewhere, is_loopback};
 pub use self::interest::{Holder, Interest, Sizes, Space};
 pub use self::peer::{Peer, PeerState};
 pub use self::register::Register;
+pub use self::seldom::Seldom;
 pub use self::serving::{Elsewhere, Worker};
 pub use self::strangers::{Connection, Stranger, Strangers};
 pub use self::tls::TlsFiles;
@@ -87,6 +91,7 @@ pub struct Mesh {
     registry: Arc<Registry>,
     interest: Interest,
     peers: RwLock<BTreeMap<Incarnation, Arc<Peer>>>,
+    listed_here: own_address::ListedHere,
     /// Who says which addresses are to be dialled.
     wanted: Mutex<BTreeMap<String, BTreeSet<Source>>>,
     /// Held while the registry is read and the peers are told: the last word is the truth.
@@ -152,6 +157,7 @@ impl Mesh {
             registry,
             interest: Interest::default(),
             peers: RwLock::default(),
+            listed_here: Default::default(),
             wanted: Mutex::default(),
             publishing: Mutex::default(),
             draining: CancellationToken::new(),
@@ -164,18 +170,20 @@ impl Mesh {
         })
     }
 
-    /// Takes part: listens to the peers, tells them what is here, and looks after them.
-    pub fn start(self: &Arc<Self>, listener: TcpListener) {
+    /// Takes part: listens to the peers, tells them what is here, and looks after them. There are
+    /// so many `files` for their connections.
+    pub fn start(self: &Arc<Self>, listener: TcpListener, files: usize) {
         let mesh = self.clone();
         tokio::spawn(async move {
             let closed = mesh.leaving.clone();
-            let served = accept::serve(mesh, listener, closed.cancelled_owned()).await;
+            let served = accept::serve(mesh, listener, files, closed.cancelled_owned()).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the mesh's port is closed");
             }
         });
         tokio::spawn(self.clone().keep_publishing());
         tokio::spawn(self.clone().watch());
+        tokio::spawn(self.clone().watch_own_address());
         tokio::spawn(self.clone().settle());
     }
 
@@ -513,7 +521,17 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The same, for a register or an etcd that is dialled.
+/// Says why the other side refuses, also where it gives no words for it.
+fn refusal(status: &tonic::Status) -> &str {
+    let is_another_service = status.code() == tonic::Code::Unimplemented;
+    // So tonic says that the answer is none of gRPC.
+    match is_another_service || status.message().starts_with("protocol error") {
+        true => "what answers there is neither a node's mesh port nor a register",
+        false => status.message(),
+    }
+}
+
+/// Says why a register or an etcd cannot be dialled.
 fn unreachable(error: tonic::transport::Error) -> tonic::Status {
     tonic::Status::unavailable(format!("it cannot be connected to: {}", causes(&error)))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -15,6 +16,7 @@ use crate::client;
 use crate::config::{Config, MeshConfig, Role};
 use crate::counters::Counters;
 use crate::id::Incarnation;
+use crate::limits::FileShares;
 use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
 use crate::plugin::{Plugins, Services};
 use crate::registry::Registry;
@@ -56,6 +58,7 @@ impl Node {
             )
         })?;
         let address = listener.local_addr()?;
+        let files = share_files(config.limits.clients);
         let incarnation = Incarnation::draw()?;
         let is_meshed = !config.mesh.listen.is_empty();
         let alone = MeshConfig::default();
@@ -71,7 +74,7 @@ impl Node {
             is_meshed,
         );
         let mesh = match is_meshed {
-            true => Some(join(&config.mesh, &registry).await?),
+            true => Some(join(&config.mesh, &registry, files.mesh).await?),
             false => None,
         };
         let view = View::new(
@@ -82,10 +85,10 @@ impl Node {
         .await;
         let api = match &*config.api {
             "" => None,
-            api => Some(open_api(api, &config.api_tokens, view.clone()).await?),
+            api => Some(open_api(api, &config.api_tokens, view.clone(), files.api).await?),
         };
         let peers = mesh.as_ref().map(|(mesh, _)| mesh.clone());
-        let plugins = open_plugins(config, &registry, peers).await?;
+        let plugins = open_plugins(config, &registry, peers, files.requests).await?;
         view.loaded(plugins.clone());
         let settling = match (config.role, &mesh) {
             (Role::Gateway, Some((mesh, _))) => Some(settle(mesh.clone(), view.clone())),
@@ -95,7 +98,8 @@ impl Node {
             }
         };
         let (close, closed) = watch::channel(false);
-        let serving = tokio::spawn(client::serve(listener, plugins.clone(), registry, closed));
+        let serving = client::serve(listener, plugins.clone(), registry, files.clients, closed);
+        let serving = tokio::spawn(serving);
         Ok(Node {
             address,
             incarnation,
@@ -163,10 +167,28 @@ impl Node {
     }
 }
 
+/// Shares out the files that the process may have open, which `main` has raised to the most.
+fn share_files(clients: usize) -> FileShares {
+    let most = getrlimit(Resource::Nofile).current;
+    let most = most.and_then(|most| most.try_into().ok());
+    let files = FileShares::of(most.unwrap_or(usize::MAX));
+    if clients > files.clients {
+        tracing::warn!(
+            clients,
+            open_files = most,
+            clients_files = files.clients,
+            "this process may not open as many files as `limits.clients` needs: the clients beyond \
+             `clients_files` are refused. Raise LimitNOFILE= or `ulimit -n`, or lower limits.clients"
+        );
+    }
+    files
+}
+
 async fn open_plugins(
     config: &Config,
     registry: &Arc<Registry>,
     mesh: Option<Arc<Mesh>>,
+    files: usize,
 ) -> anyhow::Result<Arc<Plugins>> {
     let registry = registry.clone();
     if config.role == Role::Gateway {
@@ -175,10 +197,10 @@ async fn open_plugins(
         )?;
         return Ok(Plugins::of_gateway(&config.plugins, registry, mesh));
     }
-    let cache = Some(&*config.cache).filter(|path| !path.as_os_str().is_empty());
-    let services = Services::open(config).await?;
+    let services = Services::open(config, files).await?;
     let defaults = config.plugin.clone();
-    Plugins::open(&config.plugins, cache, defaults, registry, mesh, services).await
+    let (folder, cache) = (&config.plugins, &config.cache);
+    Plugins::open(folder, cache, defaults, registry, mesh, services).await
 }
 
 /// A gateway is ready once it can have heard of all plugins: until then it sends clients away.
@@ -196,17 +218,22 @@ async fn open_api(
     address: &str,
     tokens: &Path,
     view: Arc<View>,
+    files: usize,
 ) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
     let tokens = Tokens::read(tokens)?;
     let listener = admin::bind(address, &tokens).await?;
     let address = listener.local_addr()?;
-    Ok((address, tokio::spawn(admin::serve(listener, view, tokens))))
+    Ok((
+        address,
+        tokio::spawn(admin::serve(listener, view, tokens, files)),
+    ))
 }
 
 /// Takes part in the mesh; answers where peers connect.
 async fn join(
     config: &MeshConfig,
     registry: &Arc<Registry>,
+    files: usize,
 ) -> anyhow::Result<(Arc<Mesh>, SocketAddr)> {
     let tls = TlsFiles {
         certificate: config.tls_certificate.clone(),
@@ -215,6 +242,12 @@ async fn join(
         name: config.tls_name.clone(),
     };
     let trust = Trust::read(&config.secret_file, &tls)?;
+    for register in &config.registers {
+        mesh::check_address("--register", register)?;
+    }
+    for peer in &config.peers {
+        mesh::check_address("--peer", peer)?;
+    }
     let listener = mesh::bind(&config.listen, &trust, "--mesh").await?;
     let address = listener.local_addr()?;
     let advertised = match &*config.advertise {
@@ -228,8 +261,18 @@ async fn join(
         }
         advertised => advertised.to_owned(),
     };
+    mesh::check_address("--advertise", &advertised)?;
+    let mut others = config.registers.iter().chain(&config.peers);
+    let is_elsewhere = !address.ip().is_loopback() || others.any(|other| mesh::is_elsewhere(other));
+    if is_elsewhere && mesh::is_loopback(&advertised) {
+        tracing::warn!(
+            address = advertised,
+            "this node advertises an address that leads nowhere from other machines: name one \
+             that they reach with --advertise HOST:PORT"
+        );
+    }
     let mesh = Mesh::new(advertised, trust, registry.clone());
-    mesh.start(listener);
+    mesh.start(listener, files);
     mesh.want(
         &Source::Listed("--peer".to_owned()),
         &config.peers.iter().cloned().collect(),

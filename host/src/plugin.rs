@@ -7,6 +7,7 @@
 
 mod access;
 mod authorities;
+mod cache;
 mod call;
 mod contract;
 mod engine;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jackfield::config::CacheFolder;
 use jackfield::counters::Counters;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
@@ -75,7 +76,7 @@ async fn console(folder: &Path) -> Arc<Plugin> {
     let services = Services::in_memory().expect("roots");
     let plugins = Plugins::open(
         folder,
-        None,
+        &CacheFolder::Off,
         PluginLimits::default(),
         registry,
         None,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jackfield::config::CacheFolder;
 use jackfield::counters::Counters;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits, TOTAL_INSTANCES};
@@ -107,7 +108,7 @@ async fn console(folder: &Path) -> (Arc<Plugin>, Arc<Counters>) {
         ..PluginLimits::default()
     };
     let services = Services::in_memory().expect("roots");
-    let plugins = Plugins::open(folder, None, limits, registry, None, services)
+    let plugins = Plugins::open(folder, &CacheFolder::Off, limits, registry, None, services)
         .await
         .expect("plugins");
     (plugins.get("console").expect("the console"), counters)

@@ -214,29 +214,40 @@ async fn headers_have_a_size() -> Result<()> {
 #[tokio::test]
 async fn so_many_are_under_way_at_once() -> Result<()> {
     let web = Web::start().await?;
-    let origin = web.origin();
     let limits = "http_requests = 2\nhttp_timeout = '5s'\nwait_timeout = '1h'";
-    let node = fetcher(&[&origin], limits).start().await?;
+    let node = fetcher(&[&web.origin()], limits);
+    let refused = "2 requests are under way already (http_requests)";
+    is_full_after(2, node, &web, refused).await
+}
+
+/// A request is two open files, and of 256 those of plugins are 16.
+#[tokio::test]
+async fn a_process_of_few_files_has_fewer_under_way() -> Result<()> {
+    let web = Web::start().await?;
+    let limits = "http_timeout = '5s'\nwait_timeout = '1h'";
+    let node = fetcher(&[&web.origin()], limits).alone();
+    let node = node.after_script("ulimit -n 256");
+    is_full_after(8, node, &web, "no open files left for requests").await
+}
+
+async fn is_full_after(most: usize, node: NodeBuilder, web: &Web, refused: &str) -> Result<()> {
+    let (node, origin) = (node.start().await?, web.origin());
     let mut ada = node.client("/fetcher").await?;
-    let mut waiting = [
-        node.client("/fetcher").await?,
-        node.client("/fetcher").await?,
-    ];
-    for client in &mut waiting {
+    let mut waiting = Vec::new();
+    for _ in 0..most {
+        let mut client = node.client("/fetcher").await?;
         client.say(format!("GET {origin}/silent")).await?;
+        waiting.push(client);
     }
-    let both = async {
-        while web.asked().len() < 2 {
+    let all = async {
+        while web.asked().len() < most {
             tokio::task::yield_now().await;
         }
         anyhow::Ok(())
     };
-    within("two requests", both).await?;
+    within("the requests", all).await?;
     let said = ask(&mut ada, &format!("GET {origin}/echo")).await?;
-    assert!(
-        said.contains("2 requests are under way already (http_requests)"),
-        "{said}"
-    );
+    assert!(said.contains(refused), "{said}");
     // Those that have ended make room.
     for client in &mut waiting {
         let said = client.next_text().await?;

@@ -1,12 +1,14 @@
 //! Several nodes that know each other, and the register that tells them.
 
 use std::net::SocketAddr;
+use std::process::ExitStatus;
 
 use anyhow::ensure;
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::command::node_command;
+use crate::command::{after_script, node_command};
 use crate::process::Process;
 use crate::{Console, Log, Node, NodeBuilder, Place};
 
@@ -30,6 +32,12 @@ impl Register {
         Register::from_process(Process::spawn(command)?).await
     }
 
+    /// Starts one, on any port, which a shell becomes after this script.
+    pub async fn start_after_script(script: &str) -> anyhow::Result<Register> {
+        let command = after_script(script, &register_command("127.0.0.1:0")?);
+        Register::from_process(Process::spawn(command)?).await
+    }
+
     /// Starts one at this place of a wire.
     pub async fn start_in(place: &Place) -> anyhow::Result<Register> {
         let command = register_command(&place.any_port())?;
@@ -50,6 +58,16 @@ impl Register {
     /// Its log.
     pub fn log(&self) -> &Log {
         self.process.log()
+    }
+
+    /// Sends its process a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Waits for its end.
+    pub async fn wait(mut self) -> anyhow::Result<ExitStatus> {
+        self.process.wait().await
     }
 
     /// Ends it without a word.

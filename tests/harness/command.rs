@@ -35,10 +35,19 @@ pub async fn run_node_binary_in(
     arguments: &[&str],
 ) -> anyhow::Result<Output> {
     let mut command = node_command()?;
-    command
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .kill_on_drop(true);
+    command.args(arguments).envs(environment.iter().copied());
+    run(command).await
+}
+
+/// Runs `jackfield` with these arguments, to its end, which a shell becomes after this script.
+pub async fn run_node_binary_after(script: &str, arguments: &[&str]) -> anyhow::Result<Output> {
+    let mut command = node_command()?;
+    command.args(arguments);
+    run(after_script(script, &command)).await
+}
+
+async fn run(mut command: Command) -> anyhow::Result<Output> {
+    command.kill_on_drop(true);
     let output = within("the command's end", command.output()).await?;
     Ok(Output {
         code: output.status.code().context("the command was killed")?,
@@ -47,10 +56,29 @@ pub async fn run_node_binary_in(
     })
 }
 
+/// The binary's command, which a shell becomes after this script: `ulimit -n 256` or `trap '' HUP` then hold
+/// for it.
+pub(crate) fn after_script(script: &str, command: &Command) -> Command {
+    let command = command.as_std();
+    let mut shell = Command::new(command.get_program());
+    let mut arguments = command.get_args();
+    shell.args(arguments.next()).args(["sh", "-c"]);
+    shell.arg(format!("{script}; exec \"$0\" \"$@\""));
+    shell.args(arguments);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
 /// The binary, without what is meant for the tests (or for a node that a person runs) in its
-/// environment.
+/// environment, and without their ignored signals: tests in the background ignore ctrl-c.
 pub(crate) fn node_command() -> anyhow::Result<Command> {
-    let mut command = Command::new(binary_path()?);
+    let mut command = Command::new("env");
+    command.arg("--default-signal").arg(binary_path()?);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("JACKFIELD_") {
             command.env_remove(name);

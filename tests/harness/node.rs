@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use crate::cluster::BARRIER;
-use crate::command::node_command;
+use crate::command::{after_script, node_command};
 use crate::process::Process;
 use crate::wire::TOKEN;
 use crate::{
@@ -47,6 +47,9 @@ pub struct NodeBuilder {
     folder: anyhow::Result<PluginFolder>,
     config: String,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    /// What a shell does before it becomes the node.
+    script: Option<String>,
     place: Option<Place>,
     is_meshed: bool,
     stand: Stand,
@@ -137,6 +140,18 @@ impl NodeBuilder {
         self
     }
 
+    /// A variable of its environment.
+    pub fn environment(mut self, name: &str, value: &str) -> NodeBuilder {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A shell runs this script, and then becomes the node.
+    pub fn after_script(mut self, script: &str) -> NodeBuilder {
+        self.script = Some(script.to_owned());
+        self
+    }
+
     /// It takes part in a mesh, and learns of the others from these registers.
     pub fn registered_at(self, registers: &[&Register]) -> NodeBuilder {
         let mut builder = self.meshed();
@@ -190,6 +205,8 @@ impl NodeBuilder {
                 folder: Ok(PluginFolder::new()?),
                 config: first.config.clone(),
                 arguments: first.arguments.clone(),
+                environment: first.environment.clone(),
+                script: first.script.clone(),
                 place: first.place.clone(),
                 is_meshed: first.is_meshed,
                 stand: Stand::Nodes(1),
@@ -264,6 +281,10 @@ impl NodeBuilder {
             command.args(["--mesh", &any_port]);
         }
         command.args(["--log-format", "json"]).args(&self.arguments);
+        command.envs(self.environment);
+        if let Some(script) = &self.script {
+            command = after_script(script, &command);
+        }
         let process = match &self.place {
             Some(place) => {
                 command.arg("--api-tokens").arg(place.tokens());
@@ -301,6 +322,8 @@ impl Node {
             folder: PluginFolder::new(),
             config: String::new(),
             arguments: Vec::new(),
+            environment: Vec::new(),
+            script: None,
             place: None,
             is_meshed: false,
             stand: Stand::from_environment(),

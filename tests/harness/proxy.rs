@@ -29,7 +29,8 @@ pub enum Way {
 /// How the network is.
 #[derive(Clone, Debug, Default)]
 struct Network {
-    target: Option<SocketAddr>,
+    /// Where connections lead, each to the next one.
+    targets: Vec<SocketAddr>,
     /// No connection can be made.
     is_cut: bool,
     /// Connections of a number below this one have been cut.
@@ -65,8 +66,13 @@ impl Proxy {
 
     /// From here on it leads there.
     pub fn lead_to(&self, target: SocketAddr) {
+        self.lead_by_turns(&[target]);
+    }
+
+    /// From here on each connection leads to the next one of these.
+    pub fn lead_by_turns(&self, targets: &[SocketAddr]) {
         self.network
-            .send_modify(|network| network.target = Some(target));
+            .send_modify(|network| network.targets = targets.to_vec());
     }
 
     /// All connections end, and no new ones come about.
@@ -157,8 +163,12 @@ struct Connection {
 impl Connection {
     async fn run(&self, from: TcpStream) -> std::io::Result<()> {
         let mut changes = self.network.subscribe();
-        let led = changes.wait_for(|network| network.target.is_some()).await;
-        let Some(target) = led.ok().and_then(|network| network.target) else {
+        let turn = usize::try_from(self.number).unwrap_or_default();
+        let led = changes.wait_for(|network| !network.targets.is_empty());
+        let Ok(target) = led
+            .await
+            .map(|network| network.targets[turn % network.targets.len()])
+        else {
             return Ok(());
         };
         let to = TcpStream::connect(target).await?;

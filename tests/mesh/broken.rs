@@ -109,13 +109,20 @@ async fn connections_that_the_network_has_lost_are_closed_at_last() -> Result<()
     let mut bob = scene.there.console(&[]).await?;
     reaches(&mut ada, &mut bob).await?;
     reaches(&mut bob, &mut ada).await?;
-    assert_eq!(scene.there.mesh_connections()?, 1);
+    // A node that looks for itself at its address makes one more for a moment.
+    let one_each = async {
+        while scene.here.mesh_connections()? > 1 || scene.there.mesh_connections()? > 1 {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    };
+    within("one connection each way", one_each).await?;
 
     scene.from_here.strand();
     scene.from_there.strand();
     reaches(&mut ada, &mut bob).await?;
     reaches(&mut bob, &mut ada).await?;
-    assert_eq!(scene.there.mesh_connections()?, 2);
+    assert!(scene.there.mesh_connections()? >= 2);
     let closed = async {
         while scene.here.mesh_connections()? > 1 || scene.there.mesh_connections()? > 1 {
             tokio::task::yield_now().await;

@@ -30,10 +30,12 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(listener: TcpListener) -> Door {
+    /// With so many connections (`files`) at most.
+    pub(super) fn new(listener: TcpListener, files: usize) -> Door {
+        let strangers = STRANGERS.min(files / 2);
         Door {
             listener,
-            strangers: Strangers::unproved("api", STRANGERS),
+            strangers: Strangers::unproved("api", strangers, files - strangers),
         }
     }
 }

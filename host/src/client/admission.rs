@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::pace::Pace;
 use crate::limits::Limits;
@@ -30,6 +31,8 @@ struct Admitted {
 pub(super) struct Place {
     admission: Arc<Admission>,
     address: IpAddr,
+    /// The client's connection is an open file.
+    _file: Arc<OwnedSemaphorePermit>,
 }
 
 /// Why there is no place.
@@ -54,8 +57,12 @@ impl Admission {
         }
     }
 
-    /// A place for one more client of this address.
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+    /// A place for one more client of this address, whose connection has this file.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        address: IpAddr,
+        file: Arc<OwnedSemaphorePermit>,
+    ) -> Result<Place, Full> {
         let mut admitted = self.admitted.lock();
         let in_pace = admitted
             .pace
@@ -75,6 +82,7 @@ impl Admission {
         Ok(Place {
             admission: self.clone(),
             address,
+            _file: file,
         })
     }
 }
@@ -94,6 +102,8 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::Semaphore;
+
     use super::*;
 
     #[test]
@@ -105,12 +115,18 @@ mod tests {
         };
         let admission = Arc::new(Admission::new(&limits));
         let address = |last| IpAddr::from([127, 0, 0, last]);
-        let first = admission.admit(address(1)).expect("a place");
-        assert_eq!(admission.admit(address(1)).err(), Some(Full::Address));
-        let _second = admission.admit(address(2)).expect("a place");
-        assert_eq!(admission.admit(address(3)).err(), Some(Full::Node));
+        let files = Arc::new(Semaphore::new(4));
+        let admit = |last| {
+            let file = files.clone().try_acquire_owned().expect("a file");
+            admission.admit(address(last), Arc::new(file))
+        };
+        let first = admit(1).expect("a place");
+        assert_eq!(admit(1).err(), Some(Full::Address));
+        let _second = admit(2).expect("a place");
+        assert_eq!(admit(3).err(), Some(Full::Node));
         drop(first);
-        assert!(admission.admit(address(1)).is_ok());
+        assert_eq!(files.available_permits(), 3, "the second has one");
+        assert!(admit(1).is_ok());
         assert_eq!(admission.admitted.lock().by_address.len(), 1);
     }
 }

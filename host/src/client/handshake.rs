@@ -24,15 +24,16 @@ use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::Door;
 use super::admission::{Full, Place};
 use super::pages::{self, Body, text};
 use super::reader::Reader;
 use super::refusal::{Closing, Refusal, accept_to_close};
 use super::session::Session;
 use super::upgrade::{self, Good, with_subprotocol};
+use super::{Door, Files};
 use crate::plugin::{self, Answer, Handshake, Plugin};
 use crate::policy::RefusePolicy;
 use crate::registry::{Client, Close, Closer, Happened, Namespace};
@@ -43,8 +44,8 @@ const HEAD_BYTES: usize = 16 << 10;
 const TIMED_OUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Serves one connection up to its upgrade.
-pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream) {
+/// Serves one connection up to its upgrade. Without `files` it is told that there are none.
+pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream, files: Option<Files>) {
     let Ok(address) = socket.peer_addr() else {
         return;
     };
@@ -61,8 +62,12 @@ pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream) {
     let progress = Arc::new(Mutex::new(Progress::Reading));
     let service = service_fn(|request| {
         let (door, progress) = (door.clone(), progress.clone());
+        let file = files.as_ref().map(|files| files.connection.clone());
         async move {
-            let (mut response, closing) = door.answer(request, address).await;
+            let (mut response, closing) = match file {
+                Some(file) => door.answer(request, address, file).await,
+                None => (Refusal::node_is_full().into_response(), None),
+            };
             *progress.lock() = Progress::Answered(closing);
             if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 // By hand, since hyper's own switch says it beside `Connection: Upgrade` too,
@@ -117,7 +122,12 @@ struct Entry {
 }
 
 impl Door {
-    async fn answer(&self, mut request: Request<Incoming>, address: SocketAddr) -> Reply {
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        address: SocketAddr,
+        file: Arc<OwnedSemaphorePermit>,
+    ) -> Reply {
         if !upgrade::has_good_host(request.version(), request.headers()) {
             let why = "the header Host must be there once, with a host in it\n";
             return (text(StatusCode::BAD_REQUEST, why), None);
@@ -130,7 +140,10 @@ impl Door {
         match self.plugins.at(parts.uri.path()) {
             None => (self.nothing(), None),
             Some(plugin) => match upgrade::check(&parts, !body.is_end_stream()) {
-                Ok(good) => self.open(plugin, &parts, good, upgrade, address).await,
+                Ok(good) => {
+                    let from = (address, file);
+                    self.open(plugin, &parts, good, upgrade, from).await
+                }
                 Err(bad) => (*bad, None),
             },
         }
@@ -197,10 +210,10 @@ impl Door {
         parts: &Parts,
         good: Good,
         upgrade: OnUpgrade,
-        address: SocketAddr,
+        from: (SocketAddr, Arc<OwnedSemaphorePermit>),
     ) -> Reply {
         let Good { accepting, offered } = good;
-        match self.decide(&plugin, parts, &offered, address).await {
+        match self.decide(&plugin, parts, &offered, from).await {
             Ok(entry) => {
                 let response = with_subprotocol(accepting, entry.subprotocol.as_deref());
                 self.let_in(entry, upgrade);
@@ -222,16 +235,16 @@ impl Door {
         plugin: &Arc<Plugin>,
         parts: &Parts,
         offered: &[String],
-        address: SocketAddr,
+        (address, file): (SocketAddr, Arc<OwnedSemaphorePermit>),
     ) -> Result<Entry, Refusal> {
         if !plugin.is_open() {
             return Err(Refusal::not_running());
         }
         let handshake = read_handshake(parts, offered, address)?;
-        let place = self.admission.admit(address.ip()).map_err(|full| {
+        let place = self.admission.admit(address.ip(), file).map_err(|full| {
             self.registry.counters().handshakes_limited.add_one();
             match full {
-                Full::Node => Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, "the node is full\n"),
+                Full::Node => Refusal::node_is_full(),
                 Full::Address => Refusal::busy(
                     StatusCode::TOO_MANY_REQUESTS,
                     "too many clients of this address\n",

@@ -49,6 +49,11 @@ impl Refusal {
         }
     }
 
+    /// Of a client that is beyond what the node takes.
+    pub(super) fn node_is_full() -> Refusal {
+        Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, "the node is full\n")
+    }
+
     /// Of a client without a good token.
     pub(super) fn unauthorized(reason: &str) -> Refusal {
         Refusal {

@@ -12,12 +12,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::dial::WINDOW_BYTES;
+use super::dial::{NO_SESSION, WINDOW_BYTES};
 use super::link::Incoming;
 use super::peer::Receiving;
 use super::seldom::Seldom;
 use super::strangers::{Connection, Stranger, Strangers};
-use super::trust::{self, Purpose, Talk};
+use super::trust::{self, Purpose, Talk, UNREACHED};
 use super::wire::mesh_server::{Mesh as MeshService, MeshServer};
 use super::wire::{self, pull, push};
 use super::{Mesh, Peer, Source};
@@ -33,6 +33,7 @@ const ACKS: usize = 16;
 pub(super) async fn serve(
     mesh: Arc<Mesh>,
     listener: TcpListener,
+    files: usize,
     closed: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let largest = mesh.limits().peer_message_bytes();
@@ -42,18 +43,19 @@ pub(super) async fn serve(
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .add_service(service)
-        .serve_with_incoming_shutdown(incoming(listener, "mesh"), closed)
+        .serve_with_incoming_shutdown(incoming(listener, "mesh", files), closed)
         .await
 }
 
-/// The connections of nodes. (The server's own `tcp_nodelay` does not concern them, and it asks
+/// The connections of nodes, for which there are so many `files`. (The server's own `tcp_nodelay` does not concern them, and it asks
 /// for the next one at once, also where the system has just said that it has no files left.)
 pub(super) fn incoming(
     listener: TcpListener,
     port: &'static str,
+    files: usize,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let failures = Arc::<Seldom>::default();
-    let strangers = Arc::new(Strangers::nodes(port));
+    let strangers = Arc::new(Strangers::nodes(port, files));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     incoming.then(move |accepted| {
         let (failures, strangers) = (failures.clone(), strangers.clone());
@@ -166,8 +168,17 @@ impl Link {
         }
         self.stranger.proved();
         let node = Incarnation::from_u64(hello.incarnation)
-            .filter(|node| *node != mesh.own() && session != 0)
+            .filter(|node| *node != mesh.own())
             .ok_or_else(|| Status::invalid_argument("no node has that incarnation"))?;
+        if session == NO_SESSION || hello.address == mesh.address {
+            let why = format!(
+                "node {node} advertises {}, where node {} is: give each node an --advertise of \
+                 its own",
+                hello.address,
+                mesh.own()
+            );
+            return Err(Status::new(UNREACHED, why));
+        }
         if mesh.peer(node).is_none() {
             mesh.reach(node, &hello.address).await?;
         }

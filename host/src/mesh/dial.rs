@@ -20,7 +20,7 @@ use super::{Mesh, Peer, Source, draw_session};
 use crate::id::Incarnation;
 
 /// How long it may take to connect, and to hear which node is there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the other side may then take to let us in: it sees whether it reaches us.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(2);
@@ -44,10 +44,10 @@ const BATCHES: usize = 4;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
+pub(super) enum Ended {
     #[error("it cannot be connected to: {}", super::causes(.0))]
     Connect(#[from] tonic::transport::Error),
-    #[error("{}", .0.message())]
+    #[error("{}", super::refusal(.0))]
     Refused(Box<tonic::Status>),
     #[error("it did not answer in time")]
     Slow,
@@ -61,6 +61,8 @@ enum Ended {
     Random(#[from] getrandom::Error),
     #[error("it is this node itself")]
     Ourselves,
+    #[error("node {0}")]
+    Another(String),
     /// Another task dials it, at another of its addresses.
     #[error("it is dialled already")]
     Dialled(Arc<Peer>),
@@ -135,6 +137,17 @@ impl Mesh {
         is_wanted
     }
 
+    /// Whether a node that hears this one not yet has said that it is there. Where several nodes
+    /// share an address, the next connection may lead to it; otherwise it would come and go.
+    fn is_awaited(&self, address: &str) -> bool {
+        let wanted = self.wanted.lock();
+        let mut sources = wanted.get(address).into_iter().flatten();
+        sources.any(|source| match source {
+            Source::Itself(node) => self.peer(*node).is_some_and(|peer| !peer.is_dialled()),
+            Source::Listed(_) | Source::Register(_) => false,
+        })
+    }
+
     async fn keep_dialling(self: Arc<Self>, address: String) {
         let mut news = News::default();
         while !self.leaving.is_cancelled() && self.is_wanted(&address) {
@@ -149,6 +162,9 @@ impl Mesh {
                 }
             }
             match ended {
+                Ended::Ourselves | Ended::Dialled(_) if self.is_awaited(&address) => {
+                    tokio::time::sleep(RETRY).await;
+                }
                 Ended::Ourselves => tokio::time::sleep(OURSELVES).await,
                 Ended::Dialled(peer) => {
                     let _ = tokio::time::timeout(OURSELVES, peer.gone()).await;
@@ -182,7 +198,7 @@ impl Mesh {
     ) -> Result<(), tonic::Status> {
         let why = match tokio::time::timeout(CONNECT_TIMEOUT, self.greet(address)).await {
             Ok(Ok(greeted)) if greeted.node == node => return Ok(()),
-            Ok(Ok(_)) => "another node is there".to_owned(),
+            Ok(Ok(greeted)) => format!("node {} is there", greeted.node),
             Ok(Err(ended)) => ended.to_string(),
             Err(_) => Ended::Slow.to_string(),
         };
@@ -192,7 +208,7 @@ impl Mesh {
     }
 
     /// Connects, and hears which node is there.
-    async fn greet(&self, address: &str) -> Result<Greeted, Ended> {
+    pub(super) async fn greet(&self, address: &str) -> Result<Greeted, Ended> {
         let endpoint = self
             .trust
             .tls
@@ -243,11 +259,42 @@ impl Mesh {
         })
     }
 
+    /// Tells a node that it is where this one should be, so that it says so, too.
+    pub(super) async fn report_shared_address(&self, greeted: Greeted) -> Ended {
+        let Greeted {
+            node,
+            nonces,
+            push,
+            mut pulls,
+        } = greeted;
+        let proof = self.proof(node, &nonces, NO_SESSION);
+        if send(&push, push::Push::Proof(proof)).await.is_ok() {
+            // Its refusal: it has heard so.
+            let _ = next(&mut pulls).await;
+        }
+        Ended::Another(node.to_string())
+    }
+
+    fn proof(&self, node: Incarnation, nonces: &[Bytes; 2], session: u64) -> wire::Proof {
+        let (ours, theirs) = (self.own().to_u64(), node.to_u64());
+        let talk = Talk {
+            nonces: [&nonces[0], &nonces[1]],
+            about: &[
+                &ours.to_be_bytes(),
+                &theirs.to_be_bytes(),
+                self.address.as_bytes(),
+                &session.to_be_bytes(),
+            ],
+        };
+        let proof = self.trust.secret.prove(Purpose::LinkDial, &talk).into();
+        wire::Proof { proof, session }
+    }
+
     /// Proves itself, and agrees on a session.
     async fn enter(self: &Arc<Self>, address: &str, greeted: Greeted) -> Result<Connected, Ended> {
         let Greeted {
             node,
-            nonces: [nonce, challenge],
+            nonces,
             push,
             mut pulls,
         } = greeted;
@@ -261,18 +308,8 @@ impl Mesh {
         let dialling = Dialling(peer);
         let peer = &dialling.0;
         let session = peer.session();
-        let (ours, theirs) = (self.own().to_u64(), node.to_u64());
-        let talk = Talk {
-            nonces: [&nonce, &challenge],
-            about: &[
-                &ours.to_be_bytes(),
-                &theirs.to_be_bytes(),
-                self.address.as_bytes(),
-                &session.to_be_bytes(),
-            ],
-        };
-        let proof = self.trust.secret.prove(Purpose::LinkDial, &talk).into();
-        send(&push, push::Push::Proof(wire::Proof { proof, session })).await?;
+        let proof = self.proof(node, &nonces, session);
+        send(&push, push::Push::Proof(proof)).await?;
 
         let Some(pull::Pull::Welcome(welcome)) = next(&mut pulls).await? else {
             return Err(Ended::Nonsense);
@@ -359,9 +396,13 @@ impl Mesh {
 /// buffers. The rest waits in the link.
 pub(super) const WINDOW_BYTES: u32 = 1 << 20;
 
+/// This stands for a session where a node wants none: it has only come to say that it should be
+/// where the other one is.
+pub(super) const NO_SESSION: u64 = 0;
+
 /// A stream to a node that has proved itself, and to which this one has not.
-struct Greeted {
-    node: Incarnation,
+pub(super) struct Greeted {
+    pub(super) node: Incarnation,
     nonces: [Bytes; 2],
     push: mpsc::Sender<wire::Push>,
     pulls: Streaming<wire::Pull>,

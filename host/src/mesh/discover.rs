@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::{Mesh, Source};
+use super::{Mesh, Source, check_address};
 
 /// How often a name is looked up.
 const LOOK_UP: Duration = Duration::from_secs(5);
@@ -16,21 +16,18 @@ impl Mesh {
     /// Finds nodes at `source` (`dns:NAME:PORT` or `etcd:HOST:PORT`), for as long as the node
     /// runs.
     pub fn discover(self: &Arc<Self>, source: &str) -> anyhow::Result<()> {
-        if let Some(endpoint) = source
-            .strip_prefix("etcd:")
-            .filter(|name| is_name_and_port(name))
-        {
+        let flag = "--discover";
+        if let Some(endpoint) = source.strip_prefix("etcd:") {
+            check_address(&format!("{flag} etcd:"), endpoint)?;
             let (source, endpoint) = (source.to_owned(), endpoint.to_owned());
             self.stays
                 .spawn(self.clone().stay_in_etcd(source, endpoint));
             return Ok(());
         }
-        let name = source
-            .strip_prefix("dns:")
-            .filter(|name| is_name_and_port(name));
-        let name = name.with_context(|| {
-            format!("--discover {source}: write it as dns:NAME:PORT or etcd:HOST:PORT")
+        let name = source.strip_prefix("dns:").with_context(|| {
+            format!("{flag} {source}: write it as dns:NAME:PORT or etcd:HOST:PORT")
         })?;
+        check_address(&format!("{flag} dns:"), name)?;
         tokio::spawn(self.clone().look_up(source.to_owned(), name.to_owned()));
         Ok(())
     }
@@ -55,11 +52,4 @@ impl Mesh {
             tokio::time::sleep(LOOK_UP).await;
         }
     }
-}
-
-fn is_name_and_port(name: &str) -> bool {
-    let port = name
-        .rsplit_once(':')
-        .map(|(host, port)| (host, port.parse::<u16>()));
-    matches!(port, Some((host, Ok(_))) if !host.is_empty())
 }

@@ -87,6 +87,7 @@ impl Mesh {
         let mut renew = tokio::time::interval(RENEW);
         let mut renewed = tokio::time::Instant::now();
         self.want(&source, &listing.addresses());
+        self.note_listed(&source, listing.nodes());
         loop {
             tokio::select! {
                 watched = listing.watch.message() => {
@@ -96,6 +97,7 @@ impl Mesh {
                     }
                     watched.events.into_iter().for_each(|event| listing.take(event));
                     self.want(&source, &listing.addresses());
+                    self.note_listed(&source, listing.nodes());
                 }
                 alive = listing.alive.message() => {
                     let alive = alive?.ok_or_else(closed)?;
@@ -208,6 +210,17 @@ impl Listing {
             true => self.nodes.insert(pair.key.to_vec(), text(&pair.value)),
             false => self.nodes.remove(&*pair.key),
         };
+    }
+
+    /// The name and the address of each node.
+    fn nodes(&self) -> impl Iterator<Item = (String, &String)> {
+        let nodes = self.nodes.iter();
+        nodes.map(|(key, address)| {
+            (
+                text(key.strip_prefix(PREFIX.as_bytes()).unwrap_or(key)),
+                address,
+            )
+        })
     }
 
     fn addresses(&self) -> BTreeSet<String> {

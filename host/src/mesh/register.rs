@@ -69,17 +69,18 @@ impl Register {
         })
     }
 
-    /// Serves nodes.
+    /// Serves nodes, with so many `files` for their connections.
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
+        files: usize,
     ) -> Result<(), tonic::transport::Error> {
         tokio::spawn(self.clone().settle());
         self.trust
             .tls
             .server()?
             .add_service(RegisterServer::new(Serving(self)))
-            .serve_with_incoming(incoming(listener, "register"))
+            .serve_with_incoming(incoming(listener, "register", files))
             .await
     }
 

@@ -9,7 +9,7 @@ const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// One thing that happens, perhaps thousands of times a second.
 #[derive(Debug, Default)]
-pub(super) struct Seldom(Mutex<State>);
+pub struct Seldom(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -20,7 +20,7 @@ struct State {
 impl Seldom {
     /// It has happened. If it should be said: how many times it has not been, since the last
     /// time that it was.
-    pub(super) fn happened(&self) -> Option<u64> {
+    pub fn happened(&self) -> Option<u64> {
         let mut state = self.0.lock();
         if state.said.is_some_and(|said| said.elapsed() < SAID_EVERY) {
             state.unsaid += 1;

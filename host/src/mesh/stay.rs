@@ -17,7 +17,8 @@ use super::strangers::PROOF_TIMEOUT;
 use super::trust::{self, Purpose, Talk};
 use super::wire::register_client::RegisterClient;
 use super::wire::{self, announcement, membership};
-use super::{Mesh, Source, unreachable};
+use super::{Mesh, Source, refusal, unreachable};
+use crate::id::Incarnation;
 
 /// The pause between two attempts to reach a register.
 const RETRY: Duration = Duration::from_millis(500);
@@ -66,6 +67,14 @@ impl Known {
         }
     }
 
+    /// The name and the address of each node on its list.
+    fn nodes(&self) -> impl Iterator<Item = (String, &String)> {
+        let nodes = self.listed.iter();
+        nodes.filter_map(|(node, address)| {
+            Some((Incarnation::from_u64(*node)?.to_string(), address))
+        })
+    }
+
     fn addresses(&self) -> BTreeSet<String> {
         self.listed.values().chain(&self.kept).cloned().collect()
     }
@@ -78,8 +87,9 @@ impl Mesh {
         let mut news = News::default();
         while !self.draining.is_cancelled() {
             let ended = self.stay(&register, &mut known).await;
-            if news.is(ended.message()) && !self.draining.is_cancelled() {
-                tracing::warn!(register, "not at this register: {}", ended.message());
+            let why = refusal(&ended);
+            if news.is(why) && !self.draining.is_cancelled() {
+                tracing::warn!(register, "not at this register: {why}");
             }
             let _ = tokio::time::timeout(RETRY, self.draining.cancelled()).await;
         }
@@ -109,6 +119,7 @@ impl Mesh {
                         Err(status) => return status,
                     }
                     self.want(&source, &known.addresses());
+                    self.note_listed(&source, known.nodes());
                 }
                 _ = alive.tick() => {
                     if heard.elapsed() > LEASE {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::{Connected, TlsConnectInfo};
 use tonic::{Request, Status};
@@ -42,6 +43,8 @@ pub struct Strangers {
     must_prove: bool,
     here: Mutex<VecDeque<Weak<Stranger>>>,
     cut: Seldom,
+    /// So many more may prove themselves, and then count no more.
+    proved: Arc<Semaphore>,
 }
 
 /// A connection that counts until it has proved itself.
@@ -49,6 +52,7 @@ pub struct Strangers {
 pub struct Stranger {
     pub(super) from: Option<SocketAddr>,
     has_proved: AtomicBool,
+    proved: Arc<Semaphore>,
     cut: CancellationToken,
 }
 
@@ -63,22 +67,23 @@ pub struct Connection {
 
 impl Strangers {
     /// At most so many, at a port where who proves nothing may stay for as long as there is
-    /// room.
-    pub fn unproved(port: &'static str, most: usize) -> Strangers {
+    /// room. Beyond so many that have proved themselves, one more still counts.
+    pub fn unproved(port: &'static str, most: usize, proved: usize) -> Strangers {
         Strangers {
             port,
             most,
             must_prove: false,
             here: Mutex::default(),
             cut: Seldom::default(),
+            proved: Arc::new(Semaphore::new(proved)),
         }
     }
 
-    /// At a port where nodes connect.
-    pub(super) fn nodes(port: &'static str) -> Strangers {
+    /// At a port where nodes connect, with so many files for their connections.
+    pub(super) fn nodes(port: &'static str, files: usize) -> Strangers {
         Strangers {
             must_prove: true,
-            ..Strangers::unproved(port, NODES)
+            ..Strangers::unproved(port, NODES.min(files / 2), Semaphore::MAX_PERMITS)
         }
     }
 
@@ -90,6 +95,7 @@ impl Strangers {
         let stranger = Arc::new(Stranger {
             from: stream.peer_addr().ok(),
             has_proved: AtomicBool::new(false),
+            proved: self.proved.clone(),
             cut: cut.clone(),
         });
         self.make_room();
@@ -138,13 +144,30 @@ impl Stranger {
         stranger.ok_or_else(|| Status::internal("nobody knows whose connection this is"))
     }
 
-    /// It is none any more.
+    /// It is none any more, where there is room for one that is none.
     pub fn proved(&self) {
-        self.has_proved.store(true, Ordering::Release);
+        if self.has_proved() {
+            return;
+        }
+        if let Ok(permit) = self.proved.try_acquire() {
+            // Given back with the connection.
+            permit.forget();
+            if self.has_proved.swap(true, Ordering::AcqRel) {
+                self.proved.add_permits(1);
+            }
+        }
     }
 
     fn has_proved(&self) -> bool {
         self.has_proved.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        if self.has_proved() {
+            self.proved.add_permits(1);
+        }
     }
 }
 

@@ -3,14 +3,12 @@
 //! The compiler runs at the lowest priority, one component at a time, so
 //! that a reload does not take the processors from the clients that are being served.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use wasmtime::component::Component;
 use wasmtime::{
-    Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy,
-    PoolingAllocationConfig,
+    Cache, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
 };
 
 use super::ticker::Ticker;
@@ -40,7 +38,7 @@ struct Job {
 
 impl Compiler {
     /// The engine, its ticker and its compiler; `cache`: where compiled components are kept.
-    pub(super) fn start(cache: Option<&Path>) -> wasmtime::Result<Compiler> {
+    pub(super) fn start(cache: Option<Cache>) -> wasmtime::Result<Compiler> {
         let engine = engine(cache)?;
         let ticker = Ticker::start(&engine)?;
         let (jobs, queue) = mpsc::channel(COMPILATIONS);
@@ -74,8 +72,7 @@ impl Compiler {
     }
 }
 
-fn engine(cache: Option<&Path>) -> wasmtime::Result<Engine> {
-    let cache = cache.map(open_cache).transpose()?;
+fn engine(cache: Option<Cache>) -> wasmtime::Result<Engine> {
     let pooled = InstanceAllocationStrategy::Pooling(pool());
     Engine::new(&config(pooled, cache.clone())).or_else(|error| {
         tracing::warn!(
@@ -114,12 +111,6 @@ fn pool() -> PoolingAllocationConfig {
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto);
     pool
-}
-
-fn open_cache(directory: &Path) -> wasmtime::Result<Cache> {
-    let mut config = CacheConfig::new();
-    config.with_directory(std::path::absolute(directory)?);
-    Cache::new(config)
 }
 
 fn start_compiler(engine: Engine, mut queue: mpsc::Receiver<Job>) -> std::io::Result<()> {

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::TaskTracker;
 
+use super::cache;
 use super::call::Directory;
 use super::engine::Compiler;
 use super::load::{Advice, Files, Interfaces, LoadError, Loader};
@@ -25,6 +26,7 @@ use super::services::Services;
 use super::watch::{Change, Watch};
 use super::worker::keep_working;
 use super::{Farewell, Plugin};
+use crate::config::CacheFolder;
 use crate::counters::Counters;
 use crate::id::Incarnation;
 use crate::limits::{Limits, PluginLimits};
@@ -57,14 +59,14 @@ impl Plugins {
     /// next change; only a folder that can't be read is an error.
     pub async fn open(
         folder: &Path,
-        cache: Option<&Path>,
+        cache: &CacheFolder,
         defaults: PluginLimits,
         registry: Arc<Registry>,
         mesh: Option<Arc<Mesh>>,
         services: Services,
     ) -> anyhow::Result<Arc<Plugins>> {
         let directory = Arc::<Directory>::default();
-        let compiler = Compiler::start(cache)?;
+        let compiler = Compiler::start(cache::open(cache)?)?;
         let loader = Loader::new(compiler, defaults, Arc::downgrade(&directory), services)?;
         let plugins = Plugins::new(folder, Some(loader), directory, registry, mesh);
         let found = plugins.look().await.with_context(|| {
@@ -436,13 +438,18 @@ pub struct Checked {
 /// Loads a component as a node would, without clients.
 pub async fn check(
     component: &Path,
-    cache: Option<&Path>,
+    cache: &CacheFolder,
     defaults: PluginLimits,
 ) -> anyhow::Result<Checked> {
     let counters = Arc::<Counters>::default();
     // Its on-start finds nothing in its buckets, and leaves nothing.
     let services = Services::in_memory()?;
-    let loader = Loader::new(Compiler::start(cache)?, defaults, Weak::new(), services)?;
+    let loader = Loader::new(
+        Compiler::start(cache::open(cache)?)?,
+        defaults,
+        Weak::new(),
+        services,
+    )?;
     let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, 1, false);
     let name = component
         .file_stem()

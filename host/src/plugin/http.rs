@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
@@ -56,6 +56,10 @@ pub(super) struct Grant {
     /// A request that was denied has been logged.
     has_told: AtomicBool,
 }
+
+/// A request has a place among its plugin's, and one among all of the node. A lookup that hangs
+/// keeps both.
+type Permit = Arc<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
 
 /// The requests of one instance.
 pub(super) struct Outgoing(Arc<Host>);
@@ -96,11 +100,15 @@ impl Outgoing {
             return Err(self.deny(&target));
         };
         let limits = &self.0.limits;
-        let permit = grant.requests.clone().try_acquire_owned().map_err(|_| {
+        let of_plugin = grant.requests.clone().try_acquire_owned().map_err(|_| {
             let most = limits.http_requests;
             said(format!(
                 "{most} requests are under way already (http_requests)"
             ))
+        })?;
+        let of_node = self.0.services.requests.clone().try_acquire_owned();
+        let of_node = of_node.map_err(|_| {
+            said("the node has no open files left for requests (`ulimit -n`)".to_owned())
         })?;
         let until = |wanted: fn(RequestOptions) -> Option<Duration>| {
             let wanted = options.and_then(wanted).unwrap_or(limits.http_timeout);
@@ -110,7 +118,7 @@ impl Outgoing {
             target,
             reach,
             https: self.0.services.https.clone(),
-            permit: Arc::new(permit),
+            permit: Arc::new((of_plugin, of_node)),
             connected_until: until(|options| options.connect_timeout),
             answered_until: until(|options| options.first_byte_timeout),
             ended_until: Instant::now() + limits.http_timeout,

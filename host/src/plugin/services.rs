@@ -1,6 +1,9 @@
 //! What plugins use of the node beside its clients: where their state is, and the way out.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 
 use super::http::Https;
 use super::keyvalue::Keyvalue;
@@ -11,14 +14,17 @@ use crate::config::Config;
 pub struct Services {
     pub(super) keyvalue: Keyvalue,
     pub(super) https: Https,
+    /// All plugins together have so many requests under way at once.
+    pub(super) requests: Arc<Semaphore>,
 }
 
 impl Services {
-    /// As they are configured.
-    pub async fn open(config: &Config) -> anyhow::Result<Services> {
+    /// Opens them as they are configured; requests have so many `files`.
+    pub async fn open(config: &Config, files: usize) -> anyhow::Result<Services> {
         Ok(Services {
             keyvalue: Keyvalue::open(&config.keyvalue).await?,
             https: Https::new(&config.http.authorities)?,
+            requests: requests(files),
         })
     }
 
@@ -27,6 +33,12 @@ impl Services {
         Ok(Services {
             keyvalue: Keyvalue::default(),
             https: Https::new(Path::new(""))?,
+            requests: requests(Semaphore::MAX_PERMITS),
         })
     }
+}
+
+/// A request counts as two files: a lookup of its name may have as many open at once.
+fn requests(files: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(files / 2))
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
+use jackfield::config::CacheFolder;
 use jackfield::counters::Counters;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
@@ -88,7 +89,7 @@ async fn open(folder: &Path) -> Result<Arc<Plugins>> {
     let services = Services::in_memory()?;
     Plugins::open(
         folder,
-        None,
+        &CacheFolder::Off,
         PluginLimits::default(),
         registry,
         None,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use jackfield::config::CacheFolder;
 use jackfield::counters::Counters;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
@@ -99,7 +100,8 @@ async fn console(folder: &Path) -> Result<Arc<Plugin>> {
         false,
     );
     let services = Services::in_memory()?;
-    let plugins = Plugins::open(folder, None, limits, registry, None, services).await?;
+    let plugins =
+        Plugins::open(folder, &CacheFolder::Off, limits, registry, None, services).await?;
     plugins.get("console").context("the console does not load")
 }
 

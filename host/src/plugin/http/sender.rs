@@ -15,7 +15,6 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
@@ -27,7 +26,7 @@ use super::super::authorities::Authorities;
 use super::address::resolve;
 use super::allow::{Reach, Target};
 use super::body::Counted;
-use super::{Answered, said};
+use super::{Answered, Permit, said};
 use crate::limits::{HTTP_HEAD_BYTES, HTTP_HEADERS};
 
 /// How long each of a name's addresses is tried, where there are several.
@@ -61,8 +60,7 @@ pub(super) struct Exchange {
     pub(super) target: Target,
     pub(super) reach: Reach,
     pub(super) https: Https,
-    /// Its place among the plugin's requests; a lookup that hangs keeps it, too.
-    pub(super) permit: Arc<OwnedSemaphorePermit>,
+    pub(super) permit: Permit,
     pub(super) connected_until: Instant,
     pub(super) answered_until: Instant,
     pub(super) ended_until: Instant,

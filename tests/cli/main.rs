@@ -1,6 +1,9 @@
 //! The command: where its configuration comes from, what it says when that is wrong, and how
 //! it ends.
 
+mod cache;
+mod signals;
+
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
