@@ -37,7 +37,6 @@ async fn sixteen_mebibytes_come_back() -> Result<()> {
     let longest = vec![0xff; 16 << 20];
     client.say(binary(&longest)).await?;
     assert!(client.next().await? == binary(&longest));
-    assert_eq!(node.counters().await?.get("traps")?, 0);
     Ok(())
 }
 
