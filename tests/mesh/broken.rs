@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use jackfield_tests::{Console, LogLine, Node, NodeBuilder, Proxy, Register, Way, text, within};
+use jackfield_tests::{Console, LogLine, Node, NodeBuilder, Proxy, Register, Way, within};
 use serde_json::{Value, json};
 
 use crate::traffic::{self, Talker, next_number};
@@ -362,15 +362,14 @@ async fn a_message_that_another_node_does_not_take_is_missing_there_and_the_link
     let (here, there) = tokio::try_join!(here, there)?;
     here.wait_for_peers(1).await?;
     there.wait_for_peers(1).await?;
-    let mut ada = here.console(&[("group", "g")]).await?;
+    let mut ada = here.console(&[]).await?;
     let mut bob = there.console(&[("group", "g")]).await?;
-    holds(&mut ada, "g", 2).await?;
+    holds(&mut ada, "g", 1).await?;
 
     let message = "m".repeat(17 << 20);
     let send = json!({ "do": "send-to-group", "group": "g", "text": message });
     let reach = ada.ok(send).await?;
     assert_eq!(reach["missing"], json!([there.incarnation().await?]));
-    assert!(ada.next().await? == text(&message));
     reaches(&mut ada, &mut bob).await?;
     assert_eq!(here.counters().await?.get("mesh_dropped")?, 1);
     let said = |words: &str| here.log().so_far(|line| line.says(words)).len();
