@@ -85,7 +85,7 @@ impl Node {
             api => Some(open_api(api, &config.api_tokens, view.clone()).await?),
         };
         let peers = mesh.as_ref().map(|(mesh, _)| mesh.clone());
-        let plugins = open_plugins(config, &registry, peers).await?;
+        let plugins = open_plugins(config, &registry, peers, &view).await?;
         view.loaded(plugins.clone());
         let settling = match (config.role, &mesh) {
             (Role::Gateway, Some((mesh, _))) => Some(settle(mesh.clone(), view.clone())),
@@ -167,6 +167,7 @@ async fn open_plugins(
     config: &Config,
     registry: &Arc<Registry>,
     mesh: Option<Arc<Mesh>>,
+    view: &View,
 ) -> anyhow::Result<Arc<Plugins>> {
     let registry = registry.clone();
     if config.role == Role::Gateway {
@@ -177,6 +178,7 @@ async fn open_plugins(
     }
     let cache = Some(&*config.cache).filter(|path| !path.as_os_str().is_empty());
     let services = Services::open(config).await?;
+    view.opened(services.clone());
     let defaults = config.plugin.clone();
     Plugins::open(&config.plugins, cache, defaults, registry, mesh, services).await
 }
