@@ -88,7 +88,7 @@ impl Node {
             api => Some(open_api(api, &config.api_tokens, view.clone(), files.api).await?),
         };
         let peers = mesh.as_ref().map(|(mesh, _)| mesh.clone());
-        let plugins = open_plugins(config, &registry, peers, files.requests).await?;
+        let plugins = open_plugins(config, &registry, peers, files.requests, &view).await?;
         view.loaded(plugins.clone());
         let settling = match (config.role, &mesh) {
             (Role::Gateway, Some((mesh, _))) => Some(settle(mesh.clone(), view.clone())),
@@ -189,6 +189,7 @@ async fn open_plugins(
     registry: &Arc<Registry>,
     mesh: Option<Arc<Mesh>>,
     files: usize,
+    view: &View,
 ) -> anyhow::Result<Arc<Plugins>> {
     let registry = registry.clone();
     if config.role == Role::Gateway {
@@ -198,6 +199,7 @@ async fn open_plugins(
         return Ok(Plugins::of_gateway(&config.plugins, registry, mesh));
     }
     let services = Services::open(config, files).await?;
+    view.opened(services.clone());
     let defaults = config.plugin.clone();
     let (folder, cache) = (&config.plugins, &config.cache);
     Plugins::open(folder, cache, defaults, registry, mesh, services).await

@@ -1,7 +1,9 @@
 //! Who may do what: every function without a token, with a wrong one, and with each scope.
 
+use std::path::Path;
+
 use anyhow::Result;
-use jackfield_tests::{Api, Node, Protocol, answer, run_node_binary, within};
+use jackfield_tests::{Api, LogLine, Node, Protocol, answer, run_node_binary, within};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -189,13 +191,128 @@ async fn tokens_are_read_again_when_their_file_changes() -> Result<()> {
     assert_eq!(reason(&reader, "get-all-client-count", &count).await?, None);
 
     std::fs::write(file.path(), "no tokens at all")?;
-    node.wait_for_log(|line| line.message().contains("stay as they were"))
-        .await?;
+    node.wait_for_log(stay_as_they_were).await?;
     assert_eq!(reason(&reader, "get-all-client-count", &count).await?, None);
 
     std::fs::write(file.path(), TOKENS.replace("0", "1"))?;
+    until_refused(&reader).await
+}
+
+/// Whatever `stat` says of the file: a token that was taken away is refused.
+#[tokio::test]
+async fn a_file_of_the_same_length_and_times_takes_tokens_away() -> Result<()> {
+    let revoked = revoked();
+    for by_rename in [false, true] {
+        let (node, file) = guarded(TOKENS).await?;
+        let reader = node.calls(BOTH[0])?.with_token("read-token");
+        assert_eq!(
+            reason(&reader, "get-all-client-count", &json!({})).await?,
+            None
+        );
+        let times = std::fs::FileTimes::new().set_modified(file.as_file().metadata()?.modified()?);
+        let path = match by_rename {
+            true => file.path().with_extension("new"),
+            false => file.path().to_owned(),
+        };
+        std::fs::write(&path, &revoked)?;
+        std::fs::File::options()
+            .write(true)
+            .open(&path)?
+            .set_times(times)?;
+        if by_rename {
+            std::fs::rename(&path, file.path())?;
+        }
+        until_refused(&reader).await?;
+    }
+    Ok(())
+}
+
+/// As Kubernetes changes a secret: the file is a link through `..data`, which is replaced.
+#[tokio::test]
+async fn tokens_of_a_mounted_secret_are_read_again() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let versions = [("..one", TOKENS.to_owned()), ("..two", revoked())];
+    for (version, text) in &versions {
+        std::fs::create_dir(folder.path().join(version))?;
+        std::fs::write(folder.path().join(version).join("tokens.toml"), text)?;
+    }
+    let lead_to = |version: &str| {
+        let link = folder.path().join("..data_tmp");
+        std::os::unix::fs::symlink(version, &link)?;
+        std::fs::rename(link, folder.path().join("..data"))
+    };
+    lead_to("..one")?;
+    let file = folder.path().join("tokens.toml");
+    std::os::unix::fs::symlink("..data/tokens.toml", &file)?;
+    let node = Node::builder()
+        .alone()
+        .plugin("console")
+        .arguments(&["--api-tokens", &file.to_string_lossy()])
+        .start()
+        .await?;
+    let reader = node.calls(BOTH[0])?.with_token("read-token");
+    assert_eq!(
+        reason(&reader, "get-all-client-count", &json!({})).await?,
+        None
+    );
+    lead_to("..two")?;
+    until_refused(&reader).await
+}
+
+#[tokio::test]
+async fn tokens_stay_while_their_file_says_none_and_the_log_says_so_once() -> Result<()> {
+    let (node, file) = guarded(TOKENS).await?;
+    let reader = node.calls(BOTH[0])?.with_token("read-token");
+    let told = |why: &'static str| {
+        move |line: &LogLine| stay_as_they_were(line) && line.text("error").contains(why)
+    };
+    type Break = fn(&Path) -> std::io::Result<()>;
+    let broken: [(&'static str, Break); 5] = [
+        ("has no [[token]]", |path| std::fs::write(path, "")),
+        ("invalid utf-8", |path| std::fs::write(path, [0xff])),
+        ("bytes at most", |path| {
+            std::fs::write(path, "#".repeat(2 << 20))
+        }),
+        ("bytes at most", |path| {
+            std::fs::remove_file(path)?;
+            std::fs::create_dir(path)
+        }),
+        ("No such file", |path| std::fs::remove_dir(path)),
+    ];
+    for (why, break_it) in broken {
+        break_it(file.path())?;
+        node.wait_for_log(told(why)).await?;
+        assert_eq!(
+            reason(&reader, "get-all-client-count", &json!({})).await?,
+            None
+        );
+        let unknown = node.calls(BOTH[0])?.with_token("made-up-token");
+        let refused = reason(&unknown, "get-all-client-count", &json!({})).await?;
+        assert_eq!(refused.as_deref(), Some("UNAUTHENTICATED"));
+    }
+    // It is right again, and says what it said: the log tells that as well.
+    std::fs::write(file.path(), TOKENS)?;
+    node.wait_for_log(|line| line.says("tokens were read again"))
+        .await?;
+    let complaints = node.log().so_far(stay_as_they_were);
+    // The folder is told of like the file that is too large: nothing new.
+    assert_eq!(complaints.len(), 4, "{complaints:?}");
+    std::fs::write(file.path(), revoked())?;
+    until_refused(&reader).await
+}
+
+/// Of the same length as `TOKENS`, and another secret under each name.
+fn revoked() -> String {
+    TOKENS.replace("0", "1")
+}
+
+fn stay_as_they_were(line: &LogLine) -> bool {
+    line.says("tokens stay as they were")
+}
+
+async fn until_refused(api: &Api) -> Result<()> {
     let refused = async {
-        while reason(&reader, "get-all-client-count", &count)
+        while reason(api, "get-all-client-count", &json!({}))
             .await?
             .is_none()
         {}

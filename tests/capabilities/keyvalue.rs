@@ -2,12 +2,15 @@
 //!
 //! What holds of every store is asserted of each by the same words.
 
+mod disk;
+mod failover;
 mod limits;
 mod places;
 mod server;
 
 use anyhow::Result;
-use jackfield_tests::{Client, Node, NodeBuilder, Redis};
+use jackfield_tests::{Client, LogLine, Node, NodeBuilder, Redis, within};
+use serde_json::Value;
 
 const GRANTED: &str = "[keyvalue]\nbuckets = ['default', 'other']";
 
@@ -66,4 +69,53 @@ async fn ask(client: &mut Client, command: &str) -> Result<String> {
 async fn ask_of(client: &mut Client, bucket: &str, command: &str) -> Result<String> {
     client.say(format!("{bucket} {command}")).await?;
     client.next_text().await
+}
+
+/// Waits until a command is answered so; what was answered before must be the store's failure.
+async fn until(client: &mut Client, command: &str, wanted: &str) -> Result<usize> {
+    let answered = async {
+        let mut failures = 0;
+        loop {
+            let said = ask(client, command).await?;
+            if said == wanted {
+                return anyhow::Ok(failures);
+            }
+            let is_failure = said.starts_with("error: the node's key-value store failed: ");
+            anyhow::ensure!(is_failure, "{command}: {said}");
+            failures += 1;
+        }
+    };
+    within(&format!("{wanted:?} for {command:?}"), answered).await
+}
+
+/// What `/v1/nodes` says of the store.
+async fn store_of(node: &Node) -> Result<Value> {
+    let mut nodes: Value = serde_json::from_str(&node.api("/v1/nodes").await?.body)?;
+    Ok(nodes["node"]["keyvalue"].take())
+}
+
+/// Waits until `/v1/nodes` says this of the store's failure; empty: there is none.
+async fn until_failure_has(node: &Node, words: &str) -> Result<()> {
+    let said = async {
+        loop {
+            let store = store_of(node).await?;
+            let failure = store["failure"].as_str().unwrap_or_default();
+            if failure.contains(words) && failure.is_empty() == words.is_empty() {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    within(&format!("the failure {words:?}"), said).await
+}
+
+fn count(node: &Node, wanted: impl Fn(&LogLine) -> bool) -> usize {
+    node.log().so_far(wanted).len()
+}
+
+fn is_gone(line: &LogLine) -> bool {
+    line.says("the key-value server cannot be used")
+}
+
+fn is_back(line: &LogLine) -> bool {
+    line.says("the key-value server is back")
 }

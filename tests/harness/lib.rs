@@ -4,6 +4,7 @@
 //! Each test owns its node, its folder and its ports. Nothing here sleeps: presence waits
 //! with a deadline, and absence is shown by what must come after it.
 
+mod apart;
 mod api;
 mod client;
 mod cluster;
@@ -16,6 +17,7 @@ mod etcd;
 mod folder;
 mod frame;
 mod log;
+mod mounts;
 mod namespace;
 mod nginx;
 mod node;
@@ -38,6 +40,7 @@ pub use etcd::Etcd;
 pub use folder::PluginFolder;
 pub use frame::{Frame, OpCode};
 pub use log::{Log, LogLine};
+pub use mounts::{Mounts, on_own_mounts};
 pub use nginx::Nginx;
 pub use node::{Node, NodeBuilder, Stopped};
 pub use page::run_curl_lines;

@@ -637,6 +637,15 @@ impl Node {
         Ok(())
     }
 
+    /// Its files can be so many bytes long at most.
+    pub fn limit_files_to(&self, bytes: Option<u64>) -> anyhow::Result<()> {
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        let current = bytes.or(maximum);
+        let limit = Rlimit { current, maximum };
+        prlimit(Some(self.process.pid()?), Resource::Fsize, limit)?;
+        Ok(())
+    }
+
     /// How many connections its peers have to it that it has not closed.
     pub fn mesh_connections(&self) -> anyhow::Result<usize> {
         const ESTABLISHED: &str = "01";

@@ -6,6 +6,8 @@ use std::process::Stdio;
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::process::{kill, own_address};
@@ -40,7 +42,11 @@ impl Redis {
 
     /// One that does not run yet.
     pub fn absent() -> anyhow::Result<Redis> {
-        let address = own_address()?;
+        Redis::absent_at(own_address()?)
+    }
+
+    /// One that does not run yet, and will be there.
+    pub fn absent_at(address: SocketAddr) -> anyhow::Result<Redis> {
         Ok(Redis {
             process: None,
             folder: tempfile::tempdir()?,
@@ -83,6 +89,51 @@ impl Redis {
         Ok(())
     }
 
+    /// More arguments, from its next start on.
+    pub fn add_arguments(&mut self, arguments: &[&str]) {
+        let arguments = arguments.iter().map(ToString::to_string);
+        self.arguments.extend(arguments);
+    }
+
+    /// Does this at the server: what it answers. An error is one.
+    pub async fn command(&self, words: &[&str]) -> anyhow::Result<String> {
+        self.commands(&[words]).await
+    }
+
+    /// Does all of these on one connection: what the last one is answered.
+    pub async fn commands(&self, commands: &[&[&str]]) -> anyhow::Result<String> {
+        let answered = async {
+            let mut stream = BufReader::new(TcpStream::connect(self.address).await?);
+            let mut last = String::new();
+            for words in commands {
+                last = exchange(&mut stream, words).await?;
+            }
+            anyhow::Ok(last)
+        };
+        within("the key-value server's answer", answered).await
+    }
+
+    /// It is a replica of this one from here on, and has all that it has.
+    pub async fn replicate(&self, master: &Redis) -> anyhow::Result<()> {
+        let (host, port) = (master.address.ip(), master.address.port());
+        self.command(&["REPLICAOF", &host.to_string(), &port.to_string()])
+            .await?;
+        let linked = async {
+            while !self
+                .command(&["INFO", "replication"])
+                .await?
+                .contains("master_link_status:up")
+            {}
+            anyhow::Ok(())
+        };
+        within("the replica", linked).await
+    }
+
+    /// It is a master from here on.
+    pub async fn promote(&self) -> anyhow::Result<()> {
+        self.command(&["REPLICAOF", "NO", "ONE"]).await.map(drop)
+    }
+
     /// Ends it without a word.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
         match &mut self.process {
@@ -95,7 +146,7 @@ impl Redis {
     pub async fn come_back(&mut self) -> anyhow::Result<()> {
         self.process = Some(self.spawn()?);
         let answers = async {
-            while tokio::net::TcpStream::connect(self.address).await.is_err() {
+            while TcpStream::connect(self.address).await.is_err() {
                 tokio::task::yield_now().await;
             }
             anyhow::Ok(())
@@ -137,4 +188,22 @@ impl Redis {
             .find_map(|program| spawn(program).ok())
             .context("no key-value server can be started: apt-get install redis-server")
     }
+}
+
+async fn exchange(stream: &mut BufReader<TcpStream>, words: &[&str]) -> anyhow::Result<String> {
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        request += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    stream.write_all(request.as_bytes()).await?;
+    let mut first = String::new();
+    stream.read_line(&mut first).await?;
+    let first = first.trim_end();
+    anyhow::ensure!(!first.starts_with('-'), "{words:?}: {first}");
+    let Some(length) = first.strip_prefix('$') else {
+        return Ok(first.to_owned());
+    };
+    let mut text = vec![0; length.parse::<usize>()? + "\r\n".len()];
+    stream.read_exact(&mut text).await?;
+    Ok(String::from_utf8(text)?)
 }

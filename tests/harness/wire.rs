@@ -21,6 +21,7 @@ use rustix::process::setpriority_process;
 use tempfile::NamedTempFile;
 use tokio::process::Command;
 
+use crate::apart::run_apart;
 use crate::namespace::{Device, MTU, Namespace};
 use crate::process::Process;
 
@@ -107,32 +108,7 @@ pub fn on_wire(
     places: usize,
     test: impl AsyncFnOnce(&Wire) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let name = std::thread::current().name().unwrap_or("wire").to_owned();
-    let run = move || {
-        let wire = match Wire::new(places) {
-            Ok(wire) => wire,
-            Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-                return Err(error.context("in CI there must be a wire"));
-            }
-            Err(error) => return skip(&error),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        runtime.block_on(Box::pin(test(&wire)))
-    };
-    let thread = std::thread::Builder::new().name(name).spawn(run)?;
-    match thread.join() {
-        Ok(ended) => ended,
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
-}
-
-/// Past the capture of a test that ends well: who reads "ok" must read this, too.
-fn skip(error: &anyhow::Error) -> anyhow::Result<()> {
-    let name = std::thread::current().name().unwrap_or_default().to_owned();
-    let line = format!("\nSKIPPED {name}: there can be no wire here: {error:#}\n");
-    Ok(std::io::stderr().write_all(line.as_bytes())?)
+    run_apart("wire", move || Wire::new(places), test)
 }
 
 impl Wire {

@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
@@ -25,8 +25,13 @@ use subtle::ConstantTimeEq as _;
 
 use super::problem::{Problem, Reason};
 
-/// How often the file is looked at.
+/// How often the file is read, and how long a change has to last: half a file could be one that
+/// gives a token more than the whole one.
 const LOOK: Duration = Duration::from_secs(1);
+const SETTLED: Duration = Duration::from_millis(200);
+
+/// How large the file may be: it is read each second.
+const FILE_BYTES: u64 = 1 << 20;
 
 /// What a token lets its holder do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -91,15 +96,14 @@ struct Written {
 impl Tokens {
     /// Reads them, and again whenever the file changes. An empty path: there are none.
     pub fn read(path: &Path) -> anyhow::Result<Arc<Tokens>> {
-        let is_set = !path.as_os_str().is_empty();
-        let read = match is_set {
-            true => read(path)?,
-            false => Vec::new(),
-        };
-        let tokens = Arc::new(Tokens(ArcSwap::from_pointee(read)));
-        if is_set {
-            tokio::spawn(keep_reading(Arc::downgrade(&tokens), path.to_owned()));
+        if path.as_os_str().is_empty() {
+            return Ok(Arc::new(Tokens(ArcSwap::default())));
         }
+        let named = || format!("the tokens' file {}", path.display());
+        let text = std::fs::read(path).with_context(|| format!("{} cannot be read", named()))?;
+        let read = parse(&text).with_context(|| format!("{} is wrong", named()))?;
+        let tokens = Arc::new(Tokens(ArcSwap::from_pointee(read)));
+        tokio::spawn(keep_reading(Arc::downgrade(&tokens), path.to_owned(), text));
         Ok(tokens)
     }
 
@@ -203,14 +207,8 @@ impl Caller {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<Token>> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("the tokens' file {} cannot be read", path.display()))?;
-    parse(&text).with_context(|| format!("the tokens' file {} is wrong", path.display()))
-}
-
-fn parse(text: &str) -> anyhow::Result<Vec<Token>> {
-    let file: File = toml::from_str(text)?;
+fn parse(text: &[u8]) -> anyhow::Result<Vec<Token>> {
+    let file: File = toml::from_str(str::from_utf8(text)?)?;
     ensure!(!file.token.is_empty(), "it has no [[token]]");
     let mut names = BTreeSet::new();
     for token in &file.token {
@@ -265,32 +263,58 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-/// A token that is taken away must not need a restart. A file that can't be read, or is wrong,
-/// changes nothing.
-async fn keep_reading(tokens: std::sync::Weak<Tokens>, path: PathBuf) {
-    let look = || {
-        let file = std::fs::metadata(&path).ok()?;
-        Some((file.modified().ok()?, file.len()))
-    };
-    let mut seen = look();
+/// A token that is taken away must not need a restart. What the file says is compared, and not its
+/// times: a file can be replaced by one of the same length and times. One that can't be read, or
+/// is wrong, changes nothing, and is said once.
+async fn keep_reading(tokens: Weak<Tokens>, path: PathBuf, mut taken: Vec<u8>) {
+    let mut complaint = None;
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(tokens) = tokens.upgrade() else {
             return;
         };
-        let now = look();
-        if now == seen {
-            continue;
+        let first = read_again(&path).await;
+        if first.as_ref() == Ok(&taken) {
+            if complaint.is_none() {
+                continue;
+            }
+        } else {
+            tokio::time::sleep(SETTLED).await;
+            if read_again(&path).await != first {
+                continue;
+            }
         }
-        seen = now;
-        match read(&path) {
-            Ok(read) => {
+        let read = first.and_then(|text| {
+            let read = parse(&text).map_err(|error| format!("{error:#}"))?;
+            Ok((text, read))
+        });
+        match read {
+            Ok((text, read)) => {
                 tracing::info!(tokens = read.len(), "the API's tokens were read again");
                 tokens.0.store(Arc::new(read));
+                (taken, complaint) = (text, None);
             }
-            Err(error) => tracing::error!("the API's tokens stay as they were: {error:#}"),
+            Err(error) => {
+                if complaint.as_ref() != Some(&error) {
+                    let file = path.display();
+                    tracing::error!(%file, error, "the API's tokens stay as they were");
+                    complaint = Some(error);
+                }
+            }
         }
     }
+}
+
+async fn read_again(path: &Path) -> Result<Vec<u8>, String> {
+    let about = tokio::fs::metadata(path).await;
+    let about = about.map_err(|error| error.to_string())?;
+    // To read from a pipe would be to wait for whoever writes into it.
+    if !about.is_file() || about.len() > FILE_BYTES {
+        return Err(format!("it is no file of {FILE_BYTES} bytes at most"));
+    }
+    tokio::fs::read(path)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -308,7 +332,9 @@ mod tests {
     }
 
     fn tokens(more: &str) -> Tokens {
-        Tokens(ArcSwap::from_pointee(parse(&file(more)).expect("tokens")))
+        Tokens(ArcSwap::from_pointee(
+            parse(file(more).as_bytes()).expect("tokens"),
+        ))
     }
 
     #[test]
@@ -374,7 +400,7 @@ mod tests {
             ),
             (file("").replace("read", "write"), "write"),
         ] {
-            let error = parse(&text).expect_err(&text);
+            let error = parse(text.as_bytes()).expect_err(&text);
             assert!(format!("{error:#}").contains(named), "{error:#}");
         }
     }

@@ -19,7 +19,7 @@ use super::grpc;
 use super::tokens::Caller;
 use crate::config::Role;
 use crate::mesh::{Mesh, PeerState};
-use crate::plugin::Plugins;
+use crate::plugin::{Plugins, Services};
 use crate::registry::{Kind, Registry};
 
 /// What the door shows.
@@ -29,6 +29,8 @@ pub struct View {
     mesh: Option<Arc<Mesh>>,
     /// Once they have been loaded.
     plugins: ArcSwapOption<Plugins>,
+    /// Once they have been opened; a gateway has none.
+    services: ArcSwapOption<Services>,
     stage: Mutex<Stage>,
     /// As `/ready`, for gRPC's probes.
     health: HealthReporter,
@@ -58,9 +60,15 @@ impl View {
             registry,
             mesh,
             plugins: ArcSwapOption::empty(),
+            services: ArcSwapOption::empty(),
             stage: Mutex::new(Stage::Starting),
             ended: CancellationToken::new(),
         })
+    }
+
+    /// What its plugins use is opened.
+    pub fn opened(&self, services: Services) {
+        self.services.store(Some(Arc::new(services)));
     }
 
     /// Its plugins are loaded.
@@ -99,6 +107,10 @@ impl View {
                 mesh: mesh.map(|mesh| mesh.address().to_owned()),
                 role: self.role,
                 stage: self.stage().as_str(),
+                keyvalue: self.services.load().as_ref().map(|services| Keyvalue {
+                    store: services.keyvalue_store(),
+                    failure: services.keyvalue_failure(),
+                }),
                 plugins: plugins(self, caller),
             },
             peers: mesh
@@ -243,7 +255,17 @@ struct Node {
     mesh: Option<String>,
     role: Role,
     stage: &'static str,
+    /// Null: it is a gateway, or has not opened it yet.
+    keyvalue: Option<Keyvalue>,
     plugins: Vec<Plugin>,
+}
+
+/// Where the plugins' state is, and how that is.
+#[derive(Serialize)]
+struct Keyvalue {
+    store: &'static str,
+    /// Why it cannot be used or changed; null: it can.
+    failure: Option<String>,
 }
 
 /// A plugin of this node, and what it holds here.

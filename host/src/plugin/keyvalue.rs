@@ -14,6 +14,7 @@
 mod buckets;
 mod change;
 mod disk;
+mod health;
 mod interface;
 mod memory;
 mod redis;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use self::disk::Disk;
+use self::health::Health;
 use self::memory::Memory;
 use self::redis::Redis;
 use crate::config::KeyvalueConfig;
@@ -34,7 +36,10 @@ pub(super) use self::interface::{INTERFACES, add_to_linker};
 
 /// Where the node's plugins keep their state.
 #[derive(Clone)]
-pub(super) struct Keyvalue(Arc<Store>);
+pub(super) struct Keyvalue {
+    store: Arc<Store>,
+    health: Arc<Health>,
+}
 
 enum Store {
     Memory(Memory),
@@ -73,11 +78,14 @@ impl Keyvalue {
             "keyvalue.authorities is for a server over TLS: write keyvalue.store = \
              \"rediss://HOST:PORT\", or leave it out"
         );
+        let health = Arc::<Health>::default();
         let store = match config.store.split_once(':') {
             None if config.store == "memory" => Store::Memory(Memory::default()),
-            Some(("file", path)) if !path.is_empty() => Store::Disk(Disk::open(path.into()).await?),
+            Some(("file", path)) if !path.is_empty() => {
+                Store::Disk(Disk::open(path.into(), health.clone()).await?)
+            }
             Some(("redis" | "rediss", _)) => Store::Redis(
-                Redis::open(config)
+                Redis::open(config, health.clone())
                     .await
                     // Not its value, which may have a password in it.
                     .context("keyvalue.store")?,
@@ -86,7 +94,24 @@ impl Keyvalue {
             Some((scheme, _)) => anyhow::bail!("keyvalue.store = \"{scheme}:…\": {STORES}"),
             None => anyhow::bail!("keyvalue.store = {:?}: {STORES}", config.store),
         };
-        Ok(Keyvalue(Arc::new(store)))
+        Ok(Keyvalue {
+            store: Arc::new(store),
+            health,
+        })
+    }
+
+    /// Its kind, as `keyvalue.store` names it.
+    pub(super) fn kind(&self) -> &'static str {
+        match &*self.store {
+            Store::Memory(_) => "memory",
+            Store::Disk(_) => "file",
+            Store::Redis(_) => "redis",
+        }
+    }
+
+    /// Why it does not take calls or changes, if it does not.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.health.failure()
     }
 
     /// The values of these keys, in their order.
@@ -97,7 +122,7 @@ impl Keyvalue {
         wait: Duration,
     ) -> Result<Vec<Option<Vec<u8>>>, Failure> {
         let found = async {
-            match &*self.0 {
+            match &*self.store {
                 Store::Memory(memory) => Ok(memory.get(place, keys)),
                 Store::Disk(disk) => disk.get(place, keys).await,
                 Store::Redis(redis) => redis.get(place, keys).await,
@@ -114,7 +139,7 @@ impl Keyvalue {
         wait: Duration,
     ) -> Result<bool, Failure> {
         let found = async {
-            match &*self.0 {
+            match &*self.store {
                 Store::Memory(memory) => Ok(memory.exists(place, key)),
                 Store::Disk(disk) => disk.exists(place, key).await,
                 Store::Redis(redis) => redis.exists(place, key).await,
@@ -131,7 +156,7 @@ impl Keyvalue {
         wait: Duration,
     ) -> Result<(Vec<String>, Option<String>), Failure> {
         let found = async {
-            match &*self.0 {
+            match &*self.store {
                 Store::Memory(memory) => Ok(memory.keys(place, cursor.as_deref())),
                 Store::Disk(disk) => disk.keys(place, cursor).await,
                 Store::Redis(redis) => redis.keys(place, cursor.as_deref()).await,
@@ -149,7 +174,7 @@ impl Keyvalue {
         wait: Duration,
     ) -> Result<Changed, Failure> {
         let changed = async {
-            match &*self.0 {
+            match &*self.store {
                 Store::Memory(memory) => memory.change(place, change, bytes),
                 Store::Disk(disk) => disk.change(place, change, bytes).await,
                 Store::Redis(redis) => redis.change(place, change).await,
@@ -165,7 +190,7 @@ impl Keyvalue {
     ) -> Result<T, Failure> {
         let done = tokio::time::timeout(wait, work).await;
         done.unwrap_or_else(|_| {
-            if let Store::Redis(redis) = &*self.0 {
+            if let Store::Redis(redis) = &*self.store {
                 redis.was_too_slow();
             }
             Err(Failure::Failed(format!(
@@ -178,6 +203,9 @@ impl Keyvalue {
 /// In memory, with nothing in it.
 impl Default for Keyvalue {
     fn default() -> Keyvalue {
-        Keyvalue(Arc::new(Store::Memory(Memory::default())))
+        Keyvalue {
+            store: Arc::new(Store::Memory(Memory::default())),
+            health: Arc::default(),
+        }
     }
 }

@@ -28,6 +28,16 @@ impl Services {
         })
     }
 
+    /// Where the plugins' state is: `memory`, `file` or `redis`.
+    pub fn keyvalue_store(&self) -> &'static str {
+        self.keyvalue.kind()
+    }
+
+    /// Why the plugins' state cannot be used or changed now, if it cannot.
+    pub fn keyvalue_failure(&self) -> Option<String> {
+        self.keyvalue.failure()
+    }
+
     /// With state in memory, and nothing in it.
     pub fn in_memory() -> anyhow::Result<Services> {
         Ok(Services {

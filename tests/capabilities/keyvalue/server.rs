@@ -6,7 +6,7 @@ use anyhow::Result;
 use jackfield_tests::{LogLine, Node, Redis};
 use rustix::process::Signal;
 
-use super::{ask, keeper};
+use super::{ask, is_back, is_gone, keeper};
 
 #[tokio::test]
 async fn nodes_that_use_it_share_what_is_there() -> Result<()> {
@@ -69,7 +69,7 @@ async fn a_node_starts_without_it() -> Result<()> {
     let mut ada = node.client("/keeper").await?;
     let said = ask(&mut ada, "get tea").await?;
     assert!(
-        said.contains("cannot be reached (keyvalue.store)"),
+        said.contains("cannot be used now (keyvalue.store)"),
         "{said}"
     );
     server.come_back().await?;
@@ -103,7 +103,7 @@ async fn one_that_says_nothing_holds_up_only_who_asks_it() -> Result<()> {
     );
     node.wait_for_log(is_gone).await?;
     let said = ask(&mut ada, "get tea").await?;
-    assert!(said.contains("cannot be reached"), "{said}");
+    assert!(said.contains("cannot be used now"), "{said}");
 
     server.signal(Signal::CONT)?;
     node.wait_for_log(is_back).await?;
@@ -129,8 +129,7 @@ async fn its_password_is_in_a_file_and_nowhere_else() -> Result<()> {
 
     std::fs::write(&file, "another")?;
     let bad = node(&file.to_string_lossy()).start().await?;
-    bad.wait_for_log(|line| line.says("cannot be reached"))
-        .await?;
+    bad.wait_for_log(is_gone).await?;
     let mut ada = bad.client("/keeper").await?;
     assert!(ask(&mut ada, "get tea").await?.starts_with("error: "));
     Ok(())
@@ -164,9 +163,7 @@ async fn over_tls_the_server_is_who_it_says() -> Result<()> {
         node("another", &another.cert.pem())?,
     ] {
         let node = stranger.start().await?;
-        let told = node
-            .wait_for_log(|line| line.says("cannot be reached"))
-            .await?;
+        let told = node.wait_for_log(is_gone).await?;
         assert!(told.text("error").contains("certificate"), "{told:?}");
         let mut ada = node.client("/keeper").await?;
         assert!(ask(&mut ada, "get tea").await?.starts_with("error: "));
@@ -177,12 +174,4 @@ async fn over_tls_the_server_is_who_it_says() -> Result<()> {
 fn secrets(node: &Node, secret: &str) -> usize {
     let has_it = |line: &LogLine| line.fields().to_string().contains(secret);
     node.log().so_far(has_it).len()
-}
-
-fn is_gone(line: &LogLine) -> bool {
-    line.says("the key-value server does not answer")
-}
-
-fn is_back(line: &LogLine) -> bool {
-    line.says("the key-value server is back")
 }

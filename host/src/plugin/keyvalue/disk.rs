@@ -1,32 +1,39 @@
 //! State in a file: of this node, and there again after its next start.
 //!
-//! One thread writes. What waits for it is changed in one transaction, and nobody is told that
-//! it is done before it is on the disk: one `fsync` for as many as wait, and not one for each.
-//! Reads see what has been committed, on threads that may block, `READERS` at once.
+//! One task writes (`writer`). What waits for it is changed in one transaction, and nobody is told
+//! that it is done before it is on the disk: one `fsync` for as many as wait, and not one for
+//! each. Reads see what has been committed, on threads that may block, `READERS` at once.
+//!
+//! A write that fails is not the end: the file is opened again (`file`), reads go on, and changes
+//! fail until the file takes them.
 
-use std::path::{Path, PathBuf};
+mod file;
+mod writer;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use redb::{
-    Database, ReadTransaction, ReadableDatabase as _, ReadableTable, Table, TableDefinition,
-    TableError, WriteTransaction,
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable, StorageError, Table,
+    TableDefinition, WriteTransaction,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{RwLock, mpsc, oneshot};
 
+use self::file::File;
+use self::writer::{Job, Write, Writer};
 use super::change::{Entries, apply};
+use super::health::Health;
 use super::{Change, Changed, Failure, Place};
 use crate::limits::KEYVALUE_KEYS_A_PAGE;
 
-/// Reads under way at once.
-const READERS: usize = 4;
+/// Reads under way at once, with the writer's own.
+const READERS: u32 = 5;
 
 /// Changes that may wait for the writer; each of a plugin's instances waits for one at most.
 /// Beyond: they wait in their callers.
 const WRITES: usize = 64;
-
-/// What redb may keep of the file in memory.
-const CACHE_BYTES: usize = 32 << 20;
 
 /// By plugin, bucket and key.
 const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
@@ -37,45 +44,31 @@ const USED: TableDefinition<&str, u64> = TableDefinition::new("used");
 /// Between the parts of a key in the file; in no plugin's and no bucket's name.
 const BETWEEN: u8 = 0;
 
-pub(super) struct Disk {
-    database: Arc<Database>,
-    readers: Arc<Semaphore>,
-    writes: mpsc::Sender<Write>,
-}
+/// The database, or why there is none. Whoever opens it again waits for its readers.
+type Opened = RwLock<Result<Database, String>>;
 
-struct Write {
-    place: Place,
-    change: Change,
-    bytes: u64,
-    done: oneshot::Sender<Result<Changed, Failure>>,
+pub(super) struct Disk {
+    opened: Arc<Opened>,
+    jobs: mpsc::Sender<Job>,
 }
 
 impl Disk {
-    pub(super) async fn open(path: PathBuf) -> anyhow::Result<Disk> {
-        let opening = path.clone();
-        let database = tokio::task::spawn_blocking(move || open(&opening)).await;
-        let database = database
-            .map_err(anyhow::Error::from)
-            .flatten()
-            .with_context(|| {
-                format!(
-                    "the plugins' key-value state in {} cannot be opened (keyvalue.store). If the \
-                 file is damaged, put a copy of it back, or move it away: then the plugins begin \
-                 with nothing",
-                    path.display()
-                )
-            })?;
-        let database = Arc::new(database);
-        let (writes, queue) = mpsc::channel(WRITES);
-        let writing = database.clone();
-        std::thread::Builder::new()
-            .name("keyvalue".to_owned())
-            .spawn(move || keep_writing(&writing, queue))?;
-        Ok(Disk {
-            database,
-            readers: Arc::new(Semaphore::new(READERS)),
-            writes,
-        })
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be made, is no database, is damaged, or is another process's.
+    pub(super) async fn open(path: PathBuf, health: Arc<Health>) -> anyhow::Result<Disk> {
+        // Beyond the process's limit a write is an error then, and not the end of the process.
+        let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+        let file = Arc::new(File::new(path));
+        let opening = file.clone();
+        let database = tokio::task::spawn_blocking(move || opening.open_or_make()).await??;
+        let opened = Arc::new(Opened::with_max_readers(Ok(database), READERS));
+        let (jobs, queue) = mpsc::channel(WRITES);
+        let writer = Writer::new(file, opened.clone(), health);
+        tokio::spawn(writer.run(queue));
+        Ok(Disk { opened, jobs })
     }
 
     pub(super) async fn get(
@@ -136,7 +129,7 @@ impl Disk {
         change: Change,
         bytes: u64,
     ) -> Result<Changed, Failure> {
-        let gone = || Failure::Failed("the thread that writes has ended".to_owned());
+        let gone = || Failure::Failed("the task that writes has ended".to_owned());
         let (done, changed) = oneshot::channel();
         let write = Write {
             place: place.clone(),
@@ -144,105 +137,80 @@ impl Disk {
             bytes,
             done,
         };
-        self.writes.send(write).await.map_err(|_| gone())?;
+        let job = Job::Write(write);
+        self.jobs.send(job).await.map_err(|_| gone())?;
         changed.await.map_err(|_| gone())?
     }
 
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&redb::ReadOnlyTable<&[u8], &[u8]>) -> Result<T, redb::StorageError>
+        work: impl FnOnce(&redb::ReadOnlyTable<&[u8], &[u8]>) -> Result<T, StorageError>
         + Send
         + 'static,
     ) -> Result<T, Failure> {
-        let failed = |error: redb::Error| Failure::Failed(error.to_string());
-        let permit = self.readers.clone().acquire_owned().await;
-        let database = self.database.clone();
+        let opened = self.opened.clone().read_owned().await;
         let read = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            let transaction: ReadTransaction = database.begin_read()?;
-            let entries = transaction.open_table(ENTRIES)?;
-            Ok(work(&entries)?)
+            let database = opened.as_ref().map_err(|why| (why.clone(), false))?;
+            let failed = |error: redb::Error| (error.to_string(), is_of_the_file(&error));
+            let transaction: ReadTransaction = database
+                .begin_read()
+                .map_err(|error| failed(error.into()))?;
+            let entries = transaction.open_table(ENTRIES);
+            let entries = entries.map_err(|error| failed(error.into()))?;
+            work(&entries).map_err(|error| failed(error.into()))
         });
-        match read.await {
-            Ok(read) => read.map_err(failed),
-            Err(error) => Err(Failure::Failed(error.to_string())),
+        let (why, is_broken) = match read.await {
+            Ok(Ok(read)) => return Ok(read),
+            Ok(Err(failed)) => failed,
+            // The file is not what the database has left there.
+            Err(panic) => (panic.to_string(), true),
+        };
+        if is_broken {
+            // A queue that is full has changes in it, which find the same.
+            let _ = self.jobs.try_send(Job::Reopen(why.clone()));
         }
+        Err(Failure::Failed(why))
     }
 }
 
-fn open(path: &Path) -> anyhow::Result<Database> {
-    let database = Database::builder()
-        .set_cache_size(CACHE_BYTES)
-        // A file that was damaged is found now, and not by some reader.
-        .set_check_integrity_on_open(true)
-        .create(path)?;
-    // Readers find the tables from the beginning.
-    let transaction = database.begin_write()?;
-    transaction.open_table(ENTRIES)?;
-    transaction.open_table(USED)?;
-    transaction.commit()?;
-    Ok(database)
+/// Whether the database does nothing any more until it is opened again.
+fn is_of_the_file(error: &redb::Error) -> bool {
+    use redb::Error;
+    matches!(
+        error,
+        Error::Io(_) | Error::PreviousIo | Error::DatabaseClosed
+    )
 }
 
-fn keep_writing(database: &Database, mut queue: mpsc::Receiver<Write>) {
-    let mut has_told = false;
-    while let Some(first) = queue.blocking_recv() {
-        let mut batch = vec![first];
-        while batch.len() < WRITES
-            && let Ok(next) = queue.try_recv()
-        {
-            batch.push(next);
-        }
-        match write(database, &batch) {
-            Ok(outcomes) => {
-                has_told = false;
-                for (write, outcome) in batch.into_iter().zip(outcomes) {
-                    let _ = write.done.send(outcome);
-                }
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut has_told, true) {
-                    tracing::error!(%error, "the plugins' key-value state cannot be written");
-                }
-                for write in batch {
-                    let _ = write.done.send(Err(Failure::Failed(error.to_string())));
-                }
-            }
+/// All of them, or none: then the file's error is why, the first one. What redb says after it is
+/// only that there was one.
+fn write(database: &Database, batch: &[Write]) -> Result<Vec<Result<Changed, Failure>>, String> {
+    let transaction = database.begin_write().map_err(said)?;
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for write in batch {
+        match write_one(&transaction, write) {
+            Err(Failure::Failed(why)) => return Err(why),
+            outcome => outcomes.push(outcome),
         }
     }
-}
-
-/// All of them, or none.
-fn write(
-    database: &Database,
-    batch: &[Write],
-) -> Result<Vec<Result<Changed, Failure>>, redb::Error> {
-    let transaction = database.begin_write()?;
-    let outcomes = batch
-        .iter()
-        .map(|write| write_one(&transaction, write))
-        .collect::<Result<_, _>>()?;
-    transaction.commit()?;
+    transaction.commit().map_err(said)?;
     Ok(outcomes)
 }
 
-fn write_one(
-    transaction: &WriteTransaction,
-    write: &Write,
-) -> Result<Result<Changed, Failure>, TableError> {
-    let mut used_by = transaction.open_table(USED)?;
-    let before = used_by.get(&*write.place.plugin)?;
+fn write_one(transaction: &WriteTransaction, write: &Write) -> Result<Changed, Failure> {
+    let mut used_by = transaction.open_table(USED).map_err(failed)?;
+    let before = used_by.get(&*write.place.plugin).map_err(failed)?;
     let before = before.map_or(0, |used| used.value());
     let mut used = before;
     let mut bucket = Bucket {
         place: &write.place,
-        entries: transaction.open_table(ENTRIES)?,
+        entries: transaction.open_table(ENTRIES).map_err(failed)?,
     };
     let changed = apply(&mut bucket, &mut used, write.bytes, &write.change);
     if used != before {
-        used_by.insert(&*write.place.plugin, used)?;
+        used_by.insert(&*write.place.plugin, used).map_err(failed)?;
     }
-    Ok(changed)
+    changed
 }
 
 struct Bucket<'a> {
@@ -270,8 +238,12 @@ impl Entries for Bucket<'_> {
     }
 }
 
-fn failed(error: redb::StorageError) -> Failure {
-    Failure::Failed(error.to_string())
+fn failed(error: impl Into<redb::Error>) -> Failure {
+    Failure::Failed(said(error))
+}
+
+fn said(error: impl Into<redb::Error>) -> String {
+    error.into().to_string()
 }
 
 /// A key in the file.
