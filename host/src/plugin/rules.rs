@@ -107,7 +107,7 @@ impl Rules {
             let parent = rule.key.split_once('.').map(|(parent, _)| parent);
             // Where there is no rule, or another one is lost, there is none of its details.
             let has_parent = parent.is_none_or(|parent| {
-                former.0.get(parent).is_none() || self.0.get(parent) == Some(&true)
+                !former.0.contains_key(parent) || self.0.get(parent) == Some(&true)
             });
             has_parent && !self.0.contains_key(rule.key)
         };
