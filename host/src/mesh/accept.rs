@@ -47,8 +47,9 @@ pub(super) async fn serve(
         .await
 }
 
-/// The connections of nodes, for which there are so many `files`. (The server's own `tcp_nodelay` does not concern them, and it asks
-/// for the next one at once, also where the system has just said that it has no files left.)
+/// The connections of nodes, for which there are so many `files`. (The server's own `tcp_nodelay`
+/// does not concern them, and it asks for the next one at once, also where the system has just
+/// said that it has no files left.)
 pub(super) fn incoming(
     listener: TcpListener,
     port: &'static str,

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// A register takes no more, and no name needs more.
 const BYTES: usize = 256;
 
+const LINK_LOCAL: &str = "a link-local address is another machine on each link";
+
 /// Says why nobody can dial an address, which `flag` has named.
 ///
 /// # Errors
@@ -57,6 +59,7 @@ fn fault(address: &str) -> Option<&'static str> {
     match ip(host) {
         Some(ip) => ip_fault(ip.to_canonical()),
         None if host.is_empty() => Some("it has no host"),
+        None if host.contains('%') => Some(LINK_LOCAL),
         None if host.contains([':', '[', ']']) => {
             Some("an IPv6 address stands in brackets, as in [2001:db8::7]:7000")
         }
@@ -84,9 +87,7 @@ fn ip_fault(ip: IpAddr) -> Option<&'static str> {
             Some("that address is for many machines at once")
         }
         IpAddr::V6(ip) if ip.is_multicast() => Some("that address is for many machines at once"),
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => {
-            Some("a link-local address is another machine on each link")
-        }
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some(LINK_LOCAL),
         _ => None,
     }
 }
@@ -157,7 +158,7 @@ mod tests {
             ("[ff02::1]:7000", "many machines"),
             ("[::ffff:224.0.0.1]:7000", "many machines"),
             ("[fe80::1]:7000", "link-local"),
-            ("[fe80::1%eth0]:7000", "brackets"),
+            ("[fe80::1%eth0]:7000", "link-local"),
             ("::1:7000", "brackets"),
             ("2001:db8::7", "brackets"),
             ("[::1]7000", "65535"),
