@@ -3,7 +3,7 @@
 //! They are in a mount namespace of the test's thread and of the processes that it starts. The
 //! kernel removes them with the last of these, also when the tests are killed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
@@ -45,6 +45,16 @@ impl Mounts {
         Ok(path.to_owned())
     }
 
+    /// The disk's files cannot be written any more by who opens them; or they can, again.
+    pub fn make_read_only(&self, read_only: bool) -> anyhow::Result<()> {
+        let path = &*self.disk.path().to_string_lossy();
+        match read_only {
+            // Over the disk, which somebody has files of open.
+            true => mount(&["--bind", "-o", "ro", path, path]),
+            false => run("umount", &["-l", path]),
+        }
+    }
+
     /// From here on names have these addresses, as `/etc/hosts` says it.
     pub fn names(&self, hosts: &str) -> anyhow::Result<()> {
         let file = self.hosts.path().join("hosts");
@@ -59,16 +69,19 @@ impl Mounts {
 
 impl Drop for Mounts {
     fn drop(&mut self) {
-        let path: &Path = self.disk.path();
         // A folder with a mount on it cannot be removed. There is none in most tests.
-        let _ = Command::new("umount").arg("-l").arg(path).output();
+        let _ = run("umount", &["-l", &self.disk.path().to_string_lossy()]);
     }
 }
 
 fn mount(arguments: &[&str]) -> anyhow::Result<()> {
-    let output = Command::new("mount").args(arguments).output();
-    let output = output.context("`mount` cannot be run (Debian's package `mount`)")?;
+    run("mount", arguments)
+}
+
+fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.with_context(|| format!("`{program}` (Debian's package `mount`)"))?;
     let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "mount {arguments:?}: {error}");
+    ensure!(output.status.success(), "{program} {arguments:?}: {error}");
     Ok(())
 }

@@ -105,6 +105,38 @@ fn a_full_disk_loses_nothing_and_is_written_again_when_there_is_room() -> Result
 }
 
 #[test]
+fn a_disk_that_becomes_read_only_is_read() -> Result<()> {
+    on_own_mounts(async |mounts| {
+        let disk = mounts.disk(8)?;
+        let (file, ballast) = (disk.join("state.redb"), disk.join("ballast"));
+        std::fs::write(&ballast, vec![1; 4 << 20])?;
+        let (node, mut ada) = start(&file).await?;
+        assert_eq!(ask(&mut ada, "set tea green").await?, "done");
+        // Whoever has it open writes on: the node has to open it again, which needs a full disk.
+        mounts.make_read_only(true)?;
+        let (keys, _) = fill(&mut ada).await?;
+        until_failure_has(&node, "Read-only file system").await?;
+        all_are_there(&mut ada, keys).await?;
+        assert_eq!(ask(&mut ada, "get tea").await?, "green");
+        let said = ask(&mut ada, "set tea black").await?;
+        assert!(said.contains("Read-only file system"), "{said}");
+
+        mounts.make_read_only(false)?;
+        until_failure_has(&node, "No space left on device").await?;
+        all_are_there(&mut ada, keys).await?;
+        std::fs::remove_file(&ballast)?;
+        until(&mut ada, "set tea black", "done").await?;
+        all_are_there(&mut ada, keys).await?;
+        let told = (
+            count(&node, cannot_be_written),
+            count(&node, is_written_again),
+        );
+        assert_eq!(told, (1, 1));
+        Ok(())
+    })
+}
+
+#[test]
 fn a_node_that_starts_on_a_full_disk_says_what_to_do() -> Result<()> {
     on_own_mounts(async |mounts| {
         let disk = mounts.disk(2)?;

@@ -1,12 +1,17 @@
 //! The file itself: how it is opened, whether it is still where it was, and whether there is room.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase as _, StorageError, TableError};
+use parking_lot::Mutex;
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase as _, StorageBackend, StorageError,
+    TableError,
+};
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
@@ -80,6 +85,23 @@ impl File {
         }
     }
 
+    /// Opens the database that is there for reads alone: nothing is written into the file.
+    ///
+    /// # Errors
+    ///
+    /// When there is none that can be read.
+    pub(super) fn open_unwritable(&self) -> Result<Database, redb::Error> {
+        let file = std::fs::File::open(&self.0)?;
+        if file.metadata()?.len() == 0 {
+            return Err(io::Error::from(ErrorKind::UnexpectedEof).into());
+        }
+        let backend = Unwritable {
+            file,
+            written: Mutex::default(),
+        };
+        Ok(builder().create_with_backend(backend)?)
+    }
+
     /// Which file the path leads to now.
     ///
     /// # Errors
@@ -139,6 +161,55 @@ impl Identity {
     pub(super) fn is_file(&self, other: &Identity) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
+}
+
+/// A file that cannot be written. redb does not read one that it has not closed, unless it may
+/// mend it first; what it writes to do so stays in memory.
+#[derive(Debug)]
+struct Unwritable {
+    file: std::fs::File,
+    /// By offset. A few pages: nobody changes anything meanwhile.
+    written: Mutex<BTreeMap<u64, Vec<u8>>>,
+}
+
+impl StorageBackend for Unwritable {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)?;
+        let end = offset + out.len() as u64;
+        for (&at, bytes) in self.written.lock().range(..end) {
+            let (from, to) = (offset.max(at), end.min(at + bytes.len() as u64));
+            if from < to {
+                let part = |start: u64| index(from - start)..index(to - start);
+                out[part(offset)].copy_from_slice(&bytes[part(at)]);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        match len == self.len()? {
+            true => Ok(()),
+            false => Err(ErrorKind::ReadOnlyFilesystem.into()),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.written.lock().insert(offset, data.to_vec());
+        Ok(())
+    }
+}
+
+/// Of what is in memory.
+fn index(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn builder() -> Builder {

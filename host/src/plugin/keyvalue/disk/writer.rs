@@ -48,15 +48,15 @@ pub(super) struct Writer {
     file: Arc<File>,
     opened: Arc<Opened>,
     health: Arc<Health>,
-    /// The file that is open, as the last commit has left it.
+    /// The file that is open to be written, as the last commit has left it.
     identity: Option<Identity>,
-    trouble: Option<Trouble>,
+    outage: Option<Outage>,
     failed_commits: u32,
     last_failure: Option<Instant>,
 }
 
-/// Changes fail.
-struct Trouble {
+/// Changes fail, from a failed commit on until the file takes them again.
+struct Outage {
     why: String,
     room: u64,
     next_look: Instant,
@@ -76,7 +76,7 @@ impl Writer {
             file,
             opened,
             health,
-            trouble: None,
+            outage: None,
             failed_commits: 0,
             last_failure: None,
         }
@@ -85,16 +85,18 @@ impl Writer {
     /// Writes what comes, until nobody can ask any more.
     pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         loop {
-            let first = match &self.trouble {
+            let first = match &self.outage {
                 None => jobs.recv().await,
-                Some(trouble) => {
-                    let look = trouble.next_look.into();
-                    match tokio::time::timeout_at(look, jobs.recv()).await {
-                        Ok(job) => job,
-                        Err(_) => {
+                Some(outage) => {
+                    // Also when there is always somebody who asks.
+                    let look = tokio::time::sleep_until(outage.next_look.into());
+                    tokio::select! {
+                        biased;
+                        () = look => {
                             self.look().await;
                             continue;
                         }
+                        job = jobs.recv() => job,
                     }
                 }
             };
@@ -110,7 +112,7 @@ impl Writer {
             }
             match broken {
                 // What is open is no good: the next look opens it again.
-                Some(_) if self.trouble.is_some() => self.identity = None,
+                Some(_) if self.outage.is_some() => self.identity = None,
                 Some(why) => {
                     self.fail(why, 0);
                     self.reopen().await;
@@ -124,8 +126,8 @@ impl Writer {
     }
 
     async fn write(&mut self, batch: Vec<Write>) {
-        if let Some(trouble) = &self.trouble {
-            return refuse(batch, &trouble.why);
+        if let Some(outage) = &self.outage {
+            return refuse(batch, &outage.why);
         }
         let (opened, file, identity) = (
             self.opened.clone().read_owned().await,
@@ -177,7 +179,7 @@ impl Writer {
         self.failed_commits += 1;
         let now = Instant::now();
         self.last_failure = Some(now);
-        self.trouble = Some(Trouble {
+        self.outage = Some(Outage {
             why,
             room: (2 * bytes).clamp(ROOM_LEAST, ROOM_MOST),
             next_look: now + pause,
@@ -186,13 +188,13 @@ impl Writer {
 
     /// Looks whether the file takes changes again.
     async fn look(&mut self) {
-        let Some(room) = self.trouble.as_ref().map(|trouble| trouble.room) else {
+        let Some(room) = self.outage.as_ref().map(|outage| outage.room) else {
             return;
         };
         let began = Instant::now();
-        match self.find_trouble(room).await {
+        match self.find_outage(room).await {
             None => {
-                self.trouble = None;
+                self.outage = None;
                 self.health.works();
                 tracing::info!(
                     file = %self.file,
@@ -202,7 +204,7 @@ impl Writer {
             Some(why) => {
                 self.health.fails(why.clone());
                 let pause = LOOK.max(began.elapsed() * PAUSE_TO_LOOK);
-                self.trouble = Some(Trouble {
+                self.outage = Some(Outage {
                     why,
                     room,
                     next_look: Instant::now() + pause,
@@ -211,7 +213,7 @@ impl Writer {
         }
     }
 
-    async fn find_trouble(&mut self, room: u64) -> Option<String> {
+    async fn find_outage(&mut self, room: u64) -> Option<String> {
         let file = self.file.clone();
         let found = tokio::task::spawn_blocking(move || {
             let identity = file.identity()?;
@@ -231,20 +233,31 @@ impl Writer {
         }
     }
 
-    /// Opens the file again, once nobody reads it; says why that cannot be, if it cannot. Where
-    /// there is nothing to open, what redb has in memory of the former one goes on being read.
+    /// Opens the file again, once nobody reads it; says why that cannot be, if it cannot. One that
+    /// cannot be written is opened for reads. Of one that is not there at all, what redb has in
+    /// memory goes on being read.
     async fn reopen(&mut self) -> Option<String> {
         let mut opened = self.opened.clone().write_owned().await;
         let file = self.file.clone();
         let reopened = tokio::task::spawn_blocking(move || {
-            if let Err(error) = file.check_room(0) {
-                return (None, Some(error.to_string()));
+            let unwritable = file.check_room(0).err();
+            if let Some(why) = &unwritable
+                && file.identity().is_err()
+            {
+                return (None, Some(why.to_string()));
             }
             // The former one has to let go of the file.
             *opened = Err("the file is opened again".to_owned());
-            *opened = file.open_again().map_err(|error| error.to_string());
-            let why = opened.as_ref().err().cloned();
-            (file.identity().ok(), why)
+            let reopened = match &unwritable {
+                None => file.open_again(),
+                Some(_) => file.open_unwritable(),
+            };
+            *opened = reopened.map_err(|error| error.to_string());
+            match (unwritable, &*opened) {
+                (Some(why), _) => (None, Some(why.to_string())),
+                (None, Err(why)) => (None, Some(why.clone())),
+                (None, Ok(_)) => (file.identity().ok(), None),
+            }
         });
         let (identity, why) = match reopened.await {
             Ok(reopened) => reopened,

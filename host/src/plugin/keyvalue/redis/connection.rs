@@ -45,7 +45,7 @@ struct Shared {
     found: Mutex<Option<(u64, String)>>,
     look_now: Notify,
     refused: Mutex<Refused>,
-    standing: Mutex<Standing>,
+    status: Mutex<Status>,
     health: Arc<Health>,
 }
 
@@ -55,7 +55,7 @@ struct Numbered(u64, MultiplexedConnection);
 
 /// What can be said of the server.
 #[derive(Clone, Default)]
-enum Standing {
+enum Status {
     #[default]
     Works,
     /// It answers reads, and refuses changes for this reason.
@@ -64,9 +64,9 @@ enum Standing {
     Lost(String),
 }
 
-impl Standing {
-    fn of(refusal: Option<String>) -> Standing {
-        refusal.map_or(Standing::Works, Standing::Refuses)
+impl Status {
+    fn of(refusal: Option<String>) -> Status {
+        refusal.map_or(Status::Works, Status::Refuses)
     }
 }
 
@@ -95,7 +95,7 @@ impl Connection {
             found: Mutex::default(),
             look_now: Notify::new(),
             refused: Mutex::default(),
-            standing: Mutex::default(),
+            status: Mutex::default(),
             health,
         });
         let mut current = shared.current.subscribe();
@@ -143,7 +143,7 @@ impl Shared {
                 Err(error) => error,
             };
             self.current.send_replace(None);
-            self.say(Standing::Lost(error));
+            self.report(Status::Lost(error));
             if began.elapsed() > STEADY {
                 pause = REDIAL;
             }
@@ -164,7 +164,7 @@ impl Shared {
             refusal,
         } = dialled;
         self.take(number, &connection);
-        self.say(Standing::of(refusal));
+        self.report(Status::of(refusal));
         loop {
             let woken = tokio::time::timeout(LOOK, self.look_now.notified()).await;
             if let Some((of, error)) = self.found.lock().take()
@@ -173,9 +173,9 @@ impl Shared {
                 return error;
             }
             match check(&mut connection).await {
-                Ok(None) => self.say(Standing::Works),
+                Ok(None) => self.report(Status::Works),
                 Ok(Some(refusal)) => {
-                    self.say(Standing::Refuses(refusal));
+                    self.report(Status::Refuses(refusal));
                     // An old master that has lost its replicas: the name may lead elsewhere. Not
                     // for each call that fails.
                     if woken.is_err()
@@ -184,7 +184,7 @@ impl Shared {
                     {
                         connection = better.connection;
                         self.take(number, &connection);
-                        self.say(Standing::Works);
+                        self.report(Status::Works);
                     }
                 }
                 Err(error) => return error,
@@ -199,12 +199,12 @@ impl Shared {
     }
 
     /// What the log says of the server, once for each change, and operators see.
-    fn say(&self, standing: Standing) {
-        let former = std::mem::replace(&mut *self.standing.lock(), standing.clone());
+    fn report(&self, status: Status) {
+        let former = std::mem::replace(&mut *self.status.lock(), status.clone());
         let server = &self.server;
-        let is_new = std::mem::discriminant(&former) != std::mem::discriminant(&standing);
-        match (standing, former) {
-            (Standing::Lost(error), _) => {
+        let is_new = std::mem::discriminant(&former) != std::mem::discriminant(&status);
+        match (status, former) {
+            (Status::Lost(error), _) => {
                 if is_new {
                     tracing::warn!(
                         server,
@@ -214,7 +214,7 @@ impl Shared {
                 }
                 self.health.fails(error);
             }
-            (Standing::Refuses(error), _) => {
+            (Status::Refuses(error), _) => {
                 if is_new {
                     tracing::warn!(
                         server,
@@ -224,14 +224,14 @@ impl Shared {
                 }
                 self.health.fails(error);
             }
-            (Standing::Works, former) => {
+            (Status::Works, former) => {
                 self.health.works();
                 match former {
-                    Standing::Works => {}
-                    Standing::Refuses(_) => {
+                    Status::Works => {}
+                    Status::Refuses(_) => {
                         tracing::info!(server, "the key-value server takes changes again");
                     }
-                    Standing::Lost(_) => tracing::info!(server, "the key-value server is back"),
+                    Status::Lost(_) => tracing::info!(server, "the key-value server is back"),
                 }
             }
         }
