@@ -134,6 +134,10 @@ fn sources() -> Vec<(String, PathBuf, String)> {
                 folders.push(path);
                 continue;
             }
+            // Pages stand beside the code that serves them.
+            if path.extension().is_none_or(|extension| extension != "rs") {
+                continue;
+            }
             let within = path.strip_prefix(root()).expect("within the sources");
             let first = within.components().next().expect("a name").as_os_str();
             let room = first.to_string_lossy().trim_end_matches(".rs").to_owned();
