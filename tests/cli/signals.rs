@@ -4,6 +4,7 @@
 use anyhow::Result;
 use jackfield_tests::{Node, Register};
 use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 #[tokio::test]
 async fn a_hangup_drains() -> Result<()> {
@@ -50,6 +51,32 @@ async fn nohup_keeps_a_node_alive() -> Result<()> {
     node.counters().await?;
     node.client("/echo").await?;
     assert!(node.stop().await?.status.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_end_of_its_terminal_ends_a_node_but_not_one_of_nohup() -> Result<()> {
+    for nohup in ["", "nohup "] {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        grantpt(&terminal)?;
+        unlockpt(&terminal)?;
+        let name = ptsname(&terminal, Vec::new())?.into_string()?;
+        // The node leads the terminal's session: it hears of its end.
+        let script = format!("exec setsid --ctty {nohup}\"$0\" \"$@\" <{name}");
+        let node = Node::builder().plugin("echo").alone().after_script(&script);
+        let node = node.start().await?;
+        let mut client = node.client("/echo").await?;
+        drop(terminal);
+        if nohup.is_empty() {
+            assert_eq!(client.end().await?.code(), 1012);
+            assert!(node.wait().await?.status.success());
+        } else {
+            node.counters().await?;
+            client.say("still there?").await?;
+            assert_eq!(client.next_text().await?, "still there?");
+            assert!(node.stop().await?.status.success());
+        }
+    }
     Ok(())
 }
 
