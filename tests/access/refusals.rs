@@ -85,7 +85,7 @@ async fn what_the_manifest_asks_for_is_said_by_a_code() -> Result<()> {
 async fn what_the_plugin_says_is_said_by_a_code() -> Result<()> {
     let manifest = "refuse = 'close'\n[policies]\nuid = 'reject-new'\n\
                     [limits]\ninstances = 1\ncall_wait = '50ms'";
-    let node = wstest(manifest).start().await?;
+    let node = wstest(manifest).alone().start().await?;
     let mut ada = enter(&node, "/wstest?uid=ada", &[]).await?;
     let crab = "🦀".repeat(40);
     let panic = r#"{"do":"panic"}"#;
@@ -127,6 +127,7 @@ async fn what_the_plugin_says_is_said_by_a_code() -> Result<()> {
 async fn what_the_node_bounds_is_said_by_a_code() -> Result<()> {
     let node = wstest("refuse = 'close'")
         .config("[limits]\nclients_per_address = 1")
+        .alone()
         .start()
         .await?;
     let mut ada = enter(&node, "/wstest", &[]).await?;
