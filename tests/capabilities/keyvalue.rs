@@ -108,8 +108,10 @@ async fn until_failure_has(node: &Node, words: &str) -> Result<()> {
     within(&format!("the failure {words:?}"), said).await
 }
 
-fn count(node: &Node, wanted: impl Fn(&LogLine) -> bool) -> usize {
-    node.log().so_far(wanted).len()
+/// How many such lines the node has logged by now: those of its counters come after them.
+async fn count(node: &Node, wanted: impl Fn(&LogLine) -> bool) -> Result<usize> {
+    node.counters().await?;
+    Ok(node.log().so_far(wanted).len())
 }
 
 fn is_gone(line: &LogLine) -> bool {

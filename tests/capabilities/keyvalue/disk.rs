@@ -81,8 +81,8 @@ fn a_full_disk_loses_nothing_and_is_written_again_when_there_is_room() -> Result
         keys += 1;
         all_are_there(&mut ada, keys).await?;
         let told = (
-            count(&node, cannot_be_written),
-            count(&node, is_written_again),
+            count(&node, cannot_be_written).await?,
+            count(&node, is_written_again).await?,
         );
         assert_eq!(told, (1, 1));
 
@@ -128,8 +128,8 @@ fn a_disk_that_becomes_read_only_is_read() -> Result<()> {
         until(&mut ada, "set tea black", "done").await?;
         all_are_there(&mut ada, keys).await?;
         let told = (
-            count(&node, cannot_be_written),
-            count(&node, is_written_again),
+            count(&node, cannot_be_written).await?,
+            count(&node, is_written_again).await?,
         );
         assert_eq!(told, (1, 1));
         Ok(())
@@ -199,8 +199,8 @@ async fn a_file_that_has_gone_acknowledges_nothing_until_it_is_back() -> Result<
         until(&mut ada, "set tea green", "done").await?;
     }
     let told = (
-        count(&node, cannot_be_written),
-        count(&node, is_written_again),
+        count(&node, cannot_be_written).await?,
+        count(&node, is_written_again).await?,
     );
     assert_eq!(told, (2, 2));
 

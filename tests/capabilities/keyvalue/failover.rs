@@ -76,7 +76,10 @@ async fn after_a_failover_the_name_is_dialled_anew() -> Result<()> {
     let failures = until(&mut ada, "set tea black", "done").await?;
     assert_eq!(ask(&mut ada, "get tea").await?, "black");
     assert_eq!(store_of(&node).await?["failure"], json!(null));
-    assert_eq!((count(&node, is_gone), count(&node, is_back)), (1, 1));
+    assert_eq!(
+        (count(&node, is_gone).await?, count(&node, is_back).await?),
+        (1, 1)
+    );
     let counters = node.counters().await?;
     assert_eq!(counters.get("keyvalue_failed")?, 4 + failures as u64);
     assert_eq!(counters.get("traps_panic")?, 0);
@@ -153,7 +156,10 @@ async fn a_server_that_still_loads_is_waited_for() -> Result<()> {
             .contains("key-value store failed")
     );
     until(&mut ada, "get tea", "green").await?;
-    assert_eq!((count(&node, is_gone), count(&node, is_back)), (1, 1));
+    assert_eq!(
+        (count(&node, is_gone).await?, count(&node, is_back).await?),
+        (1, 1)
+    );
     Ok(())
 }
 
@@ -178,7 +184,10 @@ async fn a_server_that_takes_connections_and_says_nothing_is_none() -> Result<()
     proxy.strand();
     let failures = until(&mut ada, "get tea", "green").await?;
     assert!(failures > 0);
-    assert_eq!((count(&node, is_gone), count(&node, is_back)), (2, 2));
+    assert_eq!(
+        (count(&node, is_gone).await?, count(&node, is_back).await?),
+        (2, 2)
+    );
 
     // Whoever is before the server takes connections, and ends them at once.
     drop(server);
@@ -214,7 +223,10 @@ async fn a_password_that_changes_is_read_again() -> Result<()> {
     until_failure_has(&node, "cannot be read").await?;
     std::fs::write(&file, "two\n")?;
     until(&mut ada, "get tea", "green").await?;
-    assert_eq!((count(&node, is_gone), count(&node, is_back)), (1, 1));
+    assert_eq!(
+        (count(&node, is_gone).await?, count(&node, is_back).await?),
+        (1, 1)
+    );
     Ok(())
 }
 
@@ -241,8 +253,11 @@ async fn a_master_without_its_replicas_answers_reads() -> Result<()> {
     node.wait_for_log(takes_changes).await?;
     assert_eq!(ask(&mut ada, "set tea black").await?, "done");
     until_failure_has(&node, "").await?;
-    let told = (count(&node, refuses_changes), count(&node, takes_changes));
-    assert_eq!((told, count(&node, is_gone)), ((1, 1), 0));
+    let told = (
+        count(&node, refuses_changes).await?,
+        count(&node, takes_changes).await?,
+    );
+    assert_eq!((told, count(&node, is_gone).await?), ((1, 1), 0));
     Ok(())
 }
 
@@ -280,7 +295,13 @@ async fn what_a_server_refuses_of_all_calls_is_said_once() -> Result<()> {
     server.command(&["CONFIG", "SET", "maxmemory", "0"]).await?;
     assert_eq!(ask(&mut ada, "set tea black").await?, "done");
     node.wait_for_log(takes_calls).await?;
-    assert_eq!((count(&node, refuses_calls), count(&node, is_gone)), (1, 0));
+    assert_eq!(
+        (
+            count(&node, refuses_calls).await?,
+            count(&node, is_gone).await?
+        ),
+        (1, 0)
+    );
     Ok(())
 }
 
@@ -338,6 +359,12 @@ async fn a_user_with_few_rights_is_enough_and_fewer_are_told() -> Result<()> {
     user("+hset").await?;
     assert_eq!(ask(&mut ada, "set tea black").await?, "done");
     node.wait_for_log(takes_calls).await?;
-    assert_eq!((count(&node, refuses_calls), count(&node, is_gone)), (1, 0));
+    assert_eq!(
+        (
+            count(&node, refuses_calls).await?,
+            count(&node, is_gone).await?
+        ),
+        (1, 0)
+    );
     Ok(())
 }

@@ -163,8 +163,9 @@ impl Shared {
             mut connection,
             refusal,
         } = dialled;
-        self.take(number, &connection);
+        // First what is said of the server: whoever has an answer of it can read that it is back.
         self.report(Status::of(refusal));
+        self.take(number, &connection);
         loop {
             let woken = tokio::time::timeout(LOOK, self.look_now.notified()).await;
             if let Some((of, error)) = self.found.lock().take()
@@ -183,8 +184,8 @@ impl Shared {
                         && better.refusal.is_none()
                     {
                         connection = better.connection;
-                        self.take(number, &connection);
                         self.report(Status::Works);
+                        self.take(number, &connection);
                     }
                 }
                 Err(error) => return error,
