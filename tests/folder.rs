@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use jackfield_tests::{Client, LogLine, Node, text};
+use jackfield_tests::{Client, LogLine, Node, on_own_mounts, text};
 
 /// Only who says a uid comes in.
 const DOOR: &str = "require_uid = { query = \"uid\" }\n[limits]\ninstances = 7\n";
@@ -201,32 +201,29 @@ async fn a_folder_that_is_another_one_now_closes_nobody() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn an_unmounted_folder_closes_nobody() -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can mount");
-        return Ok(());
-    }
-    let node = Node::builder()
-        .change_folder(mount_memory)
-        .plugin_from("marker", "marker-a")
-        .alone()
-        .start()
-        .await?;
-    let mounted = Mounted(node.folder().path());
-    let mut client = node.client("/marker").await?;
+#[test]
+fn an_unmounted_folder_closes_nobody() -> Result<()> {
+    on_own_mounts(async |mounts| {
+        let node = Node::builder()
+            .change_folder(|folder| mounts.mount_disk(folder, 16))
+            .plugin_from("marker", "marker-a")
+            .alone()
+            .start()
+            .await?;
+        let folder = node.folder().path();
+        let mut client = node.client("/marker").await?;
 
-    drop(mounted);
-    node.wait_for_log(is_displaced).await?;
-    still_serves(&mut client).await?;
+        mounts.unmount(folder)?;
+        node.wait_for_log(is_displaced).await?;
+        still_serves(&mut client).await?;
 
-    mount_memory(node.folder().path())?;
-    let _mounted = Mounted(node.folder().path());
-    node.folder().put("marker", "marker-b")?;
-    node.generation_loaded("marker", 2).await?;
-    client.say("hello").await?;
-    assert_eq!(client.next().await?, text("b:2:hello"));
-    Ok(())
+        mounts.mount_disk(folder, 16)?;
+        node.folder().put("marker", "marker-b")?;
+        node.generation_loaded("marker", 2).await?;
+        client.say("hello").await?;
+        assert_eq!(client.next().await?, text("b:2:hello"));
+        mounts.unmount(folder)
+    })
 }
 
 #[tokio::test]
@@ -292,22 +289,4 @@ fn make_bad_entries(folder: &Path) -> Result<()> {
     fs::write(folder.join("file"), "x")?;
     symlink("file/below", at("through"))?;
     Ok(())
-}
-
-fn mount_memory(path: &Path) -> Result<()> {
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]);
-    let mounted = mount.arg(path).status()?;
-    ensure!(mounted.success(), "mount: {mounted}");
-    Ok(())
-}
-
-/// A file system, unmounted when this is dropped.
-struct Mounted<'a>(&'a Path);
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        // Lazily, as after a network's end: somebody may be reading.
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
 }

@@ -3,7 +3,7 @@
 //! They are in a mount namespace of the test's thread and of the processes that it starts. The
 //! kernel removes them with the last of these, also when the tests are killed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
@@ -40,18 +40,30 @@ impl Mounts {
     /// An empty disk of so many MiB.
     pub fn disk(&self, size: usize) -> anyhow::Result<PathBuf> {
         let path = self.disk.path();
-        let size = format!("size={size}m");
-        mount(&["-t", "tmpfs", "-o", &size, "tmpfs", &path.to_string_lossy()])?;
+        self.mount_disk(path, size)?;
         Ok(path.to_owned())
+    }
+
+    /// An empty disk of so many MiB, at this path.
+    pub fn mount_disk(&self, path: &Path, size: usize) -> anyhow::Result<()> {
+        let size = format!("size={size}m");
+        mount(&["-t", "tmpfs", "-o", &size, "tmpfs", &path.to_string_lossy()])
+    }
+
+    /// What is mounted at this path is no longer: lazily, as after a network's end, since
+    /// somebody may be reading.
+    pub fn unmount(&self, path: &Path) -> anyhow::Result<()> {
+        run("umount", &["-l", &path.to_string_lossy()])
     }
 
     /// The disk's files cannot be written any more by who opens them; or they can, again.
     pub fn make_read_only(&self, read_only: bool) -> anyhow::Result<()> {
-        let path = &*self.disk.path().to_string_lossy();
+        let path = self.disk.path();
+        let shown = &*path.to_string_lossy();
         match read_only {
             // Over the disk, which somebody has files of open.
-            true => mount(&["--bind", "-o", "ro", path, path]),
-            false => run("umount", &["-l", path]),
+            true => mount(&["--bind", "-o", "ro", shown, shown]),
+            false => self.unmount(path),
         }
     }
 
@@ -70,7 +82,7 @@ impl Mounts {
 impl Drop for Mounts {
     fn drop(&mut self) {
         // A folder with a mount on it cannot be removed. There is none in most tests.
-        let _ = run("umount", &["-l", &self.disk.path().to_string_lossy()]);
+        let _ = self.unmount(self.disk.path());
     }
 }
 

@@ -112,7 +112,7 @@ impl NodeBuilder {
     }
 
     /// Whatever else is done to the folder before the node starts.
-    pub fn change_folder(self, change: fn(&Path) -> anyhow::Result<()>) -> NodeBuilder {
+    pub fn change_folder(self, change: impl Fn(&Path) -> anyhow::Result<()>) -> NodeBuilder {
         self.with_folder(|folder| change(folder.path()))
     }
 
