@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::files::{FileShares, REFUSALS};
+pub use self::files::{FileShares, REFUSALS, open_files};
 
 /// The node's limits: section `[limits]` of its configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]

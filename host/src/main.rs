@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use jackfield::config::{Config, Flag, Layers, LogFormat};
 use jackfield::counters::Counters;
+use jackfield::limits::open_files;
 use jackfield::log;
 use jackfield::mesh::{self, Register, TlsFiles, Trust};
 use jackfield::node::Node;
@@ -229,7 +230,7 @@ async fn register(
         other => anyhow::bail!("--log-format {other}: text or json"),
     };
     let _flush_at_the_end = log::start(directives, log_format)?;
-    let files = raise_file_limit();
+    raise_file_limit();
     let mut signals = Signals::new()?;
     let trust = trust.read()?;
     let listener = mesh::bind(listen, &trust, "--listen").await?;
@@ -241,7 +242,7 @@ async fn register(
     tracing::info!(%address, "serving nodes");
     let counters = Counters::default();
     tokio::select! {
-        served = Register::new(trust).serve(listener, files) => served?,
+        served = Register::new(trust).serve(listener, open_files()) => served?,
         () = signals.wait_for_end(&counters) => {}
     }
     Ok(ExitCode::SUCCESS)
@@ -400,17 +401,13 @@ fn ignored_signals() -> u64 {
 }
 
 /// Each connection is an open file: takes as many as the system lets this process have.
-fn raise_file_limit() -> usize {
+fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    let files = getrlimit(Resource::Nofile).current;
-    files
-        .and_then(|files| files.try_into().ok())
-        .unwrap_or(usize::MAX)
 }
 
 fn print(text: &str) -> std::io::Result<()> {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -16,7 +15,7 @@ use crate::client;
 use crate::config::{Config, MeshConfig, Role};
 use crate::counters::Counters;
 use crate::id::Incarnation;
-use crate::limits::FileShares;
+use crate::limits::{FileShares, open_files};
 use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
 use crate::plugin::{Plugins, Services};
 use crate::registry::Registry;
@@ -169,13 +168,12 @@ impl Node {
 
 /// Shares out the files that the process may have open, which `main` has raised to the most.
 fn share_files(clients: usize) -> FileShares {
-    let most = getrlimit(Resource::Nofile).current;
-    let most = most.and_then(|most| most.try_into().ok());
-    let files = FileShares::of(most.unwrap_or(usize::MAX));
+    let open_files = open_files();
+    let files = FileShares::of(open_files);
     if clients > files.clients {
         tracing::warn!(
             clients,
-            open_files = most,
+            open_files,
             clients_files = files.clients,
             "this process may not open as many files as `limits.clients` needs: the clients beyond \
              `clients_files` are refused. Raise LimitNOFILE= or `ulimit -n`, or lower limits.clients"

@@ -3,6 +3,16 @@
 //! Whoever uses up its share finds no more, and takes none of the others': clients are the many,
 //! and while they fill the node, its probes answer, its links hold and its plugins reload.
 
+use rustix::process::{Resource, getrlimit};
+
+/// How many files the process may have open now.
+pub fn open_files() -> usize {
+    let files = getrlimit(Resource::Nofile).current;
+    files
+        .and_then(|files| files.try_into().ok())
+        .unwrap_or(usize::MAX)
+}
+
 /// The node has these open by itself: the runtime's, its ports, its log, plugins that are read,
 /// the cache, a key-value store, names that are looked up.
 const OWN: usize = 64;
