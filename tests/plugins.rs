@@ -180,11 +180,7 @@ async fn check_does_not_read_what_is_larger_than_any_plugin() -> Result<()> {
     std::fs::File::create(&path)?.set_len((256 << 20) + 1)?;
     let output = check(&[&path]).await?;
     assert_eq!(output.code, 1);
-    assert!(
-        output.stdout.contains("more than 268435456 bytes"),
-        "{}",
-        output.text()
-    );
+    assert!(output.stdout.contains("more than the"), "{}", output.text());
     Ok(())
 }
 

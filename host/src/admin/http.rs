@@ -238,7 +238,6 @@ fn parameters(query: Option<&str>) -> Result<form_urlencoded::Parse<'_>, Problem
     }
 }
 
-/// A body that says that it is JSON: a page of another site can't send that unasked.
 /// The largest body of a function's request: a plugin's `call_bytes` may be more than what an
 /// outbox holds, and base64 makes a payload longer by a third.
 fn json_bytes(api: &Api, function: &str) -> usize {
@@ -249,6 +248,7 @@ fn json_bytes(api: &Api, function: &str) -> usize {
     }
 }
 
+/// A body that says that it is JSON: a page of another site can't send that unasked.
 async fn read_json(request: Request, api: &Api, limit: usize) -> Result<Value, Problem> {
     let format = header_text(request.headers(), header::CONTENT_TYPE.as_str())?;
     let format = format

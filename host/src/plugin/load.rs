@@ -201,13 +201,14 @@ fn advice(generation: &Generation, initial_bytes: usize) -> Vec<Advice> {
 impl LoadError {
     /// Whether the fault is not the file's own, and may be gone in a while.
     pub(super) fn may_pass(&self) -> bool {
-        matches!(
-            self,
-            LoadError::Read(_)
-                | LoadError::ReadManifest { .. }
-                | LoadError::Instantiate(_)
-                | LoadError::RouteTaken { .. }
-        )
+        match self {
+            LoadError::Read(error) | LoadError::ReadManifest { error, .. } => !matches!(
+                error.kind(),
+                ErrorKind::FileTooLarge | ErrorKind::InvalidData
+            ),
+            LoadError::Instantiate(_) | LoadError::RouteTaken { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -523,6 +524,25 @@ fn list(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_manifest_is_not_read_beyond_what_it_may_weigh() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let component = folder.path().join("chat.wasm");
+        std::fs::write(&component, "").expect("a file");
+        let longest = "#".repeat(usize::try_from(MANIFEST_BYTES).expect("few bytes"));
+        let read = |text: &str| {
+            std::fs::write(component.with_extension("toml"), text).expect("a file");
+            Files::read(&component, &PluginLimits::default())
+        };
+        assert!(read(&longest).is_ok());
+        let error = read(&format!("{longest}#")).err().expect("a byte too many");
+        assert!(
+            error.to_string().contains("has 1048577 bytes, more than"),
+            "{error}"
+        );
+        assert!(!error.may_pass());
+    }
 
     #[test]
     fn imports_are_served_by_package_interface_and_version() {

@@ -160,7 +160,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("key"), "x".repeat(CONFIG_BYTES + 1)).expect("a file");
         let error = read("a = { file = 'key' }", folder.path()).expect_err("too large");
-        assert!(error.contains("more than 65536 bytes"), "{error}");
+        assert!(error.contains("has 65537 bytes"), "{error}");
 
         std::fs::write(folder.path().join("key"), "\n").expect("a file");
         let error = read("a = { file = 'key' }", folder.path()).expect_err("empty");

@@ -201,3 +201,18 @@ fn is_exponent(exponent: &[u8]) -> bool {
 fn is_odd(number: &[u8]) -> bool {
     number.last().is_some_and(|byte| byte & 1 == 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_keys_is_not_read_beyond_what_it_may_weigh() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        file.as_file().set_len(KEY_FILE_BYTES).expect("room");
+        assert!(read(file.path()).is_ok());
+        file.as_file().set_len(KEY_FILE_BYTES + 1).expect("room");
+        let error = read(file.path()).expect_err("a byte too many");
+        assert!(error.contains("has 1048577 bytes, more than"), "{error}");
+    }
+}
