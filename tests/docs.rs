@@ -75,13 +75,30 @@ fn documents(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn links_lead_where_they_say() -> Result<()> {
+/// The project's folder, and its documents.
+fn project() -> Result<(PathBuf, Vec<PathBuf>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("..")
         .canonicalize()?;
     let mut paths = Vec::new();
     documents(&root, &mut paths)?;
+    Ok((root, paths))
+}
+
+#[test]
+fn no_document_has_both_sides_of_a_merge() -> Result<()> {
+    for path in project()?.1 {
+        let text = std::fs::read_to_string(&path)?;
+        let is_marker = |line: &&str| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ");
+        let marker = text.lines().find(is_marker);
+        assert_eq!(marker, None, "{}", path.display());
+    }
+    Ok(())
+}
+
+#[test]
+fn links_lead_where_they_say() -> Result<()> {
+    let (root, paths) = project()?;
     let mut read = BTreeMap::new();
     for path in paths {
         let document = Document::read(&path)?;
