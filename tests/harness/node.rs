@@ -605,7 +605,8 @@ impl Node {
         let tasks = format!("/proc/{}/task", self.process.pid()?.as_raw_nonzero());
         for task in std::fs::read_dir(tasks)? {
             let task = task?.path();
-            if std::fs::read_to_string(task.join("comm"))?.trim() != name {
+            // A thread that has ended since the folder was listed is not the one.
+            if !std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name) {
                 continue;
             }
             let status = std::fs::read_to_string(task.join("status"))?;

@@ -24,9 +24,16 @@ pub(crate) struct Options {
     test_args: Vec<String>,
 }
 
+impl Options {
+    /// Whether they choose tests, or how these are run; otherwise it is everything.
+    fn chooses(&self) -> bool {
+        !(self.cargo_args.is_empty() && self.test_args.is_empty())
+    }
+}
+
 pub(crate) fn test(workspace: &Workspace, options: &Options) -> Result<()> {
     // A chosen test may well do without; those that do not say what is missing.
-    if options.cargo_args.is_empty() && options.test_args.is_empty() {
+    if !options.chooses() {
         require_programs()?;
     }
     plugins::build(workspace, &[])?;
@@ -53,23 +60,26 @@ pub(crate) fn require_programs() -> Result<()> {
 /// The part after the components: the node, then `cargo test`.
 pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Result<()> {
     host::build_debug(workspace)?;
-    process::run(&mut tests(workspace, options))?;
-    if options.cargo_args.is_empty() && options.test_args.is_empty() {
-        // What the functions mean, twice more: with three nodes in the place of each, and with a
-        // gateway and a node that runs its plugins; and there who may come in, too.
-        for (nodes, suites) in [
-            ("3", &["semantics"][..]),
-            ("gateway", &["semantics", "access"]),
-        ] {
-            let suites = suites.iter().flat_map(|suite| ["--test", *suite]);
-            let again = Options {
-                cargo_args: suites.map(str::to_owned).collect(),
-                test_args: Vec::new(),
-            };
-            process::run(tests(workspace, &again).env("JACKFIELD_TESTS_NODES", nodes))?;
-        }
+    if options.chooses() {
+        return process::run(&mut tests(workspace, options));
     }
-    Ok(())
+    // A suite that fails keeps no other from being run: one look says all that is wrong.
+    // What the functions mean is shown twice more: with three nodes in the place of each, and
+    // with a gateway and a node that runs its plugins; and there who may come in, too.
+    let runs: [(&str, &[&str]); 3] = [
+        ("1", &[]),
+        ("3", &["--test", "semantics"]),
+        ("gateway", &["--test", "semantics", "--test", "access"]),
+    ];
+    let outcomes = runs.map(|(nodes, suites)| {
+        let args = suites.iter().copied().chain(["--no-fail-fast"]);
+        let options = Options {
+            cargo_args: args.map(str::to_owned).collect(),
+            test_args: Vec::new(),
+        };
+        process::run(tests(workspace, &options).env("JACKFIELD_TESTS_NODES", nodes))
+    });
+    outcomes.into_iter().collect()
 }
 
 fn tests(workspace: &Workspace, options: &Options) -> Command {

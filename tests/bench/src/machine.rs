@@ -3,9 +3,12 @@
 //! Needs Linux.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -114,17 +117,35 @@ impl Activity {
 pub(crate) fn activity(process: u32) -> Result<Activity> {
     let mut all = Activity::default();
     for task in fs::read_dir(format!("/proc/{process}/task"))? {
-        let task = task?.path();
-        let schedstat = fs::read_to_string(task.join("schedstat"))?;
-        let on_cpu = schedstat.split_whitespace().next().context("schedstat")?;
-        all.cpu += Duration::from_nanos(on_cpu.parse()?);
-        let status = fs::read_to_string(task.join("status"))?;
-        let mut lines = status.lines();
-        let waits = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        let waits = waits.context("/proc/PID/task/TID/status has no voluntary_ctxt_switches")?;
-        all.waits += waits.trim().parse::<u64>()?;
+        let Some(task) = activity_of_thread(&task?.path())? else {
+            continue;
+        };
+        all.cpu += task.cpu;
+        all.waits += task.waits;
     }
     Ok(all)
+}
+
+/// What one thread has done so far. None if it has ended since its folder was listed.
+fn activity_of_thread(task: &Path) -> Result<Option<Activity>> {
+    let read = |name: &str| match fs::read_to_string(task.join(name)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        // The file was opened, and the thread ended before it was read.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let (Some(schedstat), Some(status)) = (read("schedstat")?, read("status")?) else {
+        return Ok(None);
+    };
+    let on_cpu = schedstat.split_whitespace().next().context("schedstat")?;
+    let mut lines = status.lines();
+    let waits = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    let waits = waits.context("/proc/PID/task/TID/status has no voluntary_ctxt_switches")?;
+    Ok(Some(Activity {
+        cpu: Duration::from_nanos(on_cpu.parse()?),
+        waits: waits.trim().parse()?,
+    }))
 }
 
 /// The machine in a line.
@@ -152,6 +173,9 @@ fn from_ticks(ticks: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread::{self, JoinHandle};
+
     use super::*;
 
     #[test]
@@ -162,5 +186,22 @@ mod tests {
         assert!(resident.anonymous_bytes > 0 && resident.anonymous_bytes <= resident.bytes);
         assert!(activity(process)?.cpu > Duration::ZERO);
         Ok(())
+    }
+
+    #[test]
+    fn threads_that_end_meanwhile_are_left_out() -> Result<()> {
+        let process = std::process::id();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let threads: [_; 8] = std::array::from_fn(|_| thread::spawn(|| ()));
+                    drop(threads.map(JoinHandle::join));
+                }
+            });
+            let read = (0..500).try_for_each(|_| activity(process).map(drop));
+            done.store(true, Ordering::Relaxed);
+            read
+        })
     }
 }
