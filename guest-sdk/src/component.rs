@@ -1,4 +1,4 @@
-//! The component's side: generated bindings, and the conversions at their edge.
+//! The component's side: the conversions between this crate's words and the bindings'.
 
 pub(crate) mod config;
 pub(crate) mod http;
@@ -6,85 +6,15 @@ pub(crate) mod keyvalue;
 
 use std::marker::PhantomData;
 
+use crate::bindings::call_handler::exports::jackfield::plugin::call_handler as called;
+use crate::bindings::plugin::jackfield::plugin::{
+    calls, clients, close, groups, infos, runtime, send, timers, types as wit, uids,
+};
+use crate::bindings::{lifecycle, plugin, timer_handler};
 use crate::plugin::{CallHandler, Lifecycle, Plugin, TimerHandler};
 use crate::types::{
     Accept, CallError, CallErrorCode, Caller, ClientId, Closer, Count, Departure, Error, ErrorCode,
     Handshake, Identity, Info, Level, Message, Page, Reach, Refuse, TimerScope,
-};
-
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic
-)]
-pub mod plugin {
-    wit_bindgen::generate!({
-        path: "../wit/0.1",
-        world: "plugin",
-        pub_export_macro: true,
-        export_macro_name: "export_plugin",
-        default_bindings_module: "jackfield_sdk::component::plugin",
-    });
-}
-
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic
-)]
-pub mod lifecycle {
-    wit_bindgen::generate!({
-        path: "../wit/0.1",
-        world: "with-lifecycle",
-        pub_export_macro: true,
-        export_macro_name: "export_lifecycle",
-        default_bindings_module: "jackfield_sdk::component::lifecycle",
-    });
-}
-
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic
-)]
-pub mod call_handler {
-    wit_bindgen::generate!({
-        path: "../wit/0.1",
-        world: "with-call-handler",
-        // One type for what `on-call` answers and what `call` does.
-        with: { "jackfield:plugin/types@0.1.0": super::plugin::jackfield::plugin::types },
-        pub_export_macro: true,
-        export_macro_name: "export_call_handler",
-        default_bindings_module: "jackfield_sdk::component::call_handler",
-    });
-}
-
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic
-)]
-pub mod timer_handler {
-    wit_bindgen::generate!({
-        path: "../wit/0.1",
-        world: "with-timer-handler",
-        pub_export_macro: true,
-        export_macro_name: "export_timer_handler",
-        default_bindings_module: "jackfield_sdk::component::timer_handler",
-    });
-}
-
-use call_handler::exports::jackfield::plugin::call_handler as called;
-use plugin::jackfield::plugin::{
-    calls, clients, close, groups, infos, runtime, send, timers, types as wit, uids,
 };
 
 /// Carries the exports: the generated traits are not the plugin's crate's to implement.

@@ -34,8 +34,11 @@ mod types;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
-// The bridge between the component's interface and this crate's words. Public only because
+// The component's interface, and the bridge from it to this crate's words. Public only because
 // `export!` expands in the plugin's crate.
+#[cfg(target_family = "wasm")]
+#[doc(hidden)]
+pub mod bindings;
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub mod component;
@@ -69,33 +72,33 @@ pub use types::*;
 macro_rules! export {
     ($plugin:ident) => {
         const _: () = {
-            use $crate::component::plugin;
+            use $crate::bindings::plugin;
             type Exported = $crate::component::Exported<$plugin>;
-    plugin::export_plugin!(Exported with_types_in plugin);
+            plugin::export_plugin!(Exported with_types_in plugin);
         };
     };
     ($plugin:ident, lifecycle $($more:tt)*) => {
         $crate::export!($plugin $($more)*);
         const _: () = {
-            use $crate::component::lifecycle;
+            use $crate::bindings::lifecycle;
             type Exported = $crate::component::Exported<$plugin>;
-    lifecycle::export_lifecycle!(Exported with_types_in lifecycle);
+            lifecycle::export_lifecycle!(Exported with_types_in lifecycle);
         };
     };
     ($plugin:ident, call_handler $($more:tt)*) => {
         $crate::export!($plugin $($more)*);
         const _: () = {
-            use $crate::component::call_handler;
+            use $crate::bindings::call_handler;
             type Exported = $crate::component::Exported<$plugin>;
-    call_handler::export_call_handler!(Exported with_types_in call_handler);
+            call_handler::export_call_handler!(Exported with_types_in call_handler);
         };
     };
     ($plugin:ident, timer_handler $($more:tt)*) => {
         $crate::export!($plugin $($more)*);
         const _: () = {
-            use $crate::component::timer_handler;
+            use $crate::bindings::timer_handler;
             type Exported = $crate::component::Exported<$plugin>;
-    timer_handler::export_timer_handler!(Exported with_types_in timer_handler);
+            timer_handler::export_timer_handler!(Exported with_types_in timer_handler);
         };
     };
 }

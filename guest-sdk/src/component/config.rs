@@ -2,18 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use self::bindings::wasi::config::store;
-
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic
-)]
-mod bindings {
-    wit_bindgen::generate!({ path: "../wit/wasi/config", world: "imports" });
-}
+use crate::bindings::config::wasi::config::store;
 
 // Its errors are for stores that are elsewhere. A node has read the manifest, and gives none.
 

@@ -1,23 +1,12 @@
 //! `wasi:http`.
 
-use self::bindings::wasi::http::outgoing_handler::handle;
-use self::bindings::wasi::http::types::{
+use crate::bindings::http::wasi::http::outgoing_handler::handle;
+use crate::bindings::http::wasi::http::types::{
     ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
     Scheme, http_error_code,
 };
-use self::bindings::wasi::io::streams::StreamError;
+use crate::bindings::http::wasi::io::streams::StreamError;
 use crate::http::{Error, Request, Response};
-
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic
-)]
-mod bindings {
-    wit_bindgen::generate!({ path: "../wit/wasi/http", world: "imports", generate_all });
-}
 
 /// What one call writes, as the contract of streams has it.
 const WRITE_BYTES: usize = 4096;

@@ -1,18 +1,7 @@
 //! `wasi:keyvalue`.
 
-use self::bindings::wasi::keyvalue::{atomics, batch, store};
+use crate::bindings::keyvalue::wasi::keyvalue::{atomics, batch, store};
 use crate::keyvalue::{Error, Keys};
-
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::pedantic
-)]
-mod bindings {
-    wit_bindgen::generate!({ path: "../wit/wasi/keyvalue", world: "imports" });
-}
 
 #[derive(Debug)]
 pub(crate) struct Bucket(store::Bucket);
