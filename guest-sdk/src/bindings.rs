@@ -1,7 +1,7 @@
 //! The component's interfaces, as `wit-bindgen` makes them of `wit/`.
 //!
 //! The files are generated ahead, since their generator takes an author's first build ten times
-//! as long as everything else in it. `tests/bindings.rs` writes them again when `wit/` changes.
+//! as long as everything else in it. `tests/generated` writes them again when `wit/` changes.
 
 // They are formatted by their generator, and read by nobody.
 #![allow(

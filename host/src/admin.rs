@@ -3,11 +3,12 @@
 //! `operations` has the functions, each once; `grpc` and `http` are the two ways to them. A
 //! call goes straight to the router, and gets what a plugin would get there.
 
+mod api;
 mod docs;
-mod door;
 mod events;
 mod grpc;
 mod http;
+mod listener;
 mod openapi;
 mod operations;
 mod problem;
@@ -15,32 +16,18 @@ mod replay;
 mod schema;
 mod tokens;
 mod view;
+mod wire;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
-use self::door::Door;
-use self::operations::Api;
+use self::api::Api;
+use self::listener::ApiListener;
 
 pub use self::tokens::Tokens;
 pub use self::view::View;
-
-/// What a call's request has beside the method's name and the payload, at most.
-const CALL_HEAD_BYTES: usize = 4 << 10;
-
-/// What backends say, generated from `proto/jackfield/api/v1`.
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    unused_qualifications,
-    clippy::all,
-    clippy::unwrap_used
-)]
-mod wire {
-    tonic::include_proto!("jackfield.api.v1");
-}
 
 /// Listens for backends and operators at `address`, `HOST:PORT`. Without tokens whoever
 /// reaches it may do anything, so that must be nobody on another machine.
@@ -62,14 +49,19 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<Tokens>, 
     let ended = view.ended().cancelled_owned();
     let api = Api::new(view.clone(), tokens);
     let routes = grpc::routes(api.clone())
+        .await
         .reset_fallback()
         .merge(http::routes(api.clone()))
         .merge(view::routes(view))
         .method_not_allowed_fallback(http::wrong_method)
-        .layer(axum::middleware::from_fn_with_state(api, door::identify))
+        .layer(axum::middleware::from_fn_with_state(
+            api,
+            listener::identify,
+        ))
         .layer(axum::middleware::map_response(http::with_its_type_only))
-        .into_make_service_with_connect_info::<door::From>();
-    let serving = axum::serve(Door::new(listener, files), routes).with_graceful_shutdown(ended);
+        .into_make_service_with_connect_info::<listener::ConnectionOrigin>();
+    let serving =
+        axum::serve(ApiListener::new(listener, files), routes).with_graceful_shutdown(ended);
     if let Err(error) = serving.await {
         tracing::error!(%error, "the API's port is closed");
     }

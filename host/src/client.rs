@@ -4,13 +4,15 @@
 //! is read only after the one before has been handled, so a client that sends faster than its
 //! plugin handles waits in its own socket.
 
+mod acceptor;
 mod admission;
 mod handshake;
-mod pace;
 mod pages;
+mod rate_limiter;
 mod reader;
 mod refusal;
 mod session;
+mod stream;
 mod sweep;
 mod upgrade;
 
@@ -19,26 +21,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
+use self::acceptor::{Acceptor, ConnectionFiles};
 use self::admission::Admission;
 use crate::limits::REFUSALS;
-use crate::mesh::Seldom;
+use crate::log_throttle::LogThrottle;
 use crate::plugin::Plugins;
 use crate::registry::Registry;
-
-/// What every client's task needs.
-struct Door {
-    plugins: Arc<Plugins>,
-    registry: Arc<Registry>,
-    admission: Arc<Admission>,
-    handshakes: Arc<Semaphore>,
-    /// Clients may have so many files open.
-    files: Arc<Semaphore>,
-    /// So many connections more are let in, to be told that there is no room.
-    refusals: Arc<Semaphore>,
-    refused: Seldom,
-}
 
 /// Accepts clients until `closed` says so, and writes what they are sent. They have so many
 /// `files` open at most.
@@ -54,14 +44,14 @@ pub async fn serve(
     }
     let admission = Arc::new(Admission::new(registry.limits()));
     let semaphore = |permits| Arc::new(Semaphore::new(permits));
-    let door = Arc::new(Door {
+    let acceptor = Arc::new(Acceptor {
         handshakes: semaphore(registry.limits().handshakes),
         plugins,
         registry,
         admission,
         files: semaphore(files),
         refusals: semaphore(REFUSALS),
-        refused: Seldom::default(),
+        refused: LogThrottle::default(),
     });
     let mut out_of_files = false;
     loop {
@@ -72,12 +62,12 @@ pub async fn serve(
         match accepted {
             Ok((socket, _)) => {
                 out_of_files = false;
-                door.clone().welcome(socket);
+                accept(acceptor.clone(), socket);
             }
             // A client that has gone already is none of our business.
             Err(error) if is_the_client_s(&error) => {}
             Err(error) => {
-                door.registry.counters().accepts_failed.add_one();
+                acceptor.registry.counters().accepts_failed.add_one();
                 if !std::mem::replace(&mut out_of_files, true) {
                     tracing::error!(%error, "clients cannot be accepted; is `ulimit -n` high enough?");
                 }
@@ -87,53 +77,34 @@ pub async fn serve(
     }
 }
 
-impl Door {
-    fn welcome(self: Arc<Self>, socket: TcpStream) {
-        let Ok(permit) = self.handshakes.clone().try_acquire_owned() else {
-            self.registry.counters().handshakes_limited.add_one();
-            return;
-        };
-        let files = Files::take(&self.files);
-        if files.is_none() {
-            self.registry.counters().files_limited.add_one();
-            if let Some(unsaid) = self.refused.happened() {
-                tracing::warn!(
-                    unsaid,
-                    "clients are refused, since they have all the open files that they may have: \
+/// Shakes hands with a connection, where there is room for it.
+fn accept(acceptor: Arc<Acceptor>, socket: TcpStream) {
+    let Ok(permit) = acceptor.handshakes.clone().try_acquire_owned() else {
+        acceptor.registry.counters().handshakes_limited.add_one();
+        return;
+    };
+    let files = ConnectionFiles::take(&acceptor.files);
+    if files.is_none() {
+        acceptor.registry.counters().files_limited.add_one();
+        if let Some(unsaid) = acceptor.refused.happened() {
+            tracing::warn!(
+                unsaid,
+                "clients are refused, since they have all the open files that they may have: \
                      raise LimitNOFILE= or `ulimit -n`"
-                );
-            }
+            );
         }
-        let refusal = match files {
-            Some(_) => None,
-            None => match self.refusals.clone().try_acquire_owned() {
-                Ok(refusal) => Some(refusal),
-                Err(_) => return,
-            },
-        };
-        tokio::spawn(async move {
-            handshake::shake_hands(self, socket, files).await;
-            drop((permit, refusal));
-        });
     }
-}
-
-/// The open files of a connection that is accepted.
-struct Files {
-    /// The connection itself is one, which its client keeps.
-    connection: Arc<OwnedSemaphorePermit>,
-    /// It may turn out to ask for a page, which is another one.
-    _page: OwnedSemaphorePermit,
-}
-
-impl Files {
-    fn take(files: &Arc<Semaphore>) -> Option<Files> {
-        let mut both = files.clone().try_acquire_many_owned(2).ok()?;
-        Some(Files {
-            _page: both.split(1)?,
-            connection: Arc::new(both),
-        })
-    }
+    let refusal = match files {
+        Some(_) => None,
+        None => match acceptor.refusals.clone().try_acquire_owned() {
+            Ok(refusal) => Some(refusal),
+            Err(_) => return,
+        },
+    };
+    tokio::spawn(async move {
+        handshake::shake_hands(acceptor, socket, files).await;
+        drop((permit, refusal));
+    });
 }
 
 /// How long accepting rests when the process has no file descriptor left: each attempt would

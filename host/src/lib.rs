@@ -4,12 +4,13 @@
 //! Rooms, in the direction a message travels; a file uses only rooms to its right
 //! (`tests/layers.rs` keeps that true):
 //!
-//! node → admin → client → plugin → router → mesh → registry → outbox → config · limits · policy · delivery · message · id · counters · log
+//! node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · delivery · message · id · counters · log · log_throttle · pending_connections · invalid_value · file · authorities
 
 pub mod node;
 
 pub mod admin;
 pub mod client;
+pub mod guest;
 pub mod mesh;
 pub mod plugin;
 pub mod registry;
@@ -17,11 +18,20 @@ pub mod router;
 
 pub mod outbox;
 
+pub mod access;
+pub mod keyvalue;
+pub mod manifest;
+
+pub mod authorities;
 pub mod config;
 pub mod counters;
 pub mod delivery;
+pub mod file;
 pub mod id;
+pub mod invalid_value;
 pub mod limits;
 pub mod log;
+pub mod log_throttle;
 pub mod message;
+pub mod pending_connections;
 pub mod policy;

@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::files::{FileShares, REFUSALS, open_files};
 
+/// Connections that the kernel holds for us. All nodes come back to a register at once; whom
+/// it has no room for waits a second for the next attempt.
+pub(crate) const NODE_BACKLOG: u32 = 1024;
+
 /// The node's limits: section `[limits]` of its configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

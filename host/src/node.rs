@@ -14,10 +14,11 @@ use crate::admin::{self, Tokens, View};
 use crate::client;
 use crate::config::{Config, MeshConfig, Role};
 use crate::counters::Counters;
+use crate::guest::Services;
 use crate::id::Incarnation;
 use crate::limits::{FileShares, open_files};
 use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
-use crate::plugin::{Plugins, Services};
+use crate::plugin::Plugins;
 use crate::registry::Registry;
 
 /// A running node.
@@ -80,8 +81,7 @@ impl Node {
             config.role,
             registry.clone(),
             mesh.as_ref().map(|(mesh, _)| mesh.clone()),
-        )
-        .await;
+        );
         let api = match &*config.api {
             "" => None,
             api => Some(open_api(api, &config.api_tokens, view.clone(), files.api).await?),
@@ -92,7 +92,7 @@ impl Node {
         let settling = match (config.role, &mesh) {
             (Role::Gateway, Some((mesh, _))) => Some(settle(mesh.clone(), view.clone())),
             _ => {
-                view.ready().await;
+                view.ready();
                 None
             }
         };
@@ -145,7 +145,7 @@ impl Node {
             settling.abort();
             let _ = settling.await;
         }
-        self.view.draining().await;
+        self.view.draining();
         let _ = self.close.send(true);
         let _ = self.serving.await;
         if let Some((mesh, _)) = &self.mesh {
@@ -207,7 +207,7 @@ async fn open_plugins(
 fn settle(mesh: Arc<Mesh>, view: Arc<View>) -> JoinHandle<()> {
     tokio::spawn(async move {
         mesh.settled().await;
-        view.ready().await;
+        view.ready();
     })
 }
 

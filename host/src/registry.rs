@@ -12,12 +12,13 @@ mod events;
 mod index;
 mod names;
 mod namespace;
+mod refused;
 mod serving;
+mod shared;
 mod timers;
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Deref;
 use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
@@ -25,31 +26,24 @@ use parking_lot::RwLock;
 pub use changes::{Changed, Changes, Kind};
 pub use client::{Client, Close, Closer, Departure, Ending, Info};
 pub use dirty::{DirtyList, DirtyLists};
-pub use events::{Event, Events, Happened, Watcher};
+pub use events::{Event, EventKind, Events, Watcher};
 pub use names::Names;
-pub use namespace::{Binding, Namespace, Refused};
+pub use namespace::{Binding, Namespace};
+pub use refused::Refused;
 pub use serving::{Serving, ServingState};
-pub use timers::{Firing, Known, Schedule, Scope, Timers, Version};
+pub use shared::Shared;
+pub use timers::{Firing, Schedule, Scope, TimerRecord, Timers, Version};
 
 use crate::counters::Counters;
-use crate::id::{ClientId, Incarnation};
+use crate::id::Incarnation;
 use crate::limits::Limits;
 
-/// What the namespaces of a node share.
+/// The clients of a node, by the plugins that they came for.
 #[derive(Debug)]
 pub struct Registry {
-    incarnation: Incarnation,
-    next: AtomicU64,
-    random: RandomState,
-    dirty: DirtyLists,
-    limits: Limits,
-    counters: Arc<Counters>,
+    shared: Arc<Shared>,
     /// By their plugins' names. Whoever runs the plugin keeps it.
     namespaces: RwLock<BTreeMap<Arc<str>, Weak<Namespace>>>,
-    /// For whoever tells the other nodes, where there are any.
-    changes: Option<Changes>,
-    /// For whoever watches.
-    events: Arc<Events>,
 }
 
 impl Registry {
@@ -62,17 +56,20 @@ impl Registry {
         sweepers: usize,
         is_meshed: bool,
     ) -> Arc<Registry> {
+        let shared = Shared::new(incarnation, limits, counters, sweepers, is_meshed);
         Arc::new(Registry {
-            incarnation,
-            next: AtomicU64::new(1),
-            random: RandomState::new(),
-            dirty: DirtyLists::new(sweepers),
-            limits,
-            counters,
+            shared: Arc::new(shared),
             namespaces: RwLock::default(),
-            changes: is_meshed.then(Changes::default),
-            events: Arc::default(),
         })
+    }
+
+    /// An empty namespace for the plugin of that name, in place of the one it may have had.
+    pub fn open(&self, plugin: &str) -> Arc<Namespace> {
+        let plugin: Arc<str> = plugin.into();
+        let namespace = Namespace::new(&plugin, &self.shared);
+        let mut namespaces = self.namespaces.write();
+        namespaces.insert(plugin, Arc::downgrade(&namespace));
+        namespace
     }
 
     /// The clients of the plugin of that name, if it is, or was, on this node.
@@ -88,55 +85,12 @@ impl Registry {
             .filter_map(Weak::upgrade)
             .collect()
     }
-
-    /// What changes, where there are other nodes to be told.
-    pub fn changes(&self) -> Option<&Changes> {
-        self.changes.as_ref()
-    }
-
-    /// What happens, for whoever watches.
-    pub fn events(&self) -> &Arc<Events> {
-        &self.events
-    }
-
-    /// This run of the node.
-    pub fn incarnation(&self) -> Incarnation {
-        self.incarnation
-    }
-
-    /// The node's limits.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// The node's counters.
-    pub fn counters(&self) -> &Arc<Counters> {
-        &self.counters
-    }
-
-    /// The clients that have something to write.
-    pub fn dirty(&self) -> &DirtyLists {
-        &self.dirty
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the random part is 25 bits"
-    )]
-    fn next_id(&self) -> ClientId {
-        let counter = self.next.fetch_add(1, Ordering::Relaxed);
-        ClientId::new(
-            self.incarnation,
-            counter,
-            self.random.hash_one(counter) as u32,
-        )
-    }
 }
 
-/// The time, in milliseconds since 1970.
-fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
+impl Deref for Registry {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }

@@ -6,6 +6,7 @@
 //! that does not answer in time is named in `missing`.
 
 mod arguments;
+mod refused;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,52 +17,19 @@ use crate::delivery::Delivery;
 use crate::id::{ClientId, Incarnation};
 use crate::limits::PAGE_ITEMS;
 use crate::mesh::{Answer, Ask, Mesh, Reason, Space, Unanswered, ask};
-use crate::message::Frame;
-use crate::registry::{self, Ending, Info, Kind, Namespace};
+use crate::message::{Frame, Message};
+use crate::registry::{Ending, Info, Kind, Namespace};
+
+use self::arguments::{check_count, invalid};
 
 pub use self::arguments::{client_id, ending, excluded, page_limit, schedule};
+pub use self::refused::Refused;
 
 /// One plugin's way to its clients, wherever they are.
 #[derive(Clone)]
 pub struct Router {
     namespace: Arc<Namespace>,
     mesh: Option<Arc<Mesh>>,
-}
-
-/// Why a call had no effect.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// This node says so.
-    #[error(transparent)]
-    Here(#[from] registry::Refused),
-    /// Another one does.
-    #[error("{message}")]
-    There {
-        /// Which kind of refusal it is.
-        reason: Reason,
-        /// What it said.
-        message: String,
-    },
-    /// The client's node has not answered.
-    #[error(transparent)]
-    Unanswered(#[from] Unanswered),
-    /// No page gave out this cursor.
-    #[error("not a cursor: pass `next` of the page before, or none for the first page")]
-    MalformedCursor,
-    /// An argument can't be what it claims.
-    #[error("{0}")]
-    Invalid(String),
-    /// More than one call may ask for.
-    #[error("{0}")]
-    TooMany(String),
-    /// A message that no outbox could hold.
-    #[error("{bytes} bytes in the message, more than {limit} (outbox_bytes)")]
-    TooLarge {
-        /// With its frame's header.
-        bytes: usize,
-        /// The node's limit.
-        limit: usize,
-    },
 }
 
 /// Something gathered in the whole cluster.
@@ -102,6 +70,38 @@ impl Router {
     /// The plugin's clients on this node.
     pub fn namespace(&self) -> &Arc<Namespace> {
         &self.namespace
+    }
+
+    // Arguments.
+
+    /// Encodes a message, if an outbox could hold it.
+    pub fn frame(&self, message: Message<'_>) -> Result<Frame, Refused> {
+        let frame = Frame::message(message);
+        let limit = self.namespace.shared().limits().outbox_bytes;
+        match frame.as_bytes().len() {
+            bytes if bytes > limit => Err(Refused::TooLarge { bytes, limit }),
+            _ => Ok(frame),
+        }
+    }
+
+    /// A name that there may be, of a uid, a group or a timer.
+    pub fn check_name(&self, what: &str, name: &str) -> Result<(), Refused> {
+        let limit = self.namespace.shared().limits().name_bytes;
+        match name.len() {
+            0 => Err(invalid(format!("the {what} is empty"))),
+            bytes if bytes > limit => Err(invalid(format!(
+                "the {what} has {bytes} bytes, more than {limit} (name_bytes)"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// As many of them as one call may name.
+    pub fn check_names(&self, what: &str, names: &[String]) -> Result<(), Refused> {
+        check_count(what, names.len())?;
+        names
+            .iter()
+            .try_for_each(|name| self.check_name(what.trim_end_matches('s'), name))
     }
 
     // Sends.
@@ -496,7 +496,7 @@ impl Router {
 
     /// The mesh, if the client is another node's.
     fn elsewhere(&self, id: ClientId) -> Option<&Arc<Mesh>> {
-        let own = self.namespace.registry().incarnation();
+        let own = self.namespace.shared().incarnation();
         self.mesh.as_ref().filter(|_| id.incarnation() != own)
     }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use jackfield::config::CacheFolder;
 use jackfield::counters::Counters;
+use jackfield::guest::{CallError, CallErrorCode, Caller, Services};
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
-use jackfield::plugin::{CallError, CallErrorCode, Caller, Plugin, Plugins, Services};
+use jackfield::plugin::{Plugin, Plugins};
 use jackfield::registry::Registry;
 
 const BACKEND: Caller<'_> = Caller::Api("billing");

@@ -1,22 +1,25 @@
-//! Keeps two rules of the house true, by reading the sources: a room uses only rooms to its
-//! right in the order that `lib.rs` gives, and each heavy crate has one home.
+//! Keeps three rules of the house true, by reading the sources: a room uses only rooms to its
+//! right in the order that `lib.rs` gives, the files of a room do not import each other in a
+//! circle, and each heavy crate has one home.
 
-use std::collections::BTreeMap;
+mod imports;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where each heavy crate may be named.
 const HOMES: [(&str, &[&str]); 13] = [
-    ("wasmtime", &["plugin"]),
-    ("wasmtime_wasi", &["plugin"]),
-    ("wasmtime_wasi_http", &["plugin"]),
-    ("tokio_rustls", &["plugin"]),
-    ("webpki_roots", &["plugin"]),
-    ("redb", &["plugin"]),
-    ("redis", &["plugin"]),
-    ("jsonwebtoken", &["plugin"]),
+    ("wasmtime", &["guest"]),
+    ("wasmtime_wasi", &["guest"]),
+    ("wasmtime_wasi_http", &["guest"]),
+    ("tokio_rustls", &["guest", "keyvalue", "authorities"]),
+    ("webpki_roots", &["guest"]),
+    ("redb", &["keyvalue"]),
+    ("redis", &["keyvalue"]),
+    ("jsonwebtoken", &["access"]),
     ("tungstenite", &["client"]),
-    ("hyper", &["client", "plugin"]),
-    ("tonic", &["mesh", "admin"]),
+    ("hyper", &["client", "guest"]),
+    ("tonic", &["mesh", "admin", "pending_connections"]),
     ("axum", &["admin"]),
     ("figment", &["config"]),
 ];
@@ -43,6 +46,73 @@ fn a_room_uses_only_rooms_to_its_right() {
         seen > 50,
         "only {seen} uses were found: is this test still reading the sources?"
     );
+}
+
+/// A circle has no order in which its files could be read or tested by themselves.
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let graph = imports::graph(&root());
+    let edges: usize = graph.values().map(BTreeSet::len).sum();
+    assert!(
+        edges > 300,
+        "only {edges} imports were found: is this test still reading the sources?"
+    );
+    let circle = imports::circle(&graph);
+    assert!(
+        circle.is_none(),
+        "a circle of imports: {}",
+        circle.unwrap_or_default().join(" → ")
+    );
+}
+
+#[test]
+fn a_circle_is_found() {
+    let module = |name: &str| vec![name.to_owned()];
+    let graph = |edges: &[(&str, &[&str])]| {
+        let edges = edges.iter().map(|(from, to)| {
+            let to = to.iter().copied().map(module).collect();
+            (module(from), to)
+        });
+        imports::circle(&edges.collect())
+    };
+    assert_eq!(
+        graph(&[("a", &["b", "c"]), ("b", &["c"]), ("c", &[])]),
+        None
+    );
+    let circle = graph(&[("a", &["b"]), ("b", &["c"]), ("c", &["d", "b"]), ("d", &[])]);
+    assert_eq!(circle.expect("a circle"), ["b", "c", "b"]);
+}
+
+/// The capabilities of a guest are views: whatever serves an interface has its own state.
+#[test]
+fn only_the_contract_is_served_by_the_guest_itself() {
+    let mut served = Vec::new();
+    for (_, file, text) in sources() {
+        let serves = |line: &str| line.starts_with("impl ") && line.contains("Host for Guest");
+        if code(&text).any(serves) {
+            served.push(file.strip_prefix(root()).expect("within").to_owned());
+        }
+    }
+    assert_eq!(served, [Path::new("guest/contract.rs")]);
+}
+
+/// Lines of a file, tests included. A longer one has a reason in its head.
+const LINES: usize = 600;
+
+#[test]
+fn a_long_file_gives_its_reason() {
+    for (_, file, text) in sources() {
+        let lines = text.lines().count();
+        let head = text.lines().take_while(|line| line.starts_with("//!"));
+        let has_reason = head
+            .fold(String::new(), |head, line| head + line)
+            .contains("Long because");
+        assert!(
+            lines <= LINES || has_reason,
+            "{}: {lines} lines, and no \"Long because\" in its head",
+            file.display()
+        );
+    }
 }
 
 #[test]

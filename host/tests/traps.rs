@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use jackfield::config::CacheFolder;
 use jackfield::counters::Counters;
+use jackfield::guest::Services;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits, TOTAL_INSTANCES};
 use jackfield::message::Message;
-use jackfield::plugin::{Failure, Plugin, Plugins, Services};
+use jackfield::plugin::{Failure, Plugin, Plugins};
 use jackfield::policy::TrapPolicy;
 use jackfield::registry::Registry;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};

@@ -19,8 +19,9 @@ use tonic_types::StatusExt as _;
 use crate::{Raw, Response, within};
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    let descriptors = include_bytes!(concat!(env!("OUT_DIR"), "/api.bin"));
-    DescriptorPool::decode(descriptors.as_slice()).expect("compiled by build.rs")
+    let schemas = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto");
+    let schema = protox::compile(["jackfield/api/v1/api.proto"], [schemas]);
+    DescriptorPool::from_file_descriptor_set(schema.expect("a schema")).expect("a schema")
 });
 
 /// How the API is called.

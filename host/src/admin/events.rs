@@ -11,19 +11,16 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::operations::Api;
+use super::api::{Api, WATCHERS};
 use super::problem::{Problem, Reason};
 use super::tokens::{Caller, Scope, Tokens};
 use super::wire::{self, event};
 use crate::mesh::Mesh;
-use crate::registry::{Event, Happened, Kind, Watcher};
+use crate::registry::{Event, EventKind, Kind, Watcher};
 
 /// Events, as they come.
 pub(super) type Stream =
     Pin<Box<dyn futures_util::Stream<Item = Result<wire::Event, Status>> + Send>>;
-
-/// Streams of events that may be open. Beyond: OVERLOADED.
-pub(super) const WATCHERS: usize = 256;
 
 /// How often it is seen whether a watcher's token is still one.
 const LOOK: Duration = Duration::from_secs(1);
@@ -130,22 +127,22 @@ impl Watch {
             group: group.to_string(),
         };
         let event = match what {
-            Happened::Connected(client) => {
+            EventKind::Connected(client) => {
                 let client = client.to_string();
                 ClientConnected(wire::ClientConnected { client })
             }
-            Happened::Closed { client, close, uid } => ClientClosed(wire::ClientClosed {
+            EventKind::Closed { client, close, uid } => ClientClosed(wire::ClientClosed {
                 client: client.to_string(),
                 code: close.code.into(),
                 reason: close.reason,
                 uid: uid.map(|uid| uid.to_string()),
             }),
-            Happened::Occupied(Kind::Uid, name) => UidOnline(uid(name)),
-            Happened::Vacated(Kind::Uid, name) => UidOffline(uid(name)),
-            Happened::Occupied(Kind::Group, name) => GroupOccupied(group(name)),
-            Happened::Vacated(Kind::Group, name) => GroupVacated(group(name)),
-            Happened::Loaded(generation) => PluginLoaded(wire::PluginLoaded { generation }),
-            Happened::Lost { client, function } => EventLost(wire::EventLost {
+            EventKind::Occupied(Kind::Uid, name) => UidOnline(uid(name)),
+            EventKind::Vacated(Kind::Uid, name) => UidOffline(uid(name)),
+            EventKind::Occupied(Kind::Group, name) => GroupOccupied(group(name)),
+            EventKind::Vacated(Kind::Group, name) => GroupVacated(group(name)),
+            EventKind::Loaded(generation) => PluginLoaded(wire::PluginLoaded { generation }),
+            EventKind::Lost { client, function } => EventLost(wire::EventLost {
                 client: client.to_string(),
                 function: function.to_owned(),
             }),

@@ -3,42 +3,93 @@
 use std::sync::Arc;
 
 use tonic::service::Routes;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
-use super::operations::Api;
-use super::tokens::Caller;
+use super::api::{Api, Of};
+use super::operations::operations;
+use super::tokens::{Caller, Scope};
+use super::view::Stage;
 use super::wire::api_server::ApiServer;
-use super::{CALL_HEAD_BYTES, schema};
+use super::{events, schema, wire};
 use crate::limits::CALL_BYTES_MAX;
+
+/// What a call's request has beside the method's name and the payload, at most.
+const CALL_HEAD_BYTES: usize = 4 << 10;
 
 /// The API, as tonic calls it: `operations` has its functions.
 pub(super) struct Service(Arc<Api>);
 
 impl Service {
-    pub(super) fn api(&self) -> &Api {
-        &self.0
-    }
-
     /// Who asks.
-    pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Status> {
+    fn caller<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Status> {
         Ok(self.0.caller(request.extensions())?)
     }
 }
 
-/// What gRPC's probes are told: as `/ready`, false until the plugins are loaded, and once the
-/// node drains.
-pub(super) async fn set_health(health: &HealthReporter, is_ready: bool) {
-    match is_ready {
-        true => health.set_serving::<ApiServer<Service>>().await,
-        false => health.set_not_serving::<ApiServer<Service>>().await,
+macro_rules! serve {
+    ($($function:ident $operation:ident($request:ident) -> $outcome:ident($answer:ident): $scope:ident;)*) => {
+        #[tonic::async_trait]
+        impl wire::api_server::Api for Service {
+            $(async fn $function(
+                &self,
+                request: Request<wire::$request>,
+            ) -> Result<Response<wire::$answer>, Status> {
+                let caller = self.caller(&request)?;
+                let request = request.into_inner();
+                let plugin = self.0.plugin(&caller, Scope::$scope, &request.plugin)?;
+                let of = Of { caller: &caller, plugin: &plugin };
+                Ok(Response::new(self.0.$function(of, request).await?))
+            })*
+
+            async fn batch(
+                &self,
+                request: Request<wire::BatchRequest>,
+            ) -> Result<Response<wire::BatchResponse>, Status> {
+                let caller = self.caller(&request)?;
+                Ok(Response::new(self.0.batch(&caller, request.into_inner()).await?))
+            }
+
+            type WatchStream = events::Stream;
+
+            async fn watch(
+                &self,
+                request: Request<wire::WatchRequest>,
+            ) -> Result<Response<Self::WatchStream>, Status> {
+                let caller = self.caller(&request)?;
+                Ok(Response::new(self.0.watch(caller, request.into_inner())?))
+            }
+        }
+    };
+}
+
+operations!(serve);
+
+/// Tells gRPC's probes what `/ready` says: false until the plugins are loaded, and once the node
+/// drains.
+async fn set_health(health: &HealthReporter, stage: Stage) {
+    match stage {
+        Stage::Ready => health.set_serving::<ApiServer<Service>>().await,
+        Stage::Starting | Stage::Draining => {
+            health.set_not_serving::<ApiServer<Service>>().await;
+        }
     }
 }
 
 /// All services.
-pub(super) fn routes(api: Arc<Api>) -> axum::Router {
-    let health = HealthService::from_health_reporter(api.view.health().clone());
+pub(super) async fn routes(api: Arc<Api>) -> axum::Router {
+    let reporter = HealthReporter::new();
+    let health = HealthService::from_health_reporter(reporter.clone());
+    let mut stages = api.view.stages();
+    let stage = *stages.borrow_and_update();
+    set_health(&reporter, stage).await;
+    tokio::spawn(async move {
+        while stages.changed().await.is_ok() {
+            let stage = *stages.borrow_and_update();
+            set_health(&reporter, stage).await;
+        }
+    });
     // One bound for all functions: the largest call is no larger than a batch may be.
     let call_bytes = CALL_BYTES_MAX + CALL_HEAD_BYTES;
     let largest = api.view.registry().limits().request_bytes().max(call_bytes);

@@ -19,8 +19,9 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::door::Known;
-use super::operations::{Api, Of, SCOPES};
+use super::api::{Api, Of};
+use super::listener::Authenticated;
+use super::operations::SCOPES;
 use super::problem::{Problem, Reason};
 use super::schema::SCHEMA;
 use super::tokens::Scope;
@@ -67,7 +68,7 @@ pub(super) async fn wrong_method() -> Problem {
 
 async fn operate(
     State(api): State<Arc<Api>>,
-    Known(caller): Known,
+    Authenticated(caller): Authenticated,
     Path((plugin, function)): Path<(String, String)>,
     RawQuery(query): RawQuery,
     request: Request,
@@ -127,7 +128,7 @@ async fn operate(
 /// The payload goes in and out as it is.
 async fn call(
     State(api): State<Arc<Api>>,
-    Known(caller): Known,
+    Authenticated(caller): Authenticated,
     Path((plugin, method)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -149,7 +150,7 @@ async fn call(
 
 async fn batch(
     State(api): State<Arc<Api>>,
-    Known(caller): Known,
+    Authenticated(caller): Authenticated,
     request: Request,
 ) -> Result<Response, Problem> {
     idempotency_key(request.headers(), false)?;
@@ -160,7 +161,7 @@ async fn batch(
 
 async fn events(
     State(api): State<Arc<Api>>,
-    Known(caller): Known,
+    Authenticated(caller): Authenticated,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let mut plugins = Vec::new();
@@ -194,7 +195,10 @@ async fn events(
     Ok((UNBUFFERED, stream).into_response())
 }
 
-async fn nodes(State(api): State<Arc<Api>>, Known(caller): Known) -> Result<Response, Problem> {
+async fn nodes(
+    State(api): State<Arc<Api>>,
+    Authenticated(caller): Authenticated,
+) -> Result<Response, Problem> {
     caller.check_scope(Scope::Read)?;
     Ok(api.view.nodes(&caller).into_response())
 }

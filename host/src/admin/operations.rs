@@ -2,19 +2,15 @@
 //! came, and the one table of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
-use super::events::WATCHERS;
+use super::api::{Api, Of};
 use super::problem::{Problem, Reason};
 use super::replay::Replay;
-use super::tokens::{Caller, Scope, Tokens};
-use super::view::View;
+use super::tokens::{Caller, Scope};
 use super::wire::{self, operation::Operation, outcome::Outcome};
 use crate::delivery::{Delivery, Target};
+use crate::guest;
 use crate::message::{Frame, Message};
-use crate::plugin::{self, Plugin};
 use crate::registry::{Ending, Kind};
 use crate::router::{self, Gathered, Router};
 
@@ -27,32 +23,45 @@ const NORMAL: u32 = 1000;
 /// Operations of a batch. Beyond: LIMIT_EXCEEDED.
 const BATCH: usize = 1_000;
 
-/// The API, whichever way it is called.
-pub(super) struct Api {
-    pub(super) view: Arc<View>,
-    pub(super) tokens: Arc<Tokens>,
-    /// For streams of events.
-    pub(super) watchers: Arc<Semaphore>,
-    reaches: Replay<wire::Reach>,
-    dones: Replay<wire::Done>,
-}
-
-/// Who asks, and whose clients it is about.
-#[derive(Clone, Copy)]
-pub(super) struct Of<'a> {
-    pub(super) caller: &'a Caller,
-    pub(super) plugin: &'a Plugin,
-}
-
-impl<'a> Of<'a> {
-    fn router(&self) -> &'a Router {
-        self.plugin.router()
-    }
-}
-
 /// The table: each function with its request, its answer and the scope that it needs. gRPC's
-/// service, batches and HTTP are made of it.
+/// service, batches and HTTP are made of it: `operations!(define)` expands to `define! { … }`
+/// with the rows.
 macro_rules! operations {
+    ($define:ident) => {
+        $define! {
+            send_to_all SendToAll(SendToAllRequest) -> Reach(Reach): Send;
+            send_to_client SendToClient(SendToClientRequest) -> Done(Done): Send;
+            send_to_uid SendToUid(SendToUidRequest) -> Reach(Reach): Send;
+            send_to_group SendToGroup(SendToGroupRequest) -> Reach(Reach): Send;
+            bind_uid BindUid(BindUidRequest) -> Done(Done): Manage;
+            unbind_uid UnbindUid(UnbindUidRequest) -> Unbound(Unbound): Manage;
+            is_uid_online IsUidOnline(UidRequest) -> Online(Online): Read;
+            get_uid_by_client_id GetUidByClientId(ClientRequest) -> Uid(OptionalUid): Read;
+            get_client_ids_by_uid GetClientIdsByUid(UidPageRequest) -> Page(Page): Read;
+            get_all_uids GetAllUids(PageRequest) -> Page(Page): Read;
+            join_group JoinGroup(GroupChangeRequest) -> Done(Done): Manage;
+            leave_group LeaveGroup(GroupChangeRequest) -> Done(Done): Manage;
+            ungroup Ungroup(GroupRequest) -> Count(Count): Manage;
+            get_client_count_by_group GetClientCountByGroup(GroupRequest) -> Count(Count): Read;
+            get_client_ids_by_group GetClientIdsByGroup(GroupPageRequest) -> Page(Page): Read;
+            get_uids_by_group GetUidsByGroup(GroupPageRequest) -> Page(Page): Read;
+            get_uid_count_by_group GetUidCountByGroup(GroupRequest) -> Count(Count): Read;
+            get_all_groups GetAllGroups(PageRequest) -> Page(Page): Read;
+            is_online IsOnline(ClientRequest) -> Online(Online): Read;
+            get_all_client_count GetAllClientCount(PluginRequest) -> Count(Count): Read;
+            close_client CloseClient(CloseClientRequest) -> Done(Done): Manage;
+            close_uid CloseUid(CloseUidRequest) -> Count(Count): Manage;
+            close_group CloseGroup(CloseGroupRequest) -> Count(Count): Manage;
+            get_info GetInfo(ClientRequest) -> Info(Info): Read;
+            set_info SetInfo(SetInfoRequest) -> Done(Done): Manage;
+            update_info UpdateInfo(UpdateInfoRequest) -> Info(Info): Manage;
+            call Call(CallRequest) -> Called(Called): Send;
+        }
+    };
+}
+pub(super) use operations;
+
+macro_rules! dispatch {
     ($($function:ident $operation:ident($request:ident) -> $outcome:ident($answer:ident): $scope:ident;)*) => {
         /// The scope of each function.
         pub(super) const SCOPES: &[(&str, Scope)] = &[$((stringify!($function), Scope::$scope),)*];
@@ -69,84 +78,12 @@ macro_rules! operations {
                 }
             }
         }
-
-        #[tonic::async_trait]
-        impl wire::api_server::Api for super::grpc::Service {
-            $(async fn $function(
-                &self,
-                request: tonic::Request<wire::$request>,
-            ) -> Result<tonic::Response<wire::$answer>, tonic::Status> {
-                let caller = self.caller(&request)?;
-                let request = request.into_inner();
-                let plugin = self.api().plugin(&caller, Scope::$scope, &request.plugin)?;
-                let of = Of { caller: &caller, plugin: &plugin };
-                Ok(tonic::Response::new(self.api().$function(of, request).await?))
-            })*
-
-            async fn batch(
-                &self,
-                request: tonic::Request<wire::BatchRequest>,
-            ) -> Result<tonic::Response<wire::BatchResponse>, tonic::Status> {
-                let caller = self.caller(&request)?;
-                let batch = self.api().batch(&caller, request.into_inner()).await?;
-                Ok(tonic::Response::new(batch))
-            }
-
-            type WatchStream = super::events::Stream;
-
-            async fn watch(
-                &self,
-                request: tonic::Request<wire::WatchRequest>,
-            ) -> Result<tonic::Response<Self::WatchStream>, tonic::Status> {
-                let caller = self.caller(&request)?;
-                let watch = self.api().watch(caller, request.into_inner())?;
-                Ok(tonic::Response::new(watch))
-            }
-        }
     };
 }
 
-operations! {
-    send_to_all SendToAll(SendToAllRequest) -> Reach(Reach): Send;
-    send_to_client SendToClient(SendToClientRequest) -> Done(Done): Send;
-    send_to_uid SendToUid(SendToUidRequest) -> Reach(Reach): Send;
-    send_to_group SendToGroup(SendToGroupRequest) -> Reach(Reach): Send;
-    bind_uid BindUid(BindUidRequest) -> Done(Done): Manage;
-    unbind_uid UnbindUid(UnbindUidRequest) -> Unbound(Unbound): Manage;
-    is_uid_online IsUidOnline(UidRequest) -> Online(Online): Read;
-    get_uid_by_client_id GetUidByClientId(ClientRequest) -> Uid(OptionalUid): Read;
-    get_client_ids_by_uid GetClientIdsByUid(UidPageRequest) -> Page(Page): Read;
-    get_all_uids GetAllUids(PageRequest) -> Page(Page): Read;
-    join_group JoinGroup(GroupChangeRequest) -> Done(Done): Manage;
-    leave_group LeaveGroup(GroupChangeRequest) -> Done(Done): Manage;
-    ungroup Ungroup(GroupRequest) -> Count(Count): Manage;
-    get_client_count_by_group GetClientCountByGroup(GroupRequest) -> Count(Count): Read;
-    get_client_ids_by_group GetClientIdsByGroup(GroupPageRequest) -> Page(Page): Read;
-    get_uids_by_group GetUidsByGroup(GroupPageRequest) -> Page(Page): Read;
-    get_uid_count_by_group GetUidCountByGroup(GroupRequest) -> Count(Count): Read;
-    get_all_groups GetAllGroups(PageRequest) -> Page(Page): Read;
-    is_online IsOnline(ClientRequest) -> Online(Online): Read;
-    get_all_client_count GetAllClientCount(PluginRequest) -> Count(Count): Read;
-    close_client CloseClient(CloseClientRequest) -> Done(Done): Manage;
-    close_uid CloseUid(CloseUidRequest) -> Count(Count): Manage;
-    close_group CloseGroup(CloseGroupRequest) -> Count(Count): Manage;
-    get_info GetInfo(ClientRequest) -> Info(Info): Read;
-    set_info SetInfo(SetInfoRequest) -> Done(Done): Manage;
-    update_info UpdateInfo(UpdateInfoRequest) -> Info(Info): Manage;
-    call Call(CallRequest) -> Called(Called): Send;
-}
+operations!(dispatch);
 
 impl Api {
-    pub(super) fn new(view: Arc<View>, tokens: Arc<Tokens>) -> Arc<Api> {
-        Arc::new(Api {
-            view,
-            tokens,
-            watchers: Arc::new(Semaphore::new(WATCHERS)),
-            reaches: Replay::default(),
-            dones: Replay::default(),
-        })
-    }
-
     /// Does each, in order, whatever becomes of the ones before.
     pub(super) async fn batch(
         &self,
@@ -174,7 +111,7 @@ impl Api {
 
     // Sends.
 
-    async fn send_to_all(
+    pub(super) async fn send_to_all(
         &self,
         of: Of<'_>,
         request: wire::SendToAllRequest,
@@ -187,7 +124,7 @@ impl Api {
         })
     }
 
-    async fn send_to_client(
+    pub(super) async fn send_to_client(
         &self,
         of: Of<'_>,
         request: wire::SendToClientRequest,
@@ -201,7 +138,7 @@ impl Api {
         })
     }
 
-    async fn send_to_uid(
+    pub(super) async fn send_to_uid(
         &self,
         of: Of<'_>,
         request: wire::SendToUidRequest,
@@ -227,7 +164,7 @@ impl Api {
         })
     }
 
-    async fn send_to_group(
+    pub(super) async fn send_to_group(
         &self,
         of: Of<'_>,
         request: wire::SendToGroupRequest,
@@ -245,7 +182,7 @@ impl Api {
 
     // Uids.
 
-    async fn bind_uid(
+    pub(super) async fn bind_uid(
         &self,
         of: Of<'_>,
         request: wire::BindUidRequest,
@@ -256,7 +193,7 @@ impl Api {
         Ok(wire::Done {})
     }
 
-    async fn unbind_uid(
+    pub(super) async fn unbind_uid(
         &self,
         of: Of<'_>,
         request: wire::UnbindUidRequest,
@@ -271,7 +208,7 @@ impl Api {
         })
     }
 
-    async fn is_uid_online(
+    pub(super) async fn is_uid_online(
         &self,
         of: Of<'_>,
         request: wire::UidRequest,
@@ -281,7 +218,7 @@ impl Api {
         Ok(wire::Online { online })
     }
 
-    async fn get_uid_by_client_id(
+    pub(super) async fn get_uid_by_client_id(
         &self,
         of: Of<'_>,
         request: wire::ClientRequest,
@@ -291,7 +228,7 @@ impl Api {
         Ok(wire::OptionalUid { uid })
     }
 
-    async fn get_client_ids_by_uid(
+    pub(super) async fn get_client_ids_by_uid(
         &self,
         of: Of<'_>,
         request: wire::UidPageRequest,
@@ -306,7 +243,7 @@ impl Api {
         Ok(page.await?.into())
     }
 
-    async fn get_all_uids(
+    pub(super) async fn get_all_uids(
         &self,
         of: Of<'_>,
         request: wire::PageRequest,
@@ -316,7 +253,7 @@ impl Api {
 
     // Groups.
 
-    async fn join_group(
+    pub(super) async fn join_group(
         &self,
         of: Of<'_>,
         request: wire::GroupChangeRequest,
@@ -327,7 +264,7 @@ impl Api {
         Ok(wire::Done {})
     }
 
-    async fn leave_group(
+    pub(super) async fn leave_group(
         &self,
         of: Of<'_>,
         request: wire::GroupChangeRequest,
@@ -338,7 +275,7 @@ impl Api {
         Ok(wire::Done {})
     }
 
-    async fn ungroup(
+    pub(super) async fn ungroup(
         &self,
         of: Of<'_>,
         request: wire::GroupRequest,
@@ -347,7 +284,7 @@ impl Api {
         Ok(of.router().ungroup(&request.group).await.into())
     }
 
-    async fn get_client_count_by_group(
+    pub(super) async fn get_client_count_by_group(
         &self,
         of: Of<'_>,
         request: wire::GroupRequest,
@@ -356,7 +293,7 @@ impl Api {
         Ok(of.router().group_count(&request.group).into())
     }
 
-    async fn get_client_ids_by_group(
+    pub(super) async fn get_client_ids_by_group(
         &self,
         of: Of<'_>,
         request: wire::GroupPageRequest,
@@ -368,7 +305,7 @@ impl Api {
         Ok(page.await?.into())
     }
 
-    async fn get_uids_by_group(
+    pub(super) async fn get_uids_by_group(
         &self,
         of: Of<'_>,
         request: wire::GroupPageRequest,
@@ -380,7 +317,7 @@ impl Api {
         Ok(page.await?.into())
     }
 
-    async fn get_uid_count_by_group(
+    pub(super) async fn get_uid_count_by_group(
         &self,
         of: Of<'_>,
         request: wire::GroupRequest,
@@ -389,7 +326,7 @@ impl Api {
         Ok(of.router().group_uid_count(&request.group).await.into())
     }
 
-    async fn get_all_groups(
+    pub(super) async fn get_all_groups(
         &self,
         of: Of<'_>,
         request: wire::PageRequest,
@@ -399,7 +336,7 @@ impl Api {
 
     // Clients.
 
-    async fn is_online(
+    pub(super) async fn is_online(
         &self,
         of: Of<'_>,
         request: wire::ClientRequest,
@@ -409,7 +346,7 @@ impl Api {
         Ok(wire::Online { online })
     }
 
-    async fn get_all_client_count(
+    pub(super) async fn get_all_client_count(
         &self,
         of: Of<'_>,
         _: wire::PluginRequest,
@@ -417,7 +354,7 @@ impl Api {
         Ok(of.router().client_count().into())
     }
 
-    async fn close_client(
+    pub(super) async fn close_client(
         &self,
         of: Of<'_>,
         request: wire::CloseClientRequest,
@@ -429,7 +366,7 @@ impl Api {
         Ok(wire::Done {})
     }
 
-    async fn close_uid(
+    pub(super) async fn close_uid(
         &self,
         of: Of<'_>,
         request: wire::CloseUidRequest,
@@ -444,7 +381,7 @@ impl Api {
         Ok(router.close_all(Kind::Uid, uid, &ending).await.into())
     }
 
-    async fn close_group(
+    pub(super) async fn close_group(
         &self,
         of: Of<'_>,
         request: wire::CloseGroupRequest,
@@ -458,7 +395,7 @@ impl Api {
 
     // Info.
 
-    async fn get_info(
+    pub(super) async fn get_info(
         &self,
         of: Of<'_>,
         request: wire::ClientRequest,
@@ -467,7 +404,7 @@ impl Api {
         Ok(info.await?.into())
     }
 
-    async fn set_info(
+    pub(super) async fn set_info(
         &self,
         of: Of<'_>,
         request: wire::SetInfoRequest,
@@ -478,7 +415,7 @@ impl Api {
         Ok(wire::Done {})
     }
 
-    async fn update_info(
+    pub(super) async fn update_info(
         &self,
         of: Of<'_>,
         request: wire::UpdateInfoRequest,
@@ -508,38 +445,10 @@ impl Api {
         of: Of<'_>,
         request: wire::CallRequest,
     ) -> Result<wire::Called, Problem> {
-        let by = plugin::Caller::Api(&of.caller.name);
+        let by = guest::Caller::Api(&of.caller.name);
         let answer = of.plugin.on_call(by, &request.method, &request.payload);
         Ok(wire::Called {
             payload: answer.await?.into(),
-        })
-    }
-
-    /// The plugin that a caller may do this with.
-    pub(super) fn plugin(
-        &self,
-        caller: &Caller,
-        scope: Scope,
-        name: &str,
-    ) -> Result<Arc<Plugin>, Problem> {
-        caller.check(scope, name)?;
-        let plugins = self.view.plugins().ok_or_else(|| {
-            let message = "the node starts: its plugins are not loaded yet";
-            Problem::new(Reason::Unreachable, message)
-        })?;
-        plugins.get(name).ok_or_else(|| {
-            if name.is_empty() {
-                return Problem::invalid("the request names no plugin");
-            }
-            if plugins.may_be_unknown() {
-                let message = "the node has just started and does not know yet who has the plugin";
-                return Problem::new(Reason::Unreachable, message);
-            }
-            let shown: String = name.chars().take(64).collect();
-            Problem::new(
-                Reason::NotFound,
-                format!("no plugin {shown:?} on this node"),
-            )
         })
     }
 }

@@ -11,8 +11,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::wire;
+use crate::guest::{CallError, CallErrorCode};
 use crate::mesh::{self, Reason as Theirs};
-use crate::plugin::{CallError, CallErrorCode};
 use crate::registry;
 use crate::router;
 

@@ -1,5 +1,5 @@
 //! Idempotency keys: what was sent once under a key is not sent again, and is answered as it
-//! was. Kept by this node alone, for `KEPT`, and at most `KEYS` of them.
+//! was. Answers by this node alone, for `KEPT`, and at most `KEYS` of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -23,11 +23,11 @@ const KEY_BYTES: usize = 128;
 pub(super) struct Replay<T> {
     hasher: RandomState,
     keys: usize,
-    kept: Mutex<Kept<T>>,
+    kept: Mutex<Answers<T>>,
 }
 
 #[derive(Debug)]
-struct Kept<T> {
+struct Answers<T> {
     answers: HashMap<Key, Answered<T>>,
     /// The oldest first.
     order: VecDeque<(Instant, Key)>,
@@ -53,7 +53,7 @@ impl<T> Replay<T> {
         Replay {
             hasher: RandomState::new(),
             keys,
-            kept: Mutex::new(Kept {
+            kept: Mutex::new(Answers {
                 answers: HashMap::new(),
                 order: VecDeque::new(),
             }),
@@ -105,7 +105,7 @@ impl<T: Clone> Replay<T> {
     }
 }
 
-impl<T> Kept<T> {
+impl<T> Answers<T> {
     fn forget_before(&mut self, before: Option<Instant>) {
         let is_old = |(at, _): &(Instant, Key)| before.is_some_and(|before| *at < before);
         while self.order.front().is_some_and(is_old) {

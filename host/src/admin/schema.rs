@@ -14,8 +14,8 @@ use serde_path_to_error::Track;
 use super::problem::{Problem, Reason};
 use super::wire::{self, operation::Operation, outcome::Outcome};
 
-/// The compiled `.proto`, with its comments; made by `build.rs`.
-pub(super) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/api.bin"));
+/// The compiled `.proto`, with its comments; kept current by `tests/generated`.
+pub(super) const DESCRIPTORS: &[u8] = include_bytes!("../../generated/api.bin");
 
 /// What the API is made of.
 pub(super) struct Schema {
@@ -27,7 +27,7 @@ pub(super) struct Schema {
     event: MessageDescriptor,
 }
 
-/// There is one: `build.rs` has compiled it.
+/// There is one: it is a constant.
 #[expect(
     clippy::expect_used,
     reason = "a constant of the binary, read by a test"

@@ -10,16 +10,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use parking_lot::Mutex;
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic_health::server::HealthReporter;
 
-use super::grpc;
 use super::tokens::Caller;
 use crate::config::Role;
+use crate::guest::Services;
 use crate::mesh::{Mesh, PeerState};
-use crate::plugin::{Plugins, Services};
+use crate::plugin::Plugins;
 use crate::registry::{Kind, Registry};
 
 /// What the door shows.
@@ -31,9 +30,7 @@ pub struct View {
     plugins: ArcSwapOption<Plugins>,
     /// Once they have been opened; a gateway has none.
     services: ArcSwapOption<Services>,
-    stage: Mutex<Stage>,
-    /// As `/ready`, for gRPC's probes.
-    health: HealthReporter,
+    stage: watch::Sender<Stage>,
     /// The node has ended, and with it all streams.
     ended: CancellationToken,
 }
@@ -51,17 +48,14 @@ pub(super) enum Stage {
 
 impl View {
     /// Of a node that starts.
-    pub async fn new(role: Role, registry: Arc<Registry>, mesh: Option<Arc<Mesh>>) -> Arc<View> {
-        let health = HealthReporter::new();
-        grpc::set_health(&health, false).await;
+    pub fn new(role: Role, registry: Arc<Registry>, mesh: Option<Arc<Mesh>>) -> Arc<View> {
         Arc::new(View {
-            health,
             role,
             registry,
             mesh,
             plugins: ArcSwapOption::empty(),
             services: ArcSwapOption::empty(),
-            stage: Mutex::new(Stage::Starting),
+            stage: watch::Sender::new(Stage::Starting),
             ended: CancellationToken::new(),
         })
     }
@@ -77,15 +71,13 @@ impl View {
     }
 
     /// The node takes clients.
-    pub async fn ready(&self) {
-        *self.stage.lock() = Stage::Ready;
-        grpc::set_health(&self.health, true).await;
+    pub fn ready(&self) {
+        self.stage.send_replace(Stage::Ready);
     }
 
     /// The node takes none any more.
-    pub async fn draining(&self) {
-        *self.stage.lock() = Stage::Draining;
-        grpc::set_health(&self.health, false).await;
+    pub fn draining(&self) {
+        self.stage.send_replace(Stage::Draining);
     }
 
     /// Nothing happens any more.
@@ -136,12 +128,13 @@ impl View {
         self.mesh.as_ref()
     }
 
-    pub(super) fn health(&self) -> &HealthReporter {
-        &self.health
+    /// Where in its life the node is, now and later.
+    pub(super) fn stages(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
     }
 
     fn stage(&self) -> Stage {
-        *self.stage.lock()
+        *self.stage.borrow()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::pace::Pace;
+use super::rate_limiter::RateLimiter;
 use crate::limits::Limits;
 
 /// Counts clients; what it admits gives its place back when dropped.
@@ -23,12 +23,12 @@ pub(super) struct Admission {
 struct Admitted {
     clients: usize,
     by_address: HashMap<IpAddr, usize>,
-    pace: Option<Pace>,
+    rate_limiter: Option<RateLimiter>,
 }
 
 /// A client's place.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct AdmissionPermit {
     admission: Arc<Admission>,
     address: IpAddr,
     /// The client's connection is an open file.
@@ -52,7 +52,7 @@ impl Admission {
             admitted: Mutex::new(Admitted {
                 clients: 0,
                 by_address: HashMap::new(),
-                pace: Pace::new(limits.connects_per_second, Instant::now()),
+                rate_limiter: RateLimiter::new(limits.connects_per_second, Instant::now()),
             }),
         }
     }
@@ -62,12 +62,12 @@ impl Admission {
         self: &Arc<Self>,
         address: IpAddr,
         file: Arc<OwnedSemaphorePermit>,
-    ) -> Result<Place, Full> {
+    ) -> Result<AdmissionPermit, Full> {
         let mut admitted = self.admitted.lock();
         let in_pace = admitted
-            .pace
+            .rate_limiter
             .as_mut()
-            .is_none_or(|pace| pace.take(Instant::now()));
+            .is_none_or(|rate_limiter| rate_limiter.take(Instant::now()));
         if !in_pace || admitted.clients >= self.clients {
             return Err(Full::Node);
         }
@@ -79,7 +79,7 @@ impl Admission {
             *of_address += 1;
         }
         admitted.clients += 1;
-        Ok(Place {
+        Ok(AdmissionPermit {
             admission: self.clone(),
             address,
             _file: file,
@@ -87,7 +87,7 @@ impl Admission {
     }
 }
 
-impl Drop for Place {
+impl Drop for AdmissionPermit {
     fn drop(&mut self) {
         let mut admitted = self.admission.admitted.lock();
         admitted.clients -= 1;

@@ -6,11 +6,8 @@
 //! `upgrade.rs` says what a good handshake is, `refusal.rs` how a client is refused.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
@@ -21,22 +18,22 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::admission::{Full, Place};
+use super::acceptor::{Acceptor, ConnectionFiles};
+use super::admission::{AdmissionPermit, Full};
 use super::pages::{self, Body, text};
 use super::reader::Reader;
 use super::refusal::{Closing, Refusal, accept_to_close};
 use super::session::Session;
+use super::stream::{Stream, upgraded};
 use super::upgrade::{self, Good, with_subprotocol};
-use super::{Door, Files};
-use crate::plugin::{self, Answer, Handshake, Plugin};
+use crate::access::Handshake;
+use crate::plugin::{self, Answer, Plugin};
 use crate::policy::RefusePolicy;
-use crate::registry::{Client, Close, Closer, Happened, Namespace};
+use crate::registry::{Client, Close, Closer, EventKind, Namespace};
 
 /// Bytes of a request's head. Beyond: 431. Cookies and tokens are large at times.
 const HEAD_BYTES: usize = 16 << 10;
@@ -45,7 +42,11 @@ const TIMED_OUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Serves one connection up to its upgrade. Without `files` it is told that there are none.
-pub(super) async fn shake_hands(door: Arc<Door>, socket: TcpStream, files: Option<Files>) {
+pub(super) async fn shake_hands(
+    door: Arc<Acceptor>,
+    socket: TcpStream,
+    files: Option<ConnectionFiles>,
+) {
     let Ok(address) = socket.peer_addr() else {
         return;
     };
@@ -116,12 +117,12 @@ type Reply = (Response<Body>, Option<Closing>);
 /// What a client comes in with.
 struct Entry {
     arriving: Arriving,
-    place: Place,
+    place: AdmissionPermit,
     subprotocol: Option<String>,
     until: Option<Instant>,
 }
 
-impl Door {
+impl Acceptor {
     async fn answer(
         &self,
         mut request: Request<Incoming>,
@@ -257,7 +258,7 @@ impl Door {
             Ok(Answer::Accepted { subprotocol, until }) => {
                 self.registry.counters().clients_accepted.add_one();
                 let id = client.id();
-                plugin.namespace().happen(|| Happened::Connected(id));
+                plugin.namespace().emit(|| EventKind::Connected(id));
                 return Ok(Entry {
                     arriving,
                     place,
@@ -295,12 +296,6 @@ impl Door {
             }
         });
     }
-}
-
-/// A connection after its upgrade, and what of it has been read already.
-pub(super) async fn upgraded(upgrade: OnUpgrade) -> Option<(Stream, bytes::Bytes)> {
-    let parts = upgrade.await.ok()?.downcast::<TokioIo<Stream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
 }
 
 /// A client that asks to come in. It has its stay already: a drain waits for handshakes too.
@@ -375,47 +370,4 @@ fn read_handshake(
         remote_address: address.to_string(),
         subprotocols: offered.to_vec(),
     })
-}
-
-/// A socket in two halves: the write half is shared, to answer 408 after hyper has given up
-/// and to become the outbox's.
-pub(super) struct Stream {
-    pub(super) read: OwnedReadHalf,
-    pub(super) write: Arc<OwnedWriteHalf>,
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.read).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            match self.write.try_write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    std::task::ready!((*self.write).as_ref().poll_write_ready(context))?;
-                }
-                written => return Poll::Ready(written),
-            }
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Dropping the last half shuts down.
-        Poll::Ready(Ok(()))
-    }
 }

@@ -14,7 +14,7 @@ use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 use crate::limits::READ_BUFFER_BYTES;
 use crate::message::Frame;
-use crate::registry::{Client, Registry};
+use crate::registry::{Client, Shared};
 
 /// A client's incoming messages.
 pub(super) struct Reader {
@@ -57,14 +57,14 @@ impl Reader {
         &mut self,
         context: &mut Context<'_>,
         client: &Arc<Client>,
-        registry: &Registry,
+        shared: &Shared,
     ) -> Poll<tungstenite::Result<tungstenite::Message>> {
         let mut wire = Wire {
             socket: &mut self.socket,
             heard: &mut self.heard,
             context,
             client,
-            registry,
+            shared,
         };
         match self.context.read(&mut wire) {
             Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -84,12 +84,12 @@ impl Reader {
         &mut self,
         context: &mut Context<'_>,
         client: &Arc<Client>,
-        registry: &Registry,
+        shared: &Shared,
     ) -> Poll<Goodbye> {
         use tungstenite::Error;
         use tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
         loop {
-            match std::task::ready!(self.poll_message(context, client, registry)) {
+            match std::task::ready!(self.poll_message(context, client, shared)) {
                 Ok(tungstenite::Message::Close(_))
                 | Err(
                     Error::Io(_)
@@ -130,7 +130,7 @@ struct Wire<'a, 'b> {
     heard: &'a mut bool,
     context: &'a mut Context<'b>,
     client: &'a Arc<Client>,
-    registry: &'a Registry,
+    shared: &'a Shared,
 }
 
 impl Read for Wire<'_, '_> {
@@ -151,7 +151,7 @@ impl Write for Wire<'_, '_> {
     /// Takes whole frames: tungstenite writes its buffer of them at once.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.client.outbox().push_control(Frame::encoded(bytes)) {
-            self.registry.dirty().add(self.client.clone());
+            self.shared.dirty().add(self.client.clone());
         }
         Ok(bytes.len())
     }

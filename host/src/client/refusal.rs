@@ -12,11 +12,12 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Response, StatusCode};
 use tokio::io::AsyncWriteExt as _;
 
-use super::handshake::upgraded;
 use super::pages::{Body, text};
+use super::stream::upgraded;
 use super::upgrade::with_subprotocol;
+use crate::access::carries_token;
 use crate::message::{CLOSE_REASON_BYTES, Frame};
-use crate::plugin::{Failure, carries_token};
+use crate::plugin::Failure;
 
 /// What a close code of a refusal has beside its HTTP status.
 const CODE_BASE: u16 = 4000;

@@ -14,25 +14,29 @@ use tokio::time::{Instant, Sleep};
 use tungstenite::Message as Received;
 use tungstenite::protocol::CloseFrame;
 
-use super::admission::Place;
-use super::pace::Pace;
+use super::admission::AdmissionPermit;
+use super::rate_limiter::RateLimiter;
 use super::reader::{Goodbye, Reader};
 use crate::limits::{Limits, MESSAGES_PER_TURN};
 use crate::message::{Frame, Message};
 use crate::outbox::Condition;
 use crate::plugin::{self, Failure, Turn};
-use crate::registry::{Client, Close, Closer, Departure, Ending, Happened, Namespace, Registry};
+use crate::registry::{Client, Close, Closer, Departure, Ending, EventKind, Namespace, Shared};
 
 /// A client that has been let in. Dropped, it has left, whatever became of its task.
 pub(super) struct Session {
     client: Arc<Client>,
     stay: plugin::Session,
-    _place: Place,
+    _place: AdmissionPermit,
 }
 
 impl Session {
     /// A client, its stay with its plugin, and its place on the node.
-    pub(super) fn new(client: Arc<Client>, stay: plugin::Session, place: Place) -> Session {
+    pub(super) fn new(
+        client: Arc<Client>,
+        stay: plugin::Session,
+        place: AdmissionPermit,
+    ) -> Session {
         Session {
             client,
             stay,
@@ -52,15 +56,15 @@ impl Session {
     /// Serves the client until it has left and its plugin knows; no longer than `until`, when
     /// its token expires.
     pub(super) async fn run(self, reader: Reader, until: Option<Instant>) {
-        let registry = self.namespace().registry().clone();
-        let limits = registry.limits();
+        let shared = self.namespace().shared().clone();
+        let limits = shared.limits();
         let mut conversation = Conversation {
             stay: &self.stay,
             client: &self.client,
-            registry: &registry,
+            shared: &shared,
             reader,
-            pulse: Pulse::new(limits, until),
-            pace: Pace::new(limits.messages_per_second, std::time::Instant::now()),
+            keepalive: Keepalive::new(limits, until),
+            rate_limiter: RateLimiter::new(limits.messages_per_second, std::time::Instant::now()),
         };
         let ended = conversation.run().await;
         let reader = conversation.reader;
@@ -83,14 +87,14 @@ impl Session {
         let departure = self.client.departure();
         let close = departure.as_ref();
         let close = close.map_or_else(broken, |departure| departure.close.clone());
-        let registry = namespace.registry();
+        let shared = namespace.shared();
         // Neither waits for the other: the plugin may be slow, and so may the client.
         let socket = async {
             if close.code != 1006 {
-                let goodbye = goodbye(&self.client, registry, &mut reader, &ended, &close);
-                let timeout = registry.limits().close_timeout;
+                let goodbye = goodbye(&self.client, shared, &mut reader, &ended, &close);
+                let timeout = shared.limits().close_timeout;
                 if tokio::time::timeout(timeout, goodbye).await.is_err() {
-                    registry.counters().close_timed_out.add_one();
+                    shared.counters().close_timed_out.add_one();
                 }
             }
             self.client.outbox().detach();
@@ -103,8 +107,8 @@ impl Session {
         let Some(departure) = departure else { return };
         self.stay.on_close(&self.client, &departure).await;
         let namespace = self.namespace();
-        namespace.registry().counters().clients_left.add_one();
-        namespace.happen(|| Happened::Closed {
+        namespace.shared().counters().clients_left.add_one();
+        namespace.emit(|| EventKind::Closed {
             client: self.client.id(),
             close: departure.close.clone(),
             uid: departure.uid.clone(),
@@ -137,10 +141,10 @@ enum Ended {
 struct Conversation<'a> {
     stay: &'a plugin::Session,
     client: &'a Arc<Client>,
-    registry: &'a Registry,
+    shared: &'a Shared,
     reader: Reader,
-    pulse: Pulse,
-    pace: Option<Pace>,
+    keepalive: Keepalive,
+    rate_limiter: Option<RateLimiter>,
 }
 
 /// What the client's task is woken by.
@@ -148,7 +152,7 @@ enum Next {
     Received(tungstenite::Result<Received>),
     Woken,
     Writable,
-    Pulse,
+    Keepalive,
 }
 
 impl Conversation<'_> {
@@ -176,17 +180,17 @@ impl Conversation<'_> {
                 }
                 Next::Writable => {
                     // The other side has taken bytes: slow, perhaps, and alive.
-                    self.pulse.heard = true;
+                    self.keepalive.heard = true;
                     condition = self.client.outbox().resume();
                 }
-                Next::Pulse => match self.beat() {
-                    Beat::Fine => {}
-                    Beat::Ping => {
+                Next::Keepalive => match self.heartbeat() {
+                    Heartbeat::Fine => {}
+                    Heartbeat::Ping => {
                         self.client.outbox().push_control(Frame::ping());
                         condition = self.client.outbox().flush();
                     }
-                    Beat::Dead => {
-                        self.registry.counters().clients_silent.add_one();
+                    Heartbeat::Dead => {
+                        self.shared.counters().clients_silent.add_one();
                         return Ended::Now(Close {
                             by: Closer::Node,
                             ..broken()
@@ -202,8 +206,8 @@ impl Conversation<'_> {
         if self.client.has_left() {
             return Some(Ended::Already);
         }
-        // Here and not as a beat: a client that never pauses has none.
-        if self.pulse.is_over() {
+        // Here and not as a heartbeat: a client that never pauses has none.
+        if self.keepalive.is_over() {
             return Some(Ended::Now(Close {
                 code: TOKEN_EXPIRED.0,
                 reason: TOKEN_EXPIRED.1.to_owned(),
@@ -221,9 +225,9 @@ impl Conversation<'_> {
         }
     }
 
-    fn beat(&mut self) -> Beat {
-        self.pulse.heard |= self.reader.take_heard();
-        self.pulse.beat(self.registry.limits())
+    fn heartbeat(&mut self) -> Heartbeat {
+        self.keepalive.heard |= self.reader.take_heard();
+        self.keepalive.heartbeat(self.shared.limits())
     }
 
     async fn next(
@@ -236,13 +240,12 @@ impl Conversation<'_> {
         let Conversation {
             reader,
             client,
-            registry,
-            pulse,
+            shared,
+            keepalive,
             ..
         } = self;
         poll_fn(|context| {
-            if may_read
-                && let Poll::Ready(received) = reader.poll_message(context, client, registry)
+            if may_read && let Poll::Ready(received) = reader.poll_message(context, client, shared)
             {
                 return Poll::Ready(Next::Received(received));
             }
@@ -252,7 +255,7 @@ impl Conversation<'_> {
             if blocked && reader.poll_writable(context).is_ready() {
                 return Poll::Ready(Next::Writable);
             }
-            pulse.poll(context).map(|()| Next::Pulse)
+            keepalive.poll(context).map(|()| Next::Keepalive)
         })
         .await
     }
@@ -295,11 +298,11 @@ impl Conversation<'_> {
             Received::Close(frame) => return Err(self.closed_by_client(frame.as_ref())),
         };
         if self
-            .pace
+            .rate_limiter
             .as_mut()
-            .is_some_and(|pace| !pace.take(std::time::Instant::now()))
+            .is_some_and(|rate_limiter| !rate_limiter.take(std::time::Instant::now()))
         {
-            self.registry.counters().clients_too_fast.add_one();
+            self.shared.counters().clients_too_fast.add_one();
             let reason = "too many messages a second".to_owned();
             return Err(Ended::Now(Close {
                 code: 1008,
@@ -318,10 +321,7 @@ impl Conversation<'_> {
     async fn received_already(&mut self) -> Option<tungstenite::Result<Received>> {
         poll_fn(|context| {
             Poll::Ready(
-                match self
-                    .reader
-                    .poll_message(context, self.client, self.registry)
-                {
+                match self.reader.poll_message(context, self.client, self.shared) {
                     Poll::Ready(received) => Some(received),
                     Poll::Pending => None,
                 },
@@ -337,7 +337,7 @@ impl Conversation<'_> {
         };
         // What tungstenite makes of a code that none may send.
         if (code, &*reason) == (1002, "Protocol violation") {
-            self.registry.counters().clients_broke_protocol.add_one();
+            self.shared.counters().clients_broke_protocol.add_one();
             let reason = "a close frame has a code that may not be sent".to_owned();
             let by = Closer::Node;
             return Ended::Unreadable(Close { code, reason, by });
@@ -349,11 +349,11 @@ impl Conversation<'_> {
     /// What a client that can't be read any more is told.
     fn unreadable(&self, error: &tungstenite::Error) -> Ended {
         use tungstenite::error::{Error, ProtocolError};
-        let counters = self.registry.counters();
+        let counters = self.shared.counters();
         let (code, reason) = match error {
             Error::Capacity(_) => {
                 counters.messages_too_big.add_one();
-                let limit = self.registry.limits().message_bytes;
+                let limit = self.shared.limits().message_bytes;
                 (1009, format!("a message may have {limit} bytes"))
             }
             Error::Utf8(_) => {
@@ -382,7 +382,7 @@ impl Conversation<'_> {
 /// Lets a client that has left take what is queued, and say goodbye.
 async fn goodbye(
     client: &Arc<Client>,
-    registry: &Registry,
+    shared: &Shared,
     reader: &mut Reader,
     ended: &Ended,
     close: &Close,
@@ -400,7 +400,7 @@ async fn goodbye(
         return;
     }
     let unreadable = matches!(ended, Ended::Unreadable(_));
-    let goodbye = poll_fn(|context| reader.poll_goodbye(context, client, registry));
+    let goodbye = poll_fn(|context| reader.poll_goodbye(context, client, shared));
     if unreadable || goodbye.await == Goodbye::Unreadable {
         // Its answer can't be told from the rest; the end of the stream tells it to go.
         client.outbox().detach();
@@ -444,7 +444,7 @@ fn broken() -> Close {
 
 /// A sign of life now and then: any frame is one, and a silent client is asked for a pong. The
 /// same timer wakes a client whose time is over.
-struct Pulse {
+struct Keepalive {
     sleep: Pin<Box<Sleep>>,
     until: Option<Instant>,
     is_armed: bool,
@@ -452,16 +452,16 @@ struct Pulse {
     pinged: bool,
 }
 
-enum Beat {
+enum Heartbeat {
     Fine,
     Ping,
     Dead,
 }
 
-impl Pulse {
-    fn new(limits: &Limits, until: Option<Instant>) -> Pulse {
+impl Keepalive {
+    fn new(limits: &Limits, until: Option<Instant>) -> Keepalive {
         let first = at_most(Instant::now() + limits.ping_every, until);
-        Pulse {
+        Keepalive {
             sleep: Box::pin(tokio::time::sleep_until(first)),
             until,
             is_armed: false,
@@ -479,22 +479,22 @@ impl Pulse {
         self.sleep.as_mut().poll(context)
     }
 
-    fn beat(&mut self, limits: &Limits) -> Beat {
-        let (beat, next) = match (self.heard, self.pinged) {
+    fn heartbeat(&mut self, limits: &Limits) -> Heartbeat {
+        let (heartbeat, next) = match (self.heard, self.pinged) {
             // It has answered a ping: the time for that is a part of the next interval.
             (true, true) if limits.ping_timeout < limits.ping_every => {
-                (Beat::Fine, limits.ping_every - limits.ping_timeout)
+                (Heartbeat::Fine, limits.ping_every - limits.ping_timeout)
             }
-            (true, _) => (Beat::Fine, limits.ping_every),
-            (false, false) => (Beat::Ping, limits.ping_timeout),
-            (false, true) => (Beat::Dead, limits.ping_timeout),
+            (true, _) => (Heartbeat::Fine, limits.ping_every),
+            (false, false) => (Heartbeat::Ping, limits.ping_timeout),
+            (false, true) => (Heartbeat::Dead, limits.ping_timeout),
         };
-        self.pinged = matches!(beat, Beat::Ping);
+        self.pinged = matches!(heartbeat, Heartbeat::Ping);
         self.heard = false;
         self.is_armed = false;
         let next = at_most(Instant::now() + next, self.until);
         self.sleep.as_mut().reset(next);
-        beat
+        heartbeat
     }
 
     /// Whether its client may not stay any longer.

@@ -15,7 +15,7 @@ use hyper::{Method, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
 use super::pages::{Body, text, upgrade_required};
-use crate::plugin::is_token;
+use crate::access::is_token;
 
 /// Whether a request asks for a WebSocket, be it a good handshake or not.
 pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {

@@ -14,14 +14,16 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::dial::{NO_SESSION, WINDOW_BYTES};
 use super::link::Incoming;
+use super::peer::Peer;
 use super::peer::Receiving;
-use super::seldom::Seldom;
-use super::strangers::{Connection, Stranger, Strangers};
+use super::source::Source;
+use super::state::Mesh;
 use super::trust::{self, Purpose, Talk, UNREACHED};
 use super::wire::mesh_server::{Mesh as MeshService, MeshServer};
 use super::wire::{self, pull, push};
-use super::{Mesh, Peer, Source};
 use crate::id::Incarnation;
+use crate::log_throttle::LogThrottle;
+use crate::pending_connections::{Connection, PendingConnections, Unauthenticated};
 
 /// The pause after a connection that could not be accepted.
 const REST: Duration = Duration::from_millis(100);
@@ -55,8 +57,8 @@ pub(super) fn incoming(
     port: &'static str,
     files: usize,
 ) -> impl Stream<Item = io::Result<Connection>> {
-    let failures = Arc::<Seldom>::default();
-    let strangers = Arc::new(Strangers::nodes(port, files));
+    let failures = Arc::<LogThrottle>::default();
+    let strangers = Arc::new(PendingConnections::nodes(port, files));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     incoming.then(move |accepted| {
         let (failures, strangers) = (failures.clone(), strangers.clone());
@@ -67,7 +69,7 @@ pub(super) fn incoming(
                 }
                 tokio::time::sleep(REST).await;
             }
-            accepted.map(|stream| strangers.welcome(stream))
+            accepted.map(|stream| strangers.accept(stream))
         }
     })
 }
@@ -85,7 +87,7 @@ impl MeshService for Accepting {
         let (pull, pulled) = mpsc::channel(ACKS);
         let link = Link {
             mesh: self.0.clone(),
-            stranger: Stranger::of(&request)?,
+            stranger: Unauthenticated::of(&request)?,
             pushes: request.into_inner(),
             pull,
         };
@@ -97,7 +99,7 @@ impl MeshService for Accepting {
 /// One stream of one peer.
 struct Link {
     mesh: Arc<Mesh>,
-    stranger: Arc<Stranger>,
+    stranger: Arc<Unauthenticated>,
     pushes: Streaming<wire::Push>,
     pull: mpsc::Sender<Result<wire::Pull, Status>>,
 }

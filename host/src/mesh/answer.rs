@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::Mesh;
+use super::state::Mesh;
 use super::wire::{self, answer::Answer, ask::Ask, refused::Reason};
 use crate::id::ClientId;
 use crate::limits::PAGE_ITEMS;

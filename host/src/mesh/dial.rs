@@ -12,12 +12,15 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::seldom::News;
+use super::link::draw_session;
+use super::peer::Peer;
+use super::source::Source;
+use super::state::Mesh;
 use super::trust::{self, Purpose, Talk, UNREACHED};
 use super::wire::mesh_client::MeshClient;
 use super::wire::{self, pull, push};
-use super::{Mesh, Peer, Source, draw_session};
 use crate::id::Incarnation;
+use crate::log_throttle::LastLogged;
 
 /// How long it may take to connect, and to hear which node is there.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -45,9 +48,9 @@ const BATCHES: usize = 4;
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
-    #[error("it cannot be connected to: {}", super::causes(.0))]
+    #[error("it cannot be connected to: {}", super::transport_error::causes(.0))]
     Connect(#[from] tonic::transport::Error),
-    #[error("{}", super::refusal(.0))]
+    #[error("{}", super::transport_error::refusal(.0))]
     Refused(Box<tonic::Status>),
     #[error("it did not answer in time")]
     Slow,
@@ -149,7 +152,7 @@ impl Mesh {
     }
 
     async fn keep_dialling(self: Arc<Self>, address: String) {
-        let mut news = News::default();
+        let mut news = LastLogged::default();
         while !self.leaving.is_cancelled() && self.is_wanted(&address) {
             let ended = self.link(&address).await;
             if news.is(&ended.to_string()) {
@@ -183,7 +186,7 @@ impl Mesh {
             Err(_) => return Ended::Slow,
         };
         match tokio::time::timeout(WELCOME_TIMEOUT, self.enter(address, greeted)).await {
-            Ok(Ok(connected)) => self.push(connected).await,
+            Ok(Ok(connected)) => self.keep_pushing(connected).await,
             Ok(Err(ended)) => ended,
             Err(_) => Ended::Slow,
         }
@@ -330,7 +333,7 @@ impl Mesh {
     }
 
     /// Sends what waits, and takes the acknowledgements.
-    async fn push(&self, connected: Connected) -> Ended {
+    async fn keep_pushing(&self, connected: Connected) -> Ended {
         let Connected {
             dialling,
             session,
@@ -339,7 +342,7 @@ impl Mesh {
         } = connected;
         let peer = &dialling.0;
         tracing::debug!(peer = %peer.incarnation(), "linked");
-        let mut telling = std::pin::pin!(self.tell_everything(peer));
+        let mut telling = std::pin::pin!(self.push_snapshot(peer));
         let mut is_telling = peer.must_be_told();
         let mut alive = tokio::time::interval(SIGN_OF_LIFE);
         let silence = tokio::time::sleep(SILENCE);

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::{Mesh, Source, check_address};
+use super::address::check_address;
+use super::source::Source;
+use super::state::Mesh;
 
 /// How often a name is looked up.
 const LOOK_UP: Duration = Duration::from_secs(5);
@@ -20,8 +22,8 @@ impl Mesh {
         if let Some(endpoint) = source.strip_prefix("etcd:") {
             check_address(&format!("{flag} etcd:"), endpoint)?;
             let (source, endpoint) = (source.to_owned(), endpoint.to_owned());
-            self.stays
-                .spawn(self.clone().stay_in_etcd(source, endpoint));
+            self.registrations
+                .spawn(self.clone().register_in_etcd(source, endpoint));
             return Ok(());
         }
         let name = source.strip_prefix("dns:").with_context(|| {
@@ -42,7 +44,7 @@ impl Mesh {
                     let addresses: BTreeSet<String> = found.map(|a| a.to_string()).collect();
                     self.want(&listed, &addresses);
                 }
-                // What was found stays: a name server that is down has not ended any node.
+                // What was found registrations: a name server that is down has not ended any node.
                 Err(error) => {
                     if !std::mem::replace(&mut failed, true) {
                         tracing::warn!(source, %error, "the name can't be looked up");

@@ -1,6 +1,6 @@
 //! Interest: which uids and groups each peer holds, and how many clients of each.
 //!
-//! Told by the peers themselves, on the same stream as everything else they say; kept in
+//! PushOutcome by the peers themselves, on the same stream as everything else they say; kept in
 //! memory, so that a send finds its holders and a count its number without asking anybody. A
 //! peer's interest goes with its incarnation. It takes as much memory as the peers hold names:
 //! some 120 bytes for each (docs/mesh.md).
@@ -12,7 +12,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
-use super::serving::Servers;
+use super::servers::Servers;
+use super::snapshot::Snapshot;
 use crate::id::Incarnation;
 use crate::registry::{Kind, Names};
 
@@ -47,8 +48,8 @@ pub struct Holder {
     pub node: Incarnation,
     /// How many clients.
     pub clients: u32,
-    /// The full picture that this belongs to, or came after.
-    picture: u32,
+    /// The full snapshot that this belongs to, or came after.
+    snapshot: u32,
 }
 
 /// How much a node holds, of all plugins together.
@@ -60,13 +61,6 @@ pub struct Sizes {
     pub uids: u64,
     /// Groups.
     pub groups: u64,
-}
-
-/// One of a peer's pictures: what it said since it began to tell everything.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Picture {
-    pub(super) node: Incarnation,
-    pub(super) number: u32,
 }
 
 impl Interest {
@@ -93,21 +87,21 @@ impl Interest {
             .collect()
     }
 
-    /// A full picture is complete: what an older one said, and this one did not, is gone.
-    pub(super) fn forget_before(&self, picture: Picture) {
+    /// A full snapshot is complete: what an older one said, and this one did not, is gone.
+    pub(super) fn forget_before(&self, snapshot: Snapshot) {
         for (_, space) in self.spaces() {
-            drop_older(&mut space.clients.write(), picture);
-            drop_older(&mut space.fires.write(), picture);
-            space.servers.write().drop_older(picture);
-            forget_before(&space.uids, picture);
-            forget_before(&space.groups, picture);
+            drop_older(&mut space.clients.write(), snapshot);
+            drop_older(&mut space.fires.write(), snapshot);
+            space.servers.write().drop_older(snapshot);
+            forget_before(&space.uids, snapshot);
+            forget_before(&space.groups, snapshot);
         }
     }
 
     /// The node is gone.
     pub(super) fn forget(&self, node: Incarnation) {
         let number = u32::MAX;
-        self.forget_before(Picture { node, number });
+        self.forget_before(Snapshot { node, number });
     }
 
     /// How much a node holds. Walks all names: for a person who looks now and then.
@@ -153,20 +147,20 @@ impl Space {
     }
 
     /// The peer holds `clients` of the plugin.
-    pub(super) fn note_clients(&self, picture: Picture, clients: u64) {
-        note(&mut self.clients.write(), picture, clients);
+    pub(super) fn note_clients(&self, snapshot: Snapshot, clients: u64) {
+        note(&mut self.clients.write(), snapshot, clients);
     }
 
     /// The peer fires the plugin's timers, or not if `fires` is 0; true if it did not before.
-    pub(super) fn note_fires(&self, picture: Picture, fires: u32) -> bool {
-        note(&mut self.fires.write(), picture, u64::from(fires))
+    pub(super) fn note_fires(&self, snapshot: Snapshot, fires: u32) -> bool {
+        note(&mut self.fires.write(), snapshot, u64::from(fires))
     }
 
     /// The peer holds `clients` of this uid or group; true if it held none before.
-    pub(super) fn note(&self, kind: Kind, name: &str, picture: Picture, clients: u64) -> bool {
+    pub(super) fn note(&self, kind: Kind, name: &str, snapshot: Snapshot, clients: u64) -> bool {
         let mut shard = self.names(kind).shard(name).write();
         if let Some(holders) = shard.get_mut(name) {
-            let is_new = note(holders, picture, clients);
+            let is_new = note(holders, snapshot, clients);
             if holders.is_empty() {
                 shard.remove(name);
             }
@@ -176,7 +170,7 @@ impl Space {
             return false;
         }
         let holders = shard.entry(name.into()).or_default();
-        note(holders, picture, clients)
+        note(holders, snapshot, clients)
     }
 
     fn names(&self, kind: Kind) -> &Names<Holders> {
@@ -192,7 +186,7 @@ fn held_by(names: &Names<Holders>, node: Incarnation) -> u64 {
 }
 
 /// Not under one lock: sends look here.
-fn forget_before(names: &Names<Holders>, picture: Picture) {
+fn forget_before(names: &Names<Holders>, snapshot: Snapshot) {
     for shard in names.shards() {
         let mut after: Option<Arc<str>> = None;
         loop {
@@ -204,7 +198,7 @@ fn forget_before(names: &Names<Holders>, picture: Picture) {
                 .range_mut::<str, _>((from, Bound::Unbounded))
                 .take(NAMES_A_LOCK)
             {
-                drop_older(holders, picture);
+                drop_older(holders, snapshot);
                 if holders.is_empty() {
                     emptied.push(name.clone());
                 }
@@ -222,8 +216,8 @@ fn forget_before(names: &Names<Holders>, picture: Picture) {
 }
 
 /// Sets a holder's count; true if it held none before.
-fn note(holders: &mut Holders, picture: Picture, clients: u64) -> bool {
-    let Picture { node, number } = picture;
+fn note(holders: &mut Holders, snapshot: Snapshot, clients: u64) -> bool {
+    let Snapshot { node, number } = snapshot;
     let place = holders.iter().position(|holder| holder.node == node);
     let clients = u32::try_from(clients).unwrap_or(u32::MAX);
     match (place, clients) {
@@ -233,27 +227,27 @@ fn note(holders: &mut Holders, picture: Picture, clients: u64) -> bool {
         (None, 0) => {}
         (Some(place), _) => {
             holders[place].clients = clients;
-            holders[place].picture = number;
+            holders[place].snapshot = number;
         }
         (None, _) => holders.push(Holder {
             node,
             clients,
-            picture: number,
+            snapshot: number,
         }),
     }
     place.is_none() && clients > 0
 }
 
-fn drop_older(holders: &mut Holders, picture: Picture) {
-    holders.retain(|holder| holder.node != picture.node || holder.picture >= picture.number);
+fn drop_older(holders: &mut Holders, snapshot: Snapshot) {
+    holders.retain(|holder| holder.node != snapshot.node || holder.snapshot >= snapshot.number);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn picture(node: Incarnation, number: u32) -> Picture {
-        Picture { node, number }
+    fn snapshot(node: Incarnation, number: u32) -> Snapshot {
+        Snapshot { node, number }
     }
 
     fn nodes<const N: usize>() -> [Incarnation; N] {
@@ -265,9 +259,9 @@ mod tests {
         let interest = Interest::default();
         let [ada, bob] = nodes();
         let space = interest.space_of("chat");
-        assert!(space.note(Kind::Group, "lobby", picture(ada, 1), 2));
-        assert!(space.note(Kind::Group, "lobby", picture(bob, 1), 1));
-        assert!(!space.note(Kind::Group, "lobby", picture(ada, 1), 3));
+        assert!(space.note(Kind::Group, "lobby", snapshot(ada, 1), 2));
+        assert!(space.note(Kind::Group, "lobby", snapshot(bob, 1), 1));
+        assert!(!space.note(Kind::Group, "lobby", snapshot(ada, 1), 3));
         let mut holders: Vec<_> = space
             .holders(Kind::Group, "lobby")
             .iter()
@@ -281,8 +275,8 @@ mod tests {
         let sizes = interest.sizes(ada);
         assert_eq!((sizes.uids, sizes.groups), (0, 1));
 
-        space.note(Kind::Group, "lobby", picture(ada, 1), 0);
-        space.note(Kind::Group, "lobby", picture(bob, 1), 0);
+        space.note(Kind::Group, "lobby", snapshot(ada, 1), 0);
+        space.note(Kind::Group, "lobby", snapshot(bob, 1), 0);
         assert!(space.names_after(Kind::Group, None, 10).is_empty());
     }
 
@@ -292,12 +286,12 @@ mod tests {
         let [ada, bob] = nodes();
         let space = interest.space_of("chat");
         for name in 0..3 * NAMES_A_LOCK {
-            space.note(Kind::Uid, &name.to_string(), picture(ada, 1), 1);
+            space.note(Kind::Uid, &name.to_string(), snapshot(ada, 1), 1);
         }
-        space.note(Kind::Uid, "7", picture(bob, 1), 1);
-        space.note_clients(picture(ada, 1), 9);
-        space.note(Kind::Uid, "8", picture(ada, 2), 1);
-        interest.forget_before(picture(ada, 2));
+        space.note(Kind::Uid, "7", snapshot(bob, 1), 1);
+        space.note_clients(snapshot(ada, 1), 9);
+        space.note(Kind::Uid, "8", snapshot(ada, 2), 1);
+        interest.forget_before(snapshot(ada, 2));
         assert_eq!(interest.sizes(ada).uids, 1);
         assert_eq!(interest.sizes(bob).uids, 1);
         assert!(space.nodes().is_empty());
@@ -315,7 +309,7 @@ mod tests {
         let [ada] = nodes();
         let space = interest.space_of("chat");
         for name in ["c", "a", "e", "b", "d"] {
-            space.note(Kind::Uid, name, picture(ada, 1), 1);
+            space.note(Kind::Uid, name, snapshot(ada, 1), 1);
         }
         let page = |after| space.names_after(Kind::Uid, after, 2);
         assert_eq!(page(None), ["a", "b"].map(Arc::<str>::from));

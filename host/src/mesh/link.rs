@@ -31,7 +31,7 @@ pub(super) struct Outgoing {
     bound: Bound,
     session: u64,
     /// Frames that are not acknowledged yet; the first one's number is `acknowledged + 1`.
-    kept: VecDeque<Kept>,
+    kept: VecDeque<PendingFrame>,
     bytes: usize,
     /// Those of them that the other side must not miss.
     sure_bytes: usize,
@@ -44,7 +44,7 @@ pub(super) struct Outgoing {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct PendingFrame {
     /// Empty: it was taken back, and only keeps its place in line.
     frame: Bytes,
     /// The other side must not miss it.
@@ -104,33 +104,33 @@ impl Outgoing {
 
     /// Adds a frame to the end, if the bound lets it.
     pub(super) fn push(&mut self, frame: Bytes) -> Result<(), Full> {
-        self.push_within(self.bound, Kept::new(frame))
+        self.push_within(self.bound, PendingFrame::new(frame))
     }
 
     /// Adds a question, which can be taken back.
     pub(super) fn push_question(&mut self, id: u64, frame: Bytes) -> Result<(), Full> {
-        let kept = Kept {
+        let kept = PendingFrame {
             question: Some(id),
-            ..Kept::new(frame)
+            ..PendingFrame::new(frame)
         };
         self.push_within(self.bound, kept)
     }
 
     /// Adds a frame that the other side must not miss: for such ones there is as much room
     /// again.
-    pub(super) fn push_surely(&mut self, frame: Bytes) -> Result<(), Full> {
+    pub(super) fn push_reliable(&mut self, frame: Bytes) -> Result<(), Full> {
         let twice = Bound {
             bytes: self.bound.bytes.saturating_mul(2),
             frames: self.bound.frames.saturating_mul(2),
         };
-        let kept = Kept {
+        let kept = PendingFrame {
             is_sure: true,
-            ..Kept::new(frame)
+            ..PendingFrame::new(frame)
         };
         self.push_within(twice, kept)
     }
 
-    fn push_within(&mut self, bound: Bound, kept: Kept) -> Result<(), Full> {
+    fn push_within(&mut self, bound: Bound, kept: PendingFrame) -> Result<(), Full> {
         let bytes = kept.frame.len();
         // An empty link takes any frame: a bound below one message must not mute a peer.
         let is_full = !self.kept.is_empty()
@@ -174,7 +174,7 @@ impl Outgoing {
         };
         let mut bytes = 0;
         let unsent = self.kept.range(self.unsent()..);
-        for Kept { frame, .. } in unsent.take(BATCH_FRAMES) {
+        for PendingFrame { frame, .. } in unsent.take(BATCH_FRAMES) {
             if !batch.frames.is_empty() && bytes + frame.len() > BATCH_BYTES {
                 break;
             }
@@ -232,7 +232,7 @@ impl Outgoing {
 
     /// Frames that are lost if the other side is gone.
     pub(super) fn lost(&self) -> usize {
-        let is_there = |kept: &&Kept| !kept.frame.is_empty();
+        let is_there = |kept: &&PendingFrame| !kept.frame.is_empty();
         self.kept.iter().filter(is_there).count()
     }
 
@@ -262,9 +262,9 @@ impl Outgoing {
     }
 }
 
-impl Kept {
-    fn new(frame: Bytes) -> Kept {
-        Kept {
+impl PendingFrame {
+    fn new(frame: Bytes) -> PendingFrame {
+        PendingFrame {
             frame,
             is_sure: false,
             question: None,
@@ -305,6 +305,17 @@ impl Incoming {
         self.received = self.received.max(last);
         Ok(frames.into_iter().skip(known))
     }
+}
+
+/// A name for a new sequence of frames: never 0, and never one that the other side remembers.
+pub(super) fn draw_session() -> u64 {
+    // Without randomness the time will do: it must differ from the ones before, not be secret.
+    let drawn = getrandom::u64().unwrap_or_else(|_| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        #[expect(clippy::cast_possible_truncation, reason = "its lower bits differ")]
+        since.map_or(1, |since| since.as_nanos() as u64)
+    });
+    drawn.max(1)
 }
 
 #[cfg(test)]
@@ -413,11 +424,11 @@ mod tests {
         outgoing.push(frame(2)).expect("room");
         assert_eq!(outgoing.push(frame(3)), Err(Full));
         outgoing
-            .push_surely(frame(3))
+            .push_reliable(frame(3))
             .expect("room for what must not be missed");
-        outgoing.push_surely(frame(4)).expect("and as much again");
-        outgoing.push_surely(frame(5)).expect("and as much again");
-        assert_eq!(outgoing.push_surely(frame(6)), Err(Full));
+        outgoing.push_reliable(frame(4)).expect("and as much again");
+        outgoing.push_reliable(frame(5)).expect("and as much again");
+        assert_eq!(outgoing.push_reliable(frame(6)), Err(Full));
         outgoing.next_batch().expect("all of them");
         outgoing.acknowledge(4);
         outgoing.push(frame(3)).expect("room again");
@@ -479,7 +490,7 @@ mod tests {
         outgoing.close();
         assert_eq!(outgoing.push_question(9, frame(5)), Err(Full));
         assert_eq!(outgoing.restart(2), 0);
-        assert_eq!(outgoing.push_surely(frame(5)), Err(Full));
+        assert_eq!(outgoing.push_reliable(frame(5)), Err(Full));
     }
 
     #[test]
@@ -501,7 +512,7 @@ mod tests {
         while outgoing.push(frame()).is_ok() {}
         let mut told = 0;
         while outgoing.has_room() {
-            outgoing.push_surely(frame()).expect("room");
+            outgoing.push_reliable(frame()).expect("room");
             told += 1;
         }
         assert_eq!(told, 3, "an eighth, and one more");

@@ -4,15 +4,13 @@
 //! of each other, and neither would say so. Whoever finds another node there tells it. Where the
 //! address leads to neither, registers and etcd may still list both.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
+use std::time::Duration;
 
 use super::dial::{CONNECT_TIMEOUT, Ended};
-use super::seldom::News;
-use super::{Mesh, Source};
+use super::source::Source;
+use super::state::Mesh;
+use crate::log_throttle::LastLogged;
 
 /// The address is dialled so many times soon after the start: what leads there may start later.
 const TRIES: u32 = 5;
@@ -22,35 +20,6 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// This is the pause later on: another node may come to the same address.
 const LATER: Duration = Duration::from_secs(10);
-
-/// The former run of a node may be listed for so long after the new one has come.
-const FORMER_RUN: Duration = Duration::from_secs(7);
-
-/// These nodes are listed at the address of this one, each since some time.
-#[derive(Default)]
-pub(super) struct ListedHere(Mutex<BTreeMap<(Source, String), Instant>>);
-
-impl ListedHere {
-    /// `source` lists these, and no others.
-    fn note(&self, source: &Source, nodes: BTreeSet<String>) {
-        let mut listed = self.0.lock();
-        listed.retain(|(lists, node), _| lists != source || nodes.contains(node));
-        for node in nodes {
-            listed
-                .entry((source.clone(), node))
-                .or_insert_with(Instant::now);
-        }
-    }
-
-    /// One that has been listed for longer than a former run of this node would be.
-    fn lasting(&self) -> Option<String> {
-        let listed = self.0.lock();
-        let mut lasting = listed
-            .iter()
-            .filter(|(_, since)| since.elapsed() > FORMER_RUN);
-        lasting.next().map(|((_, node), _)| node.clone())
-    }
-}
 
 impl Mesh {
     /// Notes which of the nodes that `source` lists, by name and address, are at the address of
@@ -68,7 +37,7 @@ impl Mesh {
 
     /// Dials the address for as long as the node runs, and says what is wrong with it.
     pub(super) async fn watch_own_address(self: Arc<Self>) {
-        let mut news = News::default();
+        let mut news = LastLogged::default();
         let (mut tries, mut was_found) = (0, false);
         while !self.leaving.is_cancelled() {
             tries += 1;
@@ -115,27 +84,5 @@ impl Mesh {
             return Ok(());
         }
         Err(self.report_shared_address(greeted).await)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_who_is_listed_for_long_is_no_former_run() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let [register, etcd] = ["register", "etcd"].map(|name| Source::Register(name.to_owned()));
-        let listed = ListedHere::default();
-        listed.note(&register, names(&["a", "b"]));
-        assert_eq!(listed.lasting(), None);
-        for since in listed.0.lock().values_mut() {
-            *since -= FORMER_RUN;
-        }
-        listed.note(&etcd, names(&[]));
-        listed.note(&register, names(&["b", "c"]));
-        assert_eq!(listed.lasting().as_deref(), Some("b"));
-        listed.note(&register, names(&["c"]));
-        assert_eq!(listed.lasting(), None, "c has come only now");
     }
 }

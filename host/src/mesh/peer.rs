@@ -12,13 +12,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::interest::Picture;
 use super::link::{Batch, Bound, Forgotten, Full, Incoming, Outgoing};
-use super::seldom::Seldom;
+use super::peer_event::Failed;
+use super::snapshot::Snapshot;
 use super::wire::answer::Answer;
-use super::work::Failed;
 use crate::id::Incarnation;
 use crate::limits::PEER_MESSAGE_BYTES_MIN;
+use crate::log_throttle::LogThrottle;
 
 /// One other node.
 #[derive(Debug)]
@@ -43,11 +43,11 @@ pub struct Peer {
     pub(super) is_leaving: AtomicBool,
     pub(super) is_suspect: AtomicBool,
     /// It is told what this node holds: everything that changes from here on.
-    pub(super) is_told: AtomicBool,
+    pub(super) is_subscribed: AtomicBool,
     /// The session in which it was told everything, to the end; 0: none yet.
-    told_in: AtomicU64,
-    /// Which full picture of what it holds it tells, or told last; 0: none yet.
-    picture: AtomicU32,
+    synced_session: AtomicU64,
+    /// Which full snapshot of what it holds it tells, or told last; 0: none yet.
+    snapshot: AtomicU32,
     /// The last one is complete.
     pub(super) is_known: AtomicBool,
     /// One was complete once: who it is has been said.
@@ -57,9 +57,9 @@ pub struct Peer {
     /// Frames that found its link full.
     dropped: AtomicU64,
     /// What a link does that is full, for every message.
-    full: Seldom,
+    full: LogThrottle,
     /// What is done with a frame that is too large for it, for every message.
-    pub(super) too_large: Seldom,
+    pub(super) too_large: LogThrottle,
     /// The largest message that it takes.
     message_bytes: AtomicUsize,
 }
@@ -95,7 +95,7 @@ const BATCH_HEAD: usize = 1 << 10;
 
 /// What became of a frame for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum PushOutcome {
     /// It waits for the connection.
     Queued,
     /// The link was full, for the first time or the first in a while: it should be said.
@@ -168,15 +168,15 @@ impl Peer {
             gone: Notify::new(),
             is_leaving: AtomicBool::new(false),
             is_suspect: AtomicBool::new(false),
-            is_told: AtomicBool::new(false),
-            told_in: AtomicU64::new(0),
-            picture: AtomicU32::new(0),
+            is_subscribed: AtomicBool::new(false),
+            synced_session: AtomicU64::new(0),
+            snapshot: AtomicU32::new(0),
             is_known: AtomicBool::new(false),
             has_come: AtomicBool::new(false),
             deliveries: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
-            full: Seldom::default(),
-            too_large: Seldom::default(),
+            full: LogThrottle::default(),
+            too_large: LogThrottle::default(),
             message_bytes: AtomicUsize::new(PEER_MESSAGE_BYTES_MIN),
         }
     }
@@ -231,29 +231,29 @@ impl Peer {
     }
 
     /// Queues a frame; never waits.
-    pub(super) fn tell(&self, frame: Bytes) -> Told {
-        self.told(|outgoing| outgoing.push(frame))
+    pub(super) fn push(&self, frame: Bytes) -> PushOutcome {
+        self.pushed(|outgoing| outgoing.push(frame))
     }
 
     /// Queues a frame that it must not miss.
-    pub(super) fn tell_surely(&self, frame: Bytes) -> Told {
-        self.told(|outgoing| outgoing.push_surely(frame))
+    pub(super) fn push_reliable(&self, frame: Bytes) -> PushOutcome {
+        self.pushed(|outgoing| outgoing.push_reliable(frame))
     }
 
     /// Queues a question.
-    pub(super) fn put(&self, asked: &Asked<'_>, frame: Bytes) -> Told {
-        self.told(|outgoing| outgoing.push_question(asked.id, frame))
+    pub(super) fn put(&self, asked: &Asked<'_>, frame: Bytes) -> PushOutcome {
+        self.pushed(|outgoing| outgoing.push_question(asked.id, frame))
     }
 
-    fn told(&self, push: impl FnOnce(&mut Outgoing) -> Result<(), Full>) -> Told {
+    fn pushed(&self, push: impl FnOnce(&mut Outgoing) -> Result<(), Full>) -> PushOutcome {
         if push(&mut self.outgoing.lock()).is_ok() {
             self.queued.notify_one();
-            return Told::Queued;
+            return PushOutcome::Queued;
         }
         self.dropped.fetch_add(1, Ordering::Relaxed);
         match self.full.happened() {
-            Some(_) if !self.is_gone() => Told::FullNow,
-            _ => Told::StillFull,
+            Some(_) if !self.is_gone() => PushOutcome::FullNow,
+            _ => PushOutcome::StillFull,
         }
     }
 
@@ -262,7 +262,7 @@ impl Peer {
         let mut outgoing = self.outgoing.lock();
         let untold = outgoing.take_back();
         let lost = outgoing.restart(session);
-        self.is_told.store(false, Ordering::Relaxed);
+        self.is_subscribed.store(false, Ordering::Relaxed);
         drop(outgoing);
         self.queued.notify_one();
         self.answer_untold(untold);
@@ -302,12 +302,12 @@ impl Peer {
 
     /// Whether it must be told everything: it was not, or not to the end.
     pub(super) fn must_be_told(&self) -> bool {
-        self.told_in.load(Ordering::Relaxed) != self.session()
+        self.synced_session.load(Ordering::Relaxed) != self.session()
     }
 
     /// It was told everything, in this session.
-    pub(super) fn told_everything(&self, session: u64) {
-        self.told_in.store(session, Ordering::Relaxed);
+    pub(super) fn synced(&self, session: u64) {
+        self.synced_session.store(session, Ordering::Relaxed);
     }
 
     /// Waits until the connection has something to send, or another session.
@@ -382,7 +382,7 @@ impl Peer {
     /// It begins to tell everything that it holds.
     pub(super) fn begin_picture(&self, number: u32) {
         self.is_known.store(false, Ordering::Relaxed);
-        self.picture.store(number, Ordering::Relaxed);
+        self.snapshot.store(number, Ordering::Relaxed);
     }
 
     /// It has told everything that it holds; whether it had before.
@@ -396,10 +396,10 @@ impl Peer {
         self.has_come.load(Ordering::Relaxed)
     }
 
-    pub(super) fn picture(&self) -> Picture {
-        Picture {
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
             node: self.incarnation,
-            number: self.picture.load(Ordering::Relaxed),
+            number: self.snapshot.load(Ordering::Relaxed),
         }
     }
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Mesh, Peer, timers, wire};
+use super::peer::Peer;
+use super::state::Mesh;
+use super::{timers, wire};
 use crate::registry::{Kind, Namespace};
 
 /// Names in one frame.
@@ -54,7 +56,7 @@ impl Mesh {
                 told.clients();
             }
             if changed.fires {
-                told.fires(self.surely(&namespace));
+                told.fires(self.firing_rank(&namespace));
             }
             if changed.serving {
                 told.serving();
@@ -73,9 +75,9 @@ impl Mesh {
             frames.extend(timers::frames(&plugin, known));
         }
         for peer in self.peers() {
-            if peer.is_told.load(Ordering::Relaxed) {
+            if peer.is_subscribed.load(Ordering::Relaxed) {
                 for frame in &frames {
-                    self.tell_surely(&peer, frame.clone());
+                    self.push_reliable(&peer, frame.clone());
                 }
             }
         }
@@ -84,19 +86,19 @@ impl Mesh {
 
     /// Tells a peer everything that this node holds. It is told of changes from the beginning
     /// of that on. Where the connection ends meanwhile, the next one begins with it again.
-    pub(super) async fn tell_everything(&self, peer: &Peer) {
+    pub(super) async fn push_snapshot(&self, peer: &Peer) {
         let session = peer.session();
         {
             let _publishing = self.publishing.lock();
-            peer.is_told.store(true, Ordering::Relaxed);
-            self.tell_surely(peer, interest(true, false, Vec::new()));
+            peer.is_subscribed.store(true, Ordering::Relaxed);
+            self.push_reliable(peer, interest(true, false, Vec::new()));
         }
         for namespace in self.registry.namespaces() {
-            self.tell_clients(peer, &namespace);
-            self.tell_timers(peer, namespace.name());
+            self.push_clients(peer, &namespace);
+            self.push_timers(peer, namespace.name());
             for kind in [Kind::Uid, Kind::Group] {
                 let mut after = None;
-                while let Some(last) = self.tell_names(peer, &namespace, kind, after.as_deref()) {
+                while let Some(last) = self.push_names(peer, &namespace, kind, after.as_deref()) {
                     after = Some(last);
                     peer.has_room().await;
                     if peer.session() != session {
@@ -106,25 +108,25 @@ impl Mesh {
                 }
             }
         }
-        self.tell_surely(peer, interest(false, true, Vec::new()));
-        peer.told_everything(session);
+        self.push_reliable(peer, interest(false, true, Vec::new()));
+        peer.synced(session);
     }
 
-    fn tell_clients(&self, peer: &Peer, namespace: &Namespace) {
+    fn push_clients(&self, peer: &Peer, namespace: &Namespace) {
         let _publishing = self.publishing.lock();
         let mut frames = Vec::new();
         let mut telling = Telling::new(namespace, &mut frames);
         telling.clients();
-        telling.fires(self.surely(namespace));
+        telling.fires(self.firing_rank(namespace));
         telling.serving();
         telling.end();
         for frame in frames {
-            self.tell_surely(peer, frame);
+            self.push_reliable(peer, frame);
         }
     }
 
     /// Tells a page of names; answers the last, if there was any.
-    fn tell_names(
+    fn push_names(
         &self,
         peer: &Peer,
         namespace: &Namespace,
@@ -140,7 +142,7 @@ impl Mesh {
         }
         telling.end();
         for frame in frames {
-            self.tell_surely(peer, frame);
+            self.push_reliable(peer, frame);
         }
         drop(publishing);
         if kind == Kind::Uid {

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use prost::Message as _;
 
-use super::{Mesh, Peer, wire, work};
+use super::peer::Peer;
+use super::state::Mesh;
+use super::{peer_event, wire};
 use crate::delivery::{Delivery, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
@@ -34,8 +36,8 @@ impl Mesh {
                 self.note(peer, &interest);
                 Some(())
             }
-            Some(Ask(ask)) if ask.ask.as_ref().is_some_and(work::is_event) => {
-                self.take_work(peer, ask);
+            Some(Ask(ask)) if ask.ask.as_ref().is_some_and(peer_event::is_event) => {
+                self.take_event(peer, ask);
                 Some(())
             }
             Some(Ask(ask)) => {
@@ -69,7 +71,7 @@ impl Mesh {
             let answer = mesh.answer(ask).await;
             // Where there is no room, who asked waits in vain, and not for long: no reason to
             // drop all messages that found some.
-            mesh.tell(&peer, wire::encode(wire::frame::Frame::Answer(answer)));
+            mesh.push(&peer, wire::encode(wire::frame::Frame::Answer(answer)));
         });
         // Mostly it is there at once. One that concerns very many clients goes on by itself:
         // what the peer says next does not wait for it, and it outlives the connection.
@@ -116,36 +118,36 @@ impl Mesh {
 
     fn note(&self, peer: &Peer, interest: &wire::Interest) {
         if interest.first {
-            let number = self.pictures.fetch_add(1, Ordering::Relaxed) + 1;
+            let number = self.snapshots.fetch_add(1, Ordering::Relaxed) + 1;
             peer.begin_picture(number);
         }
-        let picture = peer.picture();
+        let snapshot = peer.snapshot();
         for holding in &interest.holdings {
             let space = self.interest.space_of(&holding.plugin);
             if let Some(clients) = holding.clients {
-                space.note_clients(picture, clients);
+                space.note_clients(snapshot, clients);
             }
             if let Some(serving) = &holding.serving {
                 self.note_serving(peer, &holding.plugin, serving);
             }
             if let Some(fires) = holding.fires
-                && space.note_fires(picture, fires)
+                && space.note_fires(snapshot, fires)
             {
-                self.tell_timers(peer, &holding.plugin);
+                self.push_timers(peer, &holding.plugin);
             }
             for held in &holding.groups {
-                space.note(Kind::Group, &held.name, picture, held.clients);
+                space.note(Kind::Group, &held.name, snapshot, held.clients);
             }
             for held in &holding.uids {
-                let is_new = space.note(Kind::Uid, &held.name, picture, held.clients);
-                // In a full picture any of them: it may be known from one that came before.
+                let is_new = space.note(Kind::Uid, &held.name, snapshot, held.clients);
+                // In a full snapshot any of them: it may be known from one that came before.
                 if is_new || !peer.is_known.load(Ordering::Relaxed) {
                     self.claim_against(peer, &holding.plugin, &held.name);
                 }
             }
         }
         if interest.last {
-            self.interest.forget_before(picture);
+            self.interest.forget_before(snapshot);
             if !peer.now_known() {
                 let (peer, address) = (peer.incarnation(), peer.address());
                 tracing::info!(%peer, address, "a node has come");
@@ -198,7 +200,7 @@ impl Mesh {
                 bound_at_ms: binding.at_ms,
                 client: wire::client_bytes(binding.client),
             };
-            self.tell_surely(peer, wire::encode(wire::frame::Frame::Claim(claim)));
+            self.push_reliable(peer, wire::encode(wire::frame::Frame::Claim(claim)));
         }
     }
 

@@ -16,13 +16,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::accept::incoming;
-use super::strangers::Stranger;
 use super::trust::{self, Purpose, Refusals, Talk, Trust};
 use super::wire::register_server::{Register as RegisterService, RegisterServer};
 use super::wire::{self, announcement, membership};
 use crate::id::Incarnation;
+use crate::pending_connections::Unauthenticated;
 
-/// How long a node whose stream has broken stays on the list.
+/// How long a node whose stream has broken registrations on the list.
 pub(super) const LEASE: Duration = Duration::from_secs(5);
 
 /// How often each side says that it is alive.
@@ -194,9 +194,9 @@ impl RegisterService for Serving {
         request: Request<Streaming<wire::Announcement>>,
     ) -> Result<Response<Self::JoinStream>, Status> {
         let (say, said) = mpsc::channel(16);
-        let stay = Stay {
+        let stay = Registration {
             register: self.0.clone(),
-            stranger: Stranger::of(&request)?,
+            stranger: Unauthenticated::of(&request)?,
             announcements: request.into_inner(),
             say,
         };
@@ -206,21 +206,21 @@ impl RegisterService for Serving {
 }
 
 /// A node's stay at a register.
-struct Stay {
+struct Registration {
     register: Arc<Register>,
-    stranger: Arc<Stranger>,
+    stranger: Arc<Unauthenticated>,
     announcements: Streaming<wire::Announcement>,
     say: mpsc::Sender<Result<wire::Membership, Status>>,
 }
 
 /// Why a stay ended.
-enum Left {
+enum RegistrationEnd {
     Drained,
     Silent,
     Broken,
 }
 
-impl Stay {
+impl Registration {
     async fn run(mut self) {
         let member = match self.prove().await {
             Ok(member) => member,
@@ -240,9 +240,11 @@ impl Stay {
             }
         };
         match self.keep().await {
-            Left::Drained => register.leave(node, stay, "it drains"),
-            Left::Silent => register.leave(node, stay, "it was silent for longer than its lease"),
-            Left::Broken => {
+            RegistrationEnd::Drained => register.leave(node, stay, "it drains"),
+            RegistrationEnd::Silent => {
+                register.leave(node, stay, "it was silent for longer than its lease")
+            }
+            RegistrationEnd::Broken => {
                 tokio::time::sleep(LEASE).await;
                 register.leave(node, stay, "its lease has run out");
             }
@@ -298,7 +300,7 @@ impl Stay {
     }
 
     /// Tells who is there, and what changes, until the node leaves.
-    async fn keep(&mut self) -> Left {
+    async fn keep(&mut self) -> RegistrationEnd {
         let register = self.register.clone();
         let (snapshot, mut changes) = register.watch();
         if self
@@ -306,7 +308,7 @@ impl Stay {
             .await
             .is_err()
         {
-            return Left::Broken;
+            return RegistrationEnd::Broken;
         }
         let mut alive = tokio::time::interval(SIGN_OF_LIFE);
         let mut heard = Instant::now();
@@ -317,19 +319,19 @@ impl Stay {
                         heard = Instant::now();
                         continue;
                     }
-                    Ok(Some(announcement::Announcement::Bye(_))) => return Left::Drained,
-                    Ok(_) | Err(_) => return Left::Broken,
+                    Ok(Some(announcement::Announcement::Bye(_))) => return RegistrationEnd::Drained,
+                    Ok(_) | Err(_) => return RegistrationEnd::Broken,
                 },
                 changed = register.next_change(&mut changes) => changed,
                 _ = alive.tick() => {
                     if heard.elapsed() > LEASE {
-                        return Left::Silent;
+                        return RegistrationEnd::Silent;
                     }
                     membership::Membership::Alive(wire::Alive {})
                 }
             };
             if self.tell(told).await.is_err() {
-                return Left::Broken;
+                return RegistrationEnd::Broken;
             }
         }
     }
@@ -366,7 +368,7 @@ mod tests {
     #[test]
     fn beyond_what_it_may_hold_a_node_is_refused_until_another_one_leaves() {
         let register = register();
-        let stays: Vec<u64> = (0..MEMBERS)
+        let registrations: Vec<u64> = (0..MEMBERS)
             .map(|number| register.join(&member(number)).expect("room"))
             .collect();
         let refused = register.join(&member(MEMBERS)).expect_err("no room");
@@ -376,7 +378,7 @@ mod tests {
 
         // One that comes back has its place, and the former stay is not its end.
         let again = register.join(&member(7)).expect("its place");
-        register.leave(7, stays[7], "its lease has run out");
+        register.leave(7, registrations[7], "its lease has run out");
         register.join(&member(MEMBERS)).expect_err("no room");
         register.leave(7, again, "it drains");
         register.join(&member(MEMBERS)).expect("room");

@@ -1,6 +1,6 @@
 //! Who runs which plugin, and which of them gets the events of a client whose node does not.
 //!
-//! Told by the nodes themselves, as what they hold is. A client's events go to one node for as
+//! PushOutcome by the nodes themselves, as what they hold is. A client's events go to one node for as
 //! long as that one takes them; which one it is at first, rendezvous hashing says, so they are
 //! spread evenly and a node that comes later takes nobody from the others.
 
@@ -10,28 +10,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::interest::Picture;
+use super::peer::Peer;
+use super::servers::Server;
+use super::state::Mesh;
 use super::timers::weight;
-use super::{Mesh, Peer, wire};
+use super::wire;
 use crate::id::Incarnation;
 use crate::policy::{OverflowPolicy, RefusePolicy, UidPolicy};
 use crate::registry::{Namespace, Serving, ServingState};
-
-/// The nodes that run one plugin.
-#[derive(Debug, Default)]
-pub(super) struct Servers {
-    nodes: Vec<Server>,
-    /// Somebody who had it has gone without a word, and nobody has told of it since.
-    is_orphaned: bool,
-}
-
-#[derive(Debug)]
-struct Server {
-    node: Incarnation,
-    serving: Arc<Serving>,
-    /// The full picture that this belongs to, or came after.
-    picture: u32,
-}
 
 /// What the other nodes have of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +169,7 @@ impl Mesh {
         {
             follow(&namespace, &serving);
         }
-        space.servers.write().note(peer.picture(), serving);
+        space.servers.write().note(peer.snapshot(), serving);
         self.serving_changed.send_replace(());
     }
 
@@ -264,83 +250,5 @@ fn serving(told: &wire::Serving) -> Serving {
             false => RefusePolicy::Http,
         },
         patience: Duration::from_millis(told.patience_ms),
-    }
-}
-
-impl Server {
-    fn is_open(&self) -> bool {
-        self.serving.state == ServingState::Open
-    }
-
-    fn is_closing(&self) -> bool {
-        self.serving.state == ServingState::Closing
-    }
-}
-
-impl Servers {
-    fn note(&mut self, picture: Picture, serving: Serving) {
-        self.nodes.retain(|server| server.node != picture.node);
-        // Of one that never had it, no word on those that had.
-        if serving.state != ServingState::None {
-            self.is_orphaned = false;
-            self.nodes.push(Server {
-                node: picture.node,
-                serving: Arc::new(serving),
-                picture: picture.number,
-            });
-        }
-    }
-
-    /// What this node said before that picture is gone.
-    pub(super) fn drop_older(&mut self, picture: Picture) {
-        let before = self.nodes.len();
-        self.nodes
-            .retain(|server| server.node != picture.node || server.picture >= picture.number);
-        let has_lost = self.nodes.len() < before;
-        // Whoever is closing has nothing to say for one that may come back.
-        self.is_orphaned |= has_lost && self.nodes.iter().all(Server::is_closing);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn open() -> Serving {
-        Serving {
-            state: ServingState::Open,
-            routes: vec!["/ws".to_owned()],
-            uid: UidPolicy::KickOld,
-            overflow: OverflowPolicy::Conflate,
-            refuse: RefusePolicy::Close,
-            patience: Duration::from_secs(7),
-        }
-    }
-
-    #[test]
-    fn the_last_word_of_a_node_counts_and_goes_with_its_picture() {
-        let mut servers = Servers::default();
-        let node = Incarnation::draw().expect("randomness");
-        let picture = |number| Picture { node, number };
-        servers.note(picture(1), open());
-        servers.note(
-            picture(1),
-            Serving {
-                state: ServingState::Away,
-                ..open()
-            },
-        );
-        assert_eq!(servers.nodes.len(), 1);
-        servers.drop_older(picture(1));
-        assert!(servers.nodes.len() == 1 && !servers.is_orphaned);
-        servers.drop_older(picture(2));
-        assert!(servers.nodes.is_empty() && servers.is_orphaned);
-        let node = Incarnation::draw().expect("randomness");
-        servers.note(Picture { node, number: 2 }, Serving::default());
-        assert!(servers.is_orphaned, "a node that never had it");
-        servers.note(picture(3), open());
-        assert!(!servers.is_orphaned);
-        servers.note(picture(3), Serving::default());
-        assert!(servers.nodes.is_empty() && !servers.is_orphaned);
     }
 }

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Mesh, Peer, wire};
+use super::peer::Peer;
+use super::state::Mesh;
+use super::wire;
 use crate::id::Incarnation;
 use crate::limits::{TIMER_MAX, TIMER_MIN};
-use crate::registry::{Known, Namespace, Schedule, Version};
+use crate::registry::{Namespace, Schedule, TimerRecord, Version};
 
 /// Timers in one frame.
 const TIMERS_A_FRAME: usize = 1000;
@@ -28,7 +30,7 @@ impl Mesh {
     pub fn fires(&self, namespace: &Namespace, timer: &str) -> bool {
         let number = number(timer);
         let rank = |node, surely: u32| (surely, weight(number, node), node);
-        let ours = rank(self.own(), self.surely(namespace));
+        let ours = rank(self.own(), self.firing_rank(namespace));
         let space = self.interest.space(namespace.name());
         let others = space.map(|space| space.firing()).unwrap_or_default();
         let is_there = |node| {
@@ -40,7 +42,7 @@ impl Mesh {
     }
 
     /// 0: this node fires no timers of the plugin.
-    pub(super) fn surely(&self, namespace: &Namespace) -> u32 {
+    pub(super) fn firing_rank(&self, namespace: &Namespace) -> u32 {
         match self.is_settled.load(Ordering::Relaxed) {
             _ if !namespace.timers().fires() => 0,
             true => SETTLED,
@@ -59,21 +61,21 @@ impl Mesh {
     }
 
     /// Tells a peer all timers of a plugin, if it is told of what changes.
-    pub(super) fn tell_timers(&self, peer: &Peer, plugin: &str) {
+    pub(super) fn push_timers(&self, peer: &Peer, plugin: &str) {
         let Some(namespace) = self.registry.namespace(plugin) else {
             return;
         };
         let _publishing = self.publishing.lock();
-        if peer.is_told.load(Ordering::Relaxed) {
+        if peer.is_subscribed.load(Ordering::Relaxed) {
             for frame in frames(plugin, namespace.timers().all_known()) {
-                self.tell_surely(peer, frame);
+                self.push_reliable(peer, frame);
             }
         }
     }
 
     /// A peer tells of timers.
     pub(super) fn note_timers(&self, told: &wire::Timers) -> Option<()> {
-        let known: Option<Vec<Known>> = told.timers.iter().map(known).collect();
+        let known: Option<Vec<TimerRecord>> = told.timers.iter().map(known).collect();
         let known = known?;
         // Where the plugin does not run, nobody fires them.
         let Some(namespace) = self.registry.namespace(&told.plugin) else {
@@ -89,7 +91,7 @@ impl Mesh {
 }
 
 /// What is said of them, cut into frames.
-pub(super) fn frames(plugin: &str, known: impl IntoIterator<Item = Known>) -> Vec<Bytes> {
+pub(super) fn frames(plugin: &str, known: impl IntoIterator<Item = TimerRecord>) -> Vec<Bytes> {
     let now = Instant::now();
     let timers: Vec<_> = known.into_iter().map(|known| timer(known, now)).collect();
     let frame = |timers: &[wire::Timer]| {
@@ -101,7 +103,7 @@ pub(super) fn frames(plugin: &str, known: impl IntoIterator<Item = Known>) -> Ve
     timers.chunks(TIMERS_A_FRAME).map(frame).collect()
 }
 
-fn timer(known: Known, now: Instant) -> wire::Timer {
+fn timer(known: TimerRecord, now: Instant) -> wire::Timer {
     let after = known
         .schedule
         .map(|schedule| schedule.at.saturating_duration_since(now));
@@ -120,7 +122,7 @@ fn milliseconds(time: Duration) -> u64 {
 }
 
 /// What a peer says of a timer; none: no node has such a one.
-fn known(timer: &wire::Timer) -> Option<Known> {
+fn known(timer: &wire::Timer) -> Option<TimerRecord> {
     let every = match timer.every_ms {
         Some(ms) => Some(checked(ms).filter(|every| *every >= TIMER_MIN)?),
         None => None,
@@ -132,7 +134,7 @@ fn known(timer: &wire::Timer) -> Option<Known> {
         }),
         None => None,
     };
-    Some(Known {
+    Some(TimerRecord {
         name: timer.name.as_str().into(),
         version: Version {
             at_ms: timer.changed_at_ms,
@@ -207,7 +209,7 @@ mod tests {
         for schedule in [None, Some(schedule(None)), Some(schedule(Some(minute)))] {
             let name = "tea".into();
             let told = timer(
-                Known {
+                TimerRecord {
                     name,
                     version,
                     schedule,

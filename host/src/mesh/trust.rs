@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use sha2::Sha256;
 use tonic::{Code, Status};
 
-use super::seldom::{News, Seldom};
 use super::tls::{Tls, TlsFiles};
+use crate::log_throttle::{LastLogged, LogThrottle};
 
 /// What can be guessed is no secret.
 const SECRET_BYTES_MIN: usize = 16;
@@ -83,10 +83,10 @@ pub(super) struct Talk<'a> {
 /// Who is refused, said now and then: they try again, some times a second.
 #[derive(Default)]
 pub(super) struct Refusals {
-    strangers: Seldom,
+    strangers: LogThrottle,
     /// Our own nodes, which are not where they say.
-    unreached: Seldom,
-    last_unreached: Mutex<News>,
+    unreached: LogThrottle,
+    last_unreached: Mutex<LastLogged>,
 }
 
 impl Refusals {
@@ -94,14 +94,14 @@ impl Refusals {
     pub(super) fn say(&self, what: &str, from: Option<SocketAddr>, refused: &Status) {
         let from = from.map(|from| from.to_string()).unwrap_or_default();
         let why = refused.message();
-        let seldom = match refused.code() {
+        let throttle = match refused.code() {
             Code::Unauthenticated | Code::InvalidArgument => &self.strangers,
             UNREACHED if self.last_unreached.lock().is(why) => &self.unreached,
             UNREACHED => return,
             // The connection broke: that is the dialler's news.
             _ => return tracing::debug!(from, "a {what} did not come about: {why}"),
         };
-        if let Some(unsaid) = seldom.happened() {
+        if let Some(unsaid) = throttle.happened() {
             tracing::warn!(from, unsaid, "a {what} was refused: {why}");
         }
     }

@@ -4,155 +4,14 @@
 //! instance is dropped too. What it may carry is bounded by the callee's `call_bytes`, and how
 //! deep calls may go within calls by `CALL_DEPTH`, since each keeps an instance.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use parking_lot::RwLock;
-
-use super::generation::{Generation, Lease, NoInstance};
-use super::{Plugin, log_trap};
+use super::generation::Generation;
+use super::lease::Lease;
+use super::slot::Plugin;
+use crate::guest::{CallError, Caller, NoInstance};
 use crate::limits::CALL_DEPTH;
 use crate::mesh::Elsewhere;
-
-/// A node's plugins, by name: the way from one of them to another. Who holds it for a guest
-/// holds it weakly, since it is the one that holds the plugins.
-pub(super) type Directory = RwLock<BTreeMap<String, Arc<Plugin>>>;
-
-/// Who calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caller<'a> {
-    /// A backend: the name of the token it calls with, or nothing.
-    Api(&'a str),
-    /// A plugin of this node.
-    Plugin {
-        /// Its name.
-        name: &'a str,
-        /// How many calls deep the event is that calls: 0 for a client's.
-        depth: u32,
-    },
-}
-
-impl Caller<'_> {
-    pub(super) fn depth(self) -> u32 {
-        match self {
-            Caller::Api(_) => 0,
-            Caller::Plugin { depth, .. } => depth,
-        }
-    }
-}
-
-/// What kind of error a caller is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallErrorCode {
-    /// There is no such method.
-    UnknownMethod,
-    /// The payload is not what the method takes.
-    InvalidArgument,
-    /// What the call is about is not there.
-    NotFound,
-    /// The caller may not do that.
-    Denied,
-    /// The call would pass a limit.
-    LimitExceeded,
-    /// Later it may work.
-    Overloaded,
-    /// What is needed for it is not there.
-    Unavailable,
-    /// It went wrong, perhaps after it had its effect.
-    Failed,
-}
-
-impl CallErrorCode {
-    /// The code as the contract writes it: `not-found`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            CallErrorCode::UnknownMethod => "unknown-method",
-            CallErrorCode::InvalidArgument => "invalid-argument",
-            CallErrorCode::NotFound => "not-found",
-            CallErrorCode::Denied => "denied",
-            CallErrorCode::LimitExceeded => "limit-exceeded",
-            CallErrorCode::Overloaded => "overloaded",
-            CallErrorCode::Unavailable => "unavailable",
-            CallErrorCode::Failed => "failed",
-        }
-    }
-}
-
-/// Why a call has no answer. What the log has to say of it has been said.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    /// `on-call` answered this.
-    #[error("{message}")]
-    Refused {
-        /// What the plugin calls it.
-        code: CallErrorCode,
-        /// Its own words.
-        message: String,
-    },
-    /// The plugin can't be called.
-    #[error("the plugin exports no call-handler")]
-    NoHandler,
-    /// The plugin does not want to be called by this one.
-    #[error("the plugin's manifest does not name {caller:?} under [calls] allow")]
-    Denied {
-        /// Who called.
-        caller: String,
-    },
-    /// The method and the payload, or the answer, are too long.
-    #[error("the {what} has {bytes} bytes, more than {limit} (call_bytes)")]
-    TooLarge {
-        /// Which of them.
-        what: &'static str,
-        /// What it has.
-        bytes: usize,
-        /// What it may have.
-        limit: usize,
-    },
-    /// Too many calls within calls.
-    #[error("this is a call within {CALL_DEPTH} others, the most there may be")]
-    TooDeep,
-    /// `on-call` trapped.
-    #[error("the plugin failed at this call")]
-    Trapped,
-    /// No instance was to be had within `call_wait`.
-    #[error("the plugin is too busy, try again later")]
-    Overloaded,
-    /// The plugin's file is gone, or the node ends: backends are not served any more.
-    #[error("the plugin ends")]
-    Draining,
-    /// Another node had the call, and went while it was at it.
-    #[error("the node that ran the call went; the call may have had its effect")]
-    Lost,
-    /// What another node says of a call that came to it.
-    #[error("{message}")]
-    There {
-        /// What kind of error it is.
-        code: CallErrorCode,
-        /// The method and the payload, or the answer, are too long.
-        is_too_large: bool,
-        /// For a person.
-        message: String,
-    },
-    /// There is no such plugin, or it has no generation: its file is gone, or never loaded.
-    #[error("no such plugin runs here")]
-    Absent,
-}
-
-impl CallError {
-    /// What kind of error it is, for whoever called.
-    pub fn code(&self) -> CallErrorCode {
-        match self {
-            CallError::Refused { code, .. } | CallError::There { code, .. } => *code,
-            CallError::NoHandler => CallErrorCode::UnknownMethod,
-            CallError::Denied { .. } => CallErrorCode::Denied,
-            CallError::TooLarge { .. } | CallError::TooDeep => CallErrorCode::LimitExceeded,
-            CallError::Overloaded => CallErrorCode::Overloaded,
-            CallError::Draining | CallError::Absent => CallErrorCode::Unavailable,
-            CallError::Trapped | CallError::Lost => CallErrorCode::Failed,
-        }
-    }
-}
 
 impl Plugin {
     /// Calls the plugin's `on-call`, and waits for its answer. A backend's goes to another node
@@ -183,17 +42,18 @@ impl Plugin {
         let mut lease = self
             .lease_for_call(caller, method.len() + payload.len())
             .await?;
-        let counters = self.namespace().registry().counters();
+        let counters = self.namespace().shared().counters();
         counters.calls_in.add_one();
-        let limit = lease.generation().host.limits.call_bytes;
-        match lease.on_call(caller, method, payload).await {
+        let limit = lease.generation.limits().call_bytes;
+        let answered = lease.instance.on_call(caller, method, payload).await;
+        match answered.ok_or(CallError::NoHandler)? {
             Ok(Ok(answer)) => check_bytes("answer", answer.len(), limit).map(|()| answer),
             Ok(Err((code, message))) => {
                 check_bytes("error's message", message.len(), limit)?;
                 Err(CallError::Refused { code, message })
             }
             Err(trapped) => {
-                log_trap(&lease, "on-call", None, &trapped);
+                lease.log_trap("on-call", None, &trapped);
                 Err(CallError::Trapped)
             }
         }
@@ -208,8 +68,13 @@ impl Plugin {
                 return Err(CallError::Draining);
             }
             generation.check_call(caller, bytes)?;
-            match generation.lease().await {
-                Ok(lease) => return Ok(lease),
+            match generation.pool.get().await {
+                Ok(instance) => {
+                    return Ok(Lease {
+                        generation,
+                        instance,
+                    });
+                }
                 Err(NoInstance::Retired) => tokio::task::yield_now().await,
                 Err(NoInstance::Overloaded) => return Err(CallError::Overloaded),
             }
@@ -220,7 +85,7 @@ impl Plugin {
 impl Generation {
     /// Whether it takes this call.
     fn check_call(&self, caller: Caller<'_>, bytes: usize) -> Result<(), CallError> {
-        if !self.optional.call_handler {
+        if !self.pool.takes_calls() {
             return Err(CallError::NoHandler);
         }
         if let Caller::Plugin { name, .. } = caller
@@ -232,7 +97,7 @@ impl Generation {
         if caller.depth() >= CALL_DEPTH {
             return Err(CallError::TooDeep);
         }
-        check_bytes("call", bytes, self.host.limits.call_bytes)
+        check_bytes("call", bytes, self.limits().call_bytes)
     }
 }
 

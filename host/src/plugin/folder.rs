@@ -16,20 +16,19 @@ use parking_lot::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::TaskTracker;
 
-use super::cache;
-use super::call::Directory;
-use super::engine::Compiler;
-use super::load::{Advice, Files, Interfaces, LoadError, Loader};
+use super::directory::Directory;
+use super::drain_reason::DrainReason;
+use super::load::{Advice, LoadError, Loader, PluginFiles};
 use super::look::{Found, look, plugin_name};
-use super::routes::{Routes, name_in};
-use super::services::Services;
+use super::slot::Plugin;
 use super::watch::{Change, Watch};
-use super::worker::keep_working;
-use super::{Farewell, Plugin};
+use super::worker::handle_peer_events;
 use crate::config::CacheFolder;
 use crate::counters::Counters;
+use crate::guest::{Components, Interfaces, Services};
 use crate::id::Incarnation;
 use crate::limits::{Limits, PluginLimits};
+use crate::manifest::{Routes, fits_a_path, name_in};
 use crate::mesh::Mesh;
 use crate::registry::{Registry, ServingState};
 
@@ -66,8 +65,8 @@ impl Plugins {
         services: Services,
     ) -> anyhow::Result<Arc<Plugins>> {
         let directory = Arc::<Directory>::default();
-        let compiler = Compiler::start(cache::open(cache)?)?;
-        let loader = Loader::new(compiler, defaults, Arc::downgrade(&directory), services)?;
+        let callees: Weak<Directory> = Arc::downgrade(&directory);
+        let loader = Loader::new(Components::new(cache)?, defaults, callees, services);
         let plugins = Plugins::new(folder, Some(loader), directory, registry, mesh);
         let found = plugins.look().await.with_context(|| {
             format!(
@@ -113,10 +112,10 @@ impl Plugins {
             let mut tasks = plugins.tasks.lock();
             if let Some(work) = mesh.work() {
                 let most = plugins.registry.limits().peer_events;
-                tasks.spawn(keep_working(plugins.plugins.clone(), work, most));
+                tasks.spawn(handle_peer_events(plugins.plugins.clone(), work, most));
             }
             let (plugins, retiring) = (plugins.plugins.clone(), plugins.retiring.clone());
-            tasks.spawn(keep_seeing_off(plugins, retiring, mesh.clone()));
+            tasks.spawn(drain_orphans(plugins, retiring, mesh.clone()));
         }
         plugins
     }
@@ -216,16 +215,16 @@ impl Plugins {
             let _ = looking.await;
         }
         for plugin in self.all() {
-            self.spawn_drain(plugin, Farewell::Restart);
+            self.spawn_drain(plugin, DrainReason::Restart);
         }
         self.retiring.close();
         self.retiring.wait().await;
     }
 
-    fn spawn_drain(&self, plugin: Arc<Plugin>, farewell: Farewell) {
-        let generation = plugin.close_door(farewell);
+    fn spawn_drain(&self, plugin: Arc<Plugin>, reason: DrainReason) {
+        let generation = plugin.stop_accepting(reason);
         self.retiring
-            .spawn(async move { plugin.drain(generation, farewell).await });
+            .spawn(async move { plugin.drain(generation, reason).await });
     }
 
     async fn keep_looking(self: Arc<Self>, mut watch: Watch) {
@@ -346,7 +345,7 @@ impl Plugins {
         };
         let path = self.component_path(name);
         let defaults = loader.defaults.clone();
-        let files = on_blocking_thread(move || Files::read(&path, &defaults)).await?;
+        let files = on_blocking_thread(move || PluginFiles::read(&path, &defaults)).await?;
         let running = plugin.slot.load_full();
         let is_same = running.is_some_and(|running| running.digest == files.digest);
         if is_same && !plugin.draining.load(Ordering::Relaxed) {
@@ -393,7 +392,7 @@ impl Plugins {
             return;
         }
         tracing::info!(plugin = name, "plugin removed, its clients are drained");
-        self.spawn_drain(plugin, Farewell::Removed);
+        self.spawn_drain(plugin, DrainReason::Removed);
     }
 
     fn plugin(&self, name: &str) -> Arc<Plugin> {
@@ -414,12 +413,12 @@ impl Plugins {
 
 /// Closes the clients of plugins that were taken from all nodes that had them, for as long as
 /// the node runs.
-async fn keep_seeing_off(plugins: Arc<Directory>, retiring: TaskTracker, mesh: Arc<Mesh>) {
+async fn drain_orphans(plugins: Arc<Directory>, retiring: TaskTracker, mesh: Arc<Mesh>) {
     let mut changes = mesh.serving_changes();
     while changes.changed().await.is_ok() {
         let all: Vec<_> = plugins.read().values().cloned().collect();
         for plugin in all {
-            retiring.spawn(plugin.see_off());
+            retiring.spawn(plugin.drain_if_orphaned());
         }
     }
 }
@@ -444,12 +443,8 @@ pub async fn check(
     let counters = Arc::<Counters>::default();
     // Its on-start finds nothing in its buckets, and leaves nothing.
     let services = Services::in_memory()?;
-    let loader = Loader::new(
-        Compiler::start(cache::open(cache)?)?,
-        defaults,
-        Weak::new(),
-        services,
-    )?;
+    let nobody = Weak::<Directory>::new();
+    let loader = Loader::new(Components::new(cache)?, defaults, nobody, services);
     let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, 1, false);
     let name = component
         .file_stem()
@@ -459,7 +454,7 @@ pub async fn check(
         Some(name) if fits_a_path(&name) => Ok(()),
         _ => Err(LoadError::Name(name.into_owned())),
     };
-    let files = match named.and_then(|()| Files::read(component, &loader.defaults)) {
+    let files = match named.and_then(|()| PluginFiles::read(component, &loader.defaults)) {
         Ok(files) => files,
         Err(error) => {
             return Ok(Checked {
@@ -490,24 +485,5 @@ async fn on_blocking_thread<T: Send + 'static, E: From<std::io::Error> + Send + 
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(std::io::Error::other(error).into()),
-    }
-}
-
-/// Whether a plugin of that name can be reached: it stands in the path of a URL.
-pub(super) fn fits_a_path(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    name.bytes().all(fits)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_that_fit_a_path_are_plugins() {
-        assert!(fits_a_path("chat-2_b"));
-        for name in ["a b", "a.b", "é", "a/b", "a\u{fffd}"] {
-            assert!(!fits_a_path(name), "{name}");
-        }
     }
 }

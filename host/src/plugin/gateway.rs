@@ -6,25 +6,22 @@
 //! node went while it was at it may have had its effect: it is lost, counted and said, and not
 //! handed to another one. But an `on-close` is: it is owed.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::access::Granted;
-use super::call::{CallError, CallErrorCode};
-use super::contract::types;
-use super::routes::Routes;
-use super::session::Session;
-use super::{Answer, Decision, Failure, Farewell, Handshake, Plugin};
+use super::answer::{Answer, Decision, Failure};
+use super::slot::Plugin;
+use crate::access::{Granted, Handshake};
 use crate::counters::Counters;
+use crate::guest::{Acceptance, CallError, CallErrorCode};
 use crate::id::{ClientId, Incarnation};
-use crate::mesh::work::{self, Failed, NotHandled};
+use crate::mesh::peer_event::{self, Failed, NotHandled};
 use crate::mesh::{self, Ask, Elsewhere, Mesh, ask};
 use crate::message::Message;
 use crate::policy::TrapPolicy;
-use crate::registry::{Closer, Departure, Happened};
+use crate::registry::{Closer, Departure, EventKind};
 
 /// How soon a node is asked again that could not be told, or that is just ending; one that is
 /// overloaded, later each time.
@@ -38,7 +35,7 @@ const ON_CONNECT: &str = "on-connect";
 const ON_CLOSE: &str = "on-close";
 
 /// An event that another node is to handle.
-struct Errand<'a> {
+struct RemoteEvent<'a> {
     mesh: &'a Mesh,
     counters: &'a Counters,
     plugin: &'a str,
@@ -53,7 +50,7 @@ struct Errand<'a> {
     grace: Duration,
 }
 
-impl Errand<'_> {
+impl RemoteEvent<'_> {
     /// Has it handled; answers by whom, and how that went.
     async fn run(self, event: impl Fn() -> Ask) -> Result<(Incarnation, mesh::Answer), Failure> {
         let deadline = Instant::now() + self.wait;
@@ -70,10 +67,10 @@ impl Errand<'_> {
                     true => deadline.saturating_duration_since(Instant::now()),
                     false => worker.patience + self.grace,
                 };
-                let entrusted = self
+                let dispatched = self
                     .mesh
-                    .entrust(worker.node, self.plugin, event(), patience);
-                match entrusted.await {
+                    .dispatch(worker.node, self.plugin, event(), patience);
+                match dispatched.await {
                     Ok(mesh::Answer::NotHandled(why)) => match why.why() {
                         // It is owed: what is too much now is not so later.
                         NotHandled::Overloaded if self.ends => pause = AGAIN_AT_MOST.min(pause * 2),
@@ -123,9 +120,21 @@ impl Errand<'_> {
     }
 }
 
-impl Session {
+/// The way of one client's events to the node that runs its plugin.
+pub(super) struct Gateway<'a> {
+    plugin: &'a Plugin,
+    /// The node that has the client's events; 0: none yet.
+    worker: &'a AtomicU64,
+}
+
+impl<'a> Gateway<'a> {
+    /// For a client whose events have gone to `worker`; it is told of another one.
+    pub(super) fn new(plugin: &'a Plugin, worker: &'a AtomicU64) -> Gateway<'a> {
+        Gateway { plugin, worker }
+    }
+
     /// Lets another node decide whether a client may come in.
-    pub(super) async fn decide_elsewhere(
+    pub(super) async fn decide(
         &self,
         client: ClientId,
         handshake: &Handshake,
@@ -133,7 +142,7 @@ impl Session {
         let mesh = self.plugin.mesh.as_ref().ok_or(Failure::Absent)?;
         mesh.follow_policies(self.plugin.namespace());
         let event = || {
-            Ask::Connect(work::Connect {
+            Ask::Connect(peer_event::Connect {
                 client: ask::client_bytes(client),
                 path: handshake.path.clone(),
                 query: pairs(&handshake.query),
@@ -142,31 +151,33 @@ impl Session {
                 subprotocols: handshake.subprotocols.clone(),
             })
         };
-        match self.entrust(mesh, client, ON_CONNECT, event).await? {
+        match self.dispatch(mesh, client, ON_CONNECT, event).await? {
             mesh::Answer::Accepted(accepted) => Ok(decision(accepted)),
             mesh::Answer::TurnedAway(away) => Ok(Decision::TurnedAway(turned_away(away))),
             _ => Err(self.nonsense()),
         }
     }
 
-    pub(super) async fn message_elsewhere(
+    pub(super) async fn message(
         &self,
         client: ClientId,
         message: Message<'_>,
     ) -> Result<(), Failure> {
         let mesh = self.plugin.mesh.as_ref().ok_or(Failure::Absent)?;
         let event = || {
-            Ask::Said(work::Said {
+            Ask::Said(peer_event::Said {
                 client: ask::client_bytes(client),
                 message: Some(match message {
-                    Message::Text(text) => work::SaidMessage::Text(text.to_owned()),
-                    Message::Binary(bytes) => work::SaidMessage::Binary(bytes.to_vec().into()),
+                    Message::Text(text) => peer_event::SaidMessage::Text(text.to_owned()),
+                    Message::Binary(bytes) => {
+                        peer_event::SaidMessage::Binary(bytes.to_vec().into())
+                    }
                 }),
             })
         };
-        match self.entrust(mesh, client, "on-message", event).await {
+        match self.dispatch(mesh, client, "on-message", event).await {
             Err(Failure::TooLarge) => {
-                let counters = self.plugin.namespace().registry().counters();
+                let counters = self.plugin.namespace().shared().counters();
                 counters.messages_too_big.add_one();
                 Err(Failure::TooLarge)
             }
@@ -174,20 +185,20 @@ impl Session {
         }
     }
 
-    pub(super) async fn close_elsewhere(
+    pub(super) async fn close(
         &self,
         client: ClientId,
         departure: &Departure,
     ) -> Result<(), Failure> {
         let mesh = self.plugin.mesh.as_ref().ok_or(Failure::Absent)?;
         let by = match departure.close.by {
-            Closer::Client => work::Closer::Client,
-            Closer::Plugin => work::Closer::Plugin,
-            Closer::Node => work::Closer::Node,
-            Closer::Network => work::Closer::Network,
+            Closer::Client => peer_event::Closer::Client,
+            Closer::Plugin => peer_event::Closer::Plugin,
+            Closer::Node => peer_event::Closer::Node,
+            Closer::Network => peer_event::Closer::Network,
         };
         let event = || {
-            Ask::Closed(work::Closed {
+            Ask::Closed(peer_event::Closed {
                 client: ask::client_bytes(client),
                 code: departure.close.code.into(),
                 reason: departure.close.reason.clone(),
@@ -197,21 +208,21 @@ impl Session {
                 info: departure.info.clone().into_iter().collect(),
             })
         };
-        self.entrust(mesh, client, ON_CLOSE, event).await?;
+        self.dispatch(mesh, client, ON_CLOSE, event).await?;
         Ok(())
     }
 
-    async fn entrust(
+    async fn dispatch(
         &self,
         mesh: &Mesh,
         client: ClientId,
         function: &'static str,
         event: impl Fn() -> Ask,
     ) -> Result<mesh::Answer, Failure> {
-        let limits = self.plugin.namespace().registry().limits();
-        let counters = self.plugin.namespace().registry().counters();
+        let limits = self.plugin.namespace().shared().limits();
+        let counters = self.plugin.namespace().shared().counters();
         let ends = function == ON_CLOSE;
-        let errand = Errand {
+        let event_there = RemoteEvent {
             mesh,
             counters,
             plugin: self.plugin.name(),
@@ -225,7 +236,7 @@ impl Session {
             },
             grace: limits.ask_timeout,
         };
-        match errand.run(event).await {
+        match event_there.run(event).await {
             Ok((node, answer)) => {
                 self.worker.store(node.to_u64(), Ordering::Relaxed);
                 counters.events_elsewhere.add_one();
@@ -234,7 +245,7 @@ impl Session {
             Err(Failure::Lost) => {
                 counters.events_lost.add_one();
                 let namespace = self.plugin.namespace();
-                namespace.happen(|| Happened::Lost { client, function });
+                namespace.emit(|| EventKind::Lost { client, function });
                 Err(Failure::Lost)
             }
             Err(failure) => Err(failure),
@@ -249,19 +260,6 @@ impl Session {
 }
 
 impl Plugin {
-    /// What other nodes have of it.
-    pub(super) fn elsewhere(&self) -> Elsewhere {
-        let mesh = self.mesh.as_ref();
-        mesh.map_or(Elsewhere::Nobody, |mesh| mesh.elsewhere(self.name()))
-    }
-
-    /// Its routes, as other nodes have them.
-    pub(super) fn routes_elsewhere(&self) -> Routes {
-        let mesh = self.mesh.as_ref();
-        let routes = mesh.map(|mesh| mesh.routes_elsewhere(self.name()));
-        Routes::parse(&routes.unwrap_or_default()).unwrap_or_default()
-    }
-
     /// Lets another node answer a backend's call.
     pub(super) async fn call_elsewhere(
         &self,
@@ -270,10 +268,10 @@ impl Plugin {
         payload: &[u8],
     ) -> Result<Vec<u8>, CallError> {
         let mesh = self.mesh.as_ref().ok_or(CallError::Absent)?;
-        let limits = self.namespace().registry().limits();
-        let errand = Errand {
+        let limits = self.namespace().shared().limits();
+        let event_there = RemoteEvent {
             mesh,
-            counters: self.namespace().registry().counters(),
+            counters: self.namespace().shared().counters(),
             plugin: self.name(),
             number: self.calls.fetch_add(1, Ordering::Relaxed),
             current: None,
@@ -282,13 +280,13 @@ impl Plugin {
             grace: limits.ask_timeout,
         };
         let event = || {
-            Ask::Call(work::Call {
+            Ask::Call(peer_event::Call {
                 token: token.to_owned(),
                 method: method.to_owned(),
                 payload: payload.to_vec().into(),
             })
         };
-        match errand.run(event).await {
+        match event_there.run(event).await {
             Ok((_, mesh::Answer::Called(answer))) => Ok(answer.into()),
             Ok((_, mesh::Answer::CallFailed(failed))) => Err(call_error(failed)),
             Err(Failure::Overloaded) => Err(CallError::Overloaded),
@@ -302,36 +300,17 @@ impl Plugin {
             Ok(_) | Err(Failure::Trapped(_)) => Err(CallError::Trapped),
         }
     }
-
-    /// Closes the clients here if the plugin was taken from all nodes that had it.
-    pub(super) async fn see_off(self: Arc<Self>) {
-        let is_idle = self.sessions.load(Ordering::Relaxed) == 0;
-        if self.runs()
-            || !self.is_nowhere()
-            || is_idle
-            || self.seen_off.swap(true, Ordering::Relaxed)
-        {
-            return;
-        }
-        let plugin = self.name();
-        tracing::info!(
-            plugin,
-            "no node has the plugin any more, its clients are drained"
-        );
-        self.drain(None, Farewell::Removed).await;
-        self.seen_off.store(false, Ordering::Relaxed);
-    }
 }
 
-fn pairs(pairs: &[(String, String)]) -> Vec<work::Pair> {
+fn pairs(pairs: &[(String, String)]) -> Vec<peer_event::Pair> {
     let pairs = pairs.iter().cloned();
     pairs
-        .map(|(name, value)| work::Pair { name, value })
+        .map(|(name, value)| peer_event::Pair { name, value })
         .collect()
 }
 
-fn decision(accepted: work::Accepted) -> Decision {
-    let acceptance = types::Acceptance {
+fn decision(accepted: peer_event::Accepted) -> Decision {
+    let acceptance = Acceptance {
         subprotocol: accepted.subprotocol,
         uid: accepted.uid,
         groups: accepted.groups,
@@ -345,7 +324,7 @@ fn decision(accepted: work::Accepted) -> Decision {
     Decision::Accepted(acceptance, granted)
 }
 
-fn turned_away(away: work::TurnedAway) -> Answer {
+fn turned_away(away: peer_event::TurnedAway) -> Answer {
     let reason = away.reason;
     if away.asks_for_token {
         Answer::Unauthorized { reason }
@@ -359,20 +338,22 @@ fn turned_away(away: work::TurnedAway) -> Answer {
     }
 }
 
-fn call_error(failed: work::CallFailed) -> CallError {
+fn call_error(failed: peer_event::CallFailed) -> CallError {
     let code = match failed.code() {
-        work::Code::Failed => CallErrorCode::Failed,
-        work::Code::UnknownMethod => CallErrorCode::UnknownMethod,
-        work::Code::InvalidArgument => CallErrorCode::InvalidArgument,
-        work::Code::NotFound => CallErrorCode::NotFound,
-        work::Code::Denied => CallErrorCode::Denied,
-        work::Code::LimitExceeded | work::Code::TooLarge => CallErrorCode::LimitExceeded,
-        work::Code::Overloaded => CallErrorCode::Overloaded,
-        work::Code::Unavailable => CallErrorCode::Unavailable,
+        peer_event::Code::Failed => CallErrorCode::Failed,
+        peer_event::Code::UnknownMethod => CallErrorCode::UnknownMethod,
+        peer_event::Code::InvalidArgument => CallErrorCode::InvalidArgument,
+        peer_event::Code::NotFound => CallErrorCode::NotFound,
+        peer_event::Code::Denied => CallErrorCode::Denied,
+        peer_event::Code::LimitExceeded | peer_event::Code::TooLarge => {
+            CallErrorCode::LimitExceeded
+        }
+        peer_event::Code::Overloaded => CallErrorCode::Overloaded,
+        peer_event::Code::Unavailable => CallErrorCode::Unavailable,
     };
     CallError::There {
         code,
-        is_too_large: failed.code() == work::Code::TooLarge,
+        is_too_large: failed.code() == peer_event::Code::TooLarge,
         message: failed.message,
     }
 }

@@ -6,18 +6,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::contract::types;
-use super::generation::Lease;
-use super::instance::Whose;
-use super::{Answer, Decision, Failure, Handshake, Plugin, failed};
+use super::answer::{Answer, Decision, Failure};
+use super::gateway::Gateway;
+use super::lease::Lease;
+use super::slot::Plugin;
+use crate::access::Handshake;
+use crate::guest::EventClient;
 use crate::message::Message;
 use crate::registry::{Client, Departure};
 
 /// A client's stay with its plugin, up to the end of its `on-close`.
 pub struct Session {
-    pub(super) plugin: Arc<Plugin>,
+    plugin: Arc<Plugin>,
     /// The node that has its events, where the plugin does not run here; 0: none yet.
-    pub(super) worker: AtomicU64,
+    worker: AtomicU64,
 }
 
 /// A client's turn: its waiting messages go through one instance, one after another.
@@ -50,8 +52,12 @@ impl Session {
         client: &Arc<Client>,
         handshake: &Handshake,
     ) -> Result<Answer, Failure> {
-        let decided = match self.plugin.decide(Whose::Here(client), handshake).await {
-            Err(Failure::Absent) => self.decide_elsewhere(client.id(), handshake).await,
+        let decided = match self
+            .plugin
+            .decide(EventClient::Local(client), handshake)
+            .await
+        {
+            Err(Failure::Absent) => self.gateway().decide(client.id(), handshake).await,
             decided => decided,
         };
         Ok(match decided? {
@@ -68,10 +74,10 @@ impl Session {
     pub async fn on_close(&self, client: &Arc<Client>, departure: &Departure) {
         let told = match self
             .plugin
-            .tell_on_close(Whose::Here(client), departure)
+            .tell_on_close(EventClient::Local(client), departure)
             .await
         {
-            Err(Failure::Absent) => self.close_elsewhere(client.id(), departure).await,
+            Err(Failure::Absent) => self.gateway().close(client.id(), departure).await,
             told => told,
         };
         let why = match told {
@@ -81,10 +87,14 @@ impl Session {
             Err(Failure::Overloaded) => "no instance was to be had within drain_timeout",
             Err(Failure::TooLarge) => "it is too large to go to another node",
         };
-        let registry = self.plugin.namespace().registry();
+        let registry = self.plugin.namespace().shared();
         registry.counters().on_close_lost.add_one();
         let (plugin, client) = (self.plugin.name(), client.id());
         tracing::error!(plugin, %client, "an on-close is lost: {why}");
+    }
+
+    fn gateway(&self) -> Gateway<'_> {
+        Gateway::new(&self.plugin, &self.worker)
     }
 
     /// Begins a client's turn.
@@ -119,14 +129,15 @@ impl Turn<'_> {
             return Ok(());
         }
         self.events += 1;
-        let is_current = |lease: &Lease| lease.is_usable() && plugin.is_current(lease.generation());
+        let is_current =
+            |lease: &Lease| lease.instance.is_usable() && plugin.is_current(&lease.generation);
         if !self.lease.as_ref().is_some_and(is_current) {
             self.lease = None;
             self.lease = match plugin.lease().await {
                 Err(Failure::Absent) => {
                     // Boxed: no turn of a plugin that runs here carries it.
-                    let handled = self.session.message_elsewhere(client.id(), message);
-                    return Box::pin(handled).await;
+                    let gateway = self.session.gateway();
+                    return Box::pin(gateway.message(client.id(), message)).await;
                 }
                 lease => Some(lease?),
             };
@@ -134,9 +145,12 @@ impl Turn<'_> {
         let Some(lease) = &mut self.lease else {
             return Err(Failure::Absent);
         };
-        match lease.on_message(Whose::Here(client), message.into()).await {
+        let handled = lease
+            .instance
+            .on_message(EventClient::Local(client), message);
+        match handled.await {
             Ok(()) => Ok(()),
-            Err(trapped) => Err(failed(lease, "on-message", client.id(), &trapped)),
+            Err(trapped) => Err(lease.client_event_trapped("on-message", client.id(), &trapped)),
         }
     }
 }
@@ -144,7 +158,7 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let plugin = &self.session.plugin;
-        let counters = plugin.namespace().registry().counters();
+        let counters = plugin.namespace().shared().counters();
         counters.messages_in.add(self.events);
     }
 }
@@ -153,32 +167,18 @@ impl Plugin {
     /// Runs `on-close` in the generation that runs here.
     pub(super) async fn tell_on_close(
         &self,
-        client: Whose<&Arc<Client>>,
+        client: EventClient<&Arc<Client>>,
         departure: &Departure,
     ) -> Result<(), Failure> {
-        let patience = self.namespace().registry().limits().drain_timeout;
+        let patience = self.namespace().shared().limits().drain_timeout;
         let mut lease = match tokio::time::timeout(patience, self.lease_patiently()).await {
             Ok(Some(lease)) => lease,
             Ok(None) => return Err(Failure::Absent),
             Err(_) => return Err(Failure::Overloaded),
         };
-        let groups: Vec<_> = departure.groups.iter().map(|group| &**group).collect();
-        let info: Vec<_> = departure
-            .info
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
-            .collect();
-        let told = types::Departure {
-            code: departure.close.code,
-            reason: &departure.close.reason,
-            by: departure.close.by.into(),
-            uid: departure.uid.as_deref(),
-            groups: &groups,
-            info: &info,
-        };
-        match lease.on_close(client, told).await {
+        match lease.instance.on_close(client, departure).await {
             Ok(()) => Ok(()),
-            Err(trapped) => Err(failed(&lease, "on-close", client.id(), &trapped)),
+            Err(trapped) => Err(lease.client_event_trapped("on-close", client.id(), &trapped)),
         }
     }
 }

@@ -6,10 +6,9 @@
 //! takes: what comes due meanwhile is left out.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Plugin, log_trap};
+use super::slot::Plugin;
 use crate::registry::{Firing, Timers};
 
 impl Plugin {
@@ -40,11 +39,9 @@ impl Plugin {
         if !firing.begin() {
             return;
         }
-        let generation = lease.generation();
-        if !generation.optional.timer_handler {
-            let has_told = &generation.has_told_of_timers;
-            if !has_told.swap(true, Ordering::Relaxed) {
-                let (plugin, generation) = (self.name(), generation.host.generation);
+        let Some(fired) = lease.instance.on_timer(firing.name()).await else {
+            if lease.generation.is_first_unheard_timer() {
+                let (plugin, generation) = (self.name(), lease.generation.number);
                 let timer = firing.name();
                 tracing::warn!(
                     plugin,
@@ -54,11 +51,11 @@ impl Plugin {
                 );
             }
             return;
-        }
-        let counters = self.namespace().registry().counters();
+        };
+        let counters = self.namespace().shared().counters();
         counters.timers_fired.add_one();
-        if let Err(trapped) = lease.on_timer(firing.name()).await {
-            log_trap(&lease, "on-timer", None, &trapped);
+        if let Err(trapped) = fired {
+            lease.log_trap("on-timer", None, &trapped);
         }
     }
 }

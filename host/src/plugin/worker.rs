@@ -4,37 +4,26 @@
 //! most. They are handled by what runs here and never passed on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::call::{CallError, CallErrorCode, Caller, Directory};
-use super::instance::Whose;
-use super::{Answer, Decision, Failure, Handshake, Plugin, failed};
+use super::answer::{Answer, Decision, Failure};
+use super::directory::Directory;
+use super::slot::Plugin;
+use crate::access::Handshake;
+use crate::guest::{CallError, CallErrorCode, Caller, EventClient};
 use crate::id::ClientId;
-use crate::mesh::work::{self, NotHandled, Work, not_handled};
-use crate::mesh::{self, Ask, Elsewhere, ask};
+use crate::mesh::peer_event::{self, NotHandled, PeerEvent, not_handled};
+use crate::mesh::{self, Ask, ask};
 use crate::message::Message;
 use crate::policy::TrapPolicy;
 use crate::registry::{Close, Closer, Departure};
 
-/// How long other nodes' clients must have been gone, and their ends told, for a plugin whose
-/// file was removed to end: a node says that it has none before the last ones' `on-close`.
-const QUIET: Duration = Duration::from_secs(1);
-
-/// What of a plugin is under way for other nodes' clients.
-#[derive(Debug, Default)]
-pub(super) struct PeerEvents {
-    under_way: AtomicUsize,
-    last: Mutex<Option<Instant>>,
-}
-
 /// Handles the events of peers, for as long as the node runs.
-pub(super) async fn keep_working(
+pub(super) async fn handle_peer_events(
     plugins: Arc<Directory>,
-    mut works: mpsc::Receiver<Work>,
+    mut works: mpsc::Receiver<PeerEvent>,
     most: usize,
 ) {
     while let Some(work) = works.recv().await {
@@ -55,25 +44,13 @@ pub(super) async fn keep_working(
     }
 }
 
-impl PeerEvents {
-    pub(super) fn is_quiet(&self) -> bool {
-        let last = *self.last.lock();
-        self.under_way.load(Ordering::Relaxed) == 0
-            && last.is_none_or(|last| last.elapsed() > QUIET)
-    }
-
-    fn touch(&self) {
-        *self.last.lock() = Some(Instant::now());
-    }
-}
-
 /// An event of a plugin that is under way.
 struct UnderWay(Arc<Plugin>);
 
 impl UnderWay {
     /// One more, if there are fewer than `most`.
     fn begin(plugin: Arc<Plugin>, most: usize) -> Option<UnderWay> {
-        let before = plugin.peer_events.under_way.fetch_add(1, Ordering::Relaxed);
+        let before = plugin.peer_events.begin();
         let under_way = UnderWay(plugin);
         (before < most).then_some(under_way)
     }
@@ -81,26 +58,11 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let events = &self.0.peer_events;
-        events.touch();
-        events.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.0.peer_events.end();
     }
 }
 
 impl Plugin {
-    /// Whether nodes that do not have the plugin have clients of it, whose ends nobody but this
-    /// one can take.
-    pub(super) fn is_awaited(&self) -> bool {
-        let Some(mesh) = &self.mesh else { return false };
-        if mesh.elsewhere(self.name()) == Elsewhere::Open {
-            return false;
-        }
-        if mesh.has_clients_without_plugin(self.name()) {
-            self.peer_events.touch();
-        }
-        !self.peer_events.is_quiet()
-    }
-
     async fn handle(&self, event: &Ask) -> mesh::Answer {
         let handled = async {
             match event {
@@ -128,9 +90,9 @@ impl Plugin {
         })
     }
 
-    async fn handle_connect(&self, connect: &work::Connect) -> Result<mesh::Answer, Failure> {
+    async fn handle_connect(&self, connect: &peer_event::Connect) -> Result<mesh::Answer, Failure> {
         let client = client(&connect.client)?;
-        let pairs = |pairs: &[work::Pair]| {
+        let pairs = |pairs: &[peer_event::Pair]| {
             let pairs = pairs.iter().cloned();
             pairs.map(|pair| (pair.name, pair.value)).collect()
         };
@@ -141,45 +103,50 @@ impl Plugin {
             remote_address: connect.remote_address.clone(),
             subprotocols: connect.subprotocols.clone(),
         };
-        Ok(match self.decide(Whose::there(client), &handshake).await? {
-            Decision::TurnedAway(answer) => turned_away(answer),
-            Decision::Accepted(acceptance, granted) => {
-                let left = granted
-                    .until
-                    .map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
-                mesh::Answer::Accepted(work::Accepted {
-                    subprotocol: acceptance.subprotocol,
-                    uid: acceptance.uid,
-                    groups: acceptance.groups,
-                    info: acceptance.info.into_iter().collect(),
-                    granted_uid: granted.uid,
-                    expires_in_ms: left
-                        .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
-                })
-            }
-        })
+        Ok(
+            match self.decide(EventClient::remote(client), &handshake).await? {
+                Decision::TurnedAway(answer) => turned_away(answer),
+                Decision::Accepted(acceptance, granted) => {
+                    let left = granted
+                        .until
+                        .map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
+                    mesh::Answer::Accepted(peer_event::Accepted {
+                        subprotocol: acceptance.subprotocol,
+                        uid: acceptance.uid,
+                        groups: acceptance.groups,
+                        info: acceptance.info.into_iter().collect(),
+                        granted_uid: granted.uid,
+                        expires_in_ms: left
+                            .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+                    })
+                }
+            },
+        )
     }
 
-    async fn handle_said(&self, said: &work::Said) -> Result<mesh::Answer, Failure> {
+    async fn handle_said(&self, said: &peer_event::Said) -> Result<mesh::Answer, Failure> {
         let client = client(&said.client)?;
         let message = match said.message.as_ref().ok_or(Failure::Absent)? {
-            work::SaidMessage::Text(text) => Message::Text(text),
-            work::SaidMessage::Binary(bytes) => Message::Binary(bytes),
+            peer_event::SaidMessage::Text(text) => Message::Text(text),
+            peer_event::SaidMessage::Binary(bytes) => Message::Binary(bytes),
         };
         let mut lease = self.lease().await?;
-        match lease.on_message(Whose::there(client), message.into()).await {
+        let handled = lease
+            .instance
+            .on_message(EventClient::remote(client), message);
+        match handled.await {
             Ok(()) => Ok(done()),
-            Err(trapped) => Err(failed(&lease, "on-message", client, &trapped)),
+            Err(trapped) => Err(lease.client_event_trapped("on-message", client, &trapped)),
         }
     }
 
-    async fn handle_closed(&self, closed: &work::Closed) -> Result<mesh::Answer, Failure> {
+    async fn handle_closed(&self, closed: &peer_event::Closed) -> Result<mesh::Answer, Failure> {
         let client = client(&closed.client)?;
         let by = match closed.by() {
-            work::Closer::Client => Closer::Client,
-            work::Closer::Plugin => Closer::Plugin,
-            work::Closer::Node => Closer::Node,
-            work::Closer::Network => Closer::Network,
+            peer_event::Closer::Client => Closer::Client,
+            peer_event::Closer::Plugin => Closer::Plugin,
+            peer_event::Closer::Node => Closer::Node,
+            peer_event::Closer::Network => Closer::Network,
         };
         let departure = Departure {
             close: Close {
@@ -195,18 +162,19 @@ impl Plugin {
                 .collect(),
             info: closed.info.clone().into_iter().collect(),
         };
-        self.tell_on_close(Whose::there(client), &departure).await?;
+        self.tell_on_close(EventClient::remote(client), &departure)
+            .await?;
         Ok(done())
     }
 
-    async fn handle_call(&self, call: &work::Call) -> Result<mesh::Answer, Failure> {
+    async fn handle_call(&self, call: &peer_event::Call) -> Result<mesh::Answer, Failure> {
         let caller = Caller::Api(&call.token);
         match self.call_here(caller, &call.method, &call.payload).await {
             Ok(answer) => Ok(mesh::Answer::Called(answer.into())),
             // Nothing has happened: another node may do it.
             Err(CallError::Absent | CallError::Draining) => Err(Failure::Absent),
             Err(CallError::Overloaded) => Err(Failure::Overloaded),
-            Err(error) => Ok(mesh::Answer::CallFailed(work::CallFailed {
+            Err(error) => Ok(mesh::Answer::CallFailed(peer_event::CallFailed {
                 code: code(&error).into(),
                 message: error.to_string(),
             })),
@@ -220,22 +188,22 @@ fn client(bytes: &[u8]) -> Result<ClientId, Failure> {
 }
 
 fn done() -> mesh::Answer {
-    mesh::Answer::Done(work::Done {})
+    mesh::Answer::Done(peer_event::Done {})
 }
 
 fn turned_away(answer: Answer) -> mesh::Answer {
-    let away = |status: u16, reason| work::TurnedAway {
+    let away = |status: u16, reason| peer_event::TurnedAway {
         status: status.into(),
         reason,
-        ..work::TurnedAway::default()
+        ..peer_event::TurnedAway::default()
     };
     mesh::Answer::TurnedAway(match answer {
         Answer::Refused { status, reason } => away(status, reason),
-        Answer::Unauthorized { reason } => work::TurnedAway {
+        Answer::Unauthorized { reason } => peer_event::TurnedAway {
             asks_for_token: true,
             ..away(401, reason)
         },
-        Answer::OriginDenied { reason } => work::TurnedAway {
+        Answer::OriginDenied { reason } => peer_event::TurnedAway {
             origin_denied: true,
             ..away(403, reason)
         },
@@ -244,16 +212,16 @@ fn turned_away(answer: Answer) -> mesh::Answer {
     })
 }
 
-fn code(error: &CallError) -> work::Code {
+fn code(error: &CallError) -> peer_event::Code {
     match error.code() {
-        _ if matches!(error, CallError::TooLarge { .. }) => work::Code::TooLarge,
-        CallErrorCode::UnknownMethod => work::Code::UnknownMethod,
-        CallErrorCode::InvalidArgument => work::Code::InvalidArgument,
-        CallErrorCode::NotFound => work::Code::NotFound,
-        CallErrorCode::Denied => work::Code::Denied,
-        CallErrorCode::LimitExceeded => work::Code::LimitExceeded,
-        CallErrorCode::Overloaded => work::Code::Overloaded,
-        CallErrorCode::Unavailable => work::Code::Unavailable,
-        CallErrorCode::Failed => work::Code::Failed,
+        _ if matches!(error, CallError::TooLarge { .. }) => peer_event::Code::TooLarge,
+        CallErrorCode::UnknownMethod => peer_event::Code::UnknownMethod,
+        CallErrorCode::InvalidArgument => peer_event::Code::InvalidArgument,
+        CallErrorCode::NotFound => peer_event::Code::NotFound,
+        CallErrorCode::Denied => peer_event::Code::Denied,
+        CallErrorCode::LimitExceeded => peer_event::Code::LimitExceeded,
+        CallErrorCode::Overloaded => peer_event::Code::Overloaded,
+        CallErrorCode::Unavailable => peer_event::Code::Unavailable,
+        CallErrorCode::Failed => peer_event::Code::Failed,
     }
 }

@@ -23,13 +23,13 @@ pub struct Client {
     outbox: Outbox,
     wake: Notify,
     has_left: AtomicBool,
-    pub(super) held: Mutex<Held>,
+    pub(super) held: Mutex<ClientState>,
 }
 
 /// What the registry holds of a client. Its lock comes before those of the indexes: whoever
 /// changes a client's uid or groups changes both under it.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct ClientState {
     pub(super) uid: Option<Arc<str>>,
     /// When it was bound, in milliseconds since 1970: between nodes, the time decides who
     /// keeps a uid that only one may have.

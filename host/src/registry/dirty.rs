@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::Client;
+use super::client::Client;
 
 /// All of a node's dirty lists.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use super::{Close, Kind};
+use super::changes::Kind;
+use super::client::Close;
 use crate::id::ClientId;
 
 /// Events that a watcher may be behind.
@@ -22,12 +23,12 @@ pub struct Event {
     /// The plugin's name.
     pub plugin: Arc<str>,
     /// What it was.
-    pub what: Happened,
+    pub what: EventKind,
 }
 
 /// What has happened.
 #[derive(Clone, Debug)]
-pub enum Happened {
+pub enum EventKind {
     /// A client has come in.
     Connected(ClientId),
     /// A client has left, and its plugin has been told.
@@ -89,7 +90,7 @@ impl Events {
     }
 
     /// This happens to the plugin of that name.
-    pub fn happen(&self, plugin: &Arc<str>, what: impl FnOnce() -> Happened) {
+    pub fn emit(&self, plugin: &Arc<str>, what: impl FnOnce() -> EventKind) {
         if !self.is_watched.load(Ordering::Relaxed) {
             return;
         }
@@ -133,12 +134,12 @@ mod tests {
         let plugin: Arc<str> = "chat".into();
         let mut watcher = events.watch();
         for generation in 0..BEHIND as u64 + 3 {
-            events.happen(&plugin, || Happened::Loaded(generation));
+            events.emit(&plugin, || EventKind::Loaded(generation));
         }
         assert_eq!(watcher.next().await.err(), Some(3));
         // And the rest, from the oldest on that is left.
         let next = watcher.next().await.expect("an event");
-        assert!(matches!(next.what, Happened::Loaded(3)), "{next:?}");
+        assert!(matches!(next.what, EventKind::Loaded(3)), "{next:?}");
     }
 
     #[test]
@@ -149,6 +150,6 @@ mod tests {
         drop(one);
         assert!(events.is_watched.load(Ordering::Relaxed));
         drop(other);
-        events.happen(&plugin, || panic!("it was made"));
+        events.emit(&plugin, || panic!("it was made"));
     }
 }

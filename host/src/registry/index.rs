@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::changes::Kind;
+use super::client::Client;
+use super::events::{EventKind, Events};
 use super::names::Names;
-use super::{Client, Events, Happened, Kind};
 
 /// Members visited under one lock: some 50 µs of it.
 const MEMBERS_A_LOCK: usize = 1024;
@@ -51,8 +53,8 @@ impl Index {
         if result.is_ok() {
             let members = shard.entry(name.clone()).or_insert_with(|| {
                 // Under the lock: of one name they come in order.
-                let occupied = || Happened::Occupied(self.kind, name.clone());
-                self.events.happen(&self.plugin, occupied);
+                let occupied = || EventKind::Occupied(self.kind, name.clone());
+                self.events.emit(&self.plugin, occupied);
                 Members::new()
             });
             members.insert(client.id().counter(), client.clone());
@@ -67,8 +69,8 @@ impl Index {
             members.remove(&client.id().counter());
             if members.is_empty() {
                 shard.remove(name);
-                let vacated = || Happened::Vacated(self.kind, name.into());
-                self.events.happen(&self.plugin, vacated);
+                let vacated = || EventKind::Vacated(self.kind, name.into());
+                self.events.emit(&self.plugin, vacated);
             }
         }
     }

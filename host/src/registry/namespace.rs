@@ -11,14 +11,15 @@ use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 
 use super::changes::Kind;
-use super::client::{Client, Close, Closer, Departure, Ending, Held, Info};
+use super::client::{Client, ClientState, Close, Closer, Departure, Ending, Info};
 use super::dirty::Dirtied;
-use super::events::Happened;
+use super::events::EventKind;
 use super::index::{Index, Members, visit_some, walk};
 use super::names::SHARDS;
+use super::refused::Refused;
 use super::serving::Serving;
+use super::shared::{Shared, now_ms};
 use super::timers::Timers;
-use super::{Registry, now_ms};
 use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
@@ -36,37 +37,13 @@ const CLIENTS_A_TURN: usize = 512;
 #[derive(Debug)]
 pub struct Namespace {
     name: Arc<str>,
-    registry: Arc<Registry>,
+    shared: Arc<Shared>,
     clients: [RwLock<Members>; SHARDS],
     uids: Index,
     groups: Index,
     policies: ArcSwap<Policies>,
     serving: ArcSwap<Serving>,
     timers: Arc<Timers>,
-}
-
-/// Why a call on a client had no effect.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// It has left, or it never was.
-    #[error("no client {0} here: it has left, or it never was")]
-    NotFound(ClientId),
-    /// Another client has the uid, and the policy is `reject-new`.
-    #[error("the uid {0:?} is another client's")]
-    Taken(String),
-    /// Its outbox is full.
-    #[error("the outbox of client {0} is full")]
-    Overloaded(ClientId),
-    /// It would pass a limit.
-    #[error("{what} would pass the limit of {limit} ({name})")]
-    LimitExceeded {
-        /// What would.
-        what: &'static str,
-        /// How much there may be.
-        limit: usize,
-        /// The limit's name in the configuration.
-        name: &'static str,
-    },
 }
 
 /// A client that has a uid, and since when. Between two nodes the order of these decides who
@@ -80,21 +57,18 @@ pub struct Binding {
 }
 
 impl Namespace {
-    /// The plugin's, an empty one. The registry knows it by that name.
-    pub fn new(name: &Arc<str>, registry: &Arc<Registry>) -> Arc<Namespace> {
-        let namespace = Arc::new(Namespace {
+    /// An empty namespace for the plugin of that name.
+    pub(super) fn new(name: &Arc<str>, shared: &Arc<Shared>) -> Arc<Namespace> {
+        Arc::new(Namespace {
             name: name.clone(),
-            registry: registry.clone(),
+            shared: shared.clone(),
             clients: Default::default(),
-            uids: Index::new(Kind::Uid, name, registry.events()),
-            groups: Index::new(Kind::Group, name, registry.events()),
+            uids: Index::new(Kind::Uid, name, shared.events()),
+            groups: Index::new(Kind::Group, name, shared.events()),
             policies: ArcSwap::default(),
             serving: ArcSwap::default(),
-            timers: Timers::new(name, registry),
-        });
-        let known = Arc::downgrade(&namespace);
-        registry.namespaces.write().insert(name.clone(), known);
-        namespace
+            timers: Timers::new(name, shared),
+        })
     }
 
     /// The plugin's name.
@@ -103,13 +77,13 @@ impl Namespace {
     }
 
     /// This happens to the plugin, or to one of its clients.
-    pub fn happen(&self, what: impl FnOnce() -> Happened) {
-        self.registry.events().happen(&self.name, what);
+    pub fn emit(&self, what: impl FnOnce() -> EventKind) {
+        self.shared.events().emit(&self.name, what);
     }
 
     /// What the namespaces of the node share.
-    pub fn registry(&self) -> &Arc<Registry> {
-        &self.registry
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// The policies of the generation that runs.
@@ -136,7 +110,7 @@ impl Namespace {
     pub fn serve(&self, serving: Serving) {
         if *self.serving.load_full() != serving {
             self.serving.store(Arc::new(serving));
-            if let Some(changes) = self.registry.changes() {
+            if let Some(changes) = self.shared.changes() {
                 changes.add_serving(&self.name);
             }
         }
@@ -144,16 +118,16 @@ impl Namespace {
 
     /// A client asks to come in: it can be bound, joined and sent to from here on.
     pub fn arrive(&self) -> Arc<Client> {
-        let limits = &self.registry.limits;
+        let limits = self.shared.limits();
         let bound = Bound {
             messages: limits.outbox_messages,
             bytes: limits.outbox_bytes,
         };
-        let client = Arc::new(Client::new(self.registry.next_id(), bound));
+        let client = Arc::new(Client::new(self.shared.next_id(), bound));
         self.shard(client.id())
             .write()
             .insert(client.id().counter(), client.clone());
-        if let Some(changes) = self.registry.changes() {
+        if let Some(changes) = self.shared.changes() {
             changes.add_clients(&self.name);
         }
         client
@@ -200,7 +174,7 @@ impl Namespace {
         let key = (overflow == OverflowPolicy::Conflate).then(|| "client".into());
         let pushed = self.push(client, frame, key, overflow);
         if pushed.dirtied {
-            self.registry.dirty.add(client.clone());
+            self.shared.dirty().add(client.clone());
         }
         match pushed.outcome {
             Outcome::Queued => Ok(()),
@@ -277,7 +251,7 @@ impl Namespace {
 
     /// A name has another number of clients here.
     fn changed(&self, kind: Kind, name: &Arc<str>) {
-        if let Some(changes) = self.registry.changes() {
+        if let Some(changes) = self.shared.changes() {
             changes.add(&self.name, kind, name);
         }
     }
@@ -318,7 +292,7 @@ impl Namespace {
         if held.groups.contains(group) {
             return Ok(());
         }
-        let limit = self.registry.limits.groups_per_client;
+        let limit = self.shared.limits().groups_per_client;
         if held.groups.len() >= limit {
             let what = "the client's groups";
             return Err(Refused::LimitExceeded {
@@ -372,7 +346,7 @@ impl Namespace {
         after: Option<ClientId>,
         limit: usize,
     ) -> (Vec<ClientId>, bool) {
-        let own = self.registry.incarnation();
+        let own = self.shared.incarnation();
         let after = match after {
             Some(after) if after.incarnation() == own => Some(after.counter()),
             Some(after) if after.incarnation() > own => return (Vec::new(), false),
@@ -484,17 +458,17 @@ impl Namespace {
         Ok(info)
     }
 
-    fn take_out(&self, client: &Client, held: &mut Held, close: &Close) -> bool {
+    fn take_out(&self, client: &Client, held: &mut ClientState, close: &Close) -> bool {
         if held.departure.is_some() {
             return false;
         }
-        let Held {
+        let ClientState {
             uid, groups, info, ..
         } = std::mem::take(held);
         self.shard(client.id())
             .write()
             .remove(&client.id().counter());
-        if let Some(changes) = self.registry.changes() {
+        if let Some(changes) = self.shared.changes() {
             changes.add_clients(&self.name);
         }
         if let Some(uid) = &uid {
@@ -527,7 +501,7 @@ impl Namespace {
 
     /// Whether one more client may have the uid; takes out those who must go for it.
     fn admit(&self, uid: &str, members: &mut Members, elsewhere: u64) -> Result<Members, Refused> {
-        let limit = self.registry.limits.clients_per_uid;
+        let limit = self.shared.limits().clients_per_uid;
         let clients = members.len() as u64 + elsewhere;
         match self.policies.load().uid {
             UidPolicy::Many if limit > 0 && clients >= limit as u64 => {
@@ -546,7 +520,7 @@ impl Namespace {
     }
 
     fn check_info(&self, info: &Info) -> Result<(), Refused> {
-        let limit = self.registry.limits.info_bytes;
+        let limit = self.shared.limits().info_bytes;
         let bytes: usize = info
             .iter()
             .map(|(key, value)| key.len() + value.len())
@@ -569,7 +543,7 @@ impl Namespace {
         overflow: OverflowPolicy,
     ) -> Pushed {
         let pushed = client.outbox().push(frame, key, overflow);
-        let counters = &self.registry.counters;
+        let counters = self.shared.counters();
         match pushed.outcome {
             Outcome::Overflowed => {
                 counters.outbox_closed.add_one();
@@ -624,7 +598,7 @@ impl<'a> Sending<'a> {
             excluded,
             overflow,
             key: conflate.then(|| delivery.to.conflation_key()),
-            dirtied: namespace.registry.dirty.gather(),
+            dirtied: namespace.shared.dirty().gather(),
             reach: Reach::default(),
         }
     }
@@ -675,7 +649,7 @@ async fn in_turns(clients: &[Arc<Client>], work: impl FnMut(&Arc<Client>)) {
 }
 
 /// The client's state, if it has not left.
-fn present(client: &Client) -> Result<parking_lot::MutexGuard<'_, Held>, Refused> {
+fn present(client: &Client) -> Result<parking_lot::MutexGuard<'_, ClientState>, Refused> {
     let held = client.held.lock();
     if held.departure.is_some() {
         Err(Refused::NotFound(client.id()))

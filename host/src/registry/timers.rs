@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Refused, Registry, now_ms};
+use super::refused::Refused;
+use super::shared::{Shared, now_ms};
 use crate::id::Incarnation;
 
 /// Timers of the cluster that have ended and are remembered.
@@ -30,7 +31,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Timers {
     plugin: Arc<str>,
-    registry: Arc<Registry>,
+    shared: Arc<Shared>,
     state: Mutex<State>,
     /// A generation runs here that hears of timers. Looked at while the state is locked.
     fires: AtomicBool,
@@ -66,7 +67,7 @@ pub struct Version {
 
 /// What there is to say of a timer of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct TimerRecord {
     /// Its name.
     pub name: Arc<str>,
     /// When it was set or ended.
@@ -114,10 +115,10 @@ pub struct Firing {
 }
 
 impl Timers {
-    pub(super) fn new(plugin: &Arc<str>, registry: &Arc<Registry>) -> Arc<Timers> {
+    pub(super) fn new(plugin: &Arc<str>, shared: &Arc<Shared>) -> Arc<Timers> {
         Arc::new(Timers {
             plugin: plugin.clone(),
-            registry: registry.clone(),
+            shared: shared.clone(),
             state: Mutex::default(),
             fires: AtomicBool::new(false),
             changed: Notify::new(),
@@ -145,7 +146,7 @@ impl Timers {
                 name: "timers",
             });
         }
-        let version = state.next_version(&key, self.registry.incarnation());
+        let version = state.next_version(&key, self.shared.incarnation());
         state.set(key.clone(), schedule, version);
         drop(state);
         self.tell(&key);
@@ -160,7 +161,7 @@ impl Timers {
         if !state.timers.contains_key(&key) {
             return false;
         }
-        let version = state.next_version(&key, self.registry.incarnation());
+        let version = state.next_version(&key, self.shared.incarnation());
         state.end(&key, version);
         drop(state);
         self.tell(&key);
@@ -226,12 +227,12 @@ impl Timers {
     // What nodes tell each other.
 
     /// What there is to say of a timer of the cluster.
-    pub fn known(&self, name: &str) -> Option<Known> {
+    pub fn known(&self, name: &str) -> Option<TimerRecord> {
         self.state.lock().known(name)
     }
 
     /// Of all of them.
-    pub fn all_known(&self) -> Vec<Known> {
+    pub fn all_known(&self) -> Vec<TimerRecord> {
         let state = self.state.lock();
         let ended = state.ended_timers.iter().map(|(name, _)| name);
         let timers = state.timers.keys().map(|(_, name)| name);
@@ -243,21 +244,21 @@ impl Timers {
     }
 
     /// Another node says this of one; false: there is no room for it.
-    pub fn note(&self, known: Known) -> bool {
+    pub fn note(&self, known: TimerRecord) -> bool {
         let noted = self.state.lock().note(known);
         self.look_again();
         noted
     }
 
     fn tell(&self, (scope, name): &Key) {
-        if let (Scope::Cluster, Some(changes)) = (scope, self.registry.changes()) {
+        if let (Scope::Cluster, Some(changes)) = (scope, self.shared.changes()) {
             changes.add_timer(&self.plugin, name);
         }
     }
 
     /// Whether it fires timers here, or how surely, may have changed.
     pub fn tell_fires(&self) {
-        if let Some(changes) = self.registry.changes() {
+        if let Some(changes) = self.shared.changes() {
             changes.add_fires(&self.plugin);
         }
     }
@@ -316,7 +317,7 @@ impl State {
 
     /// Several nodes may set the last one at once, and who fires it must know it. So of those
     /// that others have set there may be as many again.
-    fn note(&mut self, known: Known) -> bool {
+    fn note(&mut self, known: TimerRecord) -> bool {
         let Some(limit) = self.limit else { return true };
         let key = (Scope::Cluster, known.name);
         if Some(known.version) <= self.version(&key) {
@@ -330,7 +331,7 @@ impl State {
         true
     }
 
-    fn known(&self, name: &str) -> Option<Known> {
+    fn known(&self, name: &str) -> Option<TimerRecord> {
         let key: Key = (Scope::Cluster, name.into());
         let version = self.version(&key)?;
         let schedule = self.timers.get(&key).map(|timer| Schedule {
@@ -341,7 +342,7 @@ impl State {
             },
             every: timer.every,
         });
-        Some(Known {
+        Some(TimerRecord {
             name: key.1,
             version,
             schedule,
@@ -426,7 +427,7 @@ impl Firing {
 
     /// Its event begins; false if the timer has been ended, or set anew, since it came due.
     pub fn begin(&self) -> bool {
-        let own = self.timers.registry.incarnation();
+        let own = self.timers.shared.incarnation();
         let begun = self.timers.state.lock().begin(&self.key, self.number, own);
         if begun == Begun::ForTheLastTime {
             self.timers.tell(&self.key);
@@ -555,8 +556,8 @@ mod tests {
 
     #[test]
     fn what_a_generation_sets_after_the_end_is_not_set() {
-        let registry = Registry::new(node(), Limits::default(), Arc::default(), 1, false);
-        let (now, timers) = (Instant::now(), Timers::new(&"p".into(), &registry));
+        let shared = Shared::new(node(), Limits::default(), Arc::default(), 1, false);
+        let (now, timers) = (Instant::now(), Timers::new(&"p".into(), &Arc::new(shared)));
         let set = |generation| {
             let set = timers.set(generation, Scope::Node, "a", schedule(now, None), 1);
             assert_eq!(set, Ok(()));
@@ -596,7 +597,7 @@ mod tests {
             ..State::default()
         };
         let mut note = |name: &str, at_ms, is_set: bool| {
-            let noted = state.note(Known {
+            let noted = state.note(TimerRecord {
                 name: name.into(),
                 version: version(at_ms),
                 schedule: is_set.then_some(schedule(now, None)),

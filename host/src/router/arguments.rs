@@ -2,43 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Refused, Router};
+use super::refused::Refused;
 use crate::id::ClientId;
 use crate::limits::{PAGE_ITEMS, TARGETS_A_SEND, TIMER_MAX, TIMER_MIN};
-use crate::message::{CLOSE_REASON_BYTES, Frame, Message, may_be_sent};
+use crate::message::{CLOSE_REASON_BYTES, Frame, may_be_sent};
 use crate::registry::{Close, Closer, Ending, Schedule};
-
-impl Router {
-    /// Encodes a message, if an outbox could hold it.
-    pub fn frame(&self, message: Message<'_>) -> Result<Frame, Refused> {
-        let frame = Frame::message(message);
-        let limit = self.namespace.registry().limits().outbox_bytes;
-        match frame.as_bytes().len() {
-            bytes if bytes > limit => Err(Refused::TooLarge { bytes, limit }),
-            _ => Ok(frame),
-        }
-    }
-
-    /// A name that there may be, of a uid, a group or a timer.
-    pub fn check_name(&self, what: &str, name: &str) -> Result<(), Refused> {
-        let limit = self.namespace.registry().limits().name_bytes;
-        match name.len() {
-            0 => Err(invalid(format!("the {what} is empty"))),
-            bytes if bytes > limit => Err(invalid(format!(
-                "the {what} has {bytes} bytes, more than {limit} (name_bytes)"
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    /// As many of them as one call may name.
-    pub fn check_names(&self, what: &str, names: &[String]) -> Result<(), Refused> {
-        check_count(what, names.len())?;
-        names
-            .iter()
-            .try_for_each(|name| self.check_name(what.trim_end_matches('s'), name))
-    }
-}
 
 /// Clients that a delivery leaves out.
 pub fn excluded(ids: &[String]) -> Result<Vec<ClientId>, Refused> {
@@ -105,7 +73,7 @@ pub fn ending(code: u16, reason: String, last_message: Option<Frame>) -> Result<
     Ok(Ending::new(close, last_message))
 }
 
-fn check_count(what: &str, count: usize) -> Result<(), Refused> {
+pub(super) fn check_count(what: &str, count: usize) -> Result<(), Refused> {
     if count > TARGETS_A_SEND {
         return Err(Refused::TooMany(format!(
             "{count} {what}, more than {TARGETS_A_SEND} (a call's most)"
@@ -114,6 +82,6 @@ fn check_count(what: &str, count: usize) -> Result<(), Refused> {
     Ok(())
 }
 
-fn invalid(message: String) -> Refused {
+pub(super) fn invalid(message: String) -> Refused {
     Refused::Invalid(message)
 }

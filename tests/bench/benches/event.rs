@@ -15,10 +15,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow};
 use jackfield::config::CacheFolder;
 use jackfield::counters::Counters;
+use jackfield::guest::Services;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::{Frame, Message};
-use jackfield::plugin::{Plugins, Services, Session};
+use jackfield::plugin::{Plugins, Session};
 use jackfield::registry::{Client, Registry};
 use rustix::time::{ClockId, clock_gettime};
 

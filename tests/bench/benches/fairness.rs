@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use jackfield::config::CacheFolder;
 use jackfield::counters::Counters;
+use jackfield::guest::Services;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::Message;
-use jackfield::plugin::{Plugin, Plugins, Services};
+use jackfield::plugin::{Plugin, Plugins};
 use jackfield::registry::Registry;
 
 const WORKERS: usize = 2;

@@ -1,0 +1,151 @@
+//! A key that tokens are verified with: what makes it one, and what is noted of the others.
+
+use std::fmt;
+
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
+
+/// Bytes of a secret. A shorter one can be guessed (RFC 7518, section 3.2).
+const SECRET_BYTES_MIN: usize = 32;
+
+/// Bits of an RSA key's modulus.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// What an RSA key in DER has beside its modulus.
+const RSA_DER_BYTES: usize = 8;
+
+/// Keys that were passed over and are named; of the others there is a number.
+const NAMED_MAX: usize = 8;
+
+/// Letters of a name or value out of a file that a line shows.
+const SHOWN_MAX: usize = 64;
+
+/// A key, and the algorithm that it is for.
+pub(in crate::access) struct Key {
+    pub(in crate::access) kid: Option<String>,
+    pub(in crate::access) algorithm: Algorithm,
+    pub(in crate::access) key: DecodingKey,
+}
+
+/// A file's keys.
+#[derive(Default)]
+pub(in crate::access) struct Keys {
+    pub(in crate::access) usable: Vec<Key>,
+    pub(in crate::access) passed_over: PassedOver,
+}
+
+/// The keys of a file that tokens are not verified with, and why.
+#[derive(Debug, Default)]
+pub(in crate::access) struct PassedOver {
+    named: Vec<String>,
+    unnamed: usize,
+}
+
+impl Keys {
+    /// Takes a key, or notes by this name why it is none.
+    pub(super) fn note(&mut self, key: Result<Key, String>, name: impl FnOnce() -> String) {
+        let passed_over = &mut self.passed_over;
+        match key {
+            Ok(key) => self.usable.push(key),
+            Err(_) if passed_over.named.len() == NAMED_MAX => passed_over.unnamed += 1,
+            Err(why) => passed_over.named.push(format!("{}: {why}", name())),
+        }
+    }
+
+    /// The same keys, if there is a usable one.
+    ///
+    /// # Errors
+    ///
+    /// This sentence, and what is wrong with each.
+    pub(super) fn not_empty(self, otherwise: &str) -> Result<Keys, String> {
+        match (self.usable.is_empty(), self.passed_over.is_empty()) {
+            (false, _) => Ok(self),
+            (true, true) => Err(otherwise.to_owned()),
+            (true, false) => Err(format!("{otherwise}; {}", self.passed_over)),
+        }
+    }
+}
+
+impl PassedOver {
+    pub(in crate::access) fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.named.join("; "))?;
+        match self.unnamed {
+            0 => Ok(()),
+            unnamed => write!(f, "; and {unnamed} more"),
+        }
+    }
+}
+
+/// A name or value out of a file, as a line shows it.
+pub(super) fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// The key with its algorithm; or what is wrong with it.
+pub(super) fn fitting(kid: Option<String>, key: DecodingKey) -> Result<Key, String> {
+    use jsonwebtoken::AlgorithmFamily::{Ec, Ed, Hmac, Rsa};
+    let (algorithm, fits, wanted) = match (key.family(), key.kind()) {
+        (Hmac, DecodingKeyKind::SecretOrDer(secret)) if secret.len() < SECRET_BYTES_MIN => {
+            return Err(format!(
+                "a secret for HS256 has at least {SECRET_BYTES_MIN} bytes, and this one has {}: \
+                 `openssl rand -hex 32` makes one",
+                secret.len()
+            ));
+        }
+        (Hmac, _) => (Algorithm::HS256, true, ""),
+        (Rsa, kind) => {
+            let fits = match kind {
+                DecodingKeyKind::SecretOrDer(der) => {
+                    let most = RSA_BITS.end() / 8 + 2 * RSA_DER_BYTES;
+                    (RSA_BITS.start() / 8 + RSA_DER_BYTES..=most).contains(&der.len())
+                }
+                DecodingKeyKind::RsaModulusExponent { n, e } => {
+                    RSA_BITS.contains(&bits(n)) && is_exponent(e) && is_odd(n)
+                }
+            };
+            let wanted = "an RSA key has 2048 to 8192 bits, and an odd exponent from 3 on";
+            (Algorithm::RS256, fits, wanted)
+        }
+        (Ec, kind) => {
+            let fits = matches!(kind, DecodingKeyKind::SecretOrDer(point) if point.len() == 65);
+            let wanted = "an EC key must be on the curve P-256, for ES256";
+            (Algorithm::ES256, fits, wanted)
+        }
+        (Ed, kind) => {
+            let fits = matches!(kind, DecodingKeyKind::SecretOrDer(point) if point.len() == 32);
+            let wanted = "an EdDSA key must be on the curve Ed25519";
+            (Algorithm::EdDSA, fits, wanted)
+        }
+    };
+    match fits {
+        true => Ok(Key {
+            kid,
+            algorithm,
+            key,
+        }),
+        false => Err(wanted.to_owned()),
+    }
+}
+
+/// Bits of a number that begins with no zero byte.
+fn bits(number: &[u8]) -> usize {
+    let zeros = number.first().map_or(0, |byte| byte.leading_zeros());
+    number.len() * 8 - zeros as usize
+}
+
+/// Whether ring takes it: odd, from 3 on, of 33 bits at most.
+fn is_exponent(exponent: &[u8]) -> bool {
+    is_odd(exponent) && (2..=33).contains(&bits(exponent))
+}
+
+fn is_odd(number: &[u8]) -> bool {
+    number.last().is_some_and(|byte| byte & 1 == 1)
+}

@@ -1,0 +1,54 @@
+//! A rate_limiter: so many a second, a second's worth at once.
+
+use std::time::Instant;
+
+/// A token bucket; `0` a second means no limit.
+#[derive(Debug)]
+pub(super) struct RateLimiter {
+    per_second: f64,
+    tokens: f64,
+    last: Instant,
+}
+
+impl RateLimiter {
+    /// A full one; none where there is no limit.
+    pub(super) fn new(per_second: u32, now: Instant) -> Option<RateLimiter> {
+        let tokens = f64::from(per_second);
+        (per_second > 0).then_some(RateLimiter {
+            per_second: tokens,
+            tokens,
+            last: now,
+        })
+    }
+
+    /// Takes one, if the rate_limiter allows it.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        let earned = now.duration_since(self.last).as_secs_f64() * self.per_second;
+        self.last = now;
+        self.tokens = (self.tokens + earned).min(self.per_second);
+        let allowed = self.tokens >= 1.0;
+        if allowed {
+            self.tokens -= 1.0;
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_second_s_worth_at_once_and_then_at_the_pace() {
+        let start = Instant::now();
+        let mut rate_limiter = RateLimiter::new(4, start).expect("a rate_limiter");
+        let taken = |rate_limiter: &mut RateLimiter, at| {
+            (0..9).filter(|_| rate_limiter.take(start + at)).count()
+        };
+        assert_eq!(taken(&mut rate_limiter, Duration::ZERO), 4);
+        assert_eq!(taken(&mut rate_limiter, Duration::from_millis(500)), 2);
+        assert_eq!(taken(&mut rate_limiter, Duration::from_secs(60)), 4);
+        assert!(RateLimiter::new(0, start).is_none());
+    }
+}

@@ -1,0 +1,77 @@
+//! Reading a file that somebody else writes, moves and replaces.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// Reads a file of `most` bytes at most. It is opened first and looked at then: what a path
+/// leads to may change in between, and opening a pipe would wait for somebody who writes.
+///
+/// # Errors
+///
+/// The file cannot be read, is no regular file, or has more bytes.
+pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let too_large = |bytes: u64| {
+        let why = format!("it has {bytes} bytes, more than the {most} that it may have");
+        io::Error::new(ErrorKind::FileTooLarge, why)
+    };
+    if metadata.len() > most {
+        return Err(too_large(metadata.len()));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    // It may have grown since.
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 {
+        read if read > most => Err(too_large(read)),
+        _ => Ok(bytes),
+    }
+}
+
+/// The same, of a file that has text.
+///
+/// # Errors
+///
+/// As `read`; or the file is not UTF-8.
+pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    let no_text = |_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8");
+    String::from_utf8(read(path, most)?).map_err(no_text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_or_larger_than_it_may_be_is_not_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("file"), "12345").expect("a file");
+        assert_eq!(read(&at("file"), 5).expect("a file"), b"12345");
+        let error = read(&at("file"), 4).expect_err("too large");
+        assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+        assert!(error.to_string().contains("has 5 bytes, more than the 4"));
+
+        std::fs::write(at("file"), [0xff]).expect("a file");
+        let error = read_text(&at("file"), 5).expect_err("no text");
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+        let error = read(folder.path(), 5).expect_err("a folder");
+        assert_eq!(error.kind(), ErrorKind::IsADirectory);
+        // Nobody writes into it, and nobody waits for that.
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), mode).expect("a pipe");
+        let error = read(&at("pipe"), 5).expect_err("a pipe");
+        assert!(error.to_string().contains("no regular file"), "{error}");
+    }
+}

@@ -1,0 +1,337 @@
+//! From a component's bytes to one that is linked: every way in which they can be wrong ends
+//! here, with a sentence that says what to do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use wasmtime::component::{Component, Linker};
+
+use super::engine::Compiler;
+use super::exports::{Exports, HANDLER};
+use super::instance::Guest;
+use super::ticker::Ticker;
+use super::{cache, contract, http, keyvalue, settings};
+use crate::config::CacheFolder;
+use crate::manifest::Manifest;
+
+/// Compiles components, and links them with what a node serves.
+pub(crate) struct Components {
+    compiler: Compiler,
+    linker: Linker<Guest>,
+}
+
+/// A component that fits the contract, ready to be instantiated.
+pub(crate) struct Linked {
+    pub(super) exports: Exports<Guest>,
+    pub(super) ticker: Arc<Ticker>,
+}
+
+/// What a component imports and exports.
+#[derive(Debug, Default)]
+pub struct Interfaces {
+    /// The names of its imports.
+    pub imports: Vec<String>,
+    /// The names of its exports.
+    pub exports: Vec<String>,
+}
+
+/// Why a component cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentError {
+    /// The file has no bytes.
+    #[error("the file is empty; perhaps its copy has only begun")]
+    Empty,
+    /// The file has no WebAssembly at all.
+    #[error("this is not WebAssembly: it does not begin with \\0asm")]
+    NotWasm,
+    /// The file has a core module.
+    #[error(
+        "this is a core module, not a component; build it with `cargo build --release --target \
+         wasm32-wasip2`, or make it one with `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// The bytes can't be parsed or compiled.
+    #[error("{error:#}{hint}", error = .0, hint = hint(.0))]
+    Invalid(wasmtime::Error),
+    /// The component is of another world.
+    #[error(
+        "it does not export {HANDLER}, which every plugin must (it exports {}); write it against \
+         wit/0.1, in Rust with jackfield_sdk::export!",
+        list(.exports)
+    )]
+    NoHandler {
+        /// What it exports instead.
+        exports: Vec<String>,
+    },
+    /// The component imports what the node does not have.
+    #[error(
+        "it imports {}, which this node does not serve; served are jackfield:plugin/{{{}}}@0.1.x \
+         and wasi:{{cli, clocks, filesystem, io, random, sockets}}@0.2.x, \
+         wasi:http/{{types, outgoing-handler}}@0.2.x, {}, {}",
+        list(.0),
+        contract::SERVED.join(", "),
+        settings::INTERFACE,
+        keyvalue::INTERFACES.join(", ")
+    )]
+    NotServed(Vec<String>),
+    /// The component imports what its manifest does not grant.
+    #[error("it imports {import}, which its manifest does not grant: write {grant} into it")]
+    NotGranted {
+        /// The import's name.
+        import: String,
+        /// What would grant it.
+        grant: Grant,
+    },
+    /// An import or export has another type than the contract's.
+    #[error("it does not fit wit/0.1: {0:#}")]
+    Mismatch(wasmtime::Error),
+    /// The component could not be instantiated.
+    #[error("it cannot be instantiated: {0:#}")]
+    Instantiate(wasmtime::Error),
+}
+
+impl Components {
+    /// Starts the engine; `cache` is where compiled components are kept.
+    ///
+    /// # Errors
+    ///
+    /// A folder that the operator has named cannot be used, or the system has no thread left.
+    pub(crate) fn new(cache: &CacheFolder) -> anyhow::Result<Components> {
+        let compiler = Compiler::start(cache::open(cache)?)?;
+        let mut linker = Linker::new(compiler.engine());
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        contract::add_to_linker(&mut linker)?;
+        settings::add_to_linker(&mut linker, Guest::settings)?;
+        keyvalue::add_to_linker(&mut linker, Guest::keyvalue)?;
+        http::add_to_linker(&mut linker)?;
+        Ok(Components { compiler, linker })
+    }
+
+    /// Compiles a component, and links it with what its manifest grants.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no component, or one that does not fit the contract or its manifest.
+    pub(crate) async fn link(
+        &self,
+        bytes: Vec<u8>,
+        manifest: &Manifest,
+    ) -> Result<Linked, ComponentError> {
+        let component = self.compile(bytes).await?;
+        self.check_interfaces(&component, manifest)?;
+        let linked = self.linker.instantiate_pre(&component);
+        let exports = linked.and_then(Exports::find);
+        Ok(Linked {
+            exports: exports.map_err(ComponentError::Mismatch)?,
+            ticker: self.compiler.ticker().clone(),
+        })
+    }
+
+    /// The names of a component's imports and exports.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no component.
+    pub(crate) async fn interfaces(&self, bytes: Vec<u8>) -> Result<Interfaces, ComponentError> {
+        Ok(self.interfaces_of(&self.compile(bytes).await?))
+    }
+
+    async fn compile(&self, bytes: Vec<u8>) -> Result<Component, ComponentError> {
+        check_kind(&bytes)?;
+        let compiled = self.compiler.compile(bytes).await;
+        compiled.map_err(ComponentError::Invalid)
+    }
+
+    fn check_interfaces(
+        &self,
+        component: &Component,
+        manifest: &Manifest,
+    ) -> Result<(), ComponentError> {
+        let interfaces = self.interfaces_of(component);
+        if component.get_export_index(None, HANDLER).is_none() {
+            return Err(ComponentError::NoHandler {
+                exports: interfaces.exports,
+            });
+        }
+        let imports = interfaces.imports.iter();
+        let not_served = imports.filter(|import| served(import) == Served::No);
+        let not_served: Vec<_> = not_served.cloned().collect();
+        if !not_served.is_empty() {
+            return Err(ComponentError::NotServed(not_served));
+        }
+        for import in interfaces.imports {
+            if let Served::Granted(grant) = served(&import)
+                && !grant.is_in(manifest)
+            {
+                return Err(ComponentError::NotGranted { import, grant });
+            }
+        }
+        Ok(())
+    }
+
+    fn interfaces_of(&self, component: &Component) -> Interfaces {
+        let engine = self.compiler.engine();
+        let ty = component.component_type();
+        Interfaces {
+            imports: ty
+                .imports(engine)
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+            exports: ty
+                .exports(engine)
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+        }
+    }
+}
+
+impl Linked {
+    /// Whether the component exports `call-handler`.
+    pub(crate) fn takes_calls(&self) -> bool {
+        self.exports.call_handler.is_some()
+    }
+}
+
+/// The first eight bytes tell a component from a core module and from anything else
+/// (<https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md>).
+fn check_kind(bytes: &[u8]) -> Result<(), ComponentError> {
+    match bytes {
+        [] => Err(ComponentError::Empty),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Err(ComponentError::CoreModule),
+        [0, b'a', b's', b'm', ..] => Ok(()),
+        _ => Err(ComponentError::NotWasm),
+    }
+}
+
+/// Whether a component can have what it imports.
+#[derive(Debug, PartialEq, Eq)]
+enum Served {
+    /// Everybody has it.
+    Always,
+    /// If its manifest grants it.
+    Granted(Grant),
+    /// The node does not have it.
+    No,
+}
+
+/// What a manifest grants by having a section for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// `[keyvalue]`.
+    Keyvalue,
+    /// `[http]`.
+    Http,
+}
+
+impl Grant {
+    fn is_in(self, manifest: &Manifest) -> bool {
+        match self {
+            Grant::Keyvalue => manifest.buckets.is_some(),
+            Grant::Http => manifest.http.is_some(),
+        }
+    }
+}
+
+/// What to write.
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Grant::Keyvalue => "[keyvalue] with buckets = [\"default\"], or the names it opens,",
+            Grant::Http => "[http] with allow = [\"https://…\"], the hosts it asks, or allow = [],",
+        })
+    }
+}
+
+fn served(import: &str) -> Served {
+    // A draft's version is matched exactly.
+    if import == settings::INTERFACE {
+        return Served::Always;
+    }
+    if keyvalue::INTERFACES.contains(&import) {
+        return Served::Granted(Grant::Keyvalue);
+    }
+    let Some((name, version)) = import.split_once('@') else {
+        return Served::No;
+    };
+    let always = match name.split_once('/') {
+        Some(("jackfield:plugin", interface)) => {
+            version.starts_with("0.1.") && contract::SERVED.contains(&interface)
+        }
+        Some((http::PACKAGE, interface)) if http::INTERFACES.contains(&interface) => {
+            return match version.starts_with("0.2.") {
+                true => Served::Granted(Grant::Http),
+                false => Served::No,
+            };
+        }
+        Some((package, _)) => {
+            let served = [
+                "wasi:cli",
+                "wasi:clocks",
+                "wasi:filesystem",
+                "wasi:io",
+                "wasi:random",
+                "wasi:sockets",
+            ];
+            version.starts_with("0.2.") && served.contains(&package)
+        }
+        None => false,
+    };
+    match always {
+        true => Served::Always,
+        false => Served::No,
+    }
+}
+
+/// What to do about a component that can't be parsed.
+fn hint(error: &wasmtime::Error) -> &'static str {
+    let said = format!("{error:#}");
+    if said.contains("unexpected end") || said.contains("out of bounds") {
+        "; the file ends too early, perhaps it was copied only in part: copy it again"
+    } else if said.contains("component model async feature") {
+        "; components of the async ABI are not served: build it with synchronous exports"
+    } else {
+        "; build it again, with a toolchain for components of WASI 0.2"
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_are_served_by_package_interface_and_version() {
+        for (import, expected) in [
+            ("jackfield:plugin/send@0.1.0", Served::Always),
+            ("jackfield:plugin/send@0.1.9", Served::Always),
+            ("jackfield:plugin/send@0.2.0", Served::No),
+            ("jackfield:plugin/calls@0.1.0", Served::Always),
+            ("jackfield:plugin/timer@0.1.0", Served::No),
+            ("wasi:io/streams@0.2.6", Served::Always),
+            ("wasi:config/store@0.2.0-rc.1", Served::Always),
+            ("wasi:config/store@0.2.0", Served::No),
+            (
+                "wasi:keyvalue/store@0.2.0-draft2",
+                Served::Granted(Grant::Keyvalue),
+            ),
+            ("wasi:keyvalue/store@0.2.0-draft", Served::No),
+            (
+                "wasi:http/outgoing-handler@0.2.6",
+                Served::Granted(Grant::Http),
+            ),
+            ("wasi:http/incoming-handler@0.2.6", Served::No),
+            ("wasi:http/types@0.3.0", Served::No),
+            ("wasi:io/streams@0.3.0", Served::No),
+            ("acme", Served::No),
+        ] {
+            assert_eq!(served(import), expected, "{import}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The events that a guest handles: one call of an instance each, with its limits.
+//!
+//! Types of the generated bindings go no further than this file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::bindings::call_handler::jackfield::plugin::types as called;
+use super::bindings::wit::types;
+use super::bounded::bounded;
+use super::call::{CallErrorCode, Caller};
+use super::event_client::EventClient;
+use super::pool::{CheckedOut, PooledInstance};
+use super::trap::{GivenUp, Trapped};
+use crate::access::Handshake;
+use crate::message::Message;
+use crate::registry::{Client, Departure};
+
+/// What `on-connect` lets a client in with.
+#[derive(Debug, Default)]
+pub(crate) struct Acceptance {
+    /// One of the subprotocols that the client offered.
+    pub(crate) subprotocol: Option<String>,
+    /// The uid to bind the client to.
+    pub(crate) uid: Option<String>,
+    /// The groups that the client joins.
+    pub(crate) groups: Vec<String>,
+    /// The client's info.
+    pub(crate) info: BTreeMap<String, String>,
+}
+
+/// Why `on-connect` turns a client away.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// The status of the answer, as the guest said it: any number.
+    pub(crate) status: u16,
+    /// The answer's body.
+    pub(crate) reason: String,
+}
+
+/// Why a component does not start.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// `on-start` answered this error.
+    Refused(String),
+    /// `on-start` trapped.
+    Trapped(Trapped),
+}
+
+/// Runs one call of the instance to its end, with its limits. A macro, since each call is
+/// another future that borrows the instance.
+macro_rules! event {
+    ($pooled:expr, $client:expr, $is_last:literal, |$instance:ident| $call:expr) => {{
+        let checked_out = $pooled.checked_out();
+        checked_out.in_event = true;
+        let pool = &checked_out.pool;
+        let $instance = &mut checked_out.instance;
+        $instance.begin($client, $is_last);
+        let wait = pool.context.limits.wait_timeout;
+        let ended = bounded($call, wait, &pool.ticker, Some(&pool.retired)).await;
+        checked_out.ended(ended)
+    }};
+}
+
+impl PooledInstance {
+    /// Asks whether a client may come in; `uid` is who the client is by the manifest's rules.
+    ///
+    /// # Errors
+    ///
+    /// The guest trapped.
+    pub(crate) async fn on_connect(
+        &mut self,
+        client: EventClient<&Arc<Client>>,
+        handshake: &Handshake,
+        uid: Option<&str>,
+    ) -> Result<Result<Acceptance, Refusal>, Trapped> {
+        let (query, headers) = (pairs(&handshake.query), pairs(&handshake.headers));
+        let subprotocols: Vec<_> = handshake.subprotocols.iter().map(String::as_str).collect();
+        let handshake = types::Handshake {
+            path: &handshake.path,
+            query: &query,
+            headers: &headers,
+            remote_address: &handshake.remote_address,
+            subprotocols: &subprotocols,
+            uid,
+        };
+        let answered = event!(self, Some(client), false, |instance| {
+            let handler = instance.plugin.jackfield_plugin_handler();
+            handler.call_on_connect(&mut instance.store, client.id_text(), handshake)
+        })?;
+        Ok(match answered {
+            Ok(acceptance) => Ok(Acceptance {
+                subprotocol: acceptance.subprotocol,
+                uid: acceptance.uid,
+                groups: acceptance.groups,
+                info: acceptance.info.into_iter().collect(),
+            }),
+            Err(types::Refusal { status, reason }) => Err(Refusal { status, reason }),
+        })
+    }
+
+    /// Hands a client's message over.
+    ///
+    /// # Errors
+    ///
+    /// The guest trapped.
+    pub(crate) async fn on_message(
+        &mut self,
+        client: EventClient<&Arc<Client>>,
+        message: Message<'_>,
+    ) -> Result<(), Trapped> {
+        event!(self, Some(client), false, |instance| {
+            let handler = instance.plugin.jackfield_plugin_handler();
+            handler.call_on_message(&mut instance.store, client.id_text(), message.into())
+        })
+    }
+
+    /// Tells that a client has left.
+    ///
+    /// # Errors
+    ///
+    /// The guest trapped.
+    pub(crate) async fn on_close(
+        &mut self,
+        client: EventClient<&Arc<Client>>,
+        departure: &Departure,
+    ) -> Result<(), Trapped> {
+        let groups: Vec<_> = departure.groups.iter().map(|group| &**group).collect();
+        let info = departure.info.iter();
+        let info: Vec<_> = info
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let departure = types::Departure {
+            code: departure.close.code,
+            reason: &departure.close.reason,
+            by: departure.close.by.into(),
+            uid: departure.uid.as_deref(),
+            groups: &groups,
+            info: &info,
+        };
+        event!(self, Some(client), true, |instance| {
+            let handler = instance.plugin.jackfield_plugin_handler();
+            handler.call_on_close(&mut instance.store, client.id_text(), departure)
+        })
+    }
+
+    /// Runs `on-start`, if the component exports it.
+    ///
+    /// # Errors
+    ///
+    /// The guest refused to start, or trapped.
+    pub(crate) async fn on_start(&mut self) -> Result<(), StartError> {
+        let Some(lifecycle) = self.checked_out().instance.lifecycle.clone() else {
+            return Ok(());
+        };
+        let started = event!(self, None, false, |instance| {
+            let lifecycle = lifecycle.jackfield_plugin_lifecycle();
+            lifecycle.call_on_start(&mut instance.store)
+        });
+        match started {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(StartError::Refused(reason)),
+            Err(trapped) => Err(StartError::Trapped(trapped)),
+        }
+    }
+
+    /// Runs `on-stop`, if the component exports it.
+    ///
+    /// # Errors
+    ///
+    /// The guest trapped.
+    pub(super) async fn on_stop(&mut self) -> Result<(), Trapped> {
+        let Some(lifecycle) = self.checked_out().instance.lifecycle.clone() else {
+            return Ok(());
+        };
+        event!(self, None, false, |instance| {
+            // Its generation is retired already; what it does now has its own time.
+            instance.store.data_mut().event_mut().outlives_generation = true;
+            let lifecycle = lifecycle.jackfield_plugin_lifecycle();
+            lifecycle.call_on_stop(&mut instance.store)
+        })
+    }
+
+    /// Calls `on-call`; none: the component does not export it. An error of the guest's has a
+    /// code and a message.
+    ///
+    /// # Errors
+    ///
+    /// The guest trapped.
+    pub(crate) async fn on_call(
+        &mut self,
+        caller: Caller<'_>,
+        method: &str,
+        payload: &[u8],
+    ) -> Option<Result<Result<Vec<u8>, (CallErrorCode, String)>, Trapped>> {
+        let handler = self.checked_out().instance.call_handler.clone()?;
+        let (depth, caller) = (caller.depth() + 1, caller.into());
+        let answered = event!(self, None, false, |instance| {
+            instance.store.data_mut().event_mut().depth = depth;
+            let handler = handler.jackfield_plugin_call_handler();
+            handler.call_on_call(&mut instance.store, &caller, method, payload)
+        });
+        // Here and not where each event begins: all the others are no calls.
+        let guest = self.checked_out().instance.store.data_mut();
+        guest.event_mut().depth = 0;
+        let to_error = |error: called::CallError| (error.code.into(), error.message);
+        Some(answered.map(|answered| answered.map_err(to_error)))
+    }
+
+    /// Fires a timer; none: the component does not export `timer-handler`.
+    ///
+    /// # Errors
+    ///
+    /// The guest trapped.
+    pub(crate) async fn on_timer(&mut self, name: &str) -> Option<Result<(), Trapped>> {
+        let handler = self.checked_out().instance.timer_handler.clone()?;
+        Some(event!(self, None, false, |instance| {
+            let handler = handler.jackfield_plugin_timer_handler();
+            handler.call_on_timer(&mut instance.store, name)
+        }))
+    }
+}
+
+impl CheckedOut {
+    /// An event that ended badly leaves its instance unusable: it cannot be entered again.
+    fn ended<T>(&mut self, ended: Result<wasmtime::Result<T>, GivenUp>) -> Result<T, Trapped> {
+        let evidence = || self.instance.store.data().evidence();
+        match ended {
+            Ok(Ok(value)) => {
+                self.in_event = false;
+                Ok(value)
+            }
+            Ok(Err(error)) => Err(Trapped::new(&error, evidence())),
+            Err(given_up) => Err(Trapped::given_up(given_up, evidence())),
+        }
+    }
+}
+
+fn pairs(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
+}

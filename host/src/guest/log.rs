@@ -1,0 +1,298 @@
+//! What a guest says: stdout, stderr and `log` become log lines of its plugin.
+//!
+//! Bounded for each event in lines, and for each line in bytes; writing never waits. The last of
+//! stderr is held back until the event has ended: when that was a trap, they are the words that
+//! explain it, and stand in its record instead of in lines of their own.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use super::identity::Identity;
+use crate::limits::LOG_LINE_BYTES;
+
+/// Where the lines are from, for `--log`: a name that operators have in their configurations.
+const TARGET: &str = "jackfield::plugin::log";
+
+/// How much of stderr a trap's log line repeats.
+const LAST_WORDS_BYTES: usize = 4 << 10;
+
+/// The log of one instance; clones share its bounds.
+#[derive(Clone)]
+pub(super) struct LogStream {
+    stream: Stream,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    identity: Identity,
+    lines_per_event: u32,
+    /// Most events write nothing: a look at this is all that they cost.
+    has_written: AtomicBool,
+    output: Mutex<Output>,
+}
+
+/// What an event has written.
+#[derive(Default)]
+struct Output {
+    lines: u32,
+    /// The last lines of stderr, `LAST_WORDS_BYTES` of them.
+    held: VecDeque<HeldLine>,
+    held_bytes: usize,
+    /// A line of stderr was a Rust panic's first.
+    has_panicked: bool,
+    /// What stdout and stderr have of a line that has not ended.
+    unfinished: [Vec<u8>; 2],
+}
+
+/// A line of stderr.
+struct HeldLine {
+    text: String,
+    /// The event has not written too many lines before it.
+    is_within_limit: bool,
+}
+
+/// What a guest said before its trap.
+#[derive(Debug, Default)]
+pub(super) struct LastWords {
+    pub(super) text: String,
+    pub(super) has_panicked: bool,
+}
+
+/// Which of the guest's streams it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+    /// The contract's `log`.
+    Log,
+}
+
+impl Stream {
+    fn as_str(self) -> &'static str {
+        match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+            Stream::Log => "log",
+        }
+    }
+}
+
+impl Shared {
+    fn write(&self) -> MutexGuard<'_, Output> {
+        self.has_written.store(true, Ordering::Relaxed);
+        self.output.lock()
+    }
+}
+
+impl LogStream {
+    /// The contract's `log` of one instance.
+    pub(super) fn new(identity: Identity, lines_per_event: u32) -> LogStream {
+        LogStream {
+            stream: Stream::Log,
+            shared: Arc::new(Shared {
+                identity,
+                lines_per_event,
+                has_written: AtomicBool::new(false),
+                output: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The same log, as the guest's stdout or stderr.
+    pub(super) fn of(&self, stream: Stream) -> LogStream {
+        LogStream {
+            stream,
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// The event has ended, or another one begins: what it left unfinished or held back is
+    /// written.
+    pub(super) fn flush(&self) {
+        if !self.shared.has_written.load(Ordering::Relaxed) {
+            return;
+        }
+        let unfinished = std::mem::take(&mut self.shared.output.lock().unfinished);
+        for (stream, bytes) in [Stream::Stdout, Stream::Stderr].into_iter().zip(unfinished) {
+            if !bytes.is_empty() {
+                self.of(stream).bytes_line(&bytes);
+            }
+        }
+        self.shared.has_written.store(false, Ordering::Relaxed);
+        let output = std::mem::take(&mut *self.shared.output.lock());
+        for held in output.held {
+            self.write_held(&held);
+        }
+    }
+
+    /// Takes what stderr got in this event, the last of it: it is not written any more.
+    pub(super) fn take_last_words(&self) -> LastWords {
+        let mut output = self.shared.output.lock();
+        let unfinished = std::mem::take(&mut output.unfinished[1]);
+        let unfinished = String::from_utf8_lossy(&unfinished).into_owned();
+        let has_panicked = output.has_panicked || is_panic(&unfinished);
+        let held = std::mem::take(&mut output.held);
+        output.held_bytes = 0;
+        let lines: Vec<_> = held.into_iter().map(|held| held.text).collect();
+        let text = [lines.join("\n"), unfinished].join("\n");
+        LastWords {
+            text: text.trim().to_owned(),
+            has_panicked,
+        }
+    }
+
+    /// Writes what may be several lines, as far as the event has not written too many.
+    pub(super) fn lines(&self, level: tracing::Level, text: &str) {
+        // Each by itself: nothing that a guest says may look like the node's own next line.
+        text.lines().for_each(|line| self.line(level, line));
+    }
+
+    fn bytes_line(&self, bytes: &[u8]) {
+        let line = String::from_utf8_lossy(bytes);
+        let line = line.trim_end();
+        if !line.is_empty() {
+            self.line(tracing::Level::INFO, line);
+        }
+    }
+
+    fn line(&self, level: tracing::Level, line: &str) {
+        let line = truncated(line, LOG_LINE_BYTES);
+        let is_within_limit = self.count();
+        if self.stream == Stream::Stderr {
+            self.hold(line, is_within_limit);
+        } else if is_within_limit {
+            self.write(level, line);
+        }
+    }
+
+    fn count(&self) -> bool {
+        let mut output = self.shared.write();
+        output.lines = output.lines.saturating_add(1);
+        let is_within_limit = output.lines <= self.shared.lines_per_event;
+        if !is_within_limit {
+            self.shared.identity.counters.log_lines_dropped.add_one();
+        }
+        is_within_limit
+    }
+
+    /// Holds a line of stderr back, and writes those that it pushes out.
+    fn hold(&self, line: &str, is_within_limit: bool) {
+        let pushed_out = {
+            let mut output = self.shared.write();
+            output.has_panicked |= is_panic(line);
+            output.held_bytes += line.len();
+            output.held.push_back(HeldLine {
+                text: line.to_owned(),
+                is_within_limit,
+            });
+            let mut pushed_out = Vec::new();
+            while output.held_bytes > LAST_WORDS_BYTES && output.held.len() > 1 {
+                let Some(first) = output.held.pop_front() else {
+                    break;
+                };
+                output.held_bytes -= first.text.len();
+                pushed_out.push(first);
+            }
+            pushed_out
+        };
+        for held in pushed_out {
+            self.write_held(&held);
+        }
+    }
+
+    fn write_held(&self, held: &HeldLine) {
+        if held.is_within_limit {
+            self.of(Stream::Stderr)
+                .write(tracing::Level::INFO, &held.text);
+        }
+    }
+
+    fn write(&self, level: tracing::Level, line: &str) {
+        let identity = &self.shared.identity;
+        let (plugin, generation) = (&*identity.plugin, identity.generation);
+        let stream = self.stream.as_str();
+        match level {
+            tracing::Level::TRACE => {
+                tracing::trace!(target: TARGET, plugin, generation, stream, "{line}")
+            }
+            tracing::Level::DEBUG => {
+                tracing::debug!(target: TARGET, plugin, generation, stream, "{line}")
+            }
+            tracing::Level::INFO => {
+                tracing::info!(target: TARGET, plugin, generation, stream, "{line}")
+            }
+            tracing::Level::WARN => {
+                tracing::warn!(target: TARGET, plugin, generation, stream, "{line}")
+            }
+            tracing::Level::ERROR => {
+                tracing::error!(target: TARGET, plugin, generation, stream, "{line}")
+            }
+        }
+    }
+}
+
+/// Whether a line is the first of a Rust panic.
+fn is_panic(line: &str) -> bool {
+    line.contains("panicked at")
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        // Asked for by WASI 0.3 only, which is not served.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(LineWriter(self.clone()))
+    }
+}
+
+/// Cuts a guest's bytes into lines.
+struct LineWriter(LogStream);
+
+impl OutputStream for LineWriter {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let mut output = self.0.shared.write();
+            let line = &mut output.unfinished[usize::from(self.0.stream == Stream::Stderr)];
+            let room = LOG_LINE_BYTES.saturating_sub(line.len());
+            line.extend_from_slice(&part[..part.len().min(room)]);
+            if part.ends_with(b"\n") {
+                let line = std::mem::take(line);
+                drop(output);
+                self.0.bytes_line(&line);
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(64 << 10)
+    }
+}
+
+#[async_trait]
+impl Pollable for LineWriter {
+    async fn ready(&mut self) {}
+}
+
+fn truncated(line: &str, bytes: usize) -> &str {
+    &line[..line.floor_char_boundary(bytes)]
+}

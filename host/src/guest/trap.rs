@@ -1,0 +1,237 @@
+//! Why an event ended badly, in words for the log and with a counter for each.
+
+use std::fmt;
+
+use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::log::LastWords;
+use crate::counters::{Counter, Counters};
+use crate::limits::PluginLimits;
+
+/// What ended an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TrapKind {
+    /// The guest panicked.
+    Panic,
+    /// It executed `unreachable` without saying why.
+    Unreachable,
+    /// It ran longer than `event_timeout`.
+    Deadline,
+    /// It took longer than `wait_timeout`, waiting and all.
+    Wait,
+    /// It was refused memory beyond `memory_bytes`.
+    Memory,
+    /// It used up its stack.
+    Stack,
+    /// It accessed memory that it has not.
+    OutOfBounds,
+    /// It called `exit`.
+    Exit,
+    /// Its generation was retired and this event did not end in time.
+    Retired,
+    /// Something else, which the trap's own text tells.
+    Other,
+}
+
+/// An event's bad end: what it was, and what the guest and wasmtime say of it.
+#[derive(Debug)]
+pub(crate) struct Trapped {
+    pub(crate) kind: TrapKind,
+    /// One line.
+    pub(crate) cause: String,
+    /// The guest's last lines on stderr: a panic's own text.
+    pub(crate) said: String,
+    /// Where it was.
+    pub(crate) backtrace: String,
+}
+
+/// What is known of an event that ended badly, beside its error.
+#[derive(Debug)]
+pub(super) struct Evidence<'a> {
+    /// What bounded it.
+    pub(super) limits: &'a PluginLimits,
+    /// The bytes of memory that the event was refused, if any.
+    pub(super) refused_bytes: Option<usize>,
+    /// The event's generation ends what is under way.
+    pub(super) is_retired: bool,
+    /// The guest's last lines on stderr.
+    pub(super) last_words: LastWords,
+}
+
+/// Why a call of a guest was given up from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GivenUp {
+    /// It took longer than `wait_timeout`.
+    TimedOut,
+    /// Its generation was retired, and it did not end in time.
+    Retired,
+}
+
+impl Trapped {
+    /// From the error of a guest's call.
+    pub(super) fn new(error: &wasmtime::Error, evidence: Evidence<'_>) -> Trapped {
+        let (kind, cause) = classify(error, &evidence);
+        let backtrace = error
+            .downcast_ref::<WasmBacktrace>()
+            .map(ToString::to_string);
+        Trapped {
+            kind,
+            cause,
+            said: evidence.last_words.text,
+            backtrace: backtrace.unwrap_or_default(),
+        }
+    }
+
+    /// Of a call that was given up.
+    pub(super) fn given_up(given_up: GivenUp, evidence: Evidence<'_>) -> Trapped {
+        let (kind, cause) = match given_up {
+            GivenUp::TimedOut => {
+                let limit = evidence.limits.wait_timeout;
+                let cause = format!("it took longer than {limit:?} (wait_timeout)");
+                (TrapKind::Wait, cause)
+            }
+            GivenUp::Retired => (TrapKind::Retired, RETIRED.to_owned()),
+        };
+        Trapped {
+            kind,
+            cause,
+            said: evidence.last_words.text,
+            backtrace: String::new(),
+        }
+    }
+}
+
+const RETIRED: &str = "its generation was replaced and it did not end in time";
+
+impl fmt::Display for Trapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)?;
+        if !self.said.is_empty() {
+            write!(f, "; it said: {}", self.said)?;
+        }
+        Ok(())
+    }
+}
+
+impl TrapKind {
+    pub(crate) fn counter(self, counters: &Counters) -> &Counter {
+        match self {
+            TrapKind::Panic => &counters.traps_panic,
+            TrapKind::Unreachable => &counters.traps_unreachable,
+            TrapKind::Deadline => &counters.traps_deadline,
+            TrapKind::Wait => &counters.traps_wait,
+            TrapKind::Memory => &counters.traps_memory,
+            TrapKind::Stack => &counters.traps_stack,
+            TrapKind::OutOfBounds => &counters.traps_out_of_bounds,
+            TrapKind::Exit => &counters.traps_exit,
+            TrapKind::Retired => &counters.traps_retired,
+            TrapKind::Other => &counters.traps_other,
+        }
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            TrapKind::Panic => "panic",
+            TrapKind::Unreachable => "unreachable",
+            TrapKind::Deadline => "deadline",
+            TrapKind::Wait => "wait",
+            TrapKind::Memory => "memory",
+            TrapKind::Stack => "stack",
+            TrapKind::OutOfBounds => "out-of-bounds",
+            TrapKind::Exit => "exit",
+            TrapKind::Retired => "retired",
+            TrapKind::Other => "other",
+        }
+    }
+}
+
+fn classify(error: &wasmtime::Error, evidence: &Evidence<'_>) -> (TrapKind, String) {
+    let limits = evidence.limits;
+    if let Some(bytes) = evidence.refused_bytes {
+        let limit = limits.memory_bytes;
+        let cause = format!(
+            "it wanted {bytes} bytes of memory and may have {limit} (memory_bytes in its manifest)"
+        );
+        return (TrapKind::Memory, cause);
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return (
+            TrapKind::Exit,
+            format!("it called exit({code}), which ends nothing but this event"),
+        );
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) if evidence.is_retired => (TrapKind::Retired, RETIRED.to_owned()),
+        Some(Trap::Interrupt) => {
+            let limit = limits.event_timeout;
+            (
+                TrapKind::Deadline,
+                format!("it ran longer than {limit:?} (event_timeout)"),
+            )
+        }
+        Some(Trap::StackOverflow) => (TrapKind::Stack, "it used up its stack".to_owned()),
+        Some(Trap::UnreachableCodeReached) if evidence.last_words.has_panicked => {
+            (TrapKind::Panic, "it panicked".to_owned())
+        }
+        Some(Trap::UnreachableCodeReached) => (
+            TrapKind::Unreachable,
+            "it executed an unreachable instruction".to_owned(),
+        ),
+        Some(Trap::MemoryOutOfBounds) => {
+            let cause = "it accessed memory out of bounds (a stack overflow of Rust or C looks \
+                         the same)";
+            (TrapKind::OutOfBounds, cause.to_owned())
+        }
+        _ => (TrapKind::Other, error.root_cause().to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(error: &wasmtime::Error, change: fn(&mut Evidence<'_>)) -> TrapKind {
+        let limits = PluginLimits::default();
+        let mut evidence = Evidence {
+            limits: &limits,
+            refused_bytes: None,
+            is_retired: false,
+            last_words: LastWords::default(),
+        };
+        change(&mut evidence);
+        Trapped::new(error, evidence).kind
+    }
+
+    #[test]
+    fn what_ended_an_event_is_told_by_its_error_and_the_evidence() {
+        let nothing: fn(&mut Evidence<'_>) = |_| {};
+        for (trap, change, expected) in [
+            (Trap::Interrupt, nothing, TrapKind::Deadline),
+            (
+                Trap::Interrupt,
+                |evidence| evidence.is_retired = true,
+                TrapKind::Retired,
+            ),
+            (Trap::StackOverflow, nothing, TrapKind::Stack),
+            (Trap::UnreachableCodeReached, nothing, TrapKind::Unreachable),
+            (
+                Trap::UnreachableCodeReached,
+                |evidence| evidence.last_words.has_panicked = true,
+                TrapKind::Panic,
+            ),
+            // Most languages abort when they get no memory: the refusal is the reason.
+            (
+                Trap::UnreachableCodeReached,
+                |evidence| evidence.refused_bytes = Some(1),
+                TrapKind::Memory,
+            ),
+            (Trap::MemoryOutOfBounds, nothing, TrapKind::OutOfBounds),
+            (Trap::IntegerDivisionByZero, nothing, TrapKind::Other),
+        ] {
+            assert_eq!(kind(&trap.into(), change), expected, "{trap:?}");
+        }
+        let exit = wasmtime::Error::from(I32Exit(0));
+        assert_eq!(kind(&exit, nothing), TrapKind::Exit);
+    }
+}

@@ -1,0 +1,194 @@
+//! State of a plugin's own: `wasi:keyvalue`, in buckets that its manifest names.
+//!
+//! ```toml
+//! [keyvalue]
+//! buckets = ["default"]
+//! ```
+//!
+//! A plugin's keys are its own, in whichever store the node has: memory, a file, or a server
+//! that all nodes share. Every call ends within `keyvalue_timeout`, with an answer or with an
+//! error value; a store that is slow or gone holds up nobody but its caller. Bounded by
+//! `keyvalue_key_bytes`, `keyvalue_value_bytes`, `keyvalue_bytes` and the constants of
+//! `limits.rs`.
+
+mod bucket_id;
+mod change;
+mod disk;
+mod failure;
+mod health;
+mod memory;
+mod redis;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use self::disk::Disk;
+use self::failure::Failure;
+use self::health::Health;
+use self::memory::Memory;
+use self::redis::Redis;
+use crate::config::KeyvalueConfig;
+
+pub(crate) use self::bucket_id::BucketId;
+pub(crate) use self::change::{Change, ChangeOutcome};
+pub(crate) use self::failure::Failure as StoreFailure;
+
+/// Where the node's plugins keep their state.
+#[derive(Clone)]
+pub(crate) struct Keyvalue {
+    store: Arc<Store>,
+    health: Arc<Health>,
+}
+
+enum Store {
+    Memory(Memory),
+    Disk(Disk),
+    Redis(Redis),
+}
+
+/// What there is to choose from.
+const STORES: &str =
+    "it is `memory`, `file:PATH`, `redis://HOST:PORT` or `rediss://HOST:PORT` (over TLS)";
+
+impl Keyvalue {
+    /// As it is configured. A file that cannot be used is an error; a server that cannot be
+    /// reached may come.
+    pub(crate) async fn open(config: &KeyvalueConfig) -> anyhow::Result<Keyvalue> {
+        anyhow::ensure!(
+            config.authorities.as_os_str().is_empty() || config.store.starts_with("rediss:"),
+            "keyvalue.authorities is for a server over TLS: write keyvalue.store = \
+             \"rediss://HOST:PORT\", or leave it out"
+        );
+        let health = Arc::<Health>::default();
+        let store = match config.store.split_once(':') {
+            None if config.store == "memory" => Store::Memory(Memory::default()),
+            Some(("file", path)) if !path.is_empty() => {
+                Store::Disk(Disk::open(path.into(), health.clone()).await?)
+            }
+            Some(("redis" | "rediss", _)) => Store::Redis(
+                Redis::open(config, health.clone())
+                    .await
+                    // Not its value, which may have a password in it.
+                    .context("keyvalue.store")?,
+            ),
+            // Its beginning only: the rest may have a password in it.
+            Some((scheme, _)) => anyhow::bail!("keyvalue.store = \"{scheme}:…\": {STORES}"),
+            None => anyhow::bail!("keyvalue.store = {:?}: {STORES}", config.store),
+        };
+        Ok(Keyvalue {
+            store: Arc::new(store),
+            health,
+        })
+    }
+
+    /// Its kind, as `keyvalue.store` names it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match &*self.store {
+            Store::Memory(_) => "memory",
+            Store::Disk(_) => "file",
+            Store::Redis(_) => "redis",
+        }
+    }
+
+    /// Why it does not take calls or changes, if it does not.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.health.failure()
+    }
+
+    /// The values of these keys, in their order.
+    pub(crate) async fn get(
+        &self,
+        bucket_id: &BucketId,
+        keys: &[String],
+        wait: Duration,
+    ) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+        let found = async {
+            match &*self.store {
+                Store::Memory(memory) => Ok(memory.get(bucket_id, keys)),
+                Store::Disk(disk) => disk.get(bucket_id, keys).await,
+                Store::Redis(redis) => redis.get(bucket_id, keys).await,
+            }
+        };
+        self.within(wait, found).await
+    }
+
+    /// Whether there is such a key.
+    pub(crate) async fn exists(
+        &self,
+        bucket_id: &BucketId,
+        key: &str,
+        wait: Duration,
+    ) -> Result<bool, Failure> {
+        let found = async {
+            match &*self.store {
+                Store::Memory(memory) => Ok(memory.exists(bucket_id, key)),
+                Store::Disk(disk) => disk.exists(bucket_id, key).await,
+                Store::Redis(redis) => redis.exists(bucket_id, key).await,
+            }
+        };
+        self.within(wait, found).await
+    }
+
+    /// A page of the bucket's keys, and where the next one begins.
+    pub(crate) async fn keys(
+        &self,
+        bucket_id: &BucketId,
+        cursor: Option<String>,
+        wait: Duration,
+    ) -> Result<(Vec<String>, Option<String>), Failure> {
+        let found = async {
+            match &*self.store {
+                Store::Memory(memory) => Ok(memory.keys(bucket_id, cursor.as_deref())),
+                Store::Disk(disk) => disk.keys(bucket_id, cursor).await,
+                Store::Redis(redis) => redis.keys(bucket_id, cursor.as_deref()).await,
+            }
+        };
+        self.within(wait, found).await
+    }
+
+    /// Changes a bucket; the plugin may have so many `bytes` in all, where the store counts.
+    pub(crate) async fn change(
+        &self,
+        bucket_id: &BucketId,
+        change: Change,
+        bytes: u64,
+        wait: Duration,
+    ) -> Result<ChangeOutcome, Failure> {
+        let changed = async {
+            match &*self.store {
+                Store::Memory(memory) => memory.change(bucket_id, change, bytes),
+                Store::Disk(disk) => disk.change(bucket_id, change, bytes).await,
+                Store::Redis(redis) => redis.change(bucket_id, change).await,
+            }
+        };
+        self.within(wait, changed).await
+    }
+
+    async fn within<T>(
+        &self,
+        wait: Duration,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let done = tokio::time::timeout(wait, work).await;
+        done.unwrap_or_else(|_| {
+            if let Store::Redis(redis) = &*self.store {
+                redis.was_too_slow();
+            }
+            Err(Failure::Failed(format!(
+                "no answer within {wait:?} (keyvalue_timeout)"
+            )))
+        })
+    }
+}
+
+/// In memory, with nothing in it.
+impl Default for Keyvalue {
+    fn default() -> Keyvalue {
+        Keyvalue {
+            store: Arc::new(Store::Memory(Memory::default())),
+            health: Arc::default(),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Where a key is.
+
+/// One bucket of one plugin.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct BucketId {
+    pub(crate) plugin: String,
+    pub(crate) bucket: String,
+}

@@ -1,0 +1,167 @@
+//! State in a file: of this node, and there again after its next start.
+//!
+//! One task writes (`writer`). What waits for it is changed in one transaction, and nobody is told
+//! that it is done before it is on the disk: one `fsync` for as many as wait, and not one for
+//! each. Reads see what has been committed, on threads that may block, `READERS` at once.
+//!
+//! A write that fails is not the end: the file is opened again (`file`), reads go on, and changes
+//! fail until the file takes them.
+
+mod file;
+mod tables;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use redb::{ReadTransaction, ReadableDatabase as _, StorageError};
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use self::file::File;
+use self::tables::{ENTRIES, Opened, Write, full};
+use self::writer::{Job, WRITES, Writer};
+use super::bucket_id::BucketId;
+use super::change::{Change, ChangeOutcome};
+use super::failure::Failure;
+use super::health::Health;
+use crate::limits::KEYVALUE_KEYS_A_PAGE;
+
+/// Reads under way at once, with the writer's own.
+const READERS: u32 = 5;
+
+pub(super) struct Disk {
+    opened: Arc<Opened>,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Disk {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be made, is no database, is damaged, or is another process's.
+    pub(super) async fn open(path: PathBuf, health: Arc<Health>) -> anyhow::Result<Disk> {
+        // Beyond the process's limit a write is an error then, and not the end of the process.
+        let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+        let file = Arc::new(File::new(path));
+        let opening = file.clone();
+        let database = tokio::task::spawn_blocking(move || opening.open_or_make()).await??;
+        let opened = Arc::new(Opened::with_max_readers(Ok(database), READERS));
+        let (jobs, queue) = mpsc::channel(WRITES);
+        let writer = Writer::new(file, opened.clone(), health);
+        tokio::spawn(writer.run(queue));
+        Ok(Disk { opened, jobs })
+    }
+
+    pub(super) async fn get(
+        &self,
+        bucket_id: &BucketId,
+        keys: &[String],
+    ) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+        let keys: Vec<_> = keys.iter().map(|key| full(bucket_id, key)).collect();
+        self.read(move |entries| {
+            let value = |key: &Vec<u8>| {
+                let found = entries.get(key.as_slice())?;
+                Ok(found.map(|value| value.value().to_vec()))
+            };
+            keys.iter().map(value).collect()
+        })
+        .await
+    }
+
+    pub(super) async fn exists(&self, bucket_id: &BucketId, key: &str) -> Result<bool, Failure> {
+        let key = full(bucket_id, key);
+        self.read(move |entries| Ok(entries.get(key.as_slice())?.is_some()))
+            .await
+    }
+
+    pub(super) async fn keys(
+        &self,
+        bucket_id: &BucketId,
+        cursor: Option<String>,
+    ) -> Result<(Vec<String>, Option<String>), Failure> {
+        let prefix = full(bucket_id, "");
+        let mut from = prefix.clone();
+        if let Some(cursor) = cursor {
+            from.extend(cursor.as_bytes());
+            // What comes next after a key is that key and a zero.
+            from.push(0);
+        }
+        self.read(move |entries| {
+            let mut keys: Vec<String> = Vec::new();
+            for entry in entries.range(from.as_slice()..)? {
+                let (key, _) = entry?;
+                let Some(key) = key.value().strip_prefix(prefix.as_slice()) else {
+                    break;
+                };
+                if keys.len() == KEYVALUE_KEYS_A_PAGE {
+                    let cursor = keys.last().cloned();
+                    return Ok((keys, cursor));
+                }
+                keys.push(String::from_utf8_lossy(key).into_owned());
+            }
+            Ok((keys, None))
+        })
+        .await
+    }
+
+    pub(super) async fn change(
+        &self,
+        bucket_id: &BucketId,
+        change: Change,
+        bytes: u64,
+    ) -> Result<ChangeOutcome, Failure> {
+        let gone = || Failure::Failed("the task that writes has ended".to_owned());
+        let (done, changed) = oneshot::channel();
+        let write = Write {
+            bucket_id: bucket_id.clone(),
+            change,
+            bytes,
+            done,
+        };
+        let job = Job::Write(write);
+        self.jobs.send(job).await.map_err(|_| gone())?;
+        changed.await.map_err(|_| gone())?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&redb::ReadOnlyTable<&[u8], &[u8]>) -> Result<T, StorageError>
+        + Send
+        + 'static,
+    ) -> Result<T, Failure> {
+        let opened = self.opened.clone().read_owned().await;
+        let read = tokio::task::spawn_blocking(move || {
+            let database = opened.as_ref().map_err(|why| (why.clone(), false))?;
+            let failed = |error: redb::Error| (error.to_string(), is_of_the_file(&error));
+            let transaction: ReadTransaction = database
+                .begin_read()
+                .map_err(|error| failed(error.into()))?;
+            let entries = transaction.open_table(ENTRIES);
+            let entries = entries.map_err(|error| failed(error.into()))?;
+            work(&entries).map_err(|error| failed(error.into()))
+        });
+        let (why, is_broken) = match read.await {
+            Ok(Ok(read)) => return Ok(read),
+            Ok(Err(failed)) => failed,
+            // The file is not what the database has left there.
+            Err(panic) => (panic.to_string(), true),
+        };
+        if is_broken {
+            // A queue that is full has changes in it, which find the same.
+            let _ = self.jobs.try_send(Job::Reopen(why.clone()));
+        }
+        Err(Failure::Failed(why))
+    }
+}
+
+/// Whether the database does nothing any more until it is opened again.
+fn is_of_the_file(error: &redb::Error) -> bool {
+    use redb::Error;
+    matches!(
+        error,
+        Error::Io(_) | Error::PreviousIo | Error::DatabaseClosed
+    )
+}

@@ -1,0 +1,324 @@
+//! The one task that writes the file, and opens it again when it does not take what is written.
+//!
+//! redb does nothing any more after an error of the file, so the file is opened again at once, for
+//! reads. Changes fail then, without a try, until the file has room for what it did not take: that
+//! is looked at each second, and what is looked at is the file system's word and no change of a
+//! plugin. A commit counts when it is in the file that the path leads to: a file that was moved,
+//! replaced or cut by somebody else acknowledges nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::file::{File, Identity};
+use super::tables::{Opened, Write, write};
+use crate::keyvalue::change::{Change, ChangeOutcome};
+use crate::keyvalue::failure::Failure;
+use crate::keyvalue::health::Health;
+
+/// How long the next look at a file that fails waits, at least; doubled for each commit in a row
+/// that failed after a look had found nothing, up to so many times.
+const LOOK: Duration = Duration::from_secs(1);
+const DOUBLED: u32 = 5;
+
+/// How much longer the pause is than the look: opening a file reads all of it.
+const PAUSE_TO_LOOK: u32 = 8;
+
+/// Commits that succeeded for so long since the last one that failed: the next is the first.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// Room that has to be there, at least and at most: twice what was not taken.
+const ROOM_LEAST: u64 = 1 << 20;
+const ROOM_MOST: u64 = 64 << 20;
+
+/// Changes that may wait for the writer; each of a plugin's instances waits for one at most.
+/// Beyond: they wait in their callers.
+pub(super) const WRITES: usize = 64;
+
+/// What the task is asked for.
+pub(super) enum Job {
+    Write(Write),
+    /// A read has found the file broken, for this reason.
+    Reopen(String),
+}
+
+pub(super) struct Writer {
+    file: Arc<File>,
+    opened: Arc<Opened>,
+    health: Arc<Health>,
+    /// The file that is open to be written, as the last commit has left it.
+    identity: Option<Identity>,
+    outage: Option<Outage>,
+    failed_commits: u32,
+    last_failure: Option<Instant>,
+}
+
+/// Changes fail, from a failed commit on until the file takes them again.
+struct Outage {
+    why: String,
+    room: u64,
+    next_look: Instant,
+}
+
+/// Why a batch was not acknowledged.
+struct NotWritten {
+    why: String,
+    /// The database does nothing any more.
+    is_broken: bool,
+}
+
+impl Writer {
+    pub(super) fn new(file: Arc<File>, opened: Arc<Opened>, health: Arc<Health>) -> Writer {
+        Writer {
+            identity: file.identity().ok(),
+            file,
+            opened,
+            health,
+            outage: None,
+            failed_commits: 0,
+            last_failure: None,
+        }
+    }
+
+    /// Writes what comes, until nobody can ask any more.
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        loop {
+            let first = match &self.outage {
+                None => jobs.recv().await,
+                Some(outage) => {
+                    // Also when there is always somebody who asks.
+                    let look = tokio::time::sleep_until(outage.next_look.into());
+                    tokio::select! {
+                        biased;
+                        () = look => {
+                            self.look().await;
+                            continue;
+                        }
+                        job = jobs.recv() => job,
+                    }
+                }
+            };
+            let Some(first) = first else { return };
+            let mut batch = Vec::new();
+            let mut broken = None;
+            let rest = std::iter::from_fn(|| jobs.try_recv().ok());
+            for job in std::iter::once(first).chain(rest).take(WRITES) {
+                match job {
+                    Job::Write(write) => batch.push(write),
+                    Job::Reopen(why) => broken = Some(why),
+                }
+            }
+            match broken {
+                // What is open is no good: the next look opens it again.
+                Some(_) if self.outage.is_some() => self.identity = None,
+                Some(why) => {
+                    self.fail(why, 0);
+                    self.reopen().await;
+                }
+                None => {}
+            }
+            if !batch.is_empty() {
+                self.write(batch).await;
+            }
+        }
+    }
+
+    async fn write(&mut self, batch: Vec<Write>) {
+        if let Some(outage) = &self.outage {
+            return refuse(batch, &outage.why);
+        }
+        let (opened, file, identity) = (
+            self.opened.clone().read_owned().await,
+            self.file.clone(),
+            self.identity,
+        );
+        let room = batch.iter().map(weight).sum();
+        let written = tokio::task::spawn_blocking(move || {
+            let outcomes = write_all(&opened, &file, identity, &batch);
+            (batch, outcomes)
+        });
+        let not_written = match written.await {
+            Ok((batch, Ok((outcomes, identity)))) => {
+                self.identity = Some(identity);
+                if self.last_failure.is_some_and(|at| at.elapsed() > STEADY) {
+                    self.failed_commits = 0;
+                }
+                for (write, outcome) in batch.into_iter().zip(outcomes) {
+                    let _ = write.done.send(outcome);
+                }
+                return;
+            }
+            Ok((batch, Err(not_written))) => {
+                refuse(batch, &not_written.why);
+                not_written
+            }
+            // The file is not what the database has left there. Who waits hears that nobody
+            // answers.
+            Err(panic) => NotWritten {
+                why: panic.to_string(),
+                is_broken: true,
+            },
+        };
+        self.fail(not_written.why, room);
+        if not_written.is_broken {
+            self.reopen().await;
+        }
+    }
+
+    /// Changes fail from here on.
+    fn fail(&mut self, why: String, bytes: u64) {
+        tracing::error!(
+            file = %self.file,
+            error = why,
+            "the plugins' key-value state cannot be written, changes fail until it can"
+        );
+        self.health.fails(why.clone());
+        let pause = LOOK * 2u32.pow(self.failed_commits.min(DOUBLED));
+        self.failed_commits += 1;
+        let now = Instant::now();
+        self.last_failure = Some(now);
+        self.outage = Some(Outage {
+            why,
+            room: (2 * bytes).clamp(ROOM_LEAST, ROOM_MOST),
+            next_look: now + pause,
+        });
+    }
+
+    /// Looks whether the file takes changes again.
+    async fn look(&mut self) {
+        let Some(room) = self.outage.as_ref().map(|outage| outage.room) else {
+            return;
+        };
+        let began = Instant::now();
+        match self.find_outage(room).await {
+            None => {
+                self.outage = None;
+                self.health.works();
+                tracing::info!(
+                    file = %self.file,
+                    "the plugins' key-value state is written again"
+                );
+            }
+            Some(why) => {
+                self.health.fails(why.clone());
+                let pause = LOOK.max(began.elapsed() * PAUSE_TO_LOOK);
+                self.outage = Some(Outage {
+                    why,
+                    room,
+                    next_look: Instant::now() + pause,
+                });
+            }
+        }
+    }
+
+    async fn find_outage(&mut self, room: u64) -> Option<String> {
+        let file = self.file.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            let identity = file.identity()?;
+            file.check_room(room)?;
+            std::io::Result::Ok(identity)
+        });
+        let identity = match found.await {
+            Ok(Ok(identity)) => identity,
+            // What is open goes on being read.
+            Ok(Err(error)) => return Some(error.to_string()),
+            Err(panic) => return Some(panic.to_string()),
+        };
+        let is_open = self.opened.read().await.is_ok();
+        match is_open && self.identity == Some(identity) {
+            true => None,
+            false => self.reopen().await,
+        }
+    }
+
+    /// Opens the file again, once nobody reads it; says why that cannot be, if it cannot. One that
+    /// cannot be written is opened for reads. Of one that is not there at all, what redb has in
+    /// memory goes on being read.
+    async fn reopen(&mut self) -> Option<String> {
+        let mut opened = self.opened.clone().write_owned().await;
+        let file = self.file.clone();
+        let reopened = tokio::task::spawn_blocking(move || {
+            let unwritable = file.check_room(0).err();
+            if let Some(why) = &unwritable
+                && file.identity().is_err()
+            {
+                return (None, Some(why.to_string()));
+            }
+            // The former one has to let go of the file.
+            *opened = Err("the file is opened again".to_owned());
+            let reopened = match &unwritable {
+                None => file.open_again(),
+                Some(_) => file.open_unwritable(),
+            };
+            *opened = reopened.map_err(|error| error.to_string());
+            match (unwritable, &*opened) {
+                (Some(why), _) => (None, Some(why.to_string())),
+                (None, Err(why)) => (None, Some(why.clone())),
+                (None, Ok(_)) => (file.identity().ok(), None),
+            }
+        });
+        let (identity, why) = match reopened.await {
+            Ok(reopened) => reopened,
+            Err(panic) => (None, Some(panic.to_string())),
+        };
+        self.identity = identity;
+        why
+    }
+}
+
+/// All of them, or none: what was done, and how that has left the file.
+fn write_all(
+    opened: &Result<redb::Database, String>,
+    file: &File,
+    identity: Option<Identity>,
+    batch: &[Write],
+) -> Result<(Vec<Result<ChangeOutcome, Failure>>, Identity), NotWritten> {
+    let moved = |why: String| NotWritten {
+        why,
+        is_broken: false,
+    };
+    let failed = |why: String| NotWritten {
+        why,
+        is_broken: true,
+    };
+    let database = opened.as_ref().map_err(|why| failed(why.clone()))?;
+    let now = file.identity().map_err(|error| moved(error.to_string()))?;
+    match identity {
+        Some(identity) if !identity.is_file(&now) => {
+            return Err(moved(ANOTHER.to_owned()));
+        }
+        Some(identity) if identity != now => {
+            return Err(failed("somebody else has written into the file".to_owned()));
+        }
+        _ => {}
+    }
+    let outcomes = write(database, batch).map_err(failed)?;
+    // A commit into a file that has gone from its path is nothing to rely on.
+    let left = file.identity().map_err(|error| moved(error.to_string()))?;
+    match now.is_file(&left) {
+        true => Ok((outcomes, left)),
+        false => Err(moved(ANOTHER.to_owned())),
+    }
+}
+
+const ANOTHER: &str = "another file is there than the one that was opened";
+
+fn refuse(batch: Vec<Write>, why: &str) {
+    for write in batch {
+        let _ = write.done.send(Err(Failure::Failed(why.to_owned())));
+    }
+}
+
+/// The bytes that a change brings.
+fn weight(write: &Write) -> u64 {
+    let bytes = match &write.change {
+        Change::Set(values) => values
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum(),
+        Change::Swap { key, value, .. } => key.len() + value.len(),
+        Change::Delete(_) | Change::Increment(..) => 0,
+    };
+    bytes as u64
+}

@@ -1,0 +1,77 @@
+//! Events on their way to the node that handles them, and their answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::peer::Peer;
+use super::peer_event::{Failed, NotHandled, PeerEvent, not_handled};
+use super::state::Mesh;
+use super::wire::{self, answer::Answer, ask::Ask};
+use crate::id::Incarnation;
+
+impl Mesh {
+    /// Where the events of peers come out: for the one who handles them.
+    pub fn work(&self) -> Option<mpsc::Receiver<PeerEvent>> {
+        self.work.receiver.lock().take()
+    }
+
+    /// Lets another node handle an event, and waits for that, `patience` at most.
+    pub async fn dispatch(
+        &self,
+        worker: Incarnation,
+        plugin: &str,
+        event: Ask,
+        patience: Duration,
+    ) -> Result<Answer, Failed> {
+        let peer = self.peer(worker).ok_or(Failed::Untold)?;
+        let mut asked = self.question(&peer, plugin, event)?;
+        match tokio::time::timeout(patience, asked.answer()).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Failed::Late),
+        }
+    }
+
+    /// Takes in an event of a peer's client.
+    pub(super) fn take_event(self: &Arc<Self>, peer: &Arc<Peer>, ask: wire::Ask) {
+        let wire::Ask { id, plugin, ask } = ask;
+        let Some(event) = ask else { return };
+        self.registry.counters().peer_events.add_one();
+        let (mesh, peer) = (self.clone(), peer.clone());
+        let work = PeerEvent {
+            plugin,
+            event,
+            counters: self.registry.counters().clone(),
+            reply: Box::new(move |answer| mesh.answer_with(&peer, id, answer)),
+        };
+        match self.work.sender.try_send(work) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(work)) => work.refuse(),
+            // Only the node's end closes it.
+            Err(mpsc::error::TrySendError::Closed(work)) => {
+                work.answer(not_handled(NotHandled::Absent));
+            }
+        }
+    }
+
+    fn answer_with(&self, peer: &Peer, id: u64, answer: Answer) {
+        let answer = wire::Answer {
+            id,
+            answer: Some(answer),
+        };
+        let mut frame = wire::encode(wire::frame::Frame::Answer(answer));
+        if frame.len() > peer.largest_frame() {
+            tracing::error!(
+                bytes = frame.len(),
+                "an answer to another node is too large for a link"
+            );
+            frame = wire::encode(wire::frame::Frame::Answer(wire::Answer {
+                id,
+                answer: Some(not_handled(NotHandled::Trapped)),
+            }));
+        }
+        // Where there is no room, who asked waits in vain, and not for ever.
+        self.push(peer, frame);
+    }
+}

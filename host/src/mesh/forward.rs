@@ -1,0 +1,165 @@
+//! Deliveries and questions that go to other nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::interest::Holder;
+use super::peer::{Asked, Peer};
+use super::peer_event::{self, Failed};
+use super::state::Mesh;
+use super::unanswered::Unanswered;
+use super::wire;
+use super::wire::answer::Answer;
+use super::wire::ask::Ask;
+use super::wire::deliver::To;
+use crate::delivery::{Delivery, Target};
+use crate::id::{ClientId, Incarnation};
+use crate::message::Frame;
+use crate::registry::Kind;
+
+/// What became of a delivery's part for other nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forwarded {
+    /// Clients there, as their nodes have told.
+    pub clients: u64,
+    /// Nodes whose link did not take it.
+    pub missing: Vec<Incarnation>,
+}
+
+impl Mesh {
+    /// Sends a delivery to the peers that hold its target.
+    pub fn forward(&self, plugin: &str, delivery: &Delivery<'_>) -> Forwarded {
+        let mut forwarded = Forwarded::default();
+        let Some(space) = self.interest.space(plugin) else {
+            return forwarded;
+        };
+        let mut holders: BTreeMap<Incarnation, u64> = BTreeMap::new();
+        let mut hold = |held: &[Holder]| {
+            for holder in held {
+                *holders.entry(holder.node).or_default() += u64::from(holder.clients);
+            }
+        };
+        let mut hold_names = |kind: Kind, names: &[String]| {
+            for name in names.iter().collect::<BTreeSet<_>>() {
+                hold(&space.holders(kind, name));
+            }
+        };
+        match delivery.to {
+            Target::All => hold(&space.nodes()),
+            Target::Uids(names) => hold_names(Kind::Uid, names),
+            Target::Groups(names) => hold_names(Kind::Group, names),
+        }
+        if holders.is_empty() {
+            return forwarded;
+        }
+        let frame = deliver_frame(
+            plugin,
+            delivery.to.into(),
+            delivery.exclude,
+            &delivery.frame,
+        );
+        for (node, clients) in holders {
+            match self
+                .peer(node)
+                .map(|peer| self.push_delivery(&peer, frame.clone()))
+            {
+                Some(true) => forwarded.clients += clients,
+                Some(false) => forwarded.missing.push(node),
+                // Gone between the look at its interest and now.
+                None => {}
+            }
+        }
+        forwarded
+    }
+
+    /// Sends a frame to one client of another node.
+    pub fn forward_to_client(
+        &self,
+        plugin: &str,
+        client: ClientId,
+        frame: &Frame,
+    ) -> Result<(), Unanswered> {
+        let node = client.incarnation();
+        let peer = self.peer(node).ok_or(Unanswered::NoNode(node))?;
+        let to = To::Client(wire::client_bytes(client));
+        let frame = deliver_frame(plugin, to, &[], frame);
+        match self.push_delivery(&peer, frame) {
+            true => Ok(()),
+            false => Err(Unanswered::Unreachable(node)),
+        }
+    }
+
+    /// Asks a peer, and waits for its answer.
+    pub async fn ask(
+        &self,
+        node: Incarnation,
+        plugin: &str,
+        ask: Ask,
+    ) -> Result<Answer, Unanswered> {
+        let peer = self.peer(node).ok_or(Unanswered::NoNode(node))?;
+        if peer.is_suspect.load(Ordering::Relaxed) {
+            // Nobody waits for a node that may be dead.
+            return Err(Unanswered::Unreachable(node));
+        }
+        let mut asked = self
+            .question(&peer, plugin, ask)
+            .map_err(|_| Unanswered::Unreachable(node))?;
+        match tokio::time::timeout(self.limits().ask_timeout, asked.answer()).await {
+            Ok(answered) => answered.map_err(|_| Unanswered::Unreachable(node)),
+            Err(_) => Err(Unanswered::TimedOut(node)),
+        }
+    }
+
+    /// Puts a question to a peer.
+    pub(super) fn question<'a>(
+        &self,
+        peer: &'a Peer,
+        plugin: &str,
+        ask: Ask,
+    ) -> Result<Asked<'a>, Failed> {
+        let asked = peer.begin_ask(peer_event::is_event(&ask));
+        let question = wire::Ask {
+            id: asked.id(),
+            plugin: plugin.to_owned(),
+            ask: Some(ask),
+        };
+        let frame = wire::encode(wire::frame::Frame::Ask(question));
+        if frame.len() > peer.largest_frame() {
+            return Err(Failed::TooLarge);
+        }
+        match self.push_with(peer, || peer.put(&asked, frame)) {
+            true => Ok(asked),
+            false => Err(Failed::Untold),
+        }
+    }
+
+    fn push_delivery(&self, peer: &Peer, frame: Bytes) -> bool {
+        if frame.len() > peer.largest_frame() {
+            self.registry.counters().mesh_dropped.add_one();
+            if peer.too_large.happened().is_some() {
+                let (bytes, address) = (frame.len(), peer.address());
+                let peer = peer.incarnation();
+                tracing::warn!(%peer, address, bytes, "a message is larger than this node takes from others, and is dropped: its outbox_bytes is less than ours");
+            }
+            return false;
+        }
+        let told = self.push(peer, frame);
+        if told {
+            peer.deliveries.fetch_add(1, Ordering::Relaxed);
+        }
+        told
+    }
+}
+
+/// A delivery, as peers get it.
+fn deliver_frame(plugin: &str, to: To, exclude: &[ClientId], frame: &Frame) -> Bytes {
+    let deliver = wire::Deliver {
+        plugin: plugin.to_owned(),
+        to: Some(to),
+        exclude: exclude.iter().copied().map(wire::client_bytes).collect(),
+        frame: frame.to_bytes(),
+    };
+    wire::encode(wire::frame::Frame::Deliver(deliver))
+}

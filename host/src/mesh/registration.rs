@@ -1,0 +1,270 @@
+//! A node's stay at a register: it says that it is there, and is told who else is.
+//!
+//! What a register lists is dialled. One that has just started, or that is down, makes nobody
+//! forgotten: what it listed before counts until it has settled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::register::{LEASE, SIGN_OF_LIFE};
+use super::source::Source;
+use super::state::Mesh;
+use super::transport_error::{refusal, unreachable};
+use super::trust::{self, Purpose, Talk};
+use super::wire::register_client::RegisterClient;
+use super::wire::{self, announcement, membership};
+use crate::id::Incarnation;
+use crate::log_throttle::LastLogged;
+use crate::pending_connections::PROOF_TIMEOUT;
+
+/// The pause between two attempts to reach a register.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What a node has been told by one register.
+#[derive(Default)]
+struct Listing {
+    /// On its list now.
+    listed: BTreeMap<u64, String>,
+    /// Listing from before it had settled.
+    kept: BTreeSet<String>,
+}
+
+impl Listing {
+    /// A new stream begins: what was known registrations, until the register has settled.
+    fn begin(&mut self) {
+        self.kept
+            .extend(std::mem::take(&mut self.listed).into_values());
+    }
+
+    fn snapshot(&mut self, snapshot: wire::Snapshot) {
+        self.listed = snapshot
+            .members
+            .into_iter()
+            .map(|m| (m.incarnation, m.address))
+            .collect();
+        self.settle(snapshot.settled);
+    }
+
+    fn change(&mut self, changed: wire::Changed) {
+        for incarnation in changed.left {
+            self.listed.remove(&incarnation);
+        }
+        self.listed.extend(
+            changed
+                .joined
+                .into_iter()
+                .map(|m| (m.incarnation, m.address)),
+        );
+        self.settle(changed.settled);
+    }
+
+    fn settle(&mut self, is_settled: bool) {
+        if is_settled {
+            self.kept.clear();
+        }
+    }
+
+    /// The name and the address of each node on its list.
+    fn nodes(&self) -> impl Iterator<Item = (String, &String)> {
+        let nodes = self.listed.iter();
+        nodes.filter_map(|(node, address)| {
+            Some((Incarnation::from_u64(*node)?.to_string(), address))
+        })
+    }
+
+    fn addresses(&self) -> BTreeSet<String> {
+        self.listed.values().chain(&self.kept).cloned().collect()
+    }
+}
+
+impl Mesh {
+    /// Stays at a register for as long as the node runs, and dials whom it lists.
+    pub(super) async fn register_with(self: Arc<Self>, register: String) {
+        let mut known = Listing::default();
+        let mut news = LastLogged::default();
+        while !self.draining.is_cancelled() {
+            let ended = self.stay(&register, &mut known).await;
+            let why = refusal(&ended);
+            if news.is(why) && !self.draining.is_cancelled() {
+                tracing::warn!(register, "not at this register: {why}");
+            }
+            let _ = tokio::time::timeout(RETRY, self.draining.cancelled()).await;
+        }
+    }
+
+    async fn stay(self: &Arc<Self>, register: &str, known: &mut Listing) -> Status {
+        let (mut said, say) =
+            match tokio::time::timeout(PROOF_TIMEOUT, self.present(register)).await {
+                Ok(Ok(stay)) => stay,
+                Ok(Err(status)) => return status,
+                Err(_) => return Status::deadline_exceeded("it did not answer in time"),
+            };
+        known.begin();
+        let source = Source::Register(register.to_owned());
+        let mut alive = tokio::time::interval(SIGN_OF_LIFE);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                told = said.message() => {
+                    use membership::Membership::{Alive, Changed, Snapshot};
+                    heard = Instant::now();
+                    match told.map(|told| told.and_then(|told| told.membership)) {
+                        Ok(Some(Snapshot(snapshot))) => known.snapshot(snapshot),
+                        Ok(Some(Changed(changed))) => known.change(changed),
+                        Ok(Some(Alive(_))) => continue,
+                        Ok(_) => return Status::cancelled("it closed the connection"),
+                        Err(status) => return status,
+                    }
+                    self.want(&source, &known.addresses());
+                    self.note_listed(&source, known.nodes());
+                }
+                _ = alive.tick() => {
+                    if heard.elapsed() > LEASE {
+                        return Status::deadline_exceeded("it has said nothing for a while");
+                    }
+                    let alive = announcement::Announcement::Alive(wire::Alive {});
+                    if say.try_send(alive.into()).is_err() {
+                        return Status::cancelled("it takes nothing more");
+                    }
+                }
+                () = self.draining.cancelled() => {
+                    let bye = announcement::Announcement::Bye(wire::Bye {});
+                    let _ = say.send(bye.into()).await;
+                    // The stream ends with what was said.
+                    drop(say);
+                    while let Ok(Ok(Some(_))) = tokio::time::timeout(SIGN_OF_LIFE, said.message()).await {}
+                    return Status::ok("this node drains");
+                }
+            }
+        }
+    }
+
+    async fn present(
+        &self,
+        register: &str,
+    ) -> Result<
+        (
+            Streaming<wire::Membership>,
+            mpsc::Sender<wire::Announcement>,
+        ),
+        Status,
+    > {
+        let endpoint = self.trust.tls.endpoint(register).map_err(unreachable)?;
+        let channel = endpoint
+            .tcp_nodelay(true)
+            .connect()
+            .await
+            .map_err(unreachable)?;
+        let (say, saying) = mpsc::channel(4);
+        let nonce = trust::nonce().map_err(|_| Status::internal("no randomness"))?;
+        let member = wire::Member {
+            incarnation: self.own().to_u64(),
+            address: self.address.clone(),
+        };
+        let present = wire::Present {
+            member: Some(member),
+            nonce: nonce.to_vec().into(),
+        };
+        let ended = |_| Status::cancelled("it closed the connection");
+        say.send(announcement::Announcement::Present(present).into())
+            .await
+            .map_err(ended)?;
+        let mut said = RegisterClient::new(channel)
+            .join(ReceiverStream::new(saying))
+            .await?
+            .into_inner();
+        let first = said.message().await?.and_then(|told| told.membership);
+        let Some(membership::Membership::Challenge(challenge)) = first else {
+            return Err(Status::aborted("it answered what is no answer"));
+        };
+        let incarnation = self.own().to_u64().to_be_bytes();
+        let talk = Talk {
+            nonces: [&nonce, &challenge.nonce],
+            about: &[&incarnation, self.address.as_bytes()],
+        };
+        if !self
+            .trust
+            .secret
+            .accepts(&challenge.proof, Purpose::JoinRegister, &talk)
+        {
+            self.registry.counters().mesh_untrusted.add_one();
+            let proof = trust::NO_PROOF.into();
+            let proof = announcement::Announcement::Proof(wire::JoinProof { proof });
+            say.send(proof.into()).await.map_err(ended)?;
+            // Its refusal: it has heard so.
+            let _ = said.message().await;
+            return Err(Status::unauthenticated(
+                "it does not know the mesh's secret",
+            ));
+        }
+        let proof = self.trust.secret.prove(Purpose::JoinNode, &talk).into();
+        let proof = announcement::Announcement::Proof(wire::JoinProof { proof });
+        say.send(proof.into()).await.map_err(ended)?;
+        Ok((said, say))
+    }
+}
+
+impl From<announcement::Announcement> for wire::Announcement {
+    fn from(announcement: announcement::Announcement) -> wire::Announcement {
+        wire::Announcement {
+            announcement: Some(announcement),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(incarnation: u64) -> wire::Member {
+        let address = format!("10.0.0.{incarnation}:7000");
+        wire::Member {
+            incarnation,
+            address,
+        }
+    }
+
+    fn addresses(of: &[u64]) -> BTreeSet<String> {
+        of.iter().map(|number| member(*number).address).collect()
+    }
+
+    #[test]
+    fn a_register_that_restarts_empties_nothing_until_it_has_settled() {
+        let snapshot = |settled, members: &[u64]| wire::Snapshot {
+            version: 1,
+            settled,
+            members: members.iter().copied().map(member).collect(),
+        };
+        let mut known = Listing::default();
+        known.begin();
+        known.snapshot(snapshot(true, &[1, 2, 3]));
+        assert_eq!(known.addresses(), addresses(&[1, 2, 3]));
+
+        known.begin();
+        known.snapshot(snapshot(false, &[1]));
+        assert_eq!(known.addresses(), addresses(&[1, 2, 3]));
+        known.change(wire::Changed {
+            version: 2,
+            settled: false,
+            joined: vec![member(4)],
+            left: vec![1],
+        });
+        assert_eq!(
+            known.addresses(),
+            addresses(&[1, 2, 3, 4]),
+            "1 was there before"
+        );
+        known.change(wire::Changed {
+            version: 3,
+            settled: true,
+            joined: vec![member(2)],
+            left: Vec::new(),
+        });
+        assert_eq!(known.addresses(), addresses(&[2, 4]));
+    }
+}

@@ -1,0 +1,71 @@
+//! The peers' silence: who is suspect, and who is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::peer::Peer;
+use super::state::Mesh;
+
+/// How often the peers' silence is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How long a node at whose address another one has come must have said nothing: it has been
+/// restarted, and need not be waited for.
+const REPLACED_AFTER: Duration = Duration::from_secs(1);
+
+impl Mesh {
+    /// Looks after the peers, for as long as the node runs.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let mut looked = Instant::now();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let was_stopped = looked.elapsed() > self.limits().suspect_after / 2;
+            looked = Instant::now();
+            for peer in self.peers() {
+                if was_stopped {
+                    peer.excuse();
+                }
+                self.look_at(&peer);
+            }
+        }
+    }
+
+    fn look_at(&self, peer: &Peer) {
+        let silent = peer.silent_for();
+        if silent > self.limits().gone_after {
+            let why = match peer.is_one_way() {
+                true => "it hears us and does not reach us; is our address right (--advertise)?",
+                false => "it has said nothing for gone_after",
+            };
+            return self.lose(peer, why);
+        }
+        if silent > REPLACED_AFTER && self.is_replaced(peer) {
+            return self.lose(peer, "another node has its address");
+        }
+        let is_suspect = silent > self.limits().suspect_after;
+        let was_suspect = peer.is_suspect.swap(is_suspect, Ordering::Relaxed);
+        if is_suspect != was_suspect {
+            self.serving_changed.send_replace(());
+        }
+        if is_suspect {
+            // Each time: one may have been asked while this was found out.
+            peer.take_back();
+        }
+        if is_suspect && !was_suspect && peer.has_come() {
+            let (peer, address) = (peer.incarnation(), peer.address());
+            tracing::warn!(%peer, address, ?silent, "a node is silent");
+        }
+    }
+
+    /// Whether another node listens where this peer did: it was restarted there.
+    fn is_replaced(&self, peer: &Peer) -> bool {
+        let address = peer.address();
+        let peers = self.peers();
+        peers.iter().any(|other| {
+            other.incarnation() != peer.incarnation()
+                && other.address() == address
+                && other.silent_for() < REPLACED_AFTER
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! A handshake: what the manifest says of it, what `on-connect` says, and what follows from that.
+
+use std::sync::Arc;
+
+use super::answer::{Answer, Decision, Failure};
+use super::slot::Plugin;
+use crate::access::{Access, Denied, Granted, Handshake};
+use crate::guest::{Acceptance, EventClient, Refusal};
+use crate::id::ClientId;
+use crate::mesh::Reason;
+use crate::registry::{self, Client};
+use crate::router::{Refused, Router};
+
+impl Plugin {
+    /// Asks the generation that runs here whether a client may come in.
+    pub(super) async fn decide(
+        &self,
+        client: EventClient<&Arc<Client>>,
+        handshake: &Handshake,
+    ) -> Result<Decision, Failure> {
+        let (mut lease, granted) = loop {
+            let generation = self.slot.load_full().ok_or(Failure::Absent)?;
+            let granted = match self.check_access(&generation.access, handshake) {
+                Ok(granted) => granted,
+                Err(answer) => return Ok(Decision::TurnedAway(answer)),
+            };
+            let lease = self.lease().await?;
+            // Who is asked goes by its own manifest, and not by one that was just replaced.
+            if Arc::ptr_eq(&lease.generation, &generation) {
+                break (lease, granted);
+            }
+        };
+        let uid = granted.uid.as_deref();
+        match lease.instance.on_connect(client, handshake, uid).await {
+            Ok(Ok(mut acceptance)) => {
+                let access = &lease.generation.access;
+                if acceptance.subprotocol.is_none() {
+                    acceptance.subprotocol = access.subprotocol(&handshake.subprotocols);
+                }
+                Ok(Decision::Accepted(acceptance, granted))
+            }
+            Ok(Err(Refusal { status, reason })) => {
+                let is_refusal = (400..=599).contains(&status);
+                let status = if is_refusal { status } else { 403 };
+                Ok(Decision::TurnedAway(Answer::Refused { status, reason }))
+            }
+            Err(trapped) => Err(lease.client_event_trapped("on-connect", client.id(), &trapped)),
+        }
+    }
+
+    /// What the manifest has to say, before the plugin is asked.
+    fn check_access(&self, access: &Access, handshake: &Handshake) -> Result<Granted, Answer> {
+        let refused = |status, reason: &str| Answer::Refused {
+            status,
+            reason: format!("{reason}\n"),
+        };
+        let granted = access.check(handshake).map_err(|denied| match denied {
+            Denied::Origin => {
+                let reason = match handshake.header("origin").next() {
+                    None => "only pages may connect, and they say their Origin",
+                    Some(_) => "pages of this origin may not connect",
+                };
+                let reason = reason.to_owned();
+                Answer::OriginDenied { reason }
+            }
+            Denied::Incomplete(what) => refused(400, &what),
+            Denied::Token(rejected) => {
+                let (plugin, address) = (self.name(), &handshake.remote_address);
+                tracing::info!(plugin, address, "a token was rejected: {}", rejected.why());
+                let reason = rejected.reason().to_owned();
+                Answer::Unauthorized { reason }
+            }
+        })?;
+        if let Some(uid) = &granted.uid {
+            self.router
+                .check_name("uid", uid)
+                .map_err(|error| refused(400, &error.to_string()))?;
+        }
+        Ok(granted)
+    }
+
+    pub(super) async fn admit(
+        &self,
+        client: &Client,
+        mut acceptance: Acceptance,
+        handshake: &Handshake,
+        granted: Granted,
+    ) -> Answer {
+        // The plugin's word counts, be it an answer or a call: it knows more of who that is.
+        if acceptance.uid.is_none() && self.namespace().uid(client.id()) == Ok(None) {
+            acceptance.uid = granted.uid;
+        }
+        let subprotocol = acceptance.subprotocol.take();
+        if let Some(chosen) = &subprotocol
+            && !handshake.subprotocols.contains(chosen)
+        {
+            let error = format!("on-connect chose the subprotocol {chosen:?}, not one offered");
+            return self.cannot_have(client, &error);
+        }
+        let Err(refused) = apply(&self.router, client.id(), acceptance).await else {
+            return Answer::Accepted {
+                subprotocol,
+                until: granted.until,
+            };
+        };
+        let status = match &refused {
+            Refused::Here(registry::Refused::Taken(_))
+            | Refused::There {
+                reason: Reason::Taken,
+                ..
+            } => 409,
+            // A name that nobody can have, empty or too long, is mostly one that the client gave.
+            Refused::Invalid(_) => 400,
+            _ => return self.cannot_have(client, &refused.to_string()),
+        };
+        Answer::Refused {
+            status,
+            reason: refused.to_string(),
+        }
+    }
+
+    /// An answer of `on-connect` is the plugin's mistake: its client hears no more than that.
+    fn cannot_have(&self, client: &Client, error: &str) -> Answer {
+        tracing::error!(
+            plugin = self.name(),
+            client = %client.id(),
+            error, "on-connect's answer is wrong");
+        Answer::Refused {
+            status: 500,
+            reason: "the server failed".to_owned(),
+        }
+    }
+}
+
+/// Applies what a client is let in with, by the rules of the calls it stands for. The uid comes
+/// last: with `kick-old` it is what can't be taken back.
+async fn apply(router: &Router, id: ClientId, acceptance: Acceptance) -> Result<(), Refused> {
+    let names = acceptance.groups.iter().map(|group| ("group", group));
+    for (what, name) in names.chain(acceptance.uid.iter().map(|uid| ("uid", uid))) {
+        router.check_name(what, name)?;
+    }
+    match apply_checked(router, id, acceptance).await {
+        // Closed meanwhile, by on-connect itself or by another client's event: it is let in to
+        // be told so.
+        Err(Refused::Here(registry::Refused::NotFound(_))) => Ok(()),
+        applied => applied,
+    }
+}
+
+async fn apply_checked(
+    router: &Router,
+    id: ClientId,
+    acceptance: Acceptance,
+) -> Result<(), Refused> {
+    for group in &acceptance.groups {
+        router.join_group(id, group).await?;
+    }
+    if !acceptance.info.is_empty() {
+        router.set_info(id, acceptance.info).await?;
+    }
+    match &acceptance.uid {
+        Some(uid) => router.bind_uid(id, uid).await,
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,103 @@
+//! A plugin that ends: its clients are closed, and its generation is retired.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::drain_reason::DrainReason;
+use super::generation::Generation;
+use super::slot::Plugin;
+use crate::mesh::Elsewhere;
+
+/// Clients closed before others get their turn.
+const DRAIN_BATCH: usize = 256;
+
+/// How often a drain looks for clients that came in through the closing door.
+const DRAIN_ROUND: Duration = Duration::from_millis(50);
+
+impl Plugin {
+    /// Closes all clients of `generation`, waits until they have gone, and frees it; unless
+    /// another one takes over meanwhile. None: those of a plugin that runs at other nodes.
+    pub(super) async fn drain(&self, generation: Option<Arc<Generation>>, reason: DrainReason) {
+        // The rest of it is the generation's: its last events, and `on-stop`.
+        let timeout = self.namespace().shared().limits().drain_timeout * 3 / 4;
+        let gone = self.empty(generation.as_ref(), reason);
+        if tokio::time::timeout(timeout, gone).await.is_err() {
+            let (plugin, left) = (self.name(), self.sessions.load(Ordering::Relaxed));
+            tracing::warn!(
+                plugin,
+                left,
+                "clients did not leave in time, the plugin ends without them (drain_timeout)"
+            );
+        }
+        let Some(generation) = generation else { return };
+        // Whoever takes it out of the slot retires it: once.
+        if self.take_out(&generation, reason) {
+            generation.pool.clone().retire().await;
+        }
+    }
+
+    async fn empty(&self, generation: Option<&Arc<Generation>>, reason: DrainReason) {
+        let goes_on = || match generation {
+            Some(generation) => self.is_current(generation),
+            // Unless it is back, here or elsewhere.
+            None => match reason {
+                DrainReason::Restart => !self.runs(),
+                DrainReason::Removed => !self.runs() && self.is_nowhere(),
+            },
+        };
+        while goes_on() {
+            let all = self.namespace().clients();
+            for clients in all.chunks(DRAIN_BATCH) {
+                for client in clients {
+                    self.namespace().end(client, &reason.to(client, all.len()));
+                }
+                tokio::task::yield_now().await;
+            }
+            // Ended sessions wake the wait; a client that came in through the closing door is
+            // found by the next round.
+            let is_awaited = match reason {
+                _ if generation.is_none() => false,
+                DrainReason::Removed => self.is_awaited(),
+                // What was sent before its node heard that this one ends may still come.
+                DrainReason::Restart => !self.peer_events.is_quiet(),
+            };
+            if self.sessions.load(Ordering::Relaxed) == 0 && !is_awaited {
+                return;
+            }
+            let _ = tokio::time::timeout(DRAIN_ROUND, self.session_ended.notified()).await;
+        }
+    }
+
+    /// Whether nodes that do not have the plugin have clients of it, whose ends nobody but this
+    /// one can take.
+    fn is_awaited(&self) -> bool {
+        let Some(mesh) = &self.mesh else { return false };
+        if mesh.elsewhere(self.name()) == Elsewhere::Open {
+            return false;
+        }
+        if mesh.has_clients_without_plugin(self.name()) {
+            self.peer_events.touch();
+        }
+        !self.peer_events.is_quiet()
+    }
+
+    /// Closes the clients here if the plugin was taken from all nodes that had it.
+    pub(super) async fn drain_if_orphaned(self: Arc<Self>) {
+        let is_idle = self.sessions.load(Ordering::Relaxed) == 0;
+        if self.runs()
+            || !self.is_nowhere()
+            || is_idle
+            || self.draining_orphans.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        let plugin = self.name();
+        tracing::info!(
+            plugin,
+            "no node has the plugin any more, its clients are drained"
+        );
+        self.drain(None, DrainReason::Removed).await;
+        self.draining_orphans.store(false, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,68 @@
+//! Why all clients of a plugin are closed, and what they are told.
+
+use std::time::Duration;
+
+use crate::registry::{Client, Close, Closer, Ending};
+
+/// Why all clients of a plugin are closed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum DrainReason {
+    /// Its file is gone.
+    Removed,
+    /// The node ends, and another one, or the next run of it, takes its clients.
+    Restart,
+}
+
+impl DrainReason {
+    /// What one of so many clients is told.
+    pub(super) fn to(self, client: &Client, clients: usize) -> Ending {
+        let (code, reason) = match self {
+            DrainReason::Removed => (1001, "the service has ended".to_owned()),
+            DrainReason::Restart => {
+                let after = return_after(client.id().counter(), clients);
+                (
+                    1012,
+                    format!("the node restarts, retry-after-ms={}", after.as_millis()),
+                )
+            }
+        };
+        let by = Closer::Node;
+        Ending::new(Close { code, reason, by }, None)
+    }
+}
+
+/// When a client should come back: spread, so that the nodes that take them over see a
+/// thousand a second of them and not all at once.
+fn return_after(counter: u64, clients: usize) -> Duration {
+    let window = RETURN_MIN + Duration::from_millis(clients as u64);
+    let window = window.min(RETURN_MAX).as_nanos();
+    // Multiples of the golden ratio's fraction fall evenly, however many there are.
+    let fraction = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let after = (window * u128::from(fraction)) >> 32;
+    Duration::from_nanos(u64::try_from(after).unwrap_or_default())
+}
+
+const RETURN_MIN: Duration = Duration::from_secs(1);
+const RETURN_MAX: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_come_back_evenly_and_no_later_than_they_should() {
+        for (clients, window) in [(10, 1_010), (5_000, 6_000), (1_000_000, 30_000)] {
+            let counters = 1..=clients.min(5_000) as u64;
+            let mut tenths = [0_usize; 10];
+            for counter in counters.clone() {
+                let after = return_after(counter, clients).as_millis();
+                assert!(after < window, "{after} of {window}");
+                tenths[usize::try_from(after * 10 / window).expect("a tenth")] += 1;
+            }
+            let expected = counters.count() / 10;
+            for tenth in tenths {
+                assert!(tenth.abs_diff(expected) <= 1 + expected / 20, "{tenths:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! An instance that is checked out, with the generation that it is of.
+
+use std::sync::Arc;
+
+use super::answer::Failure;
+use super::generation::Generation;
+use crate::guest::{PooledInstance, Trapped};
+use crate::id::ClientId;
+
+/// A generation, and an instance of it that is checked out.
+pub(super) struct Lease {
+    pub(super) generation: Arc<Generation>,
+    pub(super) instance: PooledInstance,
+}
+
+impl Lease {
+    /// Logs and counts a trap of a client's event; answers what is to be done with the client.
+    pub(super) fn client_event_trapped(
+        &self,
+        function: &str,
+        client: ClientId,
+        trapped: &Trapped,
+    ) -> Failure {
+        self.log_trap(function, Some(client), trapped);
+        Failure::Trapped(self.generation.policies.on_trap)
+    }
+
+    /// Logs and counts a trap, once.
+    pub(super) fn log_trap(&self, function: &str, client: Option<ClientId>, trapped: &Trapped) {
+        let identity = &self.generation.pool.context().identity;
+        trapped.kind.counter(&identity.counters).add_one();
+        tracing::error!(
+            plugin = &*identity.plugin,
+            generation = identity.generation,
+            function,
+            client = client.map(tracing::field::display),
+            kind = trapped.kind.as_str(),
+            said = %trapped.said,
+            backtrace = %trapped.backtrace,
+            "an event trapped: {}",
+            trapped.cause,
+        );
+    }
+}
