@@ -1,4 +1,4 @@
-//! The component's interfaces, as `wit-bindgen` makes them of `wit/`.
+//! This module has the component's interfaces, as `wit-bindgen` makes them of `wit/`.
 //!
 //! The files are generated ahead, since their generator takes an author's first build ten times
 //! as long as everything else in it. `tests/generated` writes them again when `wit/` changes.

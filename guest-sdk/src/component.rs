@@ -1,4 +1,4 @@
-//! The component's side: the conversions between this crate's words and the bindings'.
+//! This is the component's side: it converts between this crate's words and the bindings'.
 
 pub(crate) mod config;
 pub(crate) mod http;
@@ -17,7 +17,8 @@ use crate::types::{
     Handshake, Identity, Info, Level, Message, Page, Reach, Refuse, TimerScope,
 };
 
-/// Carries the exports: the generated traits are not the plugin's crate's to implement.
+/// `Exported` carries the exports of the plugin `P`, whose crate may not implement the generated
+/// traits itself.
 pub struct Exported<P>(PhantomData<P>);
 
 impl<P: Plugin> plugin::exports::jackfield::plugin::handler::Guest for Exported<P> {

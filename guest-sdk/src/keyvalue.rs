@@ -1,4 +1,4 @@
-//! State of the plugin's own, in buckets that its manifest grants.
+//! This module keeps state of the plugin's own, in buckets that its manifest grants.
 //!
 //! ```toml
 //! # chat.toml
@@ -6,9 +6,9 @@
 //! buckets = ["default"]
 //! ```
 //!
-//! It outlives events, instances and builds. Where it is, is the node's affair: in its memory,
-//! in a file, or at a server that all nodes share. Each call may fail: the store may be full or
-//! out of reach, and then the answer is an [`Error`], soon.
+//! The state outlives events, instances and builds. Where it is, is the node's affair: in its
+//! memory, in a file, or at a server that all nodes share. Each call may fail, since the store may
+//! be full or out of reach. Then the call returns an [`Error`], within a second by default.
 //!
 //! ```
 //! use jackfield_sdk::{keyvalue, testing::Host};
@@ -24,8 +24,8 @@
 //! # Ok::<(), keyvalue::Error>(())
 //! ```
 //!
-//! Limits with a node's defaults: keys have 1 to 256 bytes, values 64 KiB, all of a plugin's
-//! together 64 MiB, and a call is about 100 keys.
+//! With a node's defaults, keys have 1 to 256 bytes, values have up to 64 KiB, all of a plugin's
+//! keys and values together have 64 MiB, and one call is about 100 keys at most.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -35,24 +35,25 @@ use crate::host::keyvalue as host;
 /// How often [`Bucket::update`] begins anew before it gives up.
 const ATTEMPTS: usize = 100;
 
-/// A bucket that has been opened.
+/// A `Bucket` is a bucket that has been opened, by [`open`].
 #[derive(Debug)]
 pub struct Bucket(host::Bucket);
 
-/// A page of a bucket's keys.
+/// `Keys` is one page of a bucket's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
-    /// The keys, 1,000 at most or a few more.
+    /// The keys of a page are at most 1,000, or a few more.
     pub keys: Vec<String>,
-    /// What to ask for the next page with; none: this is the last one.
+    /// The cursor asks for the next page; `None` means that this is the last one.
     pub cursor: Option<String>,
 }
 
-/// Why a call has no answer. Where it says that the store failed, what was to be changed may
-/// have been.
+/// An `Error` says why a call has no answer.
+///
+/// Where it says that the store failed, what was to be changed may have been changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// For a log.
+    /// The message is a text for a log.
     pub message: String,
 }
 
@@ -64,7 +65,20 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Opens a bucket. An error, if the manifest does not name it under `keyvalue.buckets`.
+/// Opens a bucket that the manifest names.
+///
+/// ```
+/// use jackfield_sdk::{keyvalue, testing::Host};
+///
+/// let host = Host::new().buckets(&["default"]);
+/// let keys = host.run(|| keyvalue::open("default")?.keys())?;
+/// assert!(keys.is_empty());
+/// # Ok::<(), keyvalue::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// The call fails if the manifest does not name the bucket under `keyvalue.buckets`.
 ///
 /// ```
 /// use jackfield_sdk::{keyvalue, testing::Host};
@@ -77,34 +91,127 @@ pub fn open(name: &str) -> Result<Bucket, Error> {
 }
 
 impl Bucket {
-    /// The value of this key, if there is one.
+    /// Returns the value of this key, if there is one.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// assert_eq!(bucket.get("motto")?, None);
+    /// bucket.set("motto", "festina lente")?;
+    /// assert_eq!(bucket.get("motto")?.as_deref(), Some(&b"festina lente"[..]));
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The call fails if the key is empty or too long (256 bytes by default), or if the store
+    /// fails.
     pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         self.0.get(key)
     }
 
     /// Gives the key this value, in place of the one it had.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// bucket.set("motto", "carpe diem")?;
+    /// bucket.set("motto", "festina lente")?;
+    /// assert_eq!(bucket.get("motto")?.as_deref(), Some(&b"festina lente"[..]));
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The call fails if the key is empty or too long (256 bytes by default), if the value is too
+    /// long (64 KiB by default), if the plugin has no room left (64 MiB by default), or if the
+    /// store fails.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// assert!(bucket.set("", "a key has a byte at least").is_err());
+    /// assert!(bucket.set("large", vec![0; 65_537]).is_err());
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
     pub fn set(&self, key: &str, value: impl AsRef<[u8]>) -> Result<(), Error> {
         self.0.set(key, value.as_ref())
     }
 
-    /// Deletes the key. There may be none.
+    /// Deletes the key; it is no error if there is none.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// bucket.set("motto", "carpe diem")?;
+    /// bucket.delete("motto")?;
+    /// bucket.delete("motto")?;
+    /// assert_eq!(bucket.get("motto")?, None);
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The call fails if the key is empty or too long (256 bytes by default), or if the store
+    /// fails.
     pub fn delete(&self, key: &str) -> Result<(), Error> {
         self.0.delete(key)
     }
 
-    /// Whether there is such a key.
+    /// Returns whether there is such a key.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// assert!(!bucket.exists("motto")?);
+    /// bucket.set("motto", "")?; // an empty value is one
+    /// assert!(bucket.exists("motto")?);
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The call fails if the key is empty or too long (256 bytes by default), or if the store
+    /// fails.
     pub fn exists(&self, key: &str) -> Result<bool, Error> {
         self.0.exists(key)
     }
 
-    /// A page of keys, in an order that the store has; the first one without a cursor. What
-    /// is there throughout comes; what others add or delete meanwhile may come or not, and at a
+    /// Returns a page of the bucket's keys, in an order that the store has.
+    ///
+    /// The first page has no cursor, and each further one has the last page's. A key that is there
+    /// throughout comes. A key that others add or delete meanwhile may come or not, and at a
     /// server a key may come twice.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// for number in 0..1_001 {
+    ///     bucket.set(&format!("key {number}"), "")?;
+    /// }
+    /// let first = bucket.page(None)?;
+    /// let last = bucket.page(first.cursor.as_deref())?;
+    /// assert_eq!((first.keys.len(), last.keys.len()), (1_000, 1));
+    /// assert_eq!(last.cursor, None);
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The call fails if the store fails, or if it sees that it did not give out this cursor.
     pub fn page(&self, cursor: Option<&str>) -> Result<Keys, Error> {
         self.0.page(cursor)
     }
 
-    /// All keys, page after page: of a large bucket, that takes its time.
+    /// Returns all keys of the bucket, sorted.
+    ///
+    /// They come page after page, which takes its time for a large bucket.
     ///
     /// ```
     /// # use jackfield_sdk::{keyvalue, testing::Host};
@@ -115,6 +222,10 @@ impl Bucket {
     /// assert!(bucket.keys()?.iter().eq(["a", "b"]));
     /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// The call fails if the store fails.
     pub fn keys(&self) -> Result<BTreeSet<String>, Error> {
         let mut all = BTreeSet::new();
         let mut cursor = None;
@@ -128,14 +239,44 @@ impl Bucket {
         }
     }
 
-    /// Adds to the number of this key, in one step in the whole cluster, and answers what it is
-    /// now. A key that is not there counts as 0; the value is the number in decimal.
+    /// Adds to the number of this key in one step, and returns what it is now.
+    ///
+    /// Nobody comes in between, not even on another node that shares the store. A key that is not
+    /// there counts as 0, and the value is the number in decimal.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// assert_eq!(bucket.increment("visits", 1)?, 1);
+    /// assert_eq!(bucket.increment("visits", 10)?, 11);
+    /// assert_eq!(bucket.increment("visits", -1)?, 10);
+    /// assert_eq!(bucket.get("visits")?.as_deref(), Some(&b"10"[..]));
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The call fails if the value is no number, if the sum does not fit into an `i64`, if the key
+    /// is empty or too long (256 bytes by default), if the plugin has no room left (64 MiB by
+    /// default), or if the store fails.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// bucket.set("visits", "many")?;
+    /// assert!(bucket.increment("visits", 1).is_err());
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
     pub fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
         self.0.increment(key, delta)
     }
 
-    /// Replaces the value of this key by what `change` makes of it, and answers that. Nobody
-    /// else changes it in between: where somebody has, `change` is called again.
+    /// Replaces the value of this key by what `change` makes of it, and returns the new value.
+    ///
+    /// Nobody else changes the value in between: where somebody has, `change` is called again with
+    /// what is there now. A key that is not there is `None`.
     ///
     /// ```
     /// # use jackfield_sdk::{keyvalue, testing::Host};
@@ -147,7 +288,11 @@ impl Bucket {
     /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
     /// ```
     ///
-    /// An error as well, if others were first a hundred times.
+    /// # Errors
+    ///
+    /// The call fails if others were first a hundred times, if the key is empty or too long (256
+    /// bytes by default), if the new value is too long (64 KiB by default), if the plugin has no
+    /// room left (64 MiB by default), or if the store fails.
     pub fn update(
         &self,
         key: &str,
@@ -166,19 +311,81 @@ impl Bucket {
         })
     }
 
-    /// The values of several keys, in their order.
+    /// Returns the values of several keys, in the order of the keys.
+    ///
+    /// One call is about 100 keys at most.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// bucket.set("b", "2")?;
+    /// let values = bucket.get_many(&["a", "b"])?;
+    /// assert_eq!(values, [None, Some(b"2".to_vec())]);
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The call fails if there are more than 100 keys, if a key is empty or too long (256 bytes by
+    /// default), or if the store fails.
     pub fn get_many<S: AsRef<str>>(&self, keys: &[S]) -> Result<Vec<Option<Vec<u8>>>, Error> {
         self.0.get_many(&owned(keys))
     }
 
-    /// Gives several keys their values. Where it fails, some may have theirs.
+    /// Gives several keys their values, up to 100 in one call.
+    ///
+    /// This is not one step: where it fails, some keys may have their values.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// bucket.set_many(&[("a", "1"), ("b", "2")])?;
+    /// assert_eq!(bucket.get("b")?, Some(b"2".to_vec()));
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The call fails if there are more than 100 keys, if a key is empty or too long (256 bytes by
+    /// default), if a value is too long (64 KiB by default), if the plugin has no room left (64 MiB
+    /// by default), or if the store fails.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// let values: Vec<_> = (0..101).map(|number| (number.to_string(), "")).collect();
+    /// assert!(bucket.set_many(&values).is_err());
+    /// assert!(bucket.keys()?.is_empty());
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
     pub fn set_many<S: AsRef<str>, V: AsRef<[u8]>>(&self, values: &[(S, V)]) -> Result<(), Error> {
         let owned = |(key, value): &(S, V)| (key.as_ref().to_owned(), value.as_ref().to_owned());
         self.0
             .set_many(&values.iter().map(owned).collect::<Vec<_>>())
     }
 
-    /// Deletes several keys. Where it fails, some may be deleted.
+    /// Deletes several keys, up to 100 in one call.
+    ///
+    /// This is not one step: where it fails, some keys may be deleted. It is no error if a key is
+    /// not there.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// bucket.set_many(&[("a", "1"), ("b", "2")])?;
+    /// bucket.delete_many(&["a", "c"])?;
+    /// assert!(bucket.keys()?.iter().eq(["b"]));
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The call fails if there are more than 100 keys, if a key is empty or too long (256 bytes by
+    /// default), or if the store fails.
     pub fn delete_many<S: AsRef<str>>(&self, keys: &[S]) -> Result<(), Error> {
         self.0.delete_many(&owned(keys))
     }

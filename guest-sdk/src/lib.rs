@@ -1,6 +1,6 @@
-//! Write Jackfield plugins in Rust.
+//! With this crate you write Jackfield plugins in Rust.
 //!
-//! A plugin is a type that implements [`Plugin`], handed to [`export!`]:
+//! A plugin is a type that implements [`Plugin`] and is handed to [`export!`]:
 //!
 //! ```
 //! use jackfield_sdk::{ClientId, Message, Plugin, send_to_client};
@@ -14,14 +14,22 @@
 //! }
 //!
 //! jackfield_sdk::export!(Echo);
+//!
+//! // And in a test:
+//! let ada = jackfield_sdk::testing::Host::new().connect::<Echo>()?;
+//! ada.say("hello");
+//! assert_eq!(ada.received(), ["hello".into()]);
+//! # Ok::<(), jackfield_sdk::Refuse>(())
 //! ```
 //!
-//! Built as a `cdylib` with `cargo build --release --target wasm32-wasip2` it is a component
+//! Built as a `cdylib` with `cargo build --release --target wasm32-wasip2`, it is a component
 //! that a node loads from its plugins folder. Built natively, by plain `cargo test`, the same
-//! functions work against [`testing::Host`], an in-memory stand-in for the node.
+//! functions work against [`testing::Host`], an in-memory stand-in for the node. The examples of
+//! this crate run that way: where no event of a plugin calls a function, [`testing::Host::run`]
+//! does.
 //!
 //! **What an instance keeps in its memory is a cache.** A node runs several instances of a
-//! plugin and may end any of them after an event: keep what must outlive an event in uids,
+//! plugin and may end any of them after an event. So keep what must outlive an event in uids,
 //! groups, info and [`keyvalue`] buckets.
 
 mod api;
@@ -52,11 +60,15 @@ pub use api::*;
 pub use plugin::{CallHandler, Lifecycle, Plugin, TimerHandler};
 pub use types::*;
 
-/// Makes a type that implements [`Plugin`] this component's plugin; with `, lifecycle` the
-/// component exports [`Lifecycle`] too, with `, call_handler` [`CallHandler`], with
-/// `, timer_handler` [`TimerHandler`].
+/// Makes a type that implements [`Plugin`] this component's plugin.
+///
+/// The component exports [`Lifecycle`] as well if `, lifecycle` follows the type's name. In the
+/// same way `, call_handler` exports [`CallHandler`], and `, timer_handler` exports
+/// [`TimerHandler`]. Natively there is nothing to export, and the macro only checks that the type
+/// implements these traits.
 ///
 /// ```
+/// use jackfield_sdk::testing::Host;
 /// use jackfield_sdk::{CallHandler, Lifecycle, Plugin, TimerHandler};
 ///
 /// struct Chat;
@@ -66,6 +78,19 @@ pub use types::*;
 /// impl TimerHandler for Chat {}
 ///
 /// jackfield_sdk::export!(Chat, lifecycle, call_handler, timer_handler);
+///
+/// assert_eq!(Host::new().start::<Chat>(), Ok(()));
+/// ```
+///
+/// A trait that is exported and not implemented is an error of the compiler:
+///
+/// ```compile_fail,E0277
+/// use jackfield_sdk::Plugin;
+///
+/// struct Chat;
+/// impl Plugin for Chat {}
+///
+/// jackfield_sdk::export!(Chat, lifecycle); // `Lifecycle` is not implemented for `Chat`
 /// ```
 #[macro_export]
 #[cfg(target_family = "wasm")]
@@ -103,7 +128,38 @@ macro_rules! export {
     };
 }
 
-/// Natively there is nothing to export; the macro still checks that the traits are there.
+/// Makes a type that implements [`Plugin`] this component's plugin.
+///
+/// The component exports [`Lifecycle`] as well if `, lifecycle` follows the type's name. In the
+/// same way `, call_handler` exports [`CallHandler`], and `, timer_handler` exports
+/// [`TimerHandler`]. Natively there is nothing to export, and the macro only checks that the type
+/// implements these traits.
+///
+/// ```
+/// use jackfield_sdk::testing::Host;
+/// use jackfield_sdk::{CallHandler, Lifecycle, Plugin, TimerHandler};
+///
+/// struct Chat;
+/// impl Plugin for Chat {}
+/// impl Lifecycle for Chat {}
+/// impl CallHandler for Chat {}
+/// impl TimerHandler for Chat {}
+///
+/// jackfield_sdk::export!(Chat, lifecycle, call_handler, timer_handler);
+///
+/// assert_eq!(Host::new().start::<Chat>(), Ok(()));
+/// ```
+///
+/// A trait that is exported and not implemented is an error of the compiler:
+///
+/// ```compile_fail,E0277
+/// use jackfield_sdk::Plugin;
+///
+/// struct Chat;
+/// impl Plugin for Chat {}
+///
+/// jackfield_sdk::export!(Chat, lifecycle); // `Lifecycle` is not implemented for `Chat`
+/// ```
 #[macro_export]
 #[cfg(not(target_family = "wasm"))]
 macro_rules! export {

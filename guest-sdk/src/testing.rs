@@ -1,4 +1,5 @@
-//! An in-memory stand-in for the node: business logic under plain `cargo test`, no wasm.
+//! This module is an in-memory stand-in for the node, so that plain `cargo test` runs a plugin
+//! without wasm.
 //!
 //! ```
 //! use jackfield_sdk::testing::Host;
@@ -27,10 +28,10 @@
 //! # Ok::<(), Refuse>(())
 //! ```
 //!
-//! What the contract says of ids, uids, groups, info, closing and errors holds here too, with
-//! a node's default [`Limits`]. What it leaves out: other nodes (nothing is ever missing or
-//! unreachable), full outboxes, and limits of time and memory. A plugin that panics panics
-//! through to the test.
+//! What the contract says of ids, uids, groups, info, closing and errors holds here, too, with
+//! a node's default [`Limits`]. Other nodes are left out (nothing is ever missing or unreachable),
+//! and so are full outboxes and limits of time and memory. A panic of the plugin goes through to
+//! the test.
 
 mod calls;
 mod checks;
@@ -57,7 +58,9 @@ pub(crate) use calls::*;
 pub use client::Client;
 use node::{Callee, Node, OnCall, Turn};
 
-/// One node with one plugin's clients. A clone is the same host.
+/// A `Host` is one node with one plugin's clients.
+///
+/// A clone is the same host.
 #[derive(Clone)]
 pub struct Host {
     node: Rc<RefCell<Node>>,
@@ -70,14 +73,25 @@ impl Default for Host {
 }
 
 impl Host {
-    /// A host without clients.
+    /// Makes a host without clients, with a node's defaults.
+    ///
+    /// ```
+    /// use jackfield_sdk::get_all_client_count;
+    /// use jackfield_sdk::testing::Host;
+    ///
+    /// let host = Host::new();
+    /// assert_eq!(host.run(get_all_client_count)?.value, 0);
+    /// # Ok::<(), jackfield_sdk::Error>(())
+    /// ```
     pub fn new() -> Host {
         Host {
             node: Rc::new(RefCell::new(Node::new())),
         }
     }
 
-    /// What happens when a uid is bound that another client has.
+    /// Sets what happens when a uid is bound that another client has.
+    ///
+    /// The default is [`UidPolicy::Many`].
     ///
     /// ```
     /// use jackfield_sdk::testing::{Host, UidPolicy};
@@ -101,39 +115,104 @@ impl Host {
         self
     }
 
-    /// Other limits than a node's defaults.
+    /// Sets other limits than a node's defaults.
     ///
     /// ```
     /// use jackfield_sdk::testing::{Host, Limits};
+    /// use jackfield_sdk::{ErrorCode, Plugin, Refuse, join_group};
     ///
-    /// let host = Host::new().limits(Limits { groups_per_client: 2, ..Limits::default() });
+    /// struct Quiet;
+    /// impl Plugin for Quiet {}
+    ///
+    /// let host = Host::new().limits(Limits { groups_per_client: 1, ..Limits::default() });
+    /// let ada = host.connect::<Quiet>()?;
+    ///
+    /// host.run(|| join_group(ada.id(), "red")).expect("the first group");
+    /// let error = host.run(|| join_group(ada.id(), "blue")).unwrap_err();
+    /// assert_eq!(error.code, ErrorCode::LimitExceeded);
+    /// # Ok::<(), Refuse>(())
     /// ```
     pub fn limits(self, limits: Limits) -> Host {
         self.node.borrow_mut().limits = limits;
         self
     }
 
-    /// The plugin's name, as [`identify`](crate::identify) answers it; `plugin` unless set.
+    /// Sets the plugin's name, as [`identify`](crate::identify) returns it.
+    ///
+    /// The name is `plugin` unless it is set.
+    ///
+    /// ```
+    /// use jackfield_sdk::identify;
+    /// use jackfield_sdk::testing::Host;
+    ///
+    /// assert_eq!(Host::new().run(identify).plugin, "plugin");
+    /// assert_eq!(Host::new().plugin_name("chat").run(identify).plugin, "chat");
+    /// ```
     pub fn plugin_name(self, name: impl Into<String>) -> Host {
         self.node.borrow_mut().plugin = name.into();
         self
     }
 
-    /// The plugins that may call this one: `allow` under `[calls]` in its manifest.
+    /// Sets the plugins that may call this one, as `allow` under `[calls]` in its manifest does.
+    ///
+    /// Without it no plugin may. Backends always may.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{CallError, CallErrorCode, CallHandler, Caller};
+    ///
+    /// struct Ping;
+    ///
+    /// impl CallHandler for Ping {
+    ///     fn on_call(_: Caller, _: &str, _: Vec<u8>) -> Result<Vec<u8>, CallError> {
+    ///         Ok(b"pong".to_vec())
+    ///     }
+    /// }
+    ///
+    /// let host = Host::new().allow_calls(&["chat"]);
+    /// let ping = |caller: &str| host.call::<Ping>(Caller::Plugin(caller.to_owned()), "ping", "");
+    /// assert_eq!(ping("chat")?, b"pong");
+    /// assert_eq!(ping("game").unwrap_err().code, CallErrorCode::Denied);
+    /// # Ok::<(), CallError>(())
+    /// ```
     pub fn allow_calls(self, callers: &[&str]) -> Host {
         self.node.borrow_mut().callers = callers.iter().map(ToString::to_string).collect();
         self
     }
 
-    /// The plugin's settings: `[config]` in its manifest. See [`config`](crate::config).
+    /// Sets the plugin's [settings](crate::config), as `[config]` in its manifest does.
+    ///
+    /// They take the place of those that were set before.
+    ///
+    /// ```
+    /// use jackfield_sdk::config;
+    /// use jackfield_sdk::testing::Host;
+    ///
+    /// let host = Host::new().config(&[("greeting", "hello")]);
+    /// assert_eq!(host.run(|| config::get("greeting")).as_deref(), Some("hello"));
+    /// ```
     pub fn config(self, settings: &[(&str, &str)]) -> Host {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         self.node.borrow_mut().settings = settings.iter().map(owned).collect();
         self
     }
 
-    /// Grants these buckets, empty: `[keyvalue]` in its manifest. See
-    /// [`keyvalue`](crate::keyvalue).
+    /// Grants these [buckets](crate::keyvalue), as `[keyvalue]` in the plugin's manifest does.
+    ///
+    /// They are empty, and are added to those that were granted before.
+    ///
+    /// ```
+    /// use jackfield_sdk::keyvalue;
+    /// use jackfield_sdk::testing::Host;
+    ///
+    /// let host = Host::new().buckets(&["default"]);
+    /// host.run(|| keyvalue::open("default")?.set("motto", "festina lente"))?;
+    ///
+    /// // What is in them stays from one event to the next.
+    /// let motto = host.run(|| keyvalue::open("default")?.get("motto"))?;
+    /// assert_eq!(motto.as_deref(), Some(&b"festina lente"[..]));
+    /// # Ok::<(), keyvalue::Error>(())
+    /// ```
     pub fn buckets(self, names: &[&str]) -> Host {
         let mut node = self.node.borrow_mut();
         for name in names {
@@ -143,8 +222,23 @@ impl Host {
         self
     }
 
-    /// Has `answer` answer the plugin's requests, in place of the internet. Nothing is denied.
-    /// See [`http`](crate::http).
+    /// Has `answer` answer the plugin's [requests](crate::http), in place of the internet.
+    ///
+    /// Nothing is denied, and no limit holds. Without it, each request is an error.
+    ///
+    /// ```
+    /// use jackfield_sdk::http::{Error, Request, Response};
+    /// use jackfield_sdk::testing::Host;
+    ///
+    /// let host = Host::new().answer_http(|request| match request.url() {
+    ///     "https://api.example.com/rain" => Ok(Response::new(200, "yes")),
+    ///     _ => Err(Error { message: "connection refused".to_owned() }),
+    /// });
+    /// let answer = host.run(|| Request::get("https://api.example.com/rain").send())?;
+    /// assert_eq!(answer.text(), Some("yes"));
+    /// assert!(host.run(|| Request::get("https://example.org").send()).is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn answer_http(
         self,
         answer: impl FnMut(&Request) -> Result<Response, HttpError> + 'static,
@@ -153,8 +247,10 @@ impl Host {
         self
     }
 
-    /// Puts another plugin on the same node, with clients of its own: what this one
-    /// [`call`](crate::call)s by that host's name, `P` answers.
+    /// Puts another plugin on the same node, with clients of its own.
+    ///
+    /// When this plugin [`call`](crate::call)s the other host's plugin by its name, `P` answers.
+    /// The other host must be kept: once it is dropped, calls to it return `Unavailable`.
     ///
     /// ```
     /// use jackfield_sdk::testing::Host;
@@ -184,7 +280,7 @@ impl Host {
         self.node.borrow_mut().callees.push(callee);
     }
 
-    /// Calls the plugin, as a backend does or another plugin.
+    /// Calls the plugin, as a backend or another plugin does.
     ///
     /// ```
     /// use jackfield_sdk::testing::Host;
@@ -197,6 +293,15 @@ impl Host {
     /// let error = Host::new().call::<Mute>(backend, "greet", "").unwrap_err();
     /// assert_eq!(error.code, CallErrorCode::UnknownMethod);
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// The plugin's own errors come back as they are. The host's own
+    /// [codes](crate::CallErrorCode) are these:
+    ///
+    /// - `Denied`: the caller is a plugin that [`allow_calls`](Host::allow_calls) does not name.
+    /// - `LimitExceeded`: the method and the payload, or the answer, have more bytes than
+    ///   [`Limits::call_bytes`].
     pub fn call<P: CallHandler>(
         &self,
         caller: Caller,
@@ -206,8 +311,10 @@ impl Host {
         self.on_call(P::on_call, 1, caller, method, payload.as_ref())
     }
 
-    /// Calls the contract's functions from a test, as one event of the plugin would: what it
-    /// closes has its [`on_close`](Plugin::on_close) when `work` has ended.
+    /// Calls the contract's functions from a test, as one event of the plugin would.
+    ///
+    /// Clients that `work` closes have their [`on_close`](Plugin::on_close) when it has ended. A
+    /// function of the contract panics if neither `run` nor an event calls it.
     ///
     /// ```
     /// use jackfield_sdk::testing::Host;
@@ -227,7 +334,32 @@ impl Host {
         value
     }
 
-    /// A client comes, with the handshake of a browser that asks for `/`.
+    /// Connects a client, with the handshake of a browser that asks for `/`.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{Accept, ClientId, Handshake, Plugin, Refuse};
+    ///
+    /// struct Root;
+    ///
+    /// impl Plugin for Root {
+    ///     fn on_connect(_: ClientId, handshake: Handshake) -> Result<Accept, Refuse> {
+    ///         match &*handshake.path {
+    ///             "/" => Ok(Accept::new()),
+    ///             path => Err(Refuse::new(404, format!("there is no {path}"))),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let ada = Host::new().connect::<Root>()?;
+    /// assert!(ada.received().is_empty());
+    /// assert_eq!(ada.closed(), None);
+    /// # Ok::<(), Refuse>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The client was refused, as [`connect_with`](Host::connect_with) says.
     pub fn connect<P: Plugin>(&self) -> Result<Client<P>, Refuse> {
         self.connect_with(Handshake {
             path: "/".to_owned(),
@@ -236,9 +368,7 @@ impl Host {
         })
     }
 
-    /// A client comes with this handshake. The error is what its HTTP request would be
-    /// answered, by the plugin or by the node: 409 for a uid that is taken, 500 for a
-    /// subprotocol that was not offered and anything else that can't be had.
+    /// Connects a client with this handshake.
     ///
     /// ```
     /// use jackfield_sdk::testing::Host;
@@ -262,6 +392,13 @@ impl Host {
     /// let handshake = Handshake { query, ..Handshake::default() };
     /// assert!(host.connect_with::<Private>(handshake).is_ok());
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// The error is the answer that the client's HTTP request would get. It is the plugin's own
+    /// [`Refuse`], with 403 in place of a status that is not 400 to 599, or it is the node's: 409
+    /// for a uid that is taken, 400 for a uid or group that is empty or too long, and 500 for a
+    /// subprotocol that was not offered and for anything else that cannot be had.
     pub fn connect_with<P: Plugin>(&self, handshake: Handshake) -> Result<Client<P>, Refuse> {
         let (id, mailbox) = self.node.borrow_mut().register(P::on_close);
         let (offered, found) = (handshake.subprotocols.clone(), handshake.uid.clone());
@@ -274,21 +411,58 @@ impl Host {
         Ok(Client::new(self.clone(), id, admitted?, mailbox))
     }
 
-    /// A generation of the plugin is about to take over.
+    /// Has a generation of the plugin take over, by its [`on_start`](Lifecycle::on_start).
+    ///
+    /// ```
+    /// use jackfield_sdk::Lifecycle;
+    /// use jackfield_sdk::testing::Host;
+    ///
+    /// struct Picky;
+    ///
+    /// impl Lifecycle for Picky {
+    ///     fn on_start() -> Result<(), String> {
+    ///         Err("the database is down".to_owned())
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Host::new().start::<Picky>(), Err("the database is down".to_owned()));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The error is the text with which the plugin refuses to start.
     pub fn start<P: Lifecycle>(&self) -> Result<(), String> {
         let started = self.event(P::on_start);
         self.run_close_events();
         started
     }
 
-    /// The generation's last event has ended.
+    /// Ends the generation, by its [`on_stop`](Lifecycle::on_stop).
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{Level, Lifecycle, log};
+    ///
+    /// struct Polite;
+    ///
+    /// impl Lifecycle for Polite {
+    ///     fn on_stop() {
+    ///         log(Level::Info, "good night");
+    ///     }
+    /// }
+    ///
+    /// let host = Host::new();
+    /// host.stop::<Polite>();
+    /// assert_eq!(host.logs(), [(Level::Info, "good night".to_owned())]);
+    /// ```
     pub fn stop<P: Lifecycle>(&self) {
         self.event(P::on_stop);
         self.run_close_events();
     }
 
-    /// Lets time pass, which stands still otherwise: the timers that come due fire one after
-    /// another, each at its time. Events take none.
+    /// Lets time pass, which stands still otherwise.
+    ///
+    /// The timers that come due fire one after another, each at its time. Events take no time.
     ///
     /// ```
     /// use std::time::Duration;
@@ -322,7 +496,7 @@ impl Host {
         }
     }
 
-    /// What was logged since the last call.
+    /// Returns what was logged since the last call.
     ///
     /// ```
     /// use jackfield_sdk::testing::Host;
@@ -401,46 +575,82 @@ impl fmt::Debug for Host {
     }
 }
 
-/// When a uid is bound that another client has: `uid` under `[policies]` in a plugin's
-/// manifest.
+/// A `UidPolicy` says what happens when a uid is bound that another client has.
+///
+/// On a node it is `uid` under `[policies]` in a plugin's manifest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UidPolicy {
-    /// Both have it.
+    /// Both clients have the uid.
     #[default]
     Many,
-    /// The one that had it is closed with 4001.
+    /// The client that had the uid is closed with 4001.
     KickOld,
-    /// The new one does not get it.
+    /// The new client does not get the uid.
     RejectNew,
 }
 
-/// A node's limits on what a plugin keeps and does, with a node's defaults.
+/// `Limits` bound what a plugin keeps and does.
+///
+/// The default is a node's defaults.
+///
+/// ```
+/// use jackfield_sdk::testing::Limits;
+///
+/// let limits = Limits { timers: 2, ..Limits::default() };
+/// assert_eq!((limits.timers, limits.name_bytes), (2, 256));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a uid, or of a group's or a timer's name. Beyond: `invalid-argument`.
+    /// A uid, or a group's or a timer's name, has at most this many bytes: 256 by default.
+    ///
+    /// Beyond it, calls return `invalid-argument`.
     pub name_bytes: usize,
-    /// Clients of one uid; 0: off. Beyond: `bind_uid` answers `limit-exceeded`.
+    /// One uid has at most this many clients: 1,000 by default, and any number if this is 0.
+    ///
+    /// Beyond it, `bind_uid` returns `limit-exceeded`. Under the other policies than
+    /// [`UidPolicy::Many`] a uid has one client anyway.
     pub clients_per_uid: usize,
-    /// Groups of one client. Beyond: `join_group` answers `limit-exceeded`.
+    /// One client is in at most this many groups: 1,000 by default.
+    ///
+    /// Beyond it, `join_group` returns `limit-exceeded`.
     pub groups_per_client: usize,
-    /// Bytes of one client's info, keys and values. Beyond: `limit-exceeded`.
+    /// The keys and values of one client's info have at most this many bytes: 4,096 by default.
+    ///
+    /// Beyond it, `set_info` and `update_info` return `limit-exceeded`.
     pub info_bytes: usize,
-    /// Bytes of one message, with its frame's header. Beyond: `limit-exceeded`.
+    /// One message, with its frame's header, has at most this many bytes: 1 MiB by default.
+    ///
+    /// Beyond it, calls return `limit-exceeded`.
     pub outbox_bytes: usize,
-    /// Calls that send, in one event. Beyond: `limit-exceeded`.
+    /// One event has at most this many calls that send: 10,000 by default.
+    ///
+    /// Beyond it, they return `limit-exceeded`.
     pub sends_per_event: usize,
-    /// Bytes of one call, the method's name and the payload together, and of its answer.
-    /// Beyond: `limit-exceeded`.
+    /// One call to the plugin, method and payload together, and its answer have at most this
+    /// many bytes each: 1 MiB by default.
+    ///
+    /// Beyond it, the call returns `limit-exceeded`.
     pub call_bytes: usize,
-    /// Timers. Beyond: `limit-exceeded`.
+    /// The plugin has at most this many timers: 1,000 by default.
+    ///
+    /// Beyond it, `set_timer` returns `limit-exceeded`.
     pub timers: usize,
-    /// Bytes of a key in its key-value buckets. Beyond: an error.
+    /// A key in the plugin's buckets has at most this many bytes: 256 by default.
+    ///
+    /// Beyond it, the bucket's functions return an error.
     pub keyvalue_key_bytes: usize,
-    /// Bytes of a value there. Beyond: an error.
+    /// A value in the plugin's buckets has at most this many bytes: 64 KiB by default.
+    ///
+    /// Beyond it, the bucket's functions return an error.
     pub keyvalue_value_bytes: usize,
-    /// Bytes of all its keys and values, and 64 for each. Beyond: an error.
+    /// All of the plugin's keys and values, with 64 bytes more for each key, have at most this
+    /// many bytes: 64 MiB by default.
+    ///
+    /// Beyond it, the bucket's functions return an error.
     pub keyvalue_bytes: usize,
-    /// Lines of `log` in one event. Beyond: dropped.
+    /// One event logs at most this many lines: 100 by default.
+    ///
+    /// Further lines are dropped.
     pub log_lines_per_event: usize,
 }
 
@@ -463,19 +673,19 @@ impl Default for Limits {
     }
 }
 
-/// What `export!` checks natively.
+/// Compiles only for a plugin, which is what `export!` checks natively.
 #[doc(hidden)]
 pub fn is_plugin<P: Plugin>() {}
 
-/// What `export!` checks natively for a plugin with a lifecycle.
+/// Compiles only for a plugin with a lifecycle, which is what `export!` checks natively.
 #[doc(hidden)]
 pub fn has_lifecycle<P: Lifecycle>() {}
 
-/// What `export!` checks natively for a plugin that can be called.
+/// Compiles only for a plugin that can be called, which is what `export!` checks natively.
 #[doc(hidden)]
 pub fn is_call_handler<P: CallHandler>() {}
 
-/// What `export!` checks natively for a plugin with timers.
+/// Compiles only for a plugin with timers, which is what `export!` checks natively.
 #[doc(hidden)]
 pub fn is_timer_handler<P: TimerHandler>() {}
 

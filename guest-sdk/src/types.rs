@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Names one client in the whole cluster; never used twice.
+/// A `ClientId` names one client, which is one connection, in the whole cluster.
+///
+/// No id is ever used twice, not even after a restart of the node. It has 26 characters of 0-9 and
+/// a-z, to be kept and passed on as they are.
 ///
 /// ```
 /// use jackfield_sdk::ClientId;
@@ -15,15 +18,39 @@ use std::fmt;
 pub struct ClientId(String);
 
 impl ClientId {
-    /// The id as it is written in messages, logs and calls from outside.
+    /// Returns the id as it is written in messages, logs and calls from outside.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// # struct Quiet;
+    /// # impl jackfield_sdk::Plugin for Quiet {}
+    ///
+    /// let ada = Host::new().connect::<Quiet>()?;
+    /// assert_eq!(ada.id().as_str().len(), 26);
+    /// # Ok::<(), jackfield_sdk::Refuse>(())
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl<T: Into<String>> From<T> for ClientId {
-    /// Any text: whether it is an id is for the node to say, with
-    /// [`ErrorCode::InvalidArgument`] where it is none.
+    /// Takes any text as an id.
+    ///
+    /// Whether it is one is for the node to say: calls with a malformed id return
+    /// [`ErrorCode::InvalidArgument`].
+    ///
+    /// ```
+    /// use jackfield_sdk::{ClientId, ErrorCode, is_online};
+    ///
+    /// # jackfield_sdk::testing::Host::new().run(|| {
+    /// let nobody = ClientId::from("7zzzzzzzzzzzzzzzzzzzzzzzzz"); // it could be an id
+    /// assert_eq!(is_online(&nobody), Ok(false));
+    ///
+    /// let error = is_online(&ClientId::from("ada")).unwrap_err();
+    /// assert_eq!(error.code, ErrorCode::InvalidArgument);
+    /// # });
+    /// ```
     fn from(text: T) -> ClientId {
         ClientId(text.into())
     }
@@ -41,7 +68,7 @@ impl fmt::Debug for ClientId {
     }
 }
 
-/// One WebSocket message; it stays text or binary from end to end.
+/// A `Message` is one WebSocket message, which stays text or binary from end to end.
 ///
 /// ```
 /// use jackfield_sdk::Message;
@@ -51,14 +78,21 @@ impl fmt::Debug for ClientId {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Text: always UTF-8.
+    /// The message is text, which is always UTF-8.
     Text(String),
-    /// Bytes of any kind.
+    /// The message is bytes of any kind.
     Binary(Vec<u8>),
 }
 
 impl Message {
-    /// The text of a text message.
+    /// Returns the text of a text message, and `None` for a binary one.
+    ///
+    /// ```
+    /// use jackfield_sdk::Message;
+    ///
+    /// assert_eq!(Message::from("hello").as_text(), Some("hello"));
+    /// assert_eq!(Message::from(b"hello".to_vec()).as_text(), None); // it is binary
+    /// ```
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Message::Text(text) => Some(text),
@@ -91,13 +125,18 @@ impl From<&[u8]> for Message {
     }
 }
 
-/// A small map that lives exactly as long as its client.
+/// An `Info` is a small map from string to string that lives exactly as long as its client.
+///
+/// The keys and values of one client have at most 4,096 bytes together by default.
 pub type Info = BTreeMap<String, String>;
 
-/// Why a call had no effect.
+/// An `Error` says why a call had no effect.
+///
+/// Nothing is done by halves: where an error comes back, nobody was sent to, bound, joined or
+/// closed. Only after [`TimedOut`](ErrorCode::TimedOut) may the call have had its effect.
 ///
 /// ```
-/// use jackfield_sdk::{ErrorCode, send_to_client, ClientId};
+/// use jackfield_sdk::{ClientId, ErrorCode, send_to_client};
 ///
 /// # jackfield_sdk::testing::Host::new().run(|| {
 /// let error = send_to_client(&ClientId::from("nobody"), "hi").unwrap_err();
@@ -106,9 +145,9 @@ pub type Info = BTreeMap<String, String>;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// For the program.
+    /// The code is for the program.
     pub code: ErrorCode,
-    /// For a person who reads a log.
+    /// The message is for a person who reads a log.
     pub message: String,
 }
 
@@ -120,12 +159,15 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What kind of [`Error`] it is.
+/// An `ErrorCode` says what kind of [`Error`] it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
-    /// An argument can't be what it claims: a malformed client id, an empty uid or group.
+    /// An argument cannot be what it claims to be, and the message names it.
+    ///
+    /// It is a malformed client id, an empty or too long name, a close code that may not be sent,
+    /// a wrong cursor, or a time that a timer cannot have.
     InvalidArgument,
-    /// No such client: it has left, or it never was.
+    /// There is no such client: it has left, or it never was.
     NotFound,
     /// The client is the one whose `on_close` this is.
     Closed,
@@ -133,20 +175,26 @@ pub enum ErrorCode {
     Taken,
     /// The client's outbox is full.
     Overloaded,
-    /// The call would pass a limit of this plugin or node.
+    /// The call would pass a limit of this plugin or node, and the message names it.
     LimitExceeded,
-    /// The client's node can't be reached.
+    /// The client's node cannot be reached: it is silent, or the link to it is full.
     Unreachable,
-    /// The answer did not come before the deadline; the call may have had its effect.
+    /// The answer did not come before the deadline, and the call may have had its effect.
     TimedOut,
     /// The plugin's manifest does not grant this.
     Denied,
-    /// The node failed to do its part; its log says more.
+    /// The node failed to do its part, and its log says more.
     Internal,
 }
 
 impl ErrorCode {
-    /// The code as the contract writes it: `not-found`.
+    /// Returns the code as the contract writes it, such as `not-found`.
+    ///
+    /// ```
+    /// use jackfield_sdk::ErrorCode;
+    ///
+    /// assert_eq!(ErrorCode::NotFound.as_str(), "not-found");
+    /// ```
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorCode::InvalidArgument => "invalid-argument",
@@ -169,25 +217,28 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// Which node fires a [timer](crate::set_timer).
+/// A `TimerScope` says which node fires a [timer](crate::set_timer).
+///
+/// Both scopes may have a timer of the same name. [`on_timer`](crate::TimerHandler::on_timer) is
+/// not told which of the two has fired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TimerScope {
-    /// The node where it was set.
+    /// The node where the timer was set fires it.
     Node,
-    /// One node of the cluster.
+    /// One node of the cluster, of those that run the plugin, fires the timer.
     Cluster,
 }
 
-/// Who calls a plugin's [`on_call`](crate::CallHandler::on_call).
+/// A `Caller` is whoever calls a plugin's [`on_call`](crate::CallHandler::on_call).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Caller {
-    /// A backend: the name of the token it calls with, empty for a node that asks for none.
+    /// A backend calls, with the token of this name; the name is empty if the node asks for none.
     Api(String),
-    /// Another plugin of this node, or the plugin itself: its name.
+    /// The plugin of this name calls: another one of this node, or the plugin itself.
     Plugin(String),
 }
 
-/// Why a call to a plugin has no answer.
+/// A `CallError` says why a call to a plugin has no answer.
 ///
 /// ```
 /// use jackfield_sdk::{CallError, CallErrorCode};
@@ -197,14 +248,22 @@ pub enum Caller {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {
-    /// For the program.
+    /// The code is for the program.
     pub code: CallErrorCode,
-    /// For a person who reads a log.
+    /// The message is for a person who reads a log.
     pub message: String,
 }
 
 impl CallError {
-    /// A code and a sentence.
+    /// Makes an error of a code and a sentence for a log.
+    ///
+    /// ```
+    /// use jackfield_sdk::{CallError, CallErrorCode};
+    ///
+    /// let error = CallError::new(CallErrorCode::Denied, "only billing may do that");
+    /// assert_eq!(error.code, CallErrorCode::Denied);
+    /// assert_eq!(error.message, "only billing may do that");
+    /// ```
     pub fn new(code: CallErrorCode, message: impl Into<String>) -> CallError {
         CallError {
             code,
@@ -212,7 +271,17 @@ impl CallError {
         }
     }
 
-    /// For the arm of a `match` that is left.
+    /// Makes the error for a method that the plugin does not have.
+    ///
+    /// It is for the last arm of the `match` in an [`on_call`](crate::CallHandler::on_call).
+    ///
+    /// ```
+    /// use jackfield_sdk::{CallError, CallErrorCode};
+    ///
+    /// let error = CallError::unknown_method("opne");
+    /// assert_eq!(error.code, CallErrorCode::UnknownMethod);
+    /// assert_eq!(error.message, "there is no method \"opne\"");
+    /// ```
     pub fn unknown_method(method: &str) -> CallError {
         let message = format!("there is no method {method:?}");
         CallError::new(CallErrorCode::UnknownMethod, message)
@@ -227,31 +296,42 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
-/// What kind of [`CallError`] it is: a callee may answer any of these, and beside it what the
-/// node means by them.
+/// A `CallErrorCode` says what kind of [`CallError`] it is.
+///
+/// A callee may return any of these. Where the node itself returns one, its description says what
+/// the node means by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallErrorCode {
-    /// There is no such method. The node: the plugin exports no `call-handler`.
+    /// There is no such method. The node means that the plugin exports no `call-handler`.
     UnknownMethod,
     /// The payload is not what the method takes.
     InvalidArgument,
     /// What the call is about is not there.
     NotFound,
-    /// The caller may not do that. The node: the callee's manifest does not name it under
-    /// `[calls] allow`.
+    /// The caller may not do that. The node means that the callee's manifest does not name the
+    /// caller under `[calls] allow`.
     Denied,
-    /// The call would pass a limit.
+    /// The call would pass a limit, and the message names it.
     LimitExceeded,
-    /// Later it may work. The node: none of the callee's instances came free in time.
+    /// The call may work later. The node means that none of the callee's instances came free in
+    /// time.
     Overloaded,
-    /// What is needed for it is not there. The node: no such plugin runs here, or it ends.
+    /// What is needed for the call is not there. The node means that no such plugin runs here, or
+    /// that it ends.
     Unavailable,
-    /// It went wrong, perhaps after it had its effect. The node: `on_call` trapped.
+    /// The call went wrong, perhaps after it had its effect. The node means that `on_call`
+    /// trapped.
     Failed,
 }
 
 impl CallErrorCode {
-    /// The code as the contract writes it: `not-found`.
+    /// Returns the code as the contract writes it, such as `not-found`.
+    ///
+    /// ```
+    /// use jackfield_sdk::CallErrorCode;
+    ///
+    /// assert_eq!(CallErrorCode::UnknownMethod.as_str(), "unknown-method");
+    /// ```
     pub fn as_str(self) -> &'static str {
         match self {
             CallErrorCode::UnknownMethod => "unknown-method",
@@ -272,63 +352,68 @@ impl fmt::Display for CallErrorCode {
     }
 }
 
-/// Whom a send reached.
+/// A `Reach` says how many clients a send reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
-    /// Clients of this node whose outbox took the message, and those that other nodes have told
-    /// of (excluded ones, and those in several of the groups, are not taken off there); 0 is no
-    /// error.
+    /// The number counts clients of this node whose outbox took the message, and clients that other
+    /// nodes have told of.
+    ///
+    /// Of other nodes' clients, excluded ones and those in several of the groups are not taken
+    /// off. It is no error if the number is 0.
     pub clients: u64,
-    /// Clients of this node that lost it because their outbox was full.
+    /// The number counts clients of this node that lost the message because their outbox was full.
     pub dropped: u64,
-    /// Nodes that could not be told, are silent, or have not said yet what they hold; empty when
-    /// the answer is complete.
+    /// These nodes could not be told, are silent, or have not said yet what they hold. The list is
+    /// empty when the answer is complete.
     pub missing: Vec<String>,
 }
 
-/// A number, gathered in the whole cluster.
+/// A `Count` is a number that was gathered in the whole cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// The number.
+    /// The value is the number itself.
     pub value: u64,
-    /// Nodes that did not answer, are silent, or have not said yet what they hold; empty when the
-    /// answer is complete.
+    /// These nodes did not answer, are silent, or have not said yet what they hold. The list is
+    /// empty when the answer is complete.
     pub missing: Vec<String>,
 }
 
-/// A part of a list; pass [`Page::next`] as the next call's cursor to go on.
+/// A `Page` is a part of a list.
 ///
-/// [`all_pages`](crate::all_pages) walks the whole of a list.
+/// To go on, pass [`Page::next`] as the next call's cursor. [`all_pages`](crate::all_pages) walks
+/// the whole of a list that way. What is there throughout the walk is listed exactly once; what
+/// comes or goes meanwhile may be listed or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
-    /// At most as many as asked for; the order means nothing.
+    /// The items are at most as many as were asked for, and their order means nothing.
     pub items: Vec<T>,
-    /// None: this was the last page.
+    /// The next call takes this as its cursor; `None` means that this was the last page.
     pub next: Option<String>,
-    /// As in [`Count`].
+    /// These nodes did not answer, are silent, or have not said yet what they hold. The list is
+    /// empty when the page is complete.
     pub missing: Vec<String>,
 }
 
-/// A client that asks to come in, as its HTTP request said it.
+/// A `Handshake` describes a client that asks to come in, as its HTTP request said it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handshake {
-    /// The request's path, percent-encoded as it came.
+    /// The path is the request's, percent-encoded as it came.
     pub path: String,
-    /// The query's names and values, in order, percent-decoded.
+    /// The query's names and values are here in their order, percent-decoded.
     pub query: Vec<(String, String)>,
-    /// Header names in lower case, in order.
+    /// The headers are here in their order, with their names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The peer's address and port as the node sees them.
+    /// The address is the peer's with its port, as the node sees it: `127.0.0.1:51234`.
     pub remote_address: String,
-    /// The offered subprotocols, in the client's order of preference.
+    /// The offered subprotocols are here, in the client's order of preference.
     pub subprotocols: Vec<String>,
-    /// The uid that the node itself has found for the client, where the manifest says how. It is
-    /// bound when the client is accepted, unless it has another one by then.
+    /// The node itself has found this uid for the client, where the manifest says how. It is bound
+    /// when the client is accepted, unless the client has another one by then.
     pub uid: Option<String>,
 }
 
 impl Handshake {
-    /// The first value of a query parameter.
+    /// Returns the first value of a query parameter.
     ///
     /// ```
     /// use jackfield_sdk::Handshake;
@@ -336,6 +421,7 @@ impl Handshake {
     /// let query = vec![("room".to_owned(), "tea".to_owned())];
     /// let handshake = Handshake { query, ..Handshake::default() };
     /// assert_eq!(handshake.query("room"), Some("tea"));
+    /// assert_eq!(handshake.query("Room"), None); // the name's case matters
     /// ```
     pub fn query(&self, name: &str) -> Option<&str> {
         self.query
@@ -344,8 +430,19 @@ impl Handshake {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The first value of a header; the name's case does not matter. A header that came in several
-    /// lines, as `Cookie` may, has one entry for each in [`headers`](Handshake::headers).
+    /// Returns the first value of a header; the name's case does not matter.
+    ///
+    /// A header that came in several lines, as `Cookie` may, has one entry for each in
+    /// [`headers`](Handshake::headers).
+    ///
+    /// ```
+    /// use jackfield_sdk::Handshake;
+    ///
+    /// let headers = vec![("x-forwarded-for".to_owned(), "192.0.2.7".to_owned())];
+    /// let handshake = Handshake { headers, ..Handshake::default() };
+    /// assert_eq!(handshake.header("X-Forwarded-For"), Some("192.0.2.7"));
+    /// assert_eq!(handshake.header("cookie"), None);
+    /// ```
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -354,7 +451,7 @@ impl Handshake {
     }
 }
 
-/// Lets a client in; all of it optional.
+/// An `Accept` lets a client in; all that it has is optional.
 ///
 /// ```
 /// use jackfield_sdk::Accept;
@@ -364,52 +461,123 @@ impl Handshake {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accept {
-    /// One of the offered subprotocols.
+    /// The subprotocol is one of those that the client offered; another one refuses it with 500.
     pub subprotocol: Option<String>,
-    /// Bound as by [`bind_uid`](crate::bind_uid), in place of the handshake's.
+    /// The uid is bound as by [`bind_uid`](crate::bind_uid), in place of the handshake's.
+    ///
+    /// Where the policy is `reject-new` and the uid is taken, the client is refused with 409.
     pub uid: Option<String>,
-    /// Joined as by [`join_group`](crate::join_group).
+    /// The client joins these groups as by [`join_group`](crate::join_group).
     pub groups: Vec<String>,
-    /// Set as by [`set_info`](crate::set_info).
+    /// The info is set as by [`set_info`](crate::set_info).
     pub info: Info,
 }
 
 impl Accept {
     /// Lets the client in as it is.
+    ///
+    /// ```
+    /// use jackfield_sdk::{Accept, ClientId, Handshake, Plugin, Refuse, testing::Host};
+    ///
+    /// struct Open;
+    ///
+    /// impl Plugin for Open {
+    ///     fn on_connect(_: ClientId, _: Handshake) -> Result<Accept, Refuse> {
+    ///         Ok(Accept::new())
+    ///     }
+    /// }
+    ///
+    /// assert!(Host::new().connect::<Open>().is_ok());
+    /// ```
     pub fn new() -> Accept {
         Accept::default()
     }
 
-    /// Answers this subprotocol, one of those offered.
+    /// Chooses this subprotocol, which is one of those that the client offered.
+    ///
+    /// ```
+    /// use jackfield_sdk::{Accept, ClientId, Handshake, Plugin, Refuse, testing::Host};
+    ///
+    /// struct Second;
+    ///
+    /// impl Plugin for Second {
+    ///     fn on_connect(_: ClientId, _: Handshake) -> Result<Accept, Refuse> {
+    ///         Ok(Accept::new().subprotocol("v2"))
+    ///     }
+    /// }
+    ///
+    /// let host = Host::new();
+    /// let subprotocols = vec!["v1".to_owned(), "v2".to_owned()];
+    /// let handshake = Handshake { subprotocols, ..Handshake::default() };
+    /// let ada = host.connect_with::<Second>(handshake)?;
+    /// assert_eq!(ada.subprotocol(), Some("v2"));
+    ///
+    /// // This client offers none, so `v2` can't be had.
+    /// assert_eq!(host.connect::<Second>().unwrap_err().status, 500);
+    /// # Ok::<(), Refuse>(())
+    /// ```
     pub fn subprotocol(mut self, name: impl Into<String>) -> Accept {
         self.subprotocol = Some(name.into());
         self
     }
 
-    /// Binds this uid.
+    /// Binds this uid when the client comes in.
+    ///
+    /// ```
+    /// use jackfield_sdk::{Accept, ClientId, Handshake, Plugin, Refuse};
+    /// use jackfield_sdk::{is_uid_online, testing::Host};
+    ///
+    /// struct Ada;
+    ///
+    /// impl Plugin for Ada {
+    ///     fn on_connect(_: ClientId, _: Handshake) -> Result<Accept, Refuse> {
+    ///         Ok(Accept::new().uid("ada"))
+    ///     }
+    /// }
+    ///
+    /// let host = Host::new();
+    /// host.connect::<Ada>()?;
+    /// assert_eq!(host.run(|| is_uid_online("ada")), Ok(true));
+    /// # Ok::<(), Refuse>(())
+    /// ```
     pub fn uid(mut self, uid: impl Into<String>) -> Accept {
         self.uid = Some(uid.into());
         self
     }
 
-    /// Joins this group, and those named before.
+    /// Joins this group when the client comes in, and those named before.
+    ///
+    /// ```
+    /// use jackfield_sdk::Accept;
+    ///
+    /// let accept = Accept::new().group("lobby").group("table 4");
+    /// assert_eq!(accept.groups, ["lobby", "table 4"]);
+    /// ```
     pub fn group(mut self, group: impl Into<String>) -> Accept {
         self.groups.push(group.into());
         self
     }
 
-    /// Sets one entry of the info.
+    /// Sets one entry of the client's info.
+    ///
+    /// ```
+    /// use jackfield_sdk::Accept;
+    ///
+    /// let accept = Accept::new().info("name", "Ada").info("seat", "7");
+    /// assert_eq!(accept.info["name"], "Ada");
+    /// assert_eq!(accept.info["seat"], "7");
+    /// ```
     pub fn info(mut self, key: impl Into<String>, value: impl Into<String>) -> Accept {
         self.info.insert(key.into(), value.into());
         self
     }
 }
 
-/// Turns a client away before the upgrade, with an HTTP answer.
+/// A `Refuse` turns a client away before the upgrade, with an HTTP answer.
 ///
-/// A browser keeps that from its page. Where the plugin's manifest has `refuse = "close"`, the
-/// client gets a close frame instead: its code is 4000 and the status, its reason the first 123
-/// bytes of the text.
+/// A browser keeps that answer from its page. Where the plugin's manifest has `refuse = "close"`,
+/// the client gets a close frame instead: its code is 4000 and the status, and its reason is the
+/// first 123 bytes of the text.
 ///
 /// ```
 /// use jackfield_sdk::Refuse;
@@ -418,14 +586,37 @@ impl Accept {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refuse {
-    /// 400 to 599.
+    /// The HTTP status is 400 to 599; anything else becomes 403.
     pub status: u16,
-    /// The answer's body, plain text.
+    /// The reason is the answer's body, as plain text.
     pub reason: String,
 }
 
 impl Refuse {
-    /// An HTTP status, 400 to 599, and a sentence for whoever reads the answer.
+    /// Makes a refusal of an HTTP status, 400 to 599, and a sentence for whoever reads the answer.
+    ///
+    /// ```
+    /// use jackfield_sdk::{Accept, ClientId, Handshake, Plugin, Refuse, testing::Host};
+    ///
+    /// struct Full;
+    ///
+    /// impl Plugin for Full {
+    ///     fn on_connect(_: ClientId, handshake: Handshake) -> Result<Accept, Refuse> {
+    ///         match handshake.query("vip") {
+    ///             Some(_) => Err(Refuse::new(200, "200 refuses nobody")),
+    ///             None => Err(Refuse::new(503, "come back later")),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let host = Host::new();
+    /// let refused = host.connect::<Full>().unwrap_err();
+    /// assert_eq!((refused.status, &*refused.reason), (503, "come back later"));
+    ///
+    /// let query = vec![("vip".to_owned(), String::new())];
+    /// let handshake = Handshake { query, ..Handshake::default() };
+    /// assert_eq!(host.connect_with::<Full>(handshake).unwrap_err().status, 403);
+    /// ```
     pub fn new(status: u16, reason: impl Into<String>) -> Refuse {
         Refuse {
             status,
@@ -434,58 +625,60 @@ impl Refuse {
     }
 }
 
-/// Who ended a connection.
+/// A `Closer` says who ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Closer {
     /// The client sent a close frame.
     Client,
     /// The plugin closed it, or one of its policies did.
     Plugin,
-    /// The node: a broken protocol or limit, no answer to a ping, a drain.
+    /// The node closed it: the client broke the protocol or a limit, did not answer a ping, had an
+    /// expired token, or the node drains.
     Node,
-    /// Nobody: the connection broke.
+    /// Nobody closed it: the connection broke.
     Network,
 }
 
-/// A client that has left, as it was.
+/// A `Departure` describes a client that has left, as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Departure {
-    /// The close frame's code; 1005 for one without, 1006 where there was no close frame.
+    /// The code is the close frame's: 1005 for one without a code, and 1006 where there was no
+    /// close frame.
     pub code: u16,
-    /// The close frame's reason, perhaps empty.
+    /// The reason is the close frame's, and may be empty.
     pub reason: String,
-    /// Who ended the connection.
+    /// The closer says who ended the connection.
     pub by: Closer,
-    /// The uid it had.
+    /// The client had this uid.
     pub uid: Option<String>,
-    /// The groups it was in.
+    /// The client was in these groups.
     pub groups: Vec<String>,
-    /// The info it had.
+    /// The client had this info.
     pub info: Info,
 }
 
-/// What runs, and where.
+/// An `Identity` says which plugin runs, which build of it, and on which node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The plugin's name: the component's file name without `.wasm`.
+    /// The plugin's name is the component's file name without `.wasm`.
     pub plugin: String,
-    /// Which load of the plugin on this node this is, from 1.
+    /// The generation counts the loads of the plugin on this node, from 1.
     pub generation: u64,
-    /// The node's incarnation: a new one at each start of the process.
+    /// The node is named by its incarnation, which is a new one at each start of the process.
     pub node: String,
 }
 
-/// How much a log line matters.
+/// A `Level` says how much a log line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
-    /// For whoever follows each step.
+    /// The line is for whoever follows each step.
     Trace,
-    /// For whoever looks for a fault.
+    /// The line is for whoever looks for a fault.
     Debug,
-    /// For the operator's everyday log.
+    /// The line is for the operator's everyday log.
     Info,
-    /// Something is off.
+    /// The line says that something is off.
     Warn,
-    /// Something failed.
+    /// The line says that something failed.
     Error,
 }

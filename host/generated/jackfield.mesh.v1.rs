@@ -191,10 +191,10 @@ pub struct Holding {
     pub clients: ::core::option::Option<u64>,
     /// Uids, each with the number of its clients; 0: none any more.
     #[prost(message, repeated, tag = "3")]
-    pub uids: ::prost::alloc::vec::Vec<Held>,
+    pub uids: ::prost::alloc::vec::Vec<HeldName>,
     /// Groups, each with the number of its members; 0: none any more.
     #[prost(message, repeated, tag = "4")]
-    pub groups: ::prost::alloc::vec::Vec<Held>,
+    pub groups: ::prost::alloc::vec::Vec<HeldName>,
     /// Whether the sender fires the plugin's timers, where that has changed. 0: it does not; 1: it
     /// does, and has come so lately that it may not know of all others; 2: it does.
     #[prost(uint32, optional, tag = "5")]
@@ -272,7 +272,7 @@ pub mod serving {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Held {
+pub struct HeldName {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
@@ -287,16 +287,20 @@ pub struct Ask {
     pub id: u64,
     #[prost(string, tag = "2")]
     pub plugin: ::prost::alloc::string::String,
+    /// One of the two is there.
     #[prost(
-        oneof = "ask::Ask",
-        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
+        oneof = "ask::Question",
+        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
     )]
-    pub ask: ::core::option::Option<ask::Ask>,
+    pub question: ::core::option::Option<ask::Question>,
+    #[prost(oneof = "ask::Event", tags = "20, 21, 22, 23")]
+    pub event: ::core::option::Option<ask::Event>,
 }
 /// Nested message and enum types in `Ask`.
 pub mod ask {
+    /// One of the two is there.
     #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Ask {
+    pub enum Question {
         /// Of one client, 16 bytes each.
         #[prost(message, tag = "3")]
         BindUid(super::BindUid),
@@ -333,6 +337,9 @@ pub mod ask {
         GroupUids(super::List),
         #[prost(string, tag = "19")]
         GroupUidCount(::prost::alloc::string::String),
+    }
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Event {
         /// Events of the sender's clients. Of one client there is one under way at a time.
         #[prost(message, tag = "20")]
         Connect(super::Connect),

@@ -1,4 +1,5 @@
-//! Access: what a manifest asks of who comes in, seen to before the plugin is asked.
+//! Access control: the rules of a plugin's manifest for clients that connect. The node checks these
+//! rules before it asks the plugin.
 //!
 //! ```toml
 //! origins = ["https://example.com", "https://*.example.com"]
@@ -12,7 +13,8 @@
 //! key_file = "chat.pem"
 //! ```
 //!
-//! A plain function from a handshake to an answer; files are read when the manifest is.
+//! The check is a plain function from a handshake to an answer. Key files are read together with
+//! the manifest.
 
 mod granted;
 mod handshake;
@@ -27,7 +29,7 @@ use std::path::Path;
 
 use self::origins::Origins;
 use self::subprotocols::Subprotocols;
-use self::token::{Rejected, Tokens};
+use self::token::{Rejected, TokenVerifier};
 use crate::invalid_value::InvalidValue;
 
 pub(crate) use self::granted::Granted;
@@ -37,7 +39,7 @@ pub(crate) use self::token::Jwt;
 pub use self::token::carries_token;
 pub(crate) use self::uid::RequireUid;
 
-/// What a manifest says of who may come in, as it is written.
+/// The access rules of a manifest, as they are written there.
 #[derive(Debug, Default)]
 pub(crate) struct Requirements {
     pub(crate) origins: Vec<String>,
@@ -48,44 +50,51 @@ pub(crate) struct Requirements {
     pub(crate) jwt: Option<Jwt>,
 }
 
-/// Who may come in.
+/// The access rules of a plugin, checked and ready for use.
 #[derive(Debug, Default)]
 pub(crate) struct Access {
     origins: Origins,
     subprotocols: Subprotocols,
-    identity: Identity,
+    identity: UidSource,
 }
 
-/// Where a client's uid comes from.
+/// The source of a client's uid.
 #[derive(Debug, Default)]
-enum Identity {
-    /// From the plugin, if it has one.
+enum UidSource {
+    /// The plugin gives the client its uid, if it gives one at all.
     #[default]
     Plugin,
-    /// From the request, as it says.
+    /// The request contains the client's uid, in its query or in a header.
     Request(RequireUid),
-    /// From a token.
-    Token(Box<Tokens>),
+    /// The client's token contains the uid.
+    Token(Box<TokenVerifier>),
 }
 
-/// Why a client may not come in.
+/// The reason why a client may not connect.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// A page of another origin: 403.
+    /// The request has no allowed origin: HTTP status 403.
     Origin,
-    /// What the request must say is missing, or said twice: 400, and what that is.
+    /// A required part of the request is missing or appears twice: HTTP status 400. The text names
+    /// that part.
     Incomplete(String),
-    /// Its token: 401.
+    /// The client's token is missing or not valid: HTTP status 401.
     Token(Rejected),
 }
 
 impl Access {
-    /// From a manifest in this folder, which its files' paths start from.
+    /// Checks the access rules of a manifest and reads its key file. The paths of files in the
+    /// manifest are relative to `folder`, the manifest's folder.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when a rule cannot be used, or when the key file cannot be read or has no
+    /// usable key.
     pub(crate) fn new(written: &Requirements, folder: &Path) -> Result<Access, InvalidValue> {
         let identity = match (&written.require_uid, &written.jwt) {
-            (None, None) => Identity::Plugin,
-            (Some(required), None) => Identity::Request(required.checked()?.clone()),
-            (None, Some(jwt)) => Identity::Token(Box::new(Tokens::read(jwt, folder)?)),
+            (None, None) => UidSource::Plugin,
+            (Some(required), None) => UidSource::Request(required.checked()?.clone()),
+            (None, Some(jwt)) => UidSource::Token(Box::new(TokenVerifier::read(jwt, folder)?)),
             (Some(_), Some(_)) => {
                 let why = "[jwt] says already where the uid comes from: keep one of the two";
                 return Err(InvalidValue::new("require_uid", why));
@@ -98,25 +107,31 @@ impl Access {
         })
     }
 
-    /// What its key file had in it: another content makes another generation.
+    /// The content of the key file, or no bytes without a key file. When the content changes, the
+    /// plugin gets a new generation.
     pub(crate) fn key_bytes(&self) -> &[u8] {
         match &self.identity {
-            Identity::Token(tokens) => tokens.key_bytes(),
-            Identity::Plugin | Identity::Request(_) => &[],
+            UidSource::Token(tokens) => tokens.key_bytes(),
+            UidSource::Plugin | UidSource::Request(_) => &[],
         }
     }
 
-    /// The keys in that file that tokens are not verified with, and why; none: there are none.
+    /// The keys of the key file that cannot verify tokens, with the reasons. `None` means that
+    /// there are no such keys.
     pub(crate) fn keys_passed_over(&self) -> Option<String> {
         match &self.identity {
-            Identity::Token(tokens) if !tokens.passed_over().is_empty() => {
+            UidSource::Token(tokens) if !tokens.passed_over().is_empty() => {
                 Some(tokens.passed_over().to_string())
             }
-            Identity::Plugin | Identity::Request(_) | Identity::Token(_) => None,
+            UidSource::Plugin | UidSource::Request(_) | UidSource::Token(_) => None,
         }
     }
 
-    /// Whether a client may come in.
+    /// Checks whether a client may connect.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason when a rule of the manifest does not allow the client to connect.
     pub(crate) fn check(&self, handshake: &Handshake) -> Result<Granted, Denied> {
         if !self.origins.allow(handshake) {
             return Err(Denied::Origin);
@@ -130,19 +145,20 @@ impl Access {
             .check(&handshake.subprotocols)
             .map_err(Denied::Incomplete)?;
         match &self.identity {
-            Identity::Plugin => Ok(Granted::default()),
-            Identity::Request(required) => match required.find(handshake) {
+            UidSource::Plugin => Ok(Granted::default()),
+            UidSource::Request(required) => match required.find(handshake) {
                 Some(uid) => Ok(Granted {
                     uid: Some(uid.to_owned()),
                     until: None,
                 }),
                 None => Err(Denied::Incomplete(required.to_string())),
             },
-            Identity::Token(tokens) => tokens.verify(handshake).map_err(Denied::Token),
+            UidSource::Token(tokens) => tokens.verify(handshake).map_err(Denied::Token),
         }
     }
 
-    /// The subprotocol for a client whose plugin has chosen none.
+    /// The subprotocol for a client whose plugin has chosen none: the preferred one among those
+    /// that are `offered`.
     pub(crate) fn subprotocol(&self, offered: &[String]) -> Option<String> {
         self.subprotocols.choose(offered)
     }

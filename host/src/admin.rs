@@ -1,7 +1,8 @@
-//! The API: what backends and operators ask of a node, over gRPC and HTTP on one port.
+//! The API: the functions of a node that backends and operators call, over gRPC and HTTP on one
+//! port.
 //!
-//! `operations` has the functions, each once; `grpc` and `http` are the two ways to them. A
-//! call goes straight to the router, and gets what a plugin would get there.
+//! `operations` implements each function once, and `grpc` and `http` are the two ways to call them.
+//! A call goes directly to the router, and has the same result as a call by a plugin.
 
 mod api;
 mod docs;
@@ -26,12 +27,17 @@ use tokio::net::TcpListener;
 use self::api::Api;
 use self::listener::ApiListener;
 
-pub use self::tokens::Tokens;
+pub use self::tokens::ApiTokens;
 pub use self::view::View;
 
-/// Listens for backends and operators at `address`, `HOST:PORT`. Without tokens whoever
-/// reaches it may do anything, so that must be nobody on another machine.
-pub async fn bind(address: &str, tokens: &Tokens) -> anyhow::Result<TcpListener> {
+/// Binds the API's listener to `address`, written as `HOST:PORT`. Without tokens, every program
+/// that reaches the port may do anything, so other machines must not reach it.
+///
+/// # Errors
+///
+/// Returns an error when the address cannot be bound, or when other machines can reach it and there
+/// are no tokens.
+pub async fn bind(address: &str, tokens: &ApiTokens) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}: name a free address with --api (port 0 takes one)")
     })?;
@@ -43,9 +49,9 @@ pub async fn bind(address: &str, tokens: &Tokens) -> anyhow::Result<TcpListener>
     Ok(listener)
 }
 
-/// Answers until the node has ended, and finishes what it has begun by then. Its connections are
-/// so many `files` at most.
-pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<Tokens>, files: usize) {
+/// Serves the API until the node has ended, and finishes the calls that have begun by then. At most
+/// `files` connections are open at once.
+pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<ApiTokens>, files: usize) {
     let ended = view.ended().cancelled_owned();
     let api = Api::new(view.clone(), tokens);
     let routes = grpc::routes(api.clone())

@@ -1,4 +1,4 @@
-//! Certificates of authorities, which an operator names by a file in PEM.
+//! Certificates of authorities, from a PEM file that the operator names.
 
 use std::path::Path;
 
@@ -6,15 +6,20 @@ use anyhow::Context as _;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
-/// What the file has: at least one certificate.
+/// The certificates of a PEM file, at least one.
 pub(crate) struct Authorities {
-    /// As it is written.
+    /// The content of the file, as it is written.
     pub(crate) pem: Vec<u8>,
     pub(crate) certificates: Vec<CertificateDer<'static>>,
 }
 
 impl Authorities {
-    /// Those of the file, if one is named; `key` is where.
+    /// Reads the certificates of `file`, if one is named. `key` is the configuration key that names
+    /// the file.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the file cannot be read, is not valid PEM, or contains no certificate.
     pub(crate) fn read(key: &'static str, file: &Path) -> anyhow::Result<Option<Authorities>> {
         if file.as_os_str().is_empty() {
             return Ok(None);

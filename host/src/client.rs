@@ -1,8 +1,8 @@
-//! Clients: the door they come in by, and their life.
+//! Clients: how they connect, and how the node serves them until they leave.
 //!
-//! One task for each: its events enter the plugin one at a time and in order. The next frame
-//! is read only after the one before has been handled, so a client that sends faster than its
-//! plugin handles waits in its own socket.
+//! Each client has one task, so its events enter the plugin one at a time and in order. The next
+//! frame is read only after the previous one has been handled. The messages of a client that sends
+//! faster than its plugin handles them therefore wait in the client's own socket.
 
 mod acceptor;
 mod admission;
@@ -30,8 +30,8 @@ use crate::log_throttle::LogThrottle;
 use crate::plugin::Plugins;
 use crate::registry::Registry;
 
-/// Accepts clients until `closed` says so, and writes what they are sent. They have so many
-/// `files` open at most.
+/// Accepts clients until `closed` becomes true, and writes the messages for them. The clients have
+/// at most `files` open files.
 pub async fn serve(
     listener: TcpListener,
     plugins: Arc<Plugins>,
@@ -77,7 +77,7 @@ pub async fn serve(
     }
 }
 
-/// Shakes hands with a connection, where there is room for it.
+/// Starts the handshake of a new connection, if the limits allow another one.
 fn accept(acceptor: Arc<Acceptor>, socket: TcpStream) {
     let Ok(permit) = acceptor.handshakes.clone().try_acquire_owned() else {
         acceptor.registry.counters().handshakes_limited.add_one();
@@ -107,8 +107,8 @@ fn accept(acceptor: Arc<Acceptor>, socket: TcpStream) {
     });
 }
 
-/// How long accepting rests when the process has no file descriptor left: each attempt would
-/// fail at once, in a loop.
+/// The pause after a failed accept if the process has no file descriptor left. Without the pause,
+/// each attempt would fail at once, in a loop.
 const REST: Duration = Duration::from_millis(100);
 
 fn is_the_client_s(error: &io::Error) -> bool {

@@ -1,9 +1,8 @@
-//! The configuration: plain data, from four places, and where each value came from.
+//! The configuration: plain data from four sources, with the origin of each value.
 //!
-//! Flags override the file, the file overrides the environment, the environment overrides
-//! the defaults. In the file unknown keys are errors. In the environment they are not:
-//! other programs set variables with our prefix too (Kubernetes does, for a service of our
-//! name).
+//! Flags override the file, the file overrides the environment, and the environment overrides the
+//! defaults. An unknown key is an error in the file, but not in the environment, since other
+//! programs also set variables with our prefix. Kubernetes does so for a service with our name.
 
 mod cache;
 
@@ -26,89 +25,94 @@ const ENVIRONMENT_PREFIX: &str = "JACKFIELD_";
 /// The origin of a value that nobody has set.
 const DEFAULT: &str = "default";
 
-/// What a node is told.
+/// The configuration of one node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where clients connect; port 0 takes a free one.
+    /// The address where clients connect. Port 0 takes a free port.
     pub listen: SocketAddr,
-    /// Where backends, operators and probes ask, over gRPC and HTTP; empty: nowhere.
+    /// The address where backends, operators and probes connect, over gRPC and HTTP. An empty text
+    /// disables the API.
     pub api: String,
-    /// A file with the API's tokens; empty: none, and then only loopback is listened on.
+    /// A file with the API's tokens. With an empty path there are no tokens, and the API listens on
+    /// loopback only.
     pub api_tokens: PathBuf,
-    /// What the node does: `full`, or `gateway`.
+    /// The role of the node: `full` or `gateway`.
     pub role: Role,
-    /// The folder of the plugins.
+    /// The folder that contains the plugins.
     pub plugins: PathBuf,
-    /// The folder for compiled components; only the node may write there. Empty: none.
+    /// The folder for compiled components. Only the node may be able to write there. An empty path
+    /// disables the cache.
     pub cache: CacheFolder,
-    /// Threads that serve; 0: one for each processor.
+    /// The number of threads that serve. The value 0 means one thread for each processor.
     pub workers: usize,
-    /// The other nodes.
+    /// The settings for the mesh of nodes.
     pub mesh: MeshConfig,
-    /// Where plugins keep state of their own.
+    /// The settings of the store where plugins keep their own state.
     pub keyvalue: KeyvalueConfig,
-    /// How plugins' requests are sent.
+    /// The settings for the HTTP requests of plugins.
     pub http: HttpConfig,
-    /// What is logged: a level, or directives of `tracing_subscriber::EnvFilter`.
+    /// The filter of the log: a level, or directives of `tracing_subscriber::EnvFilter`.
     pub log: String,
-    /// How it is logged.
+    /// The format of the log lines.
     pub log_format: LogFormat,
-    /// The node's limits.
+    /// The limits of the node itself.
     pub limits: Limits,
-    /// Each plugin's limits, where its manifest does not set them.
+    /// The limits of each plugin, where its manifest does not set them.
     pub plugin: PluginLimits,
 }
 
-/// What a node is told of the other nodes.
+/// The settings of a node for the mesh.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MeshConfig {
-    /// Where peers connect, `HOST:PORT`; empty: the node is alone.
+    /// The address where peers connect, `HOST:PORT`. With an empty text, the node is alone.
     pub listen: String,
-    /// What peers dial to reach this node, `HOST:PORT`; empty: where it listens.
+    /// The address that peers dial to reach this node, `HOST:PORT`. An empty text means the address
+    /// where the node listens.
     pub advertise: String,
-    /// Registers, each `HOST:PORT`.
+    /// The addresses of the registers, each `HOST:PORT`.
     pub registers: Vec<String>,
-    /// Other nodes, each `HOST:PORT`.
+    /// The addresses of other nodes, each `HOST:PORT`.
     pub peers: Vec<String>,
-    /// Where else nodes are found: `dns:NAME:PORT` or `etcd:HOST:PORT`.
+    /// Other sources of node addresses: `dns:NAME:PORT` or `etcd:HOST:PORT`.
     pub discover: Vec<String>,
-    /// A file with the secret that all nodes and registers share; empty: none, and then only
-    /// loopback addresses are listened on, unless there are certificates.
+    /// A file with the secret that all nodes and registers share. With an empty path there is no
+    /// secret, and the node listens on loopback addresses only, unless there are certificates.
     pub secret_file: PathBuf,
-    /// This node's certificate, in PEM; empty: no TLS.
+    /// The certificate of this node, in PEM. An empty path disables TLS.
     pub tls_certificate: PathBuf,
-    /// The certificate's key.
+    /// The private key of this node's certificate.
     pub tls_key: PathBuf,
-    /// The certificate of the authority that all nodes' certificates are from.
+    /// The certificate of the authority that has issued the certificates of all nodes.
     pub tls_authority: PathBuf,
-    /// The name in all nodes' certificates; empty: the host that each is dialled at.
+    /// The name in the certificates of all nodes. An empty text means the host that is dialled for
+    /// each node.
     pub tls_name: String,
 }
 
-/// What a node does.
+/// The role of a node in the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// It holds clients, and runs the plugins of its folder.
+    /// The node holds clients, and runs the plugins of its folder.
     #[default]
     Full,
-    /// It holds clients, whose plugins run at other nodes.
+    /// The node holds clients, but their plugins run on other nodes.
     Gateway,
 }
 
-/// Where plugins keep state of their own.
+/// The settings of the store where plugins keep their own state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeyvalueConfig {
-    /// `memory`, `file:PATH`, or `redis://HOST:PORT` for a store that several nodes share;
-    /// `rediss://HOST:PORT` goes there over TLS.
+    /// The store: `memory`, `file:PATH`, or `redis://HOST:PORT` for a server that several nodes
+    /// share. With `rediss://HOST:PORT`, the connection to the server uses TLS.
     pub store: String,
-    /// A file with the password of that server; empty: none.
+    /// A file with the password of the store's server. An empty path means no password.
     pub password_file: PathBuf,
-    /// A file with the certificates of authorities, in PEM, of which one has signed that
-    /// server's; empty: those that browsers trust.
+    /// A file with the certificates of authorities, in PEM. One of these authorities has signed the
+    /// certificate of the store's server. An empty path means the authorities that browsers trust.
     pub authorities: PathBuf,
 }
 
@@ -122,23 +126,23 @@ impl Default for KeyvalueConfig {
     }
 }
 
-/// How plugins' requests are sent.
+/// The settings for the HTTP requests of plugins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
-    /// A file with certificates of authorities that are trusted beside those of browsers, in
-    /// PEM; empty: none.
+    /// A file with certificates of authorities, in PEM. These authorities are trusted in addition
+    /// to those that browsers trust. An empty path adds none.
     pub authorities: PathBuf,
 }
 
-/// How log lines look.
+/// The format of the log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text for people to read.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Json,
 }
 
@@ -163,37 +167,38 @@ impl Default for Config {
     }
 }
 
-/// A configuration that has not been read yet: its layers.
+/// The layers of a configuration that has not been read yet.
 #[derive(Debug)]
 pub struct Layers(Figment);
 
-/// Why there is no configuration.
+/// The reason why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file can't be read.
+    /// The configuration file cannot be read.
     #[error("the configuration file {} cannot be read: {error}", path.display())]
     File {
-        /// Which.
+        /// The path of the configuration file.
         path: PathBuf,
-        /// Why.
+        /// The error of the attempt to read the file.
         error: std::io::Error,
     },
-    /// A value is not what it must be, or is unknown.
+    /// A value has the wrong form, or its key is unknown.
     #[error("the configuration is wrong: {}", in_our_words(.0))]
     Value(Box<figment::Error>),
-    /// A limit can't be kept.
+    /// The value of a limit cannot be used.
     #[error("the configuration is wrong: {section}.{error} ({origin})")]
     Limit {
-        /// Its section.
+        /// The section that contains the limit.
         section: &'static str,
-        /// What is wrong with it.
+        /// The limit, and what is wrong with its value.
         error: WrongLimit,
-        /// Where its value came from.
+        /// The origin of the limit's value.
         origin: String,
     },
 }
 
-/// figment names its profile with each key, and a variable by its key.
+/// Rewrites an error of figment. The name of figment's profile is removed, and an environment
+/// variable is added by its full name.
 fn in_our_words(error: &figment::Error) -> String {
     let mut text = error.to_string();
     if error.metadata.as_ref().is_some_and(is_environment) {
@@ -211,7 +216,11 @@ fn is_environment(metadata: &figment::Metadata) -> bool {
 }
 
 impl Layers {
-    /// From flags, a file and the environment.
+    /// Collects the layers from flags, a file and the environment.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the file cannot be opened.
     pub fn new(flags: Vec<Flag>, file: Option<&Path>) -> Result<Layers, ConfigError> {
         let known: BTreeSet<String> = entries(&Config::default())
             .into_iter()
@@ -235,7 +244,12 @@ impl Layers {
         Ok(Layers(layers))
     }
 
-    /// The configuration.
+    /// Reads the configuration from its layers, and checks the limits.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when a value has the wrong form, when a key is unknown, or when a limit
+    /// cannot be used.
     pub fn read(&self) -> Result<Config, ConfigError> {
         let mut config: Config = self
             .0
@@ -263,7 +277,11 @@ impl Layers {
         Ok(config)
     }
 
-    /// Each value and where it came from, as TOML.
+    /// Describes each value with its origin, as TOML.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error in the same cases as `Layers::read`.
     pub fn describe(&self) -> Result<String, ConfigError> {
         let lines = entries(&self.read()?).into_iter().map(|(key, value)| {
             let origin = self.origin(&key);
@@ -288,14 +306,16 @@ impl Layers {
     }
 }
 
-/// One flag: a layer of its own, so that it can be named as a value's origin.
+/// One flag of the command line. Each flag is a separate layer, so that it can be named as the
+/// origin of a value.
 #[derive(Debug)]
 pub struct Flag {
-    /// As it was written: `--mesh`.
+    /// The flag as it was written: `--mesh`.
     pub name: String,
-    /// What it sets, as in the file: `mesh.listen`.
+    /// The key that the flag sets, as in the file: `mesh.listen`.
     pub key: String,
-    /// To what, as TOML has it; what is no number, list or boolean is a string without quotes.
+    /// The value that the flag sets, in TOML. A text that is no number, list or boolean is a string
+    /// without quotes.
     pub value: String,
 }
 
@@ -316,7 +336,7 @@ impl figment::Provider for Flag {
     }
 }
 
-/// A configuration's keys, dotted, and values, as TOML writes them.
+/// The keys of a configuration, joined by dots, with their values in TOML.
 fn entries(config: &Config) -> Vec<(String, String)> {
     fn flatten(prefix: &str, table: &toml::Table, entries: &mut Vec<(String, String)>) {
         for (key, value) in table {

@@ -1,24 +1,25 @@
-//! What happened, in numbers that only grow: one for each outcome that a limit or a failure
-//! has. They are the node's; an endpoint for them comes with the API.
+//! The counters of a node: numbers that only grow, one for each outcome of a limit or a failure.
+//! SIGUSR1 writes them to the log.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// The node's counters.
+        /// The counters of one node.
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: Counter,)*
         }
 
         impl Counters {
-            /// Each counter's name and value.
+            /// The name and the value of each counter.
             pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name.get()),)*]
             }
 
-            /// Logs all of them, in one line. As one value: a log line has 32 fields at most.
+            /// Logs all counters on one line. The counters are a single field of that line, since a
+            /// log line can have at most 32 fields.
             pub fn log(&self) {
                 let values: BTreeMap<_, _> = self.snapshot().into_iter().collect();
                 let values = serde_json::to_string(&values).unwrap_or_default();
@@ -29,129 +30,131 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Clients let in.
+    /// Clients that the node has accepted.
     clients_accepted,
-    /// Clients that have left, their `on-close` done or counted as lost.
+    /// Clients that have left, after their `on-close` has run or was counted as lost.
     clients_left,
-    /// Handshakes that were refused: by the manifest or the plugin, for a taken uid (409), or for
-    /// an answer of `on-connect` that can't be had (500).
+    /// Handshakes that were refused: by the manifest or the plugin, for a taken uid (409), or for a
+    /// wrong answer of `on-connect` (500).
     handshakes_refused,
-    /// Handshakes beyond `handshake_timeout`.
+    /// Handshakes that took longer than `handshake_timeout`.
     handshakes_timed_out,
-    /// Connections and handshakes beyond a limit of the node.
+    /// Connections and handshakes that exceeded a limit of the node.
     handshakes_limited,
-    /// Attempts to accept a client that the system refused (no open files left).
+    /// Attempts to accept a client that the system refused, since no open file was left.
     accepts_failed,
-    /// Connections of clients beyond their share of the open files.
+    /// Connections of clients that exceeded the clients' share of the open files.
     files_limited,
-    /// Calls of the API without a token that is known.
+    /// Calls of the API whose caller was not identified, usually because the token was unknown.
     api_denied,
-    /// Messages handed to a plugin.
+    /// Messages that a plugin has received.
     messages_in,
-    /// Calls handed to a plugin.
+    /// Calls that a plugin has received.
     calls_in,
-    /// Timers' events handed to a plugin.
+    /// Timer events that a plugin has received.
     timers_fired,
-    /// Timers of the cluster that this node had no room for.
+    /// Timers of the cluster that this node could not store because of its limit.
     timers_refused,
-    /// Events of clients here that another node has handled: their plugin does not run here.
+    /// Events of this node's clients that another node has handled, since their plugin does not run
+    /// here.
     events_elsewhere,
-    /// Of these, events that were lost: the other node went while it was at it.
+    /// Events of this node's clients that were lost, since the other node went away while it
+    /// handled them.
     events_lost,
-    /// Events of clients here that found no node that runs their plugin within `worker_wait`.
+    /// Events of this node's clients that found no node with their plugin within `worker_wait`.
     events_unserved,
-    /// Events of other nodes' clients, and calls that came to other nodes, taken in here.
+    /// Events of other nodes' clients, and calls made on other nodes, that arrived here.
     peer_events,
-    /// Of these, refused beyond the limit `peer_events`.
+    /// Events and calls from other nodes that were refused because of the limit `peer_events`.
     peer_events_refused,
-    /// Messages beyond `message_bytes`.
+    /// Messages that were larger than `message_bytes`.
     messages_too_big,
-    /// Clients beyond `messages_per_second`.
+    /// Clients that sent more than `messages_per_second`.
     clients_too_fast,
-    /// Clients that broke the protocol or sent text that is not UTF-8.
+    /// Clients that broke the protocol, or sent text that is not UTF-8.
     clients_broke_protocol,
     /// Clients that did not answer a ping.
     clients_silent,
-    /// Messages that a full outbox dropped.
+    /// Messages that were dropped by a full outbox.
     outbox_dropped,
-    /// Clients closed because of a full outbox.
+    /// Clients that were closed because of a full outbox.
     outbox_closed,
-    /// Clients cut after `close_timeout`: they did not take their last messages, or did not
-    /// answer the close.
+    /// Clients that were disconnected after `close_timeout`, since they did not read their last
+    /// messages or did not answer the close frame.
     close_timed_out,
-    /// Events lost to a trap: the guest panicked.
+    /// Events that were lost because the guest panicked.
     traps_panic,
-    /// The guest executed `unreachable` without a panic.
+    /// Events that were lost because the guest executed `unreachable` without a panic.
     traps_unreachable,
-    /// The guest ran longer than `event_timeout`.
+    /// Events that were lost because the guest ran longer than `event_timeout`.
     traps_deadline,
-    /// The guest waited longer than `wait_timeout`.
+    /// Events that were lost because they took longer than `wait_timeout`, with all waiting.
     traps_wait,
-    /// The guest was refused memory beyond `memory_bytes`.
+    /// Events that were lost because the guest was refused memory beyond `memory_bytes`.
     traps_memory,
-    /// The guest used up its stack.
+    /// Events that were lost because the guest used up its stack.
     traps_stack,
-    /// The guest accessed memory that it has not.
+    /// Events that were lost because the guest accessed memory out of bounds.
     traps_out_of_bounds,
-    /// The guest called `exit`.
+    /// Events that were lost because the guest called `exit`.
     traps_exit,
-    /// The guest was cut because its generation was retired.
+    /// Events that were lost because the guest's generation was retired and its time had passed.
     traps_retired,
-    /// Any other trap.
+    /// Events that were lost because of any other trap.
     traps_other,
-    /// Events that found no instance within `call_wait`.
+    /// Events that found no free instance within `call_wait`.
     events_overloaded,
     /// Clients whose `on-close` could not be run.
     on_close_lost,
-    /// Instances made.
+    /// Plugin instances that were created.
     instances_made,
-    /// Instances replaced after `recycle_after_events` or above `recycle_above_bytes`.
+    /// Plugin instances that were replaced after `recycle_after_events` or above
+    /// `recycle_above_bytes`.
     instances_recycled,
     /// Deliveries that came from other nodes.
     mesh_delivered,
-    /// Frames for other nodes that their links could not take, or that waited for a node that
-    /// has gone.
+    /// Frames for other nodes that a link could not take, or that waited for a node that has gone.
     mesh_dropped,
-    /// Messages from other nodes for one client that had left.
+    /// Messages from other nodes for one client that had already left.
     mesh_client_missing,
-    /// Frames of other nodes that make no sense here.
+    /// Frames from other nodes that this node does not understand.
     mesh_not_understood,
-    /// Nodes and registers without the mesh's secret.
+    /// Nodes and registers that did not know the mesh's secret.
     mesh_untrusted,
-    /// Calls of key-value buckets that a limit or the manifest refused.
+    /// Key-value calls that a limit or the manifest has refused.
     keyvalue_refused,
-    /// Calls of key-value buckets that the store failed, or did not answer in time.
+    /// Key-value calls that the store failed, or did not answer in time.
     keyvalue_failed,
-    /// Requests that plugins have begun.
+    /// HTTP requests that plugins have begun.
     http_requests,
-    /// Requests of plugins that their manifests do not allow.
+    /// HTTP requests of plugins that their manifests do not allow.
     http_denied,
-    /// Requests of plugins that were allowed and got no answer.
+    /// HTTP requests of plugins that were allowed and got no answer.
     http_failed,
-    /// Log lines of guests beyond `log_lines_per_event`.
+    /// Log lines of guests that exceeded `log_lines_per_event`.
     log_lines_dropped,
-    /// Generations that took over.
+    /// Plugin generations that have become active.
     generations_loaded,
     /// Plugin files that could not be loaded.
     loads_failed,
 }
 
-/// A number that only grows.
+/// A counter that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one to the counter.
     pub fn add_one(&self) {
         self.add(1);
     }
 
-    /// `n` more.
+    /// Adds `n` to the counter.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// The number.
+    /// The current value of the counter.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,22 +1,23 @@
-//! A delivery: a message and whom it is for. The one value that crosses rooms.
+//! A delivery: a message together with its recipients. Several modules pass this value on.
 
 use std::sync::Arc;
 
 use crate::id::ClientId;
 use crate::message::Frame;
 
-/// A message, encoded, and whom it is for.
+/// An encoded message together with its recipients.
 #[derive(Debug)]
 pub struct Delivery<'a> {
-    /// Whom it is for.
+    /// The recipients of the message.
     pub to: Target<'a>,
-    /// Who of these does not get it.
+    /// The clients among the recipients that do not get the message.
     pub exclude: &'a [ClientId],
-    /// What they get.
+    /// The encoded frame that the recipients get.
     pub frame: Frame,
 }
 
-/// Whom a delivery is for. Each client gets it once, in however many of these it is.
+/// The recipients of a delivery. Each client gets the message once, even if several names in the
+/// list lead to it.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
     /// All clients of the plugin.
@@ -28,7 +29,8 @@ pub enum Target<'a> {
 }
 
 impl Target<'_> {
-    /// What a full outbox with the policy `conflate` keeps only the newest of.
+    /// The key for the overflow policy `conflate`. A full outbox replaces an older message with the
+    /// same key.
     pub fn conflation_key(&self) -> Arc<str> {
         match self {
             Target::All => "all".into(),
@@ -38,11 +40,11 @@ impl Target<'_> {
     }
 }
 
-/// Whom a delivery reached.
+/// The numbers of clients that a delivery has reached and not reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
-    /// Clients whose outbox took it.
+    /// The number of clients whose outbox took the message.
     pub clients: u64,
-    /// Clients that lost it because their outbox was full.
+    /// The number of clients that lost the message because their outbox was full.
     pub dropped: u64,
 }

@@ -1,4 +1,4 @@
-//! Reading a file that somebody else writes, moves and replaces.
+//! Reading of a file that another program writes, moves and replaces.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
@@ -7,12 +7,12 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Reads a file of `most` bytes at most. It is opened first and looked at then: what a path
-/// leads to may change in between, and opening a pipe would wait for somebody who writes.
+/// Reads a file of at most `most` bytes. The file is opened first and checked afterwards, since the
+/// path may lead to another file in between. Opening a pipe would otherwise wait for a writer.
 ///
 /// # Errors
 ///
-/// The file cannot be read, is no regular file, or has more bytes.
+/// Returns an error when the file cannot be read, is not a regular file, or has more bytes.
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path)?;
@@ -39,11 +39,11 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The same, of a file that has text.
+/// Reads a text file of at most `most` bytes.
 ///
 /// # Errors
 ///
-/// As `read`; or the file is not UTF-8.
+/// Returns an error in the same cases as `read`, and when the file is not UTF-8.
 pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
     let no_text = |_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8");
     String::from_utf8(read(path, most)?).map_err(no_text)

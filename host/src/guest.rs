@@ -1,10 +1,10 @@
-//! One component that runs: the engine, instances, the contract's host side, and what a manifest
-//! grants beside.
+//! Guests: the engine that runs components, their instances, the host side of the contract, and the
+//! host side of what a manifest grants in addition.
 //!
-//! A plugin's generation has a `Pool` of instances. An event checks one out, enters the guest
-//! with what the contract has for it, and ends within `event_timeout` of running and
-//! `wait_timeout` of waiting. What a guest imports is served by `contract` (`wit/0.1`),
-//! `settings`, `keyvalue` and `http`.
+//! A plugin's generation has a `Pool` of instances. An event checks an instance out of the pool and
+//! calls the guest. An event may run for `event_timeout`, and may take `wait_timeout` with all its
+//! waiting. The imports of a guest are served by `contract` (`wit/0.1`), `settings`, `keyvalue` and
+//! `http`.
 
 mod bindings;
 mod bounded;
@@ -31,11 +31,11 @@ mod trap;
 pub use self::call::{CallError, CallErrorCode, Caller};
 pub(crate) use self::call::{Callees, Calling};
 pub(crate) use self::component::Components;
-pub use self::component::{ComponentError, Grant, Interfaces};
+pub use self::component::{ComponentError, GrantSection, Interfaces};
 pub(crate) use self::context::Context;
-pub(crate) use self::event::{Acceptance, Refusal, StartError};
+pub(crate) use self::event::{Acceptance, ConnectRefusal, StartError};
 pub(crate) use self::event_client::EventClient;
-pub(crate) use self::http::grant::Grant as HttpGrant;
+pub(crate) use self::http::grant::HttpGrant;
 pub(crate) use self::identity::Identity;
 pub(crate) use self::pool::{NoInstance, Pool, PooledInstance};
 pub use self::services::Services;

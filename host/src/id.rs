@@ -1,12 +1,12 @@
-//! Client ids: one short printable token that names a client in the whole cluster.
+//! Client ids: short printable texts, each of which names one client in the whole cluster.
 //!
-//! An id carries its node's incarnation, a counter that never goes back, and random bits, so
-//! it is never used twice, not even after a restart; any node finds the owner without asking;
-//! and knowing one id does not let anybody guess the next.
+//! An id contains its node's incarnation, a counter that never goes back, and random bits. For this
+//! reason an id is never used twice, not even after a restart. Any node can find the owner of an id
+//! without asking, and nobody can guess the next id from a known one.
 //!
-//! Written, it is 26 characters of Crockford's base 32
-//! (<https://www.crockford.com/base32.html>) in lower case: 63 bits of incarnation, 40 of
-//! counter, 25 random. The first 13 are the incarnation's, as logs write it.
+//! As text, an id has 26 characters of Crockford's base 32
+//! (<https://www.crockford.com/base32.html>) in lower case: 63 bits of incarnation, 40 bits of
+//! counter, and 25 random bits. The first 13 characters are the incarnation, as logs write it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,24 +18,29 @@ const COUNTER_BITS: u32 = 40;
 const RANDOM_BITS: u32 = 25;
 const INCARNATION_BITS: u32 = 63;
 
-/// One run of a node: drawn at its start, so a restarted node is a new one.
+/// One run of a node. The number is drawn when the node starts, so a restarted node has a new one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Incarnation(u64);
 
 impl Incarnation {
-    /// A new one, from the system's randomness.
+    /// Draws a new incarnation from the system's randomness.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the system cannot provide random bytes.
     pub fn draw() -> Result<Incarnation, getrandom::Error> {
         Ok(Incarnation(
             getrandom::u64()? >> (u64::BITS - INCARNATION_BITS),
         ))
     }
 
-    /// As a number, for other nodes.
+    /// The incarnation as a number, for other nodes.
     pub fn to_u64(self) -> u64 {
         self.0
     }
 
-    /// From a number that another node has sent; none: no node draws such a one.
+    /// The incarnation from a number that another node has sent. `None` means that no node draws
+    /// such a number.
     pub fn from_u64(number: u64) -> Option<Incarnation> {
         (number < 1 << INCARNATION_BITS).then_some(Incarnation(number))
     }
@@ -53,7 +58,7 @@ impl fmt::Debug for Incarnation {
     }
 }
 
-/// Names one client in the whole cluster.
+/// The id of one client in the whole cluster.
 ///
 /// ```
 /// use jackfield::id::{ClientId, Incarnation};
@@ -67,7 +72,7 @@ impl fmt::Debug for Incarnation {
 pub struct ClientId(u128);
 
 impl ClientId {
-    /// The `counter`th client (below 2^40) of a node, with 25 bits of `random`.
+    /// Creates the id of the node's client number `counter` (below 2^40), with 25 bits of `random`.
     pub fn new(incarnation: Incarnation, counter: u64, random: u32) -> ClientId {
         debug_assert!(counter < 1 << COUNTER_BITS);
         let random = u128::from(random) & ((1 << RANDOM_BITS) - 1);
@@ -78,34 +83,34 @@ impl ClientId {
         )
     }
 
-    /// The run of the node that holds the client.
+    /// The incarnation of the node that holds the client.
     pub fn incarnation(self) -> Incarnation {
         Incarnation((self.0 >> (COUNTER_BITS + RANDOM_BITS)) as u64)
     }
 
-    /// Which client of its node it is: unique there, and growing.
+    /// The number of the client on its node. The numbers of a node are unique and only grow.
     #[expect(clippy::cast_possible_truncation, reason = "40 bits")]
     pub fn counter(self) -> u64 {
         (self.0 >> RANDOM_BITS) as u64 & ((1 << COUNTER_BITS) - 1)
     }
 
-    /// In 16 bytes, big-endian: what other nodes get.
+    /// The id in 16 bytes, big-endian, as other nodes receive it.
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 
-    /// From what another node has sent.
+    /// The id from the bytes that another node has sent.
     pub fn from_bytes(bytes: [u8; 16]) -> ClientId {
         ClientId(u128::from_be_bytes(bytes))
     }
 
-    /// The id as text, without an allocation: events carry it into the guest.
+    /// The id as text, without an allocation, since every event passes it to the guest.
     pub fn text(self) -> ClientIdText {
         ClientIdText(encode(self.0))
     }
 }
 
-/// A client id, written out.
+/// A client id in its text form.
 #[derive(Clone, Copy)]
 pub struct ClientIdText([u8; ID_CHARS]);
 
@@ -135,7 +140,7 @@ impl fmt::Debug for ClientId {
     }
 }
 
-/// What is not a client id: no node can have given it out.
+/// The error for a text that is not a client id, since no node can have made it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a client id: expected 26 characters of 0-9 and a-z as a node gave them out")]
 pub struct MalformedId;
@@ -158,11 +163,11 @@ impl FromStr for ClientId {
     }
 }
 
-/// Ids are read and written at every event: as many characters at a time as fit a word make
-/// that some 20 ns.
+/// The number of characters that are read or written at once, as many as fit into a word. Every
+/// event reads and writes ids, and this way takes about 20 ns.
 const CHUNK_CHARS: usize = 12;
 
-/// Each byte's value as a digit; above 31: none.
+/// The value of each byte as a digit. A value above 31 means that the byte is not a digit.
 const DIGITS: [u8; 256] = {
     let mut digits = [u8::MAX; 256];
     let mut value: u8 = 0;

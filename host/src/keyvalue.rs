@@ -1,15 +1,14 @@
-//! State of a plugin's own: `wasi:keyvalue`, in buckets that its manifest names.
+//! The state of plugins: `wasi:keyvalue`, in buckets that a plugin's manifest names.
 //!
 //! ```toml
 //! [keyvalue]
 //! buckets = ["default"]
 //! ```
 //!
-//! A plugin's keys are its own, in whichever store the node has: memory, a file, or a server
-//! that all nodes share. Every call ends within `keyvalue_timeout`, with an answer or with an
-//! error value; a store that is slow or gone holds up nobody but its caller. Bounded by
-//! `keyvalue_key_bytes`, `keyvalue_value_bytes`, `keyvalue_bytes` and the constants of
-//! `limits.rs`.
+//! The keys of a plugin belong to this plugin alone, in whichever store the node has: memory, a
+//! file, or a server that all nodes share. Every call ends within `keyvalue_timeout`, with an
+//! answer or with an error value, so a slow or missing store delays only the caller. The bounds are
+//! `keyvalue_key_bytes`, `keyvalue_value_bytes`, `keyvalue_bytes` and the constants of `limits.rs`.
 
 mod bucket_id;
 mod change;
@@ -25,7 +24,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use self::disk::Disk;
-use self::failure::Failure;
 use self::health::Health;
 use self::memory::Memory;
 use self::redis::Redis;
@@ -33,9 +31,9 @@ use crate::config::KeyvalueConfig;
 
 pub(crate) use self::bucket_id::BucketId;
 pub(crate) use self::change::{Change, ChangeOutcome};
-pub(crate) use self::failure::Failure as StoreFailure;
+pub(crate) use self::failure::StoreFailure;
 
-/// Where the node's plugins keep their state.
+/// The store where the node's plugins keep their state.
 #[derive(Clone)]
 pub(crate) struct Keyvalue {
     store: Arc<Store>,
@@ -48,13 +46,17 @@ enum Store {
     Redis(Redis),
 }
 
-/// What there is to choose from.
+/// The possible values of `keyvalue.store`, for error messages.
 const STORES: &str =
     "it is `memory`, `file:PATH`, `redis://HOST:PORT` or `rediss://HOST:PORT` (over TLS)";
 
 impl Keyvalue {
-    /// As it is configured. A file that cannot be used is an error; a server that cannot be
-    /// reached may come.
+    /// Opens the store that is configured. A file that cannot be used is an error, but a server
+    /// that cannot be reached may come back later.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the configuration is wrong, or when the file cannot be used.
     pub(crate) async fn open(config: &KeyvalueConfig) -> anyhow::Result<Keyvalue> {
         anyhow::ensure!(
             config.authorities.as_os_str().is_empty() || config.store.starts_with("rediss:"),
@@ -83,7 +85,7 @@ impl Keyvalue {
         })
     }
 
-    /// Its kind, as `keyvalue.store` names it.
+    /// The kind of the store, as `keyvalue.store` names it.
     pub(crate) fn kind(&self) -> &'static str {
         match &*self.store {
             Store::Memory(_) => "memory",
@@ -92,18 +94,22 @@ impl Keyvalue {
         }
     }
 
-    /// Why it does not take calls or changes, if it does not.
+    /// The reason why the store does not accept calls or changes, or `None` if it works.
     pub(crate) fn failure(&self) -> Option<String> {
         self.health.failure()
     }
 
-    /// The values of these keys, in their order.
+    /// The values of these keys, in the order of the keys.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store fails, or does not answer within `wait`.
     pub(crate) async fn get(
         &self,
         bucket_id: &BucketId,
         keys: &[String],
         wait: Duration,
-    ) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreFailure> {
         let found = async {
             match &*self.store {
                 Store::Memory(memory) => Ok(memory.get(bucket_id, keys)),
@@ -114,13 +120,17 @@ impl Keyvalue {
         self.within(wait, found).await
     }
 
-    /// Whether there is such a key.
+    /// Whether the bucket has this key.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store fails, or does not answer within `wait`.
     pub(crate) async fn exists(
         &self,
         bucket_id: &BucketId,
         key: &str,
         wait: Duration,
-    ) -> Result<bool, Failure> {
+    ) -> Result<bool, StoreFailure> {
         let found = async {
             match &*self.store {
                 Store::Memory(memory) => Ok(memory.exists(bucket_id, key)),
@@ -131,13 +141,18 @@ impl Keyvalue {
         self.within(wait, found).await
     }
 
-    /// A page of the bucket's keys, and where the next one begins.
+    /// A page of the bucket's keys, and the cursor of the next page.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the cursor is not valid. Also returns an error when the store fails,
+    /// or does not answer within `wait`.
     pub(crate) async fn keys(
         &self,
         bucket_id: &BucketId,
         cursor: Option<String>,
         wait: Duration,
-    ) -> Result<(Vec<String>, Option<String>), Failure> {
+    ) -> Result<(Vec<String>, Option<String>), StoreFailure> {
         let found = async {
             match &*self.store {
                 Store::Memory(memory) => Ok(memory.keys(bucket_id, cursor.as_deref())),
@@ -148,14 +163,20 @@ impl Keyvalue {
         self.within(wait, found).await
     }
 
-    /// Changes a bucket; the plugin may have so many `bytes` in all, where the store counts.
+    /// Changes a bucket. The plugin may have at most `bytes` bytes in all, if the store counts
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the store refuses the change. Also returns an error when the store
+    /// fails, or does not answer within `wait`.
     pub(crate) async fn change(
         &self,
         bucket_id: &BucketId,
         change: Change,
         bytes: u64,
         wait: Duration,
-    ) -> Result<ChangeOutcome, Failure> {
+    ) -> Result<ChangeOutcome, StoreFailure> {
         let changed = async {
             match &*self.store {
                 Store::Memory(memory) => memory.change(bucket_id, change, bytes),
@@ -169,21 +190,21 @@ impl Keyvalue {
     async fn within<T>(
         &self,
         wait: Duration,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+        work: impl Future<Output = Result<T, StoreFailure>>,
+    ) -> Result<T, StoreFailure> {
         let done = tokio::time::timeout(wait, work).await;
         done.unwrap_or_else(|_| {
             if let Store::Redis(redis) = &*self.store {
                 redis.was_too_slow();
             }
-            Err(Failure::Failed(format!(
+            Err(StoreFailure::Failed(format!(
                 "no answer within {wait:?} (keyvalue_timeout)"
             )))
         })
     }
 }
 
-/// In memory, with nothing in it.
+/// The default store is in memory and empty.
 impl Default for Keyvalue {
     fn default() -> Keyvalue {
         Keyvalue {

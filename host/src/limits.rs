@@ -1,7 +1,10 @@
-//! Every limit, on one screen: default, unit, reason, door and outcome.
+//! All limits in one place, each with its default, its unit, its reason and its outcome.
 //!
-//! `Limits` are the node's, `PluginLimits` each plugin's: the node's configuration gives the
-//! latter's defaults (`[plugin]`), and a plugin's manifest may set its own (`[limits]`).
+//! `Limits` are for the node, and `PluginLimits` are for each plugin. The node's configuration sets
+//! the defaults for plugins (`[plugin]`), and a plugin's manifest may set its own values
+//! (`[limits]`).
+//!
+//! Long because it is the one list of all bounds.
 
 mod files;
 
@@ -11,73 +14,90 @@ use serde::{Deserialize, Serialize};
 
 pub use self::files::{FileShares, REFUSALS, open_files};
 
-/// Connections that the kernel holds for us. All nodes come back to a register at once; whom
-/// it has no room for waits a second for the next attempt.
+/// The length of the kernel's queue of new connections from nodes. All nodes may return to a
+/// register at once, and a node that finds the queue full waits a second for its next attempt.
 pub(crate) const NODE_BACKLOG: u32 = 1024;
 
-/// The node's limits: section `[limits]` of its configuration.
+/// The limits of the node: section `[limits]` of its configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of one message from a client, fragments together. Beyond: close 1009.
+    /// The largest message from a client, in bytes, with all its fragments. A larger message closes
+    /// the client with 1009.
     pub message_bytes: usize,
-    /// Messages a second from one client, a second's worth at once; 0: off. Beyond: close 1008.
+    /// The most messages per second from one client, with a burst of one second's worth. The value
+    /// 0 means no limit. A client that sends more is closed with 1008.
     pub messages_per_second: u32,
-    /// Bytes waiting for one client. Beyond: the plugin's `overflow` policy. A message that is
-    /// larger by itself: `limit-exceeded`.
+    /// The most bytes that wait for one client. Beyond that, the plugin's policy `overflow`
+    /// applies. A single message that is larger fails with `limit-exceeded`.
     pub outbox_bytes: usize,
-    /// Messages waiting for one client. Beyond: the plugin's `overflow` policy.
+    /// The most messages that wait for one client. Beyond that, the plugin's policy `overflow`
+    /// applies.
     pub outbox_messages: usize,
-    /// From accept to upgrade, `on-connect` and all. Beyond: 408, cut.
+    /// The time for a handshake, from accept to upgrade, with `on-connect`. After that time, the
+    /// client gets 408 and is disconnected.
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
-    /// Handshakes under way; a flood of them must not take all memory. Beyond: cut at accept.
+    /// The most handshakes in progress, since a flood of handshakes must not take all memory. A
+    /// further connection is closed right after accept.
     pub handshakes: usize,
-    /// How often it is seen whether a client has been silent; then it is pinged.
+    /// The interval at which the node checks whether a client has been silent. A silent client is
+    /// sent a ping.
     #[serde(with = "humantime_serde")]
     pub ping_every: Duration,
-    /// How long it then has for a sign of life. Beyond: cut, 1006.
+    /// The time for a sign of life after a ping. A client that stays silent is disconnected, which
+    /// counts as the close code 1006.
     #[serde(with = "humantime_serde")]
     pub ping_timeout: Duration,
-    /// What a closed client gets to take what is queued and to answer. Beyond: cut.
+    /// The time for a closed client to read its queued frames and to answer the close frame. After
+    /// that time, the client is disconnected.
     #[serde(with = "humantime_serde")]
     pub close_timeout: Duration,
-    /// Clients of the node. Beyond: 503. (Each needs an open file: `ulimit -n`.)
+    /// The most clients of the node. Further clients get 503. Each client needs an open file
+    /// (`ulimit -n`).
     pub clients: usize,
-    /// Clients of one IP address; 0: off, since behind a proxy all have the same. Beyond: 429.
+    /// The most clients of one IP address. The value 0 means no limit, since all clients behind a
+    /// proxy have the same address. Further clients get 429.
     pub clients_per_address: usize,
-    /// Handshakes a second, a second's worth at once; 0: off. Beyond: 503.
+    /// The most handshakes per second, with a burst of one second's worth. The value 0 means no
+    /// limit. Further handshakes get 503.
     pub connects_per_second: u32,
-    /// Clients of one uid; 0: off. Beyond: `bind-uid` answers `limit-exceeded`.
+    /// The most clients of one uid. The value 0 means no limit. Beyond that, `bind-uid` answers
+    /// `limit-exceeded`.
     pub clients_per_uid: usize,
-    /// Groups of one client. Beyond: `join-group` answers `limit-exceeded`.
+    /// The most groups of one client. Beyond that, `join-group` answers `limit-exceeded`.
     pub groups_per_client: usize,
-    /// Bytes of a uid, or of a group's or a timer's name. Beyond: `invalid-argument`.
+    /// The longest uid, group name or timer name, in bytes. A longer name fails with
+    /// `invalid-argument`.
     pub name_bytes: usize,
-    /// Bytes of one client's info, keys and values. Beyond: `limit-exceeded`.
+    /// The most bytes of one client's info, with its keys and values. Larger info fails with
+    /// `limit-exceeded`.
     pub info_bytes: usize,
-    /// How long a node that ends, or a plugin that was removed, has for its clients.
+    /// The time for a node that ends, or for a removed plugin, to close its clients.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
-    /// Bytes that wait for one peer, or for its acknowledgement. Beyond: messages to its
-    /// clients are dropped, counted, and said once.
+    /// The most bytes that wait for one peer, or for the peer's acknowledgement. Beyond that,
+    /// messages to the peer's clients are dropped and counted, and the log says so once.
     pub link_bytes: usize,
-    /// Frames, likewise.
+    /// The most frames that wait for one peer, or for the peer's acknowledgement. Beyond that,
+    /// messages to the peer's clients are dropped, as with `link_bytes`.
     pub link_frames: usize,
-    /// How long a peer may take to answer a question. Beyond: `timed-out`, or `missing`.
+    /// The time for a peer to answer a question. Without an answer, the result is `timed-out`, or
+    /// lists the peer as `missing`.
     #[serde(with = "humantime_serde")]
     pub ask_timeout: Duration,
-    /// Events of other nodes' clients under way here, of one plugin. Beyond: those clients are
-    /// answered 503 or closed with 1013.
+    /// The most events of other nodes' clients in progress here, for each plugin. Beyond that,
+    /// those clients get 503 or are closed with 1013.
     pub peer_events: usize,
-    /// How long a client's event waits for a node that runs its plugin, where none does.
-    /// Beyond: 503, or close 1013.
+    /// The time that a client's event waits for a node that runs its plugin, if no node does. After
+    /// that time, the client gets 503 or is closed with 1013.
     #[serde(with = "humantime_serde")]
     pub worker_wait: Duration,
-    /// How long a peer may say nothing before nobody waits for it any more.
+    /// The time that a peer may be silent. After that time, no call waits for the peer any more.
     #[serde(with = "humantime_serde")]
     pub suspect_after: Duration,
-    /// How long before it is gone: its clients are offline, what waited for it is dropped.
+    /// The time after which a silent peer counts as gone. The peer's clients are then offline, and
+    /// the frames that waited for the peer are dropped.
     #[serde(with = "humantime_serde")]
     pub gone_after: Duration,
 }
@@ -113,58 +133,69 @@ impl Default for Limits {
     }
 }
 
-/// One plugin's limits: `[plugin]` of the node's configuration, `[limits]` of the manifest.
+/// The limits of one plugin: section `[plugin]` of the node's configuration, or `[limits]` of the
+/// manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginLimits {
-    /// Memory of one instance. Beyond: growing fails, and most guests then trap.
+    /// The most memory of one instance, in bytes. Beyond that, growing the memory fails, and most
+    /// guests then trap.
     pub memory_bytes: usize,
-    /// How long one event may run, waiting not counted. Beyond: trap `deadline`.
+    /// The time that one event may run, without its waiting. A longer event traps with `deadline`.
     #[serde(with = "humantime_serde")]
     pub event_timeout: Duration,
-    /// How long one event may take, waiting and all. Beyond: trap `wait`.
+    /// The time that one event may take in all, running and waiting. A longer event traps with
+    /// `wait`.
     #[serde(with = "humantime_serde")]
     pub wait_timeout: Duration,
-    /// Instances of one generation, thus events under way at once. Beyond: events queue.
+    /// The most instances of one generation, and so the most events in progress. Further events
+    /// wait in a queue.
     pub instances: usize,
-    /// How long an event may queue for an instance. Beyond: 503, or close 1013.
+    /// The time that an event may wait for an instance. After that time, the client gets 503 or is
+    /// closed with 1013.
     #[serde(with = "humantime_serde")]
     pub call_wait: Duration,
-    /// Events after which an instance is replaced: some languages' runtimes leak.
+    /// The number of events after which an instance is replaced, since the runtimes of some
+    /// languages leak memory.
     pub recycle_after_events: u32,
-    /// Memory beyond which an instance is replaced after its event: what one large message
-    /// took would otherwise stay taken.
+    /// The growth of an instance's memory, in bytes, above which it is replaced after its event.
+    /// Otherwise the memory for one large message would never be freed.
     pub recycle_above_bytes: usize,
-    /// Calls that send, in one event. Beyond: `limit-exceeded`.
+    /// The most calls that send messages, in one event. A further call fails with `limit-exceeded`.
     pub sends_per_event: u32,
-    /// Bytes of one call to it, the method's name and the payload together, and of the answer.
-    /// Beyond: `limit-exceeded`.
+    /// The most bytes of one call to the plugin, the method's name and the payload together, and
+    /// the most bytes of its answer. A larger call or answer fails with `limit-exceeded`.
     pub call_bytes: usize,
-    /// Timers of the plugin. Beyond: `limit-exceeded`.
+    /// The most timers of the plugin. A further timer fails with `limit-exceeded`.
     pub timers: usize,
-    /// Bytes of a key in its key-value buckets. Beyond: an error value.
+    /// The longest key in the plugin's key-value buckets, in bytes. A longer key gets an error
+    /// value.
     pub keyvalue_key_bytes: usize,
-    /// Bytes of a value there: a call's values pass through memory. Beyond: an error value.
+    /// The largest value in the plugin's key-value buckets, in bytes, since the values of a call
+    /// pass through memory. A larger value gets an error value.
     pub keyvalue_value_bytes: usize,
-    /// Bytes of all its keys and values, in memory or in the node's file, with
-    /// `KEYVALUE_ENTRY_BYTES` for each. Beyond: an error value. A server has its own limit.
+    /// The most bytes of all keys and values of the plugin, in memory or in the node's file, with
+    /// `KEYVALUE_ENTRY_BYTES` added for each. Beyond that, a change gets an error value. A
+    /// key-value server has its own limit.
     pub keyvalue_bytes: u64,
-    /// How long one call of a bucket may take. Beyond: an error value.
+    /// The time that one key-value call may take. A slower call gets an error value.
     #[serde(with = "humantime_serde")]
     pub keyvalue_timeout: Duration,
-    /// Requests of one generation under way at once. Beyond: an error value.
+    /// The most HTTP requests of one generation in progress. A further request gets an error value.
     pub http_requests: usize,
-    /// Bytes of a request's body. Beyond: an error value.
+    /// The largest body of an HTTP request, in bytes. A larger body gets an error value.
     pub http_request_bytes: usize,
-    /// Bytes of an answer's body. Beyond: it breaks off with an error value.
+    /// The largest body of an HTTP answer, in bytes. A larger body breaks off with an error value.
     pub http_response_bytes: usize,
-    /// How long a request may take, from its beginning to the end of its answer. Beyond: an
-    /// error value.
+    /// The time that an HTTP request may take, from its beginning to the end of its answer. A
+    /// slower request gets an error value.
     #[serde(with = "humantime_serde")]
     pub http_timeout: Duration,
-    /// Lines on stdout, stderr and `log`, in one event. Beyond: cut, counted.
+    /// The most lines on stdout, stderr and `log` in one event. Further lines are dropped and
+    /// counted.
     pub log_lines_per_event: u32,
-    /// How long a replaced generation's events may go on. Beyond: cut.
+    /// The time that events of a replaced generation may still take. After that time, the events
+    /// are interrupted.
     #[serde(with = "humantime_serde")]
     pub retire_timeout: Duration,
 }
@@ -197,18 +228,22 @@ impl Default for PluginLimits {
     }
 }
 
-/// A limit that can't be kept.
+/// The error for a limit whose value cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} {why}")]
 pub struct WrongLimit {
-    /// Which.
+    /// The name of the limit.
     pub name: &'static str,
-    /// What is wrong with it.
+    /// The mistake in the value of the limit.
     pub why: String,
 }
 
 impl Limits {
-    /// Says what of these can't be kept.
+    /// Checks that the values of all limits can be used.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the value of a limit is out of range, or does not fit another limit.
     pub fn check(&self) -> Result<(), WrongLimit> {
         for (name, value) in [
             ("message_bytes", self.message_bytes),
@@ -259,26 +294,32 @@ impl Limits {
         Ok(())
     }
 
-    /// The largest request of the API: an outbox's message fits into it, also where JSON has
-    /// made it longer.
+    /// The largest request of the API, in bytes. A request can hold the largest message of an
+    /// outbox, even where JSON makes the message longer.
     pub fn request_bytes(&self) -> usize {
         REQUEST_BYTES_MIN.max(self.outbox_bytes.saturating_mul(2))
     }
 
-    /// The largest message that this node takes from another: a batch whose one frame may be a
-    /// message for a client, or the event of a client that is connected there.
+    /// The largest message that this node accepts from another node, in bytes. Such a message is a
+    /// batch. A single frame of the batch may be a message for a client, or the event of a client
+    /// on the other node.
     pub fn peer_message_bytes(&self) -> usize {
         PEER_MESSAGE_BYTES_MIN.max(self.outbox_bytes.saturating_mul(2))
     }
 
-    /// How long a handshake waits for a node that runs its plugin: its 503 comes before its 408.
+    /// The time that a handshake waits for a node that runs its plugin. The answer 503 then comes
+    /// before the answer 408.
     pub fn handshake_worker_wait(&self) -> Duration {
         self.worker_wait.min(self.handshake_timeout * 3 / 4)
     }
 }
 
 impl PluginLimits {
-    /// Says what of these can't be kept.
+    /// Checks that the values of all limits can be used.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the value of a limit is out of range, or does not fit another limit.
     pub fn check(&self) -> Result<(), WrongLimit> {
         check_range("instances", self.instances, TOTAL_INSTANCES as usize)?;
         if self.event_timeout.is_zero() {
@@ -321,7 +362,12 @@ impl PluginLimits {
         Ok(())
     }
 
-    /// Says whether an instance has the memory for a value as large as another limit lets it be.
+    /// Checks that an instance has enough memory for a value of `bytes`, the size that another
+    /// limit allows.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when `memory_bytes` is too small for such a value.
     pub fn check_holds(&self, limit: &str, bytes: usize) -> Result<(), WrongLimit> {
         let needed = bytes.saturating_mul(COPIES).saturating_add(MEMORY_AT_REST);
         if self.memory_bytes >= needed {
@@ -337,8 +383,12 @@ impl PluginLimits {
         })
     }
 
-    /// Says whether a call that waits for something outside ends before its event does: then it
-    /// has its error value, and else the event traps.
+    /// Checks that a call that waits for something outside ends before its event does. Such a call
+    /// gets its error value in time, and its event does not trap.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when `time`, the value of `limit`, is not shorter than `wait_timeout`.
     pub fn check_waits_for(&self, limit: &str, time: Duration) -> Result<(), WrongLimit> {
         if time < self.wait_timeout {
             return Ok(());
@@ -353,11 +403,12 @@ impl PluginLimits {
         })
     }
 
-    /// The most that a guest can make the node copy or hold for it within one call. Beyond: trap.
+    /// The most bytes that a guest can make the node copy or hold for it within one call. Beyond
+    /// that, the guest traps.
     ///
-    /// Twice what the largest call needs that the other limits let through: one that is a little
-    /// too large has its error value then. A guest holds what it passes, so its memory bounds it,
-    /// too.
+    /// The value is twice what the largest call needs that the other limits allow. A call that is
+    /// slightly too large therefore gets its error value. The guest's memory also bounds the value,
+    /// since a guest holds what it passes.
     pub fn hostcall_bytes(&self, node: &Limits) -> usize {
         // A guest may keep its strings in UTF-16, and then each letter counts twice.
         let text = |bytes: usize| bytes.saturating_mul(2);
@@ -384,136 +435,143 @@ fn check_range(name: &'static str, value: usize, most: usize) -> Result<(), Wron
     Ok(())
 }
 
-/// Bytes that tungstenite reads at once from a socket. It zero-fills them at each attempt and
-/// keeps them for each client: its own default, 128 KiB, costs 5 µs a message and 138 KB a
-/// client.
+/// The number of bytes that tungstenite reads at once from a socket. tungstenite fills these bytes
+/// with zeros at each attempt and keeps them for each client. The default of tungstenite, 128 KiB,
+/// costs 5 µs per message and 138 KB per client.
 pub const READ_BUFFER_BYTES: usize = 2 << 10;
 
-/// The shortest `suspect_after`.
+/// The shortest value that `suspect_after` can have.
 pub const SUSPECT_AFTER_MIN: Duration = Duration::from_secs(1);
 
-/// Bytes of a plugin's settings, names and values: a guest's copy of all of them is that large.
-/// Beyond: not loaded.
+/// The most bytes of a plugin's settings, names and values together, since a guest's copy of all
+/// settings has this size. A plugin with more is not loaded.
 pub const CONFIG_BYTES: usize = 64 << 10;
 
-/// The most `keyvalue_value_bytes` that a plugin can be given: a call may be for
-/// `KEYVALUE_KEYS_A_CALL` of them.
+/// The largest value that `keyvalue_value_bytes` can have, since one call may contain
+/// `KEYVALUE_KEYS_A_CALL` values.
 pub const KEYVALUE_VALUE_BYTES_MAX: usize = 1 << 20;
 
-/// What an entry costs beside its key and value, about.
+/// The approximate cost of an entry in addition to its key and value, in bytes.
 pub const KEYVALUE_ENTRY_BYTES: u64 = 64;
 
-/// Keys that one call of a bucket may be about. Beyond: an error value.
+/// The most keys in one key-value call. A call with more keys gets an error value.
 pub const KEYVALUE_KEYS_A_CALL: usize = 100;
 
-/// Keys of one page.
+/// The number of keys on one page.
 pub const KEYVALUE_KEYS_A_PAGE: usize = 1_000;
 
-/// Values that an instance may have seen and not yet swapped: the node keeps them for it.
-/// Beyond: an error value.
+/// The most values that an instance may have seen for a swap and not swapped yet, since the node
+/// keeps these values. Beyond that, a call gets an error value.
 pub const KEYVALUE_CAS_HANDLES: usize = 16;
 
-/// The most `keyvalue_timeout` and `http_timeout` that a plugin can be given.
+/// The largest value that `keyvalue_timeout` and `http_timeout` can have.
 pub const OUTSIDE_TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// The most `http_requests` that a plugin can be given: each has a connection, and an open file.
+/// The largest value that `http_requests` can have, since each request has a connection and an open
+/// file.
 pub const HTTP_REQUESTS_MAX: usize = 1_024;
 
-/// Bytes of an answer's head. Beyond: an error value.
+/// The largest head of an HTTP answer, in bytes. A larger head gets an error value.
 pub const HTTP_HEAD_BYTES: usize = 64 << 10;
 
-/// Headers of an answer. Beyond: an error value.
+/// The most headers of an HTTP answer. An answer with more headers gets an error value.
 pub const HTTP_HEADERS: usize = 128;
 
-/// Bytes of one set of headers that a guest holds, as they are in memory. Beyond: trap. It may
-/// hold as many as it has handles.
+/// The largest set of HTTP headers that a guest holds, in bytes of memory. A larger set makes the
+/// guest trap. A guest may hold as many sets as it has handles.
 pub const HTTP_FIELDS_BYTES: usize = 16 << 10;
 
-/// Names looked up at once, of all plugins. Beyond: they wait, for `http_timeout` at most.
+/// The most names that are looked up at once, for all plugins together. Further lookups wait, but
+/// for `http_timeout` at most.
 pub const HTTP_LOOKUPS: usize = 64;
 
-/// Messages of one client that are handled before others get their turn.
+/// The most messages of one client that are handled before other clients get their turn.
 pub const MESSAGES_PER_TURN: usize = 64;
 
-/// Uids, groups or excluded clients that one call may name. Beyond: `limit-exceeded`. A call is
-/// not interrupted, so what it may ask for at once has a bound.
+/// The most uids, groups or excluded clients that one call may name. A call with more names fails
+/// with `limit-exceeded`. A call is not interrupted, so its size must have a bound.
 pub const TARGETS_A_SEND: usize = 1_000;
 
-/// Calls within calls: how many a chain from plugin to plugin may have, each of which keeps an
-/// instance. Beyond: `limit-exceeded`.
+/// The most nested calls in a chain from plugin to plugin, since each of them keeps an instance. A
+/// deeper call fails with `limit-exceeded`.
 pub const CALL_DEPTH: u32 = 4;
 
-/// The shortest time that a timer can be given. Beyond: `invalid-argument`. One that fires at
-/// once, again and again, would be an endless loop that no deadline ends.
+/// The shortest time that a timer can have. A shorter time fails with `invalid-argument`. A timer
+/// that fires at once, again and again, would be an endless loop that no deadline ends.
 pub const TIMER_MIN: Duration = Duration::from_millis(10);
 
-/// The longest time that a timer can be given. Beyond: `invalid-argument`.
+/// The longest time that a timer can have. A longer time fails with `invalid-argument`.
 pub const TIMER_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// The most `call_bytes` that a plugin can be given: half of what every other node takes, where
-/// the call or its answer may have to go.
+/// The largest value that `call_bytes` can have: half of what every other node accepts, since the
+/// call or its answer may go to another node.
 pub const CALL_BYTES_MAX: usize = PEER_MESSAGE_BYTES_MIN / 2;
 
-/// The least that a guest can make the host copy or hold for it within one call, whatever its
-/// limits are.
+/// The lowest bound for the bytes that a guest can make the host copy or hold within one call,
+/// whatever the guest's limits are.
 pub const HOSTCALL_BYTES_MIN: usize = 16 << 20;
 
-/// What an item of a guest's list is in the node: two strings at most. In the guest it is 16
-/// bytes.
+/// The size of an item of a guest's list in the node, in bytes: at most two strings. In the guest,
+/// an item has 16 bytes.
 const LIST_ITEM_BYTES: usize = 48;
 
-/// How often an instance has a message in its memory, at most, measured with the SDK: as it came,
-/// and as its handler makes another of it.
+/// The most copies of a message in the memory of an instance, measured with the SDK: the received
+/// message, and another one that its handler makes from it.
 const COPIES: usize = 2;
 
-/// What an instance has beside, measured with the SDK: its stack, its data, and a heap that is
-/// not without gaps.
+/// The memory that an instance needs in addition, in bytes, measured with the SDK: its stack, its
+/// data, and a heap with gaps.
 const MEMORY_AT_REST: usize = 2 << 20;
 
-/// Bytes before a message's own in its frame, at most.
+/// The most bytes in a frame before the message's own bytes.
 const FRAME_HEAD_BYTES: usize = 10;
 
-/// The most `name_bytes` that a node can be given: other nodes are told a thousand names at once.
+/// The largest value that `name_bytes` can have, since other nodes receive a thousand names at
+/// once.
 pub const NAME_BYTES_MAX: usize = 4 << 10;
 
-/// Bytes that a request of the API may have, at least. Beyond: TOO_LARGE, and gRPC's
-/// OUT_OF_RANGE.
+/// The lowest bound for the size of an API request, in bytes. A request above its bound fails with
+/// TOO_LARGE, which is OUT_OF_RANGE in gRPC.
 pub const REQUEST_BYTES_MIN: usize = 4 << 20;
 
-/// Bytes that every node takes from another at once, whatever its limits are.
+/// The number of bytes that every node accepts from another node at once, whatever its limits are.
 pub const PEER_MESSAGE_BYTES_MIN: usize = 16 << 20;
 
-/// Items of a page, at most. Beyond: `invalid-argument`.
+/// The most items on a page. A request for more items fails with `invalid-argument`.
 pub const PAGE_ITEMS: usize = 1_000;
 
-/// Bytes of one line of a plugin's log. Beyond: cut.
+/// The longest line in a plugin's log, in bytes. A longer line is truncated.
 pub const LOG_LINE_BYTES: usize = 8 << 10;
 
-/// What the pooling allocator sets aside, for all plugins and their generations together.
-/// Address space only; beyond it an event waits for an instance as beyond `instances`.
+/// The number of instances that the pooling allocator reserves, for all plugins and their
+/// generations together. The allocator reserves address space only. Above this number, an event
+/// waits for an instance, as it does above `instances`.
 pub const TOTAL_INSTANCES: u32 = 2048;
 
-/// The most `memory_bytes` that a plugin can be given: the pool's slots have one size.
+/// The largest value that `memory_bytes` can have, since all slots of the pool have one size.
 pub const MEMORY_BYTES_MAX: usize = 256 << 20;
 
-/// How long a file of the plugins folder must keep its size and time to count as whole.
+/// The time that a file of the plugins folder must keep its size and its modification time to count
+/// as complete.
 pub const SETTLE: Duration = Duration::from_millis(200);
 
-/// How long a component must be missing to count as removed: some tools delete first and
-/// write then, and removal closes clients.
+/// The time that a component must be missing to count as removed. Some tools delete a file first
+/// and then write it, and a removal closes clients.
 pub const REMOVAL_SETTLE: Duration = Duration::from_secs(1);
 
-/// What a component file may weigh. Beyond: not loaded. Python's are 18 MB.
+/// The largest component file, in bytes. A larger file is not loaded. Components in Python have 18
+/// MB.
 pub const COMPONENT_BYTES: u64 = 256 << 20;
 
-/// What a manifest may weigh. Beyond: not loaded.
+/// The largest manifest, in bytes. A larger manifest is not loaded.
 pub const MANIFEST_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What is said of a limit that leaves another no room: both are named, and what would do.
+    /// The error for a limit that does not fit another limit. The text names both limits and a
+    /// value that would fit.
     fn said<T>(checked: Result<T, WrongLimit>) -> String {
         checked.map(drop).expect_err("it can't be kept").to_string()
     }

@@ -1,8 +1,9 @@
-//! The process's log: where lines go, which ones, and how they look.
+//! The log of the process: its destination, its filter and its format.
 //!
-//! In text, a record begins with its time and level, at the left margin. What else has several
-//! lines (a guest's last words, a backtrace) stands below, indented and without control
-//! characters: nothing that a guest says can look like a record of the node, or move a cursor.
+//! In the text format, a record begins with its time and level, at the left margin. Text with
+//! several lines (the last output of a guest, a backtrace) stands below the record, indented and
+//! without control characters. No text of a guest can therefore look like a record of the node, or
+//! move a cursor.
 
 use std::fmt::{self, Debug};
 use std::str::FromStr as _;
@@ -16,19 +17,19 @@ use tracing_subscriber::fmt::format::{FormatFields, Writer, debug_fn};
 
 use crate::config::LogFormat;
 
-/// Lines that wait for whoever reads stderr; a line of a guest has 8 KiB at most.
+/// The most lines that wait to be written to stderr. A line of a guest has at most 8 KiB.
 const LINES: usize = 8192;
 
-/// A crate that has a line for what a guest gets wrong, as often as it does: not without being
-/// asked for it.
+/// The directive for a crate that logs a line for each mistake of a guest. Those lines are off
+/// unless the operator asks for them.
 const QUIET: &str = "wasmtime_wasi_http=off";
 
-/// Starts the log of this process, on stderr. What still waits is written when the guard is
-/// dropped.
+/// Starts the log of this process, on stderr. The lines that still wait are written when the guard
+/// is dropped.
 ///
 /// # Errors
 ///
-/// `directives` has a word that is no level and no directive.
+/// Returns an error when `directives` contains a word that is neither a level nor a directive.
 pub fn start(directives: &str, format: LogFormat) -> anyhow::Result<WorkerGuard> {
     let filter = filter(directives)?;
     // A log that nobody reads must not stop the node: lines beyond its buffer are dropped.
@@ -64,12 +65,12 @@ fn filter(directives: &str) -> anyhow::Result<EnvFilter> {
         .with_context(|| format!("log = {directives:?} is no log filter"))
 }
 
-/// A record's fields as people read them.
+/// The formatter of a record's fields in the text format.
 fn text_fields() -> impl for<'writer> FormatFields<'writer> + 'static {
     debug_fn(write_field)
 }
 
-/// Fields whose text stands below their record, in lines of its own.
+/// The fields whose text stands below their record, on separate lines.
 const BELOW: [&str; 2] = ["said", "backtrace"];
 
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
@@ -88,7 +89,7 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt
     }
 }
 
-/// The text with all its lines but the first indented, and its control characters spelt out.
+/// Indents all lines of a text except the first one, and escapes its control characters.
 pub fn indented(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,26 +1,26 @@
-//! Log lines that are not written each time: one for what happens thousands of times a second,
-//! and one for what is tried again and again.
+//! Limits for repeated log lines: one for events that occur thousands of times a second, and one
+//! for actions that are repeated again and again.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How often the same is said.
+/// The shortest time between two log lines about the same event.
 const SAID_EVERY: Duration = Duration::from_secs(10);
 
-/// One thing that happens, perhaps thousands of times a second.
+/// A limit for the log lines about one event, which may occur thousands of times a second.
 #[derive(Debug, Default)]
-pub struct LogThrottle(Mutex<State>);
+pub struct LogThrottle(Mutex<ThrottleState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ThrottleState {
     said: Option<Instant>,
     unsaid: u64,
 }
 
 impl LogThrottle {
-    /// It has happened. If it should be said: how many times it has not been, since the last
-    /// time that it was.
+    /// Records that the event has occurred. If the event should be logged now, the result is the
+    /// number of events that were not logged since the last time.
     pub fn happened(&self) -> Option<u64> {
         let mut state = self.0.lock();
         if state.said.is_some_and(|said| said.elapsed() < SAID_EVERY) {
@@ -32,12 +32,12 @@ impl LogThrottle {
     }
 }
 
-/// The outcome of what is tried again and again, as it was logged last.
+/// The outcome of a repeated action, as it was logged last.
 #[derive(Debug, Default)]
 pub(crate) struct LastLogged(String);
 
 impl LastLogged {
-    /// Whether it is something else than the last time.
+    /// Whether this outcome differs from the last one.
     pub(crate) fn is(&mut self, text: &str) -> bool {
         let is_new = self.0 != text;
         if is_new {

@@ -1,4 +1,5 @@
-//! The `jackfield` command: configure, build, say what listens, wait, drain with a deadline.
+//! The `jackfield` command: it reads the configuration, starts the node, prints the addresses,
+//! waits for a signal, and drains with a deadline.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ enum Command {
         /// What is logged: error, warn, info, debug, trace, or directives.
         #[arg(long, value_name = "LEVEL", default_value = "info")]
         log: String,
-        /// text or json.
+        /// The log's format: text or json.
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         log_format: String,
     },
@@ -105,7 +106,7 @@ struct NodeFlags {
     /// What is logged: error, warn, info, debug, trace, or directives.
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
-    /// text or json.
+    /// The log's format: text or json.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
     /// Any other value: `--set limits.message_bytes=131072`; may be repeated.
@@ -126,7 +127,7 @@ struct TrustFlags {
     /// This one's certificate, in PEM.
     #[arg(long, value_name = "FILE")]
     tls_certificate: Option<PathBuf>,
-    /// The certificate's key.
+    /// The key of the certificate, a file in PEM.
     #[arg(long, value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// The certificate of the authority that all certificates are from.
@@ -346,9 +347,9 @@ impl NodeFlags {
     }
 }
 
-/// SIGTERM, ctrl-c and the end of the terminal end the node; SIGUSR1 logs the counters. A signal
-/// that was ignored when the process began stays ignored: `nohup` asks for that, and a shell for
-/// what it starts in the background.
+/// The signals that the process handles. SIGTERM, ctrl-c and the end of the terminal end the node,
+/// and SIGUSR1 logs the counters. A signal that was ignored when the process began stays ignored:
+/// `nohup` needs that, and so does a shell for its background processes.
 struct Signals {
     terminate: Option<Signal>,
     interrupt: Option<Signal>,
@@ -383,7 +384,7 @@ impl Signals {
     }
 }
 
-/// Waits for a signal, for ever where it is ignored.
+/// Waits for a signal. If the signal is ignored, the wait never ends.
 async fn next(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
@@ -391,8 +392,9 @@ async fn next(signal: &mut Option<Signal>) {
     }
 }
 
-/// The signals that this process ignores, one bit each. The kernel's own list, since to ask
-/// `sigaction` takes unsafe code. Without `/proc` it is not known, and none counts as ignored.
+/// The signals that this process ignores, one bit for each. The list comes from the kernel, since a
+/// call of `sigaction` needs unsafe code. Without `/proc` the list is unknown, and no signal counts
+/// as ignored.
 fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -400,7 +402,8 @@ fn ignored_signals() -> u64 {
     ignored.unwrap_or_default()
 }
 
-/// Each connection is an open file: takes as many as the system lets this process have.
+/// Raises the limit of open files as far as the system allows, since each connection is an open
+/// file.
 fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

@@ -22,10 +22,11 @@
 //! allow = ["https://api.example.com"]
 //! ```
 //!
-//! and what `access.rs` shows of who may come in, and `settings.rs` of what the plugin can read.
+//! The keys that decide which clients may connect are shown in `access.rs`, and the settings that
+//! the plugin can read in `settings.rs`.
 //!
-//! What it does not set is as the node's configuration has it under `[plugin]`. Unknown keys
-//! are errors: a mistyped limit that silently does nothing is worse than none.
+//! A limit that the manifest does not set has its value from `[plugin]` in the node's
+//! configuration. Unknown keys are errors: a mistyped limit must not be ignored silently.
 
 mod allow;
 mod buckets;
@@ -44,35 +45,35 @@ use crate::invalid_value::InvalidValue;
 use crate::limits::{Limits, PluginLimits, WrongLimit};
 use crate::policy::{Policies, RefusePolicy};
 
-pub(crate) use self::allow::{AllowedHosts, Reach, Target};
+pub(crate) use self::allow::{AllowedAddresses, AllowedHosts, RequestTarget};
 pub(crate) use self::buckets::Buckets;
 pub(crate) use self::routes::{Routes, fits_a_path, name_in};
 pub(crate) use self::rules::{FormerRules, Rules};
 pub(crate) use self::settings::Settings;
 
-/// What a manifest says.
+/// The checked content of a manifest.
 #[derive(Debug)]
 pub(crate) struct Manifest {
     pub(crate) limits: PluginLimits,
     pub(crate) policies: Policies,
-    /// The plugins that may call it.
+    /// The names of the plugins that may call this plugin.
     pub(crate) callers: Vec<String>,
     pub(crate) routes: Routes,
     pub(crate) access: Access,
-    /// What it demands of who comes in, as it is written; none: there is no manifest, or
-    /// nothing in it.
+    /// The rules about clients, as the manifest writes them. `None` means that there is no
+    /// manifest, or an empty one.
     pub(crate) rules: Option<Rules>,
     pub(crate) settings: Settings,
-    /// The key-value buckets that it has, if that is granted.
+    /// The key-value buckets that the plugin may use, if `[keyvalue]` grants any.
     pub(crate) buckets: Option<Buckets>,
-    /// The hosts that it may ask, if that is granted.
+    /// The hosts that the plugin may send requests to, if `[http]` grants any.
     pub(crate) http: Option<AllowedHosts>,
 }
 
-/// As it is written.
+/// A manifest as it is written, before its values are checked.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Written {
+struct WrittenManifest {
     routes: Vec<String>,
     origins: Vec<String>,
     require_origin: bool,
@@ -98,8 +99,13 @@ struct Calls {
 }
 
 impl Manifest {
-    /// From its text, if there is any, on top of the node's defaults. Files that it names are
-    /// read, from the folder it is in.
+    /// Parses a manifest's `text`, if there is any, on top of the node's `defaults`. The files that
+    /// it names are read; their paths are relative to `folder`.
+    ///
+    /// # Errors
+    ///
+    /// The text is no manifest, a value in it is not permitted, or a file that it names cannot be
+    /// used.
     pub(crate) fn parse(
         text: Option<&str>,
         folder: &Path,
@@ -110,7 +116,7 @@ impl Manifest {
         let text = text.unwrap_or_default();
         let malformed = |error| ManifestError::malformed(text, &error);
         let rules = rules.map_err(malformed)?;
-        let written: Written = toml::from_str(text).map_err(malformed)?;
+        let written: WrittenManifest = toml::from_str(text).map_err(malformed)?;
         let access = Requirements {
             origins: written.origins,
             require_origin: written.require_origin,
@@ -148,12 +154,12 @@ impl Manifest {
         })
     }
 
-    /// Says which of its limits cannot be kept beside each other, or beside the node's.
+    /// Checks that the manifest's limits fit each other and the limits of the `node`.
     ///
     /// # Errors
     ///
-    /// An instance has too little memory for what may come to it, or an event too little time for
-    /// what it may wait for.
+    /// An instance has too little memory for the data that it may get, or an event has too little
+    /// time for a call that it may wait for.
     pub(crate) fn check_with(&self, node: &Limits, takes_calls: bool) -> Result<(), ManifestError> {
         let limits = &self.limits;
         let check = || {
@@ -174,21 +180,22 @@ impl Manifest {
     }
 }
 
-/// Why a manifest can't be used.
+/// The reason why a manifest can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// It is no TOML of the right shape.
+    /// The manifest is not valid TOML, or its keys have wrong types or names.
     #[error("line {line}: {message}")]
     Malformed {
-        /// Where. Not what stands there, which may be a secret.
+        /// The number of the wrong line. The text of the line is left out, since it may contain a
+        /// secret.
         line: usize,
-        /// What is wrong.
+        /// A description of the mistake.
         message: String,
     },
     /// A limit is unknown, or has a value that it can't have.
     #[error("[limits]: {0}")]
     Limit(String),
-    /// Who may call is no plugin's name.
+    /// A name under `[calls] allow` is no plugin's name.
     #[error("[calls]: {0:?} under allow is no plugin's name")]
     Caller(String),
     /// Another key has a value that it can't have.

@@ -1,12 +1,12 @@
-//! The mesh: the other nodes, what they hold, and what is said to them.
+//! The mesh: the other nodes, what they hold, and the messages between them.
 //!
-//! Each node dials each other one and pushes on one long-lived stream, in order: deliveries,
-//! what it holds (`interest`), questions and answers. A send goes to the nodes that hold its
-//! target and is never forwarded by them. Nothing here makes a sender wait: what a link can't
-//! take is dropped, counted and said once; only a question waits, for `ask_timeout` at most.
+//! Each node dials every other node and sends on one long-lived stream, in order: deliveries,
+//! changes of what it holds (`interest`), questions and answers. A message goes to the nodes that
+//! hold its target, and they never forward it. No sender waits: what a link can't take is dropped,
+//! counted and logged, but not each time. Only a question waits, for `ask_timeout` at most.
 //!
-//! A peer that says nothing for `suspect_after` is suspect; after `gone_after` its interest is
-//! gone, and with it all that was waiting for it. If it comes back, it tells everything anew.
+//! A peer that says nothing for `suspect_after` is suspect. After `gone_after` its interest is
+//! removed, with everything that was waiting for it. A peer that comes back tells everything again.
 
 mod accept;
 mod address;
@@ -47,6 +47,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 pub use self::address::{check_address, is_elsewhere, is_loopback};
+pub use self::ask::{AskError, Listed, Question};
 pub use self::interest::{Holder, Interest, Sizes, Space};
 pub use self::listen::bind;
 pub use self::peer::{Peer, PeerState};
@@ -58,18 +59,18 @@ pub use self::tls::TlsFiles;
 pub use self::trust::Trust;
 pub use self::unanswered::Unanswered;
 pub use self::wire::answer::Answer;
-pub use self::wire::ask::Ask;
 pub use self::wire::refused::Reason;
 
-/// How often a node that leaves looks whether its connections have ended.
+/// How often a node that leaves checks whether its connections have ended.
 const LEFT_LOOK: Duration = Duration::from_millis(10);
 
-/// How long a node that drains waits for its peers and registers to have heard so.
+/// How long a node that drains waits for its registers, for its peers, and for the ends of its
+/// connections; each of the three has this time.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Mesh {
-    /// Takes part: listens to the peers, tells them what is here, and looks after them. There are
-    /// so many `files` for their connections.
+    /// Starts to take part in the mesh: accepts peers, tells them what this node holds, and watches
+    /// them. `files` is the number of open files for the connections of the peers.
     pub fn start(self: &Arc<Self>, listener: TcpListener, files: usize) {
         let mesh = self.clone();
         tokio::spawn(async move {
@@ -85,20 +86,21 @@ impl Mesh {
         tokio::spawn(self.clone().settle());
     }
 
-    /// Stays at a register, and dials whom it lists.
+    /// Registers this node at a register, and dials the nodes that the register lists.
     pub fn join(self: &Arc<Self>, register: &str) {
         self.registrations
             .spawn(self.clone().register_with(register.to_owned()));
     }
 
-    /// Tells the registers that this node will not come back.
+    /// Tells the registers and etcd that this node will not come back.
     pub async fn drain(&self) {
         self.draining.cancel();
         self.registrations.close();
         let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.registrations.wait()).await;
     }
 
-    /// Tells the peers so, and gives them time to have heard everything before.
+    /// Tells the peers that this node leaves, and gives them time to receive everything sent
+    /// before.
     pub async fn leave(&self) {
         let peers = self.peers();
         for peer in &peers {

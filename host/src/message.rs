@@ -1,20 +1,21 @@
-//! A WebSocket message, and the frame it becomes on its way out.
+//! A WebSocket message, and the frame that carries it to clients.
 //!
-//! A message is encoded once, however many clients it is for; its frame is shared by all of
-//! their outboxes. Frames of RFC 6455, section 5.2, unmasked as a server's are.
+//! A message is encoded once, however many clients receive it, and the outboxes of all these
+//! clients share its frame. The frames follow RFC 6455, section 5.2, and are unmasked, as a server
+//! must send them.
 
 use bytes::{BufMut, Bytes};
 
-/// One message; it stays text or binary from end to end.
+/// One message, which stays text or binary from end to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// Text: always UTF-8.
+    /// A text message, which is always UTF-8.
     Text(&'a str),
-    /// Bytes of any kind.
+    /// A binary message with any bytes.
     Binary(&'a [u8]),
 }
 
-/// An encoded frame; a clone shares its bytes.
+/// An encoded frame. A clone of the frame shares its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame(Bytes);
 
@@ -25,7 +26,7 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 
 impl Frame {
-    /// A whole message.
+    /// Encodes a whole message as one frame.
     pub fn message(message: Message<'_>) -> Frame {
         match message {
             Message::Text(text) => Frame::encode(TEXT, text.as_bytes()),
@@ -33,12 +34,12 @@ impl Frame {
         }
     }
 
-    /// A ping without payload.
+    /// A ping frame without a payload.
     pub fn ping() -> Frame {
         Frame(Bytes::from_static(&[FINAL | PING, 0]))
     }
 
-    /// A close frame; `reason` has at most 123 bytes.
+    /// A close frame. `reason` has at most 123 bytes.
     pub fn close(code: u16, reason: &str) -> Frame {
         debug_assert!(reason.len() <= CLOSE_REASON_BYTES);
         let mut payload = Vec::with_capacity(2 + reason.len());
@@ -47,19 +48,19 @@ impl Frame {
         Frame::encode(CLOSE, &payload)
     }
 
-    /// The answer to a close frame that had no code.
+    /// The close frame that answers a close frame without a code.
     pub fn close_without_code() -> Frame {
         Frame(Bytes::from_static(&[FINAL | CLOSE, 0]))
     }
 
-    /// Bytes that are whole frames already (the pongs that tungstenite writes).
+    /// Wraps bytes that already are whole frames (the pongs that tungstenite writes).
     pub fn encoded(bytes: &[u8]) -> Frame {
         Frame(Bytes::copy_from_slice(bytes))
     }
 
-    /// A whole message from another node, as it encoded it: text or binary, final, unmasked,
-    /// with the shortest length field. None: it is not that, and would break its clients'
-    /// connections.
+    /// Checks a whole message that another node has encoded: text or binary, final, unmasked, with
+    /// the shortest length field. `None` means that the bytes are no such message, and would break
+    /// the connections of clients.
     pub fn from_wire(bytes: Bytes) -> Option<Frame> {
         let first = *bytes.first()?;
         if first != FINAL | TEXT && first != FINAL | BINARY {
@@ -74,12 +75,12 @@ impl Frame {
         (bytes.len() == payload.checked_add(header_bytes(payload))?).then_some(Frame(bytes))
     }
 
-    /// The same, for another node.
+    /// The bytes of the frame, shared, for another node.
     pub fn to_bytes(&self) -> Bytes {
         self.0.clone()
     }
 
-    /// What goes to the socket.
+    /// The bytes of the frame, for the socket.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -108,7 +109,7 @@ impl Frame {
     }
 }
 
-/// What stands before a payload of so many bytes.
+/// The number of header bytes before a payload of this length.
 fn header_bytes(payload: usize) -> usize {
     match payload {
         0..=125 => 2,
@@ -117,7 +118,8 @@ fn header_bytes(payload: usize) -> usize {
     }
 }
 
-/// The longest reason that fits a close frame: 125 bytes of payload less the code's two.
+/// The longest reason in a close frame, in bytes: a payload of 125 bytes without the two bytes of
+/// the code.
 pub const CLOSE_REASON_BYTES: usize = 123;
 
 /// Whether RFC 6455, section 7.4, lets an endpoint send this code in a close frame.

@@ -1,4 +1,4 @@
-//! The node: builds the rooms bottom-up from the configuration, and drains them top-down.
+//! The node, which starts its parts from the configuration and drains them in reverse order.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::admin::{self, Tokens, View};
+use crate::admin::{self, ApiTokens, View};
 use crate::client;
 use crate::config::{Config, MeshConfig, Role};
 use crate::counters::Counters;
@@ -21,7 +21,7 @@ use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
 use crate::plugin::Plugins;
 use crate::registry::Registry;
 
-/// A running node.
+/// A running node with its plugins and its ports.
 ///
 /// ```no_run
 /// # async fn run() -> anyhow::Result<()> {
@@ -41,7 +41,7 @@ pub struct Node {
     mesh: Option<(Arc<Mesh>, SocketAddr)>,
     api: Option<(SocketAddr, JoinHandle<()>)>,
     view: Arc<View>,
-    /// Says that the node is ready, if it was not from its start on.
+    /// The task that marks the node as ready, if the node was not ready from its start.
     settling: Option<JoinHandle<()>>,
     close: watch::Sender<bool>,
     serving: JoinHandle<()>,
@@ -49,7 +49,13 @@ pub struct Node {
 }
 
 impl Node {
-    /// Binds, loads the plugins, and serves; `counters` tell what happens, also meanwhile.
+    /// Binds the ports, loads the plugins, and begins to serve. The `counters` already count during
+    /// the start.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when a port cannot be bound, when the configuration cannot be used, or when
+    /// the plugins or their store cannot be opened.
     pub async fn start(config: &Config, counters: Arc<Counters>) -> anyhow::Result<Node> {
         let listen = config.listen;
         let listener = bind(listen).with_context(|| {
@@ -113,33 +119,33 @@ impl Node {
         })
     }
 
-    /// Where it listens.
+    /// The address where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where operators ask, if anywhere.
+    /// The address of the API, if the node has one.
     pub fn api_address(&self) -> Option<SocketAddr> {
         self.api.as_ref().map(|(address, _)| *address)
     }
 
-    /// Where its peers connect, if it may have any.
+    /// The address where peers connect, if the node is in a mesh.
     pub fn mesh_address(&self) -> Option<SocketAddr> {
         self.mesh.as_ref().map(|(_, address)| *address)
     }
 
-    /// This run of it.
+    /// The incarnation of this run of the node.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
 
-    /// Its plugins.
+    /// The plugins of this node.
     pub fn plugins(&self) -> &Plugins {
         &self.plugins
     }
 
-    /// Accepts no more, closes every client with 1012, tells the plugins, and ends, within
-    /// `drain_timeout`.
+    /// Drains the node: it accepts no more clients, closes every client with 1012, tells the
+    /// plugins, and ends. All this takes at most `drain_timeout`.
     pub async fn drain(self) {
         if let Some(settling) = self.settling {
             settling.abort();
@@ -166,7 +172,7 @@ impl Node {
     }
 }
 
-/// Shares out the files that the process may have open, which `main` has raised to the most.
+/// Distributes the open files of the process, whose number `main` has raised to the maximum.
 fn share_files(clients: usize) -> FileShares {
     let open_files = open_files();
     let files = FileShares::of(open_files);
@@ -203,7 +209,8 @@ async fn open_plugins(
     Plugins::open(folder, cache, defaults, registry, mesh, services).await
 }
 
-/// A gateway is ready once it can have heard of all plugins: until then it sends clients away.
+/// Marks a gateway as ready once it has had time to learn of all plugins. Until then, the gateway
+/// refuses clients.
 fn settle(mesh: Arc<Mesh>, view: Arc<View>) -> JoinHandle<()> {
     tokio::spawn(async move {
         mesh.settled().await;
@@ -211,7 +218,7 @@ fn settle(mesh: Arc<Mesh>, view: Arc<View>) -> JoinHandle<()> {
     })
 }
 
-/// How long the API's last answers may take to be read.
+/// The time for callers to read the last answers of the API.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 async fn open_api(
@@ -220,7 +227,7 @@ async fn open_api(
     view: Arc<View>,
     files: usize,
 ) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
-    let tokens = Tokens::read(tokens)?;
+    let tokens = ApiTokens::read(tokens)?;
     let listener = admin::bind(address, &tokens).await?;
     let address = listener.local_addr()?;
     Ok((
@@ -229,7 +236,7 @@ async fn open_api(
     ))
 }
 
-/// Takes part in the mesh; answers where peers connect.
+/// Joins the mesh, and returns the address where peers connect.
 async fn join(
     config: &MeshConfig,
     registry: &Arc<Registry>,
@@ -286,8 +293,9 @@ async fn join(
     Ok((mesh, address))
 }
 
-/// Connections that the kernel holds for us. When all clients of another node come here at
-/// once, the usual 128 or 1,024 make most of them wait a second for their next attempt.
+/// The length of the kernel's queue of new connections. When all clients of another node come here
+/// at once, the usual length of 128 or 1,024 makes most of them wait a second for their next
+/// attempt.
 const BACKLOG: u32 = 4096;
 
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {

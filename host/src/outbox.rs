@@ -1,13 +1,14 @@
 //! The outbox: the bounded queue to one client's socket.
 //!
-//! Whoever sends pushes an encoded frame and never waits; a frame's bytes are shared by all
-//! outboxes it is in. What is queued is written with as few writes as it takes, once a turn
-//! of the runtime's loop: a push that finds the outbox clean puts the client on a dirty list
-//! (`DirtyList`), and a sweep writes each dirty client once. Waking a task for each delivery
-//! instead costs half as much again, and a write for each message ten times as much.
+//! A sender pushes an encoded frame and never waits. All outboxes that contain a frame share its
+//! bytes. Queued frames are written with as few writes as possible, once per turn of the runtime's
+//! loop: a push to a clean outbox puts the client on a dirty list (`DirtyList`), and a sweep writes
+//! each dirty client once. Waking a task for each delivery would cost half as much again, and a
+//! write for each message would cost ten times as much.
 //!
-//! Bounded in messages and bytes (`Bound`). A full outbox whose socket has room is
-//! written first; what then does not fit meets the plugin's overflow policy.
+//! The number of messages and the number of bytes are bounded (`OutboxBound`). A full outbox whose
+//! socket accepts bytes is written first. If a message still does not fit, the plugin's overflow
+//! policy applies.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -20,92 +21,95 @@ use tokio::net::tcp::OwnedWriteHalf;
 use crate::message::Frame;
 use crate::policy::OverflowPolicy;
 
-/// What became of a push.
+/// The result of a push to the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pushed {
-    /// Whether it waits for the socket now.
+    /// Whether the message waits for the socket now.
     pub outcome: Outcome,
-    /// Older messages that were dropped for it.
+    /// The number of older messages that were dropped to make room.
     pub displaced: usize,
-    /// Nobody has the outbox in hand, and it needs somebody: put it on a dirty list.
+    /// Whether the client must be put on a dirty list, since no task is in charge of the outbox
+    /// yet.
     pub dirtied: bool,
 }
 
-/// Whether a message waits for the socket now.
+/// The outcome of a push for the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It does.
+    /// The message waits for the socket.
     Queued,
-    /// The outbox was full, and the policy dropped it.
+    /// The outbox was full, and the policy dropped the message.
     Dropped,
-    /// The outbox was full, and the policy wants the client closed.
+    /// The outbox was full, and the policy requires that the client is closed.
     Overflowed,
     /// The client is being closed.
     Closing,
 }
 
-/// What a look at the outbox shows to its client's task.
+/// The state of the outbox, as the client's task sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Nothing waits.
+    /// No message waits for the socket.
     Clear,
-    /// The socket takes no more for now.
+    /// The socket accepts no more bytes for now.
     Blocked {
-        /// So much waits that the client should not be read before it has read.
+        /// Whether so much waits that the client should not be read until it has read some of it.
         above_half: bool,
     },
-    /// The overflow policy wants the client closed.
+    /// The overflow policy requires that the client is closed.
     Overflowed,
-    /// Writing failed: the connection is gone.
+    /// A write to the socket failed, so the connection is gone.
     Broken,
 }
 
 /// The bounded queue to one client's socket.
 #[derive(Debug)]
 pub struct Outbox {
-    bound: Bound,
-    state: Mutex<State>,
+    bound: OutboxBound,
+    state: Mutex<OutboxState>,
 }
 
-/// The most that may wait.
+/// The most that may wait in an outbox.
 #[derive(Clone, Copy, Debug)]
-pub struct Bound {
-    /// In messages.
+pub struct OutboxBound {
+    /// The most messages that may wait.
     pub messages: usize,
-    /// In bytes.
+    /// The most bytes that may wait.
     pub bytes: usize,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    queue: VecDeque<Entry>,
+struct OutboxState {
+    queue: VecDeque<OutboxEntry>,
     bytes: usize,
-    /// How much of the front entry the socket has.
+    /// The number of bytes of the front entry that the socket has taken.
     front_written: usize,
     socket: Option<Arc<OwnedWriteHalf>>,
-    /// Somebody will write it: it is on a dirty list, or its client's task has it in hand.
+    /// Whether a task is in charge of the outbox: the client is on a dirty list, or its own task
+    /// will write.
     in_hand: bool,
-    /// The socket takes no more; its client's task waits until it does.
+    /// Whether the socket accepts no more bytes. The client's task then waits until it does.
     blocked: bool,
-    /// No more messages are taken.
+    /// Whether the outbox accepts no more messages.
     closing: bool,
     overflowed: bool,
     broken: bool,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct OutboxEntry {
     frame: Frame,
-    /// What it may be conflated with; none: nothing.
+    /// The key for the policy `conflate`, or `None` if no message may replace this one.
     key: Option<Arc<str>>,
 }
 
-/// Larger frames are written from where they are; smaller ones are gathered first, since one
-/// write of 16 messages costs little more than one write of one.
+/// The size from which a frame is written directly, in bytes. Smaller frames are gathered first,
+/// since one write of 16 messages costs little more than one write of one message.
 const GATHER_BELOW_BYTES: usize = 16 << 10;
 const GATHER_BYTES: usize = 64 << 10;
 
-/// An emptied queue that has grown beyond this gives its memory back.
+/// The largest capacity that an empty queue keeps. A larger queue gives its memory back when it is
+/// empty.
 const KEPT_ENTRIES: usize = 16;
 
 thread_local! {
@@ -113,15 +117,16 @@ thread_local! {
 }
 
 impl Outbox {
-    /// An empty one, without a socket yet.
-    pub fn new(bound: Bound) -> Outbox {
+    /// Creates an empty outbox, without a socket yet.
+    pub fn new(bound: OutboxBound) -> Outbox {
         Outbox {
             bound,
             state: Mutex::default(),
         }
     }
 
-    /// Queues a message. `key` names what the policy `conflate` keeps only the newest of.
+    /// Queues a message. With the policy `conflate`, a full outbox replaces an older message that
+    /// has the same `key`.
     pub fn push(&self, frame: Frame, key: Option<Arc<str>>, overflow: OverflowPolicy) -> Pushed {
         let mut state = self.state.lock();
         if state.closing {
@@ -135,7 +140,7 @@ impl Outbox {
         if state.is_full(&frame, self.bound) && !was_blocked {
             state.write();
         }
-        let entry = Entry { frame, key };
+        let entry = OutboxEntry { frame, key };
         let (outcome, displaced) = state.take_in(entry, self.bound, overflow);
         // If that write found the socket full or broken, the client's task has yet to be told.
         let needs_writer = !was_blocked && (!state.queue.is_empty() || state.broken);
@@ -146,18 +151,19 @@ impl Outbox {
         }
     }
 
-    /// Queues a ping or a pong: counted, and never refused for lack of room. What bounds them
-    /// is that a client whose outbox is half full is not read. True: put it on a dirty list.
+    /// Queues a ping or a pong. Such a frame counts, but is never refused because the outbox is
+    /// full. These frames are bounded, since a client whose outbox is half full is not read. The
+    /// result says whether the client must be put on a dirty list.
     pub fn push_control(&self, frame: Frame) -> bool {
         let mut state = self.state.lock();
         if state.closing {
             return false;
         }
-        state.append(Entry { frame, key: None });
+        state.append(OutboxEntry { frame, key: None });
         !state.blocked && state.take_in_hand()
     }
 
-    /// Queues the last frames and takes no more.
+    /// Queues the last frames, and accepts no more messages after them.
     pub fn close(&self, last_message: Option<Frame>, close: Option<Frame>) {
         let mut state = self.state.lock();
         if state.closing && !state.overflowed {
@@ -166,16 +172,16 @@ impl Outbox {
         state.closing = true;
         state.overflowed = false;
         for frame in last_message.into_iter().chain(close) {
-            state.append(Entry { frame, key: None });
+            state.append(OutboxEntry { frame, key: None });
         }
     }
 
-    /// Gives the outbox its socket: what was queued during the handshake can go out.
+    /// Gives the outbox its socket, so that frames from the time of the handshake can be written.
     pub fn attach(&self, socket: Arc<OwnedWriteHalf>) {
         self.state.lock().socket = Some(socket);
     }
 
-    /// Drops the socket and what is queued.
+    /// Drops the socket and the queued frames.
     pub fn detach(&self) {
         let mut state = self.state.lock();
         state.closing = true;
@@ -183,12 +189,13 @@ impl Outbox {
         state.socket = None;
     }
 
-    /// Its client's task takes the outbox in hand: pushes need no dirty list until `flush`.
+    /// Puts the client's own task in charge of the outbox. Until `flush`, pushes need no dirty
+    /// list.
     pub fn take_in_hand(&self) {
         self.state.lock().take_in_hand();
     }
 
-    /// Writes what the socket takes, now.
+    /// Writes as much as the socket accepts now.
     pub fn flush(&self) -> Condition {
         let mut state = self.state.lock();
         state.in_hand = false;
@@ -196,32 +203,32 @@ impl Outbox {
         state.condition(self.bound)
     }
 
-    /// The socket may take more again: writes, now.
+    /// Writes again, after the socket may accept more bytes.
     pub fn resume(&self) -> Condition {
         self.state.lock().blocked = false;
         self.flush()
     }
 
-    /// Whether its client's turn should end before its next message: it must be closed, or
-    /// more waits than should while it has not been asked to read.
+    /// Whether the client's turn should end before its next message. The client must then be
+    /// closed, or so much waits that the client should not be read.
     pub fn wants_attention(&self) -> bool {
         let state = self.state.lock();
         state.broken || state.overflowed || state.above_half(self.bound)
     }
 
-    /// How it stands.
+    /// The current condition of the outbox.
     pub fn condition(&self) -> Condition {
         self.state.lock().condition(self.bound)
     }
 }
 
-impl State {
-    /// Queues a message, as far as the bound and the policy let it; tells how many older ones
-    /// were dropped for it.
+impl OutboxState {
+    /// Queues a message, as far as the bound and the policy allow it, and returns how many older
+    /// messages were dropped for it.
     fn take_in(
         &mut self,
-        entry: Entry,
-        bound: Bound,
+        entry: OutboxEntry,
+        bound: OutboxBound,
         overflow: OverflowPolicy,
     ) -> (Outcome, usize) {
         if self.broken {
@@ -251,26 +258,27 @@ impl State {
         (Outcome::Queued, displaced)
     }
 
-    /// True if nobody had it in hand; an outbox without a socket needs nobody yet.
+    /// Puts a task in charge of the outbox, and returns true if none was before. An outbox without
+    /// a socket needs no task yet.
     fn take_in_hand(&mut self) -> bool {
         self.socket.is_some() && !std::mem::replace(&mut self.in_hand, true)
     }
 
-    fn is_full(&self, frame: &Frame, bound: Bound) -> bool {
+    fn is_full(&self, frame: &Frame, bound: OutboxBound) -> bool {
         // An empty outbox takes any message: a bound below one message must not mute a client.
         !self.queue.is_empty()
             && (self.queue.len() >= bound.messages
                 || self.bytes + frame.as_bytes().len() > bound.bytes)
     }
 
-    fn append(&mut self, entry: Entry) {
+    fn append(&mut self, entry: OutboxEntry) {
         if !self.broken {
             self.bytes += entry.frame.as_bytes().len();
             self.queue.push_back(entry);
         }
     }
 
-    /// Drops the oldest message (with this key) that the socket has nothing of.
+    /// Drops the oldest message (with this key) of which the socket has taken nothing.
     fn drop_oldest(&mut self, key: Option<&Arc<str>>) -> bool {
         let untouched = usize::from(self.front_written > 0);
         let oldest = match key {
@@ -284,8 +292,8 @@ impl State {
         dropped.is_some()
     }
 
-    /// Empties the queue, but for a frame that the socket has begun to take: a client must
-    /// not see half a frame followed by another.
+    /// Empties the queue, except for a frame that the socket has begun to take. A client must not
+    /// receive half a frame followed by another frame.
     fn clear(&mut self) {
         self.queue.truncate(usize::from(self.front_written > 0));
         self.bytes = self
@@ -317,8 +325,8 @@ impl State {
         }
     }
 
-    /// One write of as much as is sensible. Without a socket (the handshake is not over) it
-    /// would block.
+    /// Writes once, as much as is sensible. Without a socket, while the handshake still runs, the
+    /// result is `WouldBlock`.
     fn try_write(&self) -> io::Result<usize> {
         let (Some(socket), Some(front)) = (&self.socket, self.queue.front()) else {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -355,11 +363,11 @@ impl State {
         }
     }
 
-    fn above_half(&self, bound: Bound) -> bool {
+    fn above_half(&self, bound: OutboxBound) -> bool {
         self.bytes > bound.bytes / 2 || self.queue.len() > bound.messages / 2
     }
 
-    fn condition(&self, bound: Bound) -> Condition {
+    fn condition(&self, bound: OutboxBound) -> Condition {
         if self.broken {
             Condition::Broken
         } else if self.overflowed {

@@ -1,10 +1,11 @@
-//! Pending connections: those that have not proved yet who is there.
+//! Pending connections: those whose peer is not authenticated yet.
 //!
-//! A port has a bounded number of them. Beyond it the oldest is cut, and not the newest
-//! refused: a node proves itself within some round trips, so whoever has been here longest is
-//! the least likely to be one, and a flood of connections that say nothing keeps no node out.
-//! Where nodes connect, one is also cut after `PROOF_TIMEOUT`, and once it has sent
-//! `PROOF_BYTES`, whatever else it does with its connection.
+//! A port has a limited number of pending connections. Beyond that number, the oldest one is
+//! closed, and the newest one is not refused. A node authenticates within a few round trips, so the
+//! oldest pending connection is the least likely to be a node. A flood of silent connections
+//! therefore keeps no node out. On a port where nodes connect, a pending connection is also closed
+//! after `PROOF_TIMEOUT`, and when it has sent more than `PROOF_BYTES`, whatever else the peer
+//! does.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,14 +27,15 @@ use tonic::{Request, Status};
 use crate::limits::NODE_BACKLOG;
 use crate::log_throttle::LogThrottle;
 
-/// How long a node that has connected may take to prove itself.
+/// The time that a connected node has for its authentication.
 pub(crate) const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What it may send until then; it needs some kilobytes.
+/// The most bytes that a node may send before it is authenticated. An authentication needs a few
+/// kilobytes.
 const PROOF_BYTES: usize = 64 << 10;
 
-/// Pending connections where nodes connect: as many as the kernel holds (`NODE_BACKLOG`), so that
-/// few are cut when all nodes come back to a register at once.
+/// The most pending connections on a port where nodes connect. The kernel holds the same number
+/// (`NODE_BACKLOG`), so few of them are closed when all nodes return to a register at once.
 const NODES: usize = NODE_BACKLOG as usize;
 
 /// The pending connections of one port.
@@ -44,11 +46,12 @@ pub struct PendingConnections {
     must_prove: bool,
     here: Mutex<VecDeque<Weak<Unauthenticated>>>,
     cut: LogThrottle,
-    /// So many more may prove themselves, and then count no more.
+    /// The permits for authenticated connections. A connection with a permit no longer counts as
+    /// pending.
     proved: Arc<Semaphore>,
 }
 
-/// A connection that counts until it has proved itself.
+/// A connection that counts as pending until its peer is authenticated.
 #[derive(Debug)]
 pub struct Unauthenticated {
     pub(crate) from: Option<SocketAddr>,
@@ -57,18 +60,20 @@ pub struct Unauthenticated {
     cut: CancellationToken,
 }
 
-/// A connection that may be cut while it is a stranger's.
-pub struct Connection {
+/// A connection that can be closed by the node while it is pending.
+pub struct GuardedConnection {
     stream: TcpStream,
     stranger: Arc<Unauthenticated>,
-    /// What it may still send; no number: as much as it likes.
+    /// The bytes that the peer may still send while the connection is pending. `None` means no
+    /// limit.
     allowance: Option<usize>,
     cut: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl PendingConnections {
-    /// At most so many, at a port where who proves nothing may stay for as long as there is
-    /// room. Beyond so many that have proved themselves, one more still counts.
+    /// Creates the limit of a port where unauthenticated connections may stay open for as long as
+    /// there is room. At most `most` connections are pending, and at most `proved` connections are
+    /// authenticated. Beyond `proved`, an authenticated connection still counts as pending.
     pub fn unproved(port: &'static str, most: usize, proved: usize) -> PendingConnections {
         PendingConnections {
             port,
@@ -80,7 +85,8 @@ impl PendingConnections {
         }
     }
 
-    /// At a port where nodes connect, with so many files for their connections.
+    /// Creates the limit of a port where nodes connect, with `files` open files for their
+    /// connections.
     pub(crate) fn nodes(port: &'static str, files: usize) -> PendingConnections {
         PendingConnections {
             must_prove: true,
@@ -88,8 +94,8 @@ impl PendingConnections {
         }
     }
 
-    /// Takes one more.
-    pub fn accept(&self, stream: TcpStream) -> Connection {
+    /// Accepts one more connection, and closes the oldest pending one if there are too many.
+    pub fn accept(&self, stream: TcpStream) -> GuardedConnection {
         // An answer in two writes would wait 40 ms for the other side to acknowledge the first.
         let _ = stream.set_nodelay(true);
         let cut = CancellationToken::new();
@@ -102,7 +108,7 @@ impl PendingConnections {
         self.make_room();
         self.here.lock().push_back(Arc::downgrade(&stranger));
         let timeout = self.must_prove.then_some(PROOF_TIMEOUT);
-        Connection {
+        GuardedConnection {
             stream,
             stranger,
             allowance: self.must_prove.then_some(PROOF_BYTES),
@@ -137,7 +143,11 @@ impl PendingConnections {
 }
 
 impl Unauthenticated {
-    /// Who has made a request.
+    /// The authentication state of the connection that a request came from.
+    ///
+    /// # Errors
+    ///
+    /// Returns a status when the request does not say which connection it came from.
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Arc<Unauthenticated>, Status> {
         let all = request.extensions();
         let by_tls = || Some(all.get::<TlsConnectInfo<Arc<Unauthenticated>>>()?.get_ref());
@@ -145,7 +155,8 @@ impl Unauthenticated {
         stranger.ok_or_else(|| Status::internal("nobody knows whose connection this is"))
     }
 
-    /// It is none any more, where there is room for one that is none.
+    /// Marks the connection as authenticated. Without a free permit, the connection still counts as
+    /// pending.
     pub fn proved(&self) {
         if self.has_proved() {
             return;
@@ -172,15 +183,15 @@ impl Drop for Unauthenticated {
     }
 }
 
-impl Connection {
-    /// Whose it is.
+impl GuardedConnection {
+    /// The authentication state of this connection.
     pub fn stranger(&self) -> &Arc<Unauthenticated> {
         &self.stranger
     }
 
-    /// Ends a connection that is to be cut.
+    /// Returns an error if the pending connection must be closed.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let Connection { stranger, cut, .. } = self;
+        let GuardedConnection { stranger, cut, .. } = self;
         if stranger.has_proved() {
             return Ok(());
         }
@@ -193,7 +204,7 @@ impl Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for GuardedConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -216,7 +227,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for GuardedConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -248,7 +259,7 @@ impl AsyncWrite for Connection {
     }
 }
 
-impl Connected for Connection {
+impl Connected for GuardedConnection {
     type ConnectInfo = Arc<Unauthenticated>;
 
     fn connect_info(&self) -> Arc<Unauthenticated> {

@@ -1,6 +1,6 @@
 //! Plugins: business logic as components, replaced while the sockets stay open.
 //!
-//! The folder (`folder`) loads a build (`load`) into a plugin's slot (`slot`). A client's stay
+//! The folder (`folder`) loads a build (`load`) into a plugin's slot (`slot`, `handle`). A client's stay
 //! with its plugin is a `session`. Where the plugin runs at another node only, its events go
 //! there (`gateway`) and are handled there (`worker`).
 
@@ -13,6 +13,7 @@ mod drain_reason;
 mod folder;
 mod gateway;
 mod generation;
+mod handle;
 mod lease;
 mod load;
 mod look;
@@ -25,6 +26,6 @@ mod worker;
 
 pub use self::answer::{Answer, Failure};
 pub use self::folder::{Checked, Plugins, check};
+pub use self::handle::Plugin;
 pub use self::load::{Advice, LoadError};
 pub use self::session::{Session, Turn};
-pub use self::slot::Plugin;

@@ -1,71 +1,72 @@
-//! What a plugin wants done where more than one thing is right: `[policies]` of its manifest, and
-//! its `refuse`.
+//! Policies: the choices of a plugin where several behaviours are reasonable. The manifest has them
+//! in `[policies]`, and in `refuse`.
 
 use serde::Deserialize;
 
-/// `[policies]` of a plugin's manifest.
+/// The section `[policies]` of a plugin's manifest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policies {
-    /// When a uid is bound that another client has.
+    /// The policy for a uid that another client already has.
     pub uid: UidPolicy,
-    /// When a client's outbox is full.
+    /// The policy for a client whose outbox is full.
     pub overflow: OverflowPolicy,
-    /// When an event of a client traps.
+    /// The policy for a client whose event traps.
     #[serde(alias = "on-trap")]
     pub on_trap: TrapPolicy,
-    /// When a client is refused. It stands before the manifest's tables, beside what is asked of
-    /// a client.
+    /// The policy for a client that is refused. In the manifest, `refuse` stands before the tables,
+    /// beside the access rules.
     #[serde(skip)]
     pub refuse: RefusePolicy,
 }
 
-/// When a uid is bound that another client has.
+/// The policy for binding a uid that another client already has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UidPolicy {
-    /// Both have it.
+    /// Both clients have the uid.
     #[default]
     Many,
-    /// The one that had it is closed with 4001.
+    /// The client that had the uid is closed with 4001.
     KickOld,
-    /// The new one does not get it.
+    /// The new client does not get the uid.
     RejectNew,
 }
 
-/// When a client's outbox is full. The sender never waits.
+/// The policy for a client whose outbox is full. The sender never waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OverflowPolicy {
     /// The client is closed with 1013.
     #[default]
     Close,
-    /// What has waited longest is dropped.
+    /// The message that has waited longest is dropped.
     DropOldest,
     /// The new message is dropped.
     DropNewest,
-    /// What waits for the same target (group, uid, all) is dropped; without it, the oldest.
+    /// The oldest message for the same target (group, uid, all) is dropped, or the oldest message
+    /// if there is none.
     Conflate,
 }
 
-/// When an event of a client traps.
+/// The policy for a client whose event traps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrapPolicy {
     /// The client is closed with 1011.
     #[default]
     Close,
-    /// It stays; the event is lost.
+    /// The client stays connected, and the event is lost.
     Keep,
 }
 
-/// When a client is refused.
+/// The policy for a client that is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefusePolicy {
-    /// It is answered with an HTTP status, which browsers keep from their pages.
+    /// The client gets an HTTP status, which browsers hide from their pages.
     #[default]
     Http,
-    /// It is let in and closed at once, with 4000 and the status.
+    /// The client is accepted and closed at once, with 4000 plus the status.
     Close,
 }

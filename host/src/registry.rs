@@ -1,9 +1,9 @@
-//! The registry: who is connected to this node.
+//! The registry: the clients that are connected to this node.
 //!
-//! Clients, uids and groups, a `Namespace` for each plugin: `chat` cannot see or reach the
-//! clients of `ticker`. Everything here is synchronous and bounded by what it touches; no
-//! lock is held while another client's is taken, in this order: a client's own state, then an
-//! index shard, then an outbox.
+//! Each plugin has a `Namespace` with its clients, uids and groups: `chat` cannot see or reach the
+//! clients of `ticker`. All calls are synchronous, and their cost depends only on what they touch.
+//! The locks of two clients are never held at the same time. Locks are taken in this order: a
+//! client's own state, then an index shard, then an outbox.
 
 mod changes;
 mod client;
@@ -31,24 +31,25 @@ pub use names::Names;
 pub use namespace::{Binding, Namespace};
 pub use refused::Refused;
 pub use serving::{Serving, ServingState};
-pub use shared::Shared;
+pub use shared::NodeState;
 pub use timers::{Firing, Schedule, Scope, TimerRecord, Timers, Version};
 
 use crate::counters::Counters;
 use crate::id::Incarnation;
 use crate::limits::Limits;
 
-/// The clients of a node, by the plugins that they came for.
+/// The clients of a node, grouped by their plugins.
 #[derive(Debug)]
 pub struct Registry {
-    shared: Arc<Shared>,
-    /// By their plugins' names. Whoever runs the plugin keeps it.
+    shared: Arc<NodeState>,
+    /// The namespaces by the names of their plugins. The owner of a plugin keeps its namespace
+    /// alive.
     namespaces: RwLock<BTreeMap<Arc<str>, Weak<Namespace>>>,
 }
 
 impl Registry {
-    /// An empty one, whose dirty clients `sweepers` tasks will write. `is_meshed`: it keeps
-    /// account of what changes.
+    /// An empty registry. `sweepers` is the number of tasks that write to dirty clients;
+    /// `is_meshed` means that changes are recorded for other nodes.
     pub fn new(
         incarnation: Incarnation,
         limits: Limits,
@@ -56,14 +57,14 @@ impl Registry {
         sweepers: usize,
         is_meshed: bool,
     ) -> Arc<Registry> {
-        let shared = Shared::new(incarnation, limits, counters, sweepers, is_meshed);
+        let shared = NodeState::new(incarnation, limits, counters, sweepers, is_meshed);
         Arc::new(Registry {
             shared: Arc::new(shared),
             namespaces: RwLock::default(),
         })
     }
 
-    /// An empty namespace for the plugin of that name, in place of the one it may have had.
+    /// Adds an empty namespace for a plugin, in place of a former namespace of that name.
     pub fn open(&self, plugin: &str) -> Arc<Namespace> {
         let plugin: Arc<str> = plugin.into();
         let namespace = Namespace::new(&plugin, &self.shared);
@@ -72,12 +73,12 @@ impl Registry {
         namespace
     }
 
-    /// The clients of the plugin of that name, if it is, or was, on this node.
+    /// The namespace of a plugin, if the plugin is on this node or its namespace is still in use.
     pub fn namespace(&self, plugin: &str) -> Option<Arc<Namespace>> {
         self.namespaces.read().get(plugin).and_then(Weak::upgrade)
     }
 
-    /// The clients of all plugins.
+    /// The namespaces of all plugins.
     pub fn namespaces(&self) -> Vec<Arc<Namespace>> {
         self.namespaces
             .read()
@@ -88,9 +89,9 @@ impl Registry {
 }
 
 impl Deref for Registry {
-    type Target = Shared;
+    type Target = NodeState;
 
-    fn deref(&self) -> &Shared {
+    fn deref(&self) -> &NodeState {
         &self.shared
     }
 }

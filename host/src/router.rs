@@ -1,9 +1,11 @@
-//! The router: here, there, or both.
+//! The router: it serves the calls of a plugin in the whole cluster.
 //!
-//! What a plugin calls goes to the clients of this node and to the nodes that hold the rest.
-//! Sends never wait. Counts are answered from memory. What concerns one client is asked of its
-//! node, which the id names; lists and orders for many go to all holders at once, and a node
-//! that does not answer in time is named in `missing`.
+//! A call goes to the clients of this node and to the nodes that hold the other clients. Messages
+//! are sent without waiting, and counts are answered from memory. A question about one client goes
+//! to its node, which the client id names. Lists and commands for many clients go to all holders at
+//! once; a node that does not answer in time is named in `missing`.
+//!
+//! Long because each function of the contract that asks other nodes is here, once.
 
 mod arguments;
 mod refused;
@@ -16,76 +18,85 @@ use futures_util::future::join_all;
 use crate::delivery::Delivery;
 use crate::id::{ClientId, Incarnation};
 use crate::limits::PAGE_ITEMS;
-use crate::mesh::{Answer, Ask, Mesh, Reason, Space, Unanswered, ask};
+use crate::mesh::{AskError, Mesh, Question, Space, Unanswered, ask};
 use crate::message::{Frame, Message};
 use crate::registry::{Ending, Info, Kind, Namespace};
 
 use self::arguments::{check_count, invalid};
 
 pub use self::arguments::{client_id, ending, excluded, page_limit, schedule};
-pub use self::refused::Refused;
+pub use self::refused::RouterError;
 
-/// One plugin's way to its clients, wherever they are.
+/// The access of one plugin to its clients, on all nodes.
 #[derive(Clone)]
 pub struct Router {
     namespace: Arc<Namespace>,
     mesh: Option<Arc<Mesh>>,
 }
 
-/// Something gathered in the whole cluster.
+/// A value gathered from the whole cluster.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Gathered<T> {
-    /// What there is, as far as nodes have answered.
+    /// The value, as far as the nodes have answered.
     pub value: T,
-    /// The nodes that have not.
+    /// The nodes that have not answered.
     pub missing: Vec<Incarnation>,
 }
 
-/// Whom a delivery reached.
+/// The result of a delivery: how many clients it reached.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Reached {
-    /// Clients here whose outbox took it, and those that other nodes have told of.
+    /// How many clients it reached: those here whose outbox took it, and those that other nodes
+    /// hold.
     pub clients: u64,
-    /// Clients here that lost it because their outbox was full.
+    /// How many clients here did not get it because their outbox was full.
     pub dropped: u64,
-    /// Nodes that could not be told.
+    /// The nodes that could not be reached.
     pub missing: Vec<Incarnation>,
 }
 
-/// A part of a list.
+/// One page of a list.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// At most as many as asked for, in order.
+    /// The items of the page in order, at most as many as asked for.
     pub items: Vec<String>,
-    /// Where the next page goes on; none: this was the last.
+    /// The cursor for the next page; `None` means that this was the last page.
     pub next: Option<String>,
 }
 
 impl Router {
-    /// The way to the clients of one plugin.
+    /// A router to the clients of one plugin. Without a `mesh` there is only this node.
     pub fn new(namespace: Arc<Namespace>, mesh: Option<Arc<Mesh>>) -> Router {
         Router { namespace, mesh }
     }
 
-    /// The plugin's clients on this node.
+    /// The namespace of the plugin's clients on this node.
     pub fn namespace(&self) -> &Arc<Namespace> {
         &self.namespace
     }
 
     // Arguments.
 
-    /// Encodes a message, if an outbox could hold it.
-    pub fn frame(&self, message: Message<'_>) -> Result<Frame, Refused> {
+    /// Encodes a message, if its frame fits into an outbox.
+    ///
+    /// # Errors
+    ///
+    /// The frame is longer than `outbox_bytes`.
+    pub fn frame(&self, message: Message<'_>) -> Result<Frame, RouterError> {
         let frame = Frame::message(message);
         let limit = self.namespace.shared().limits().outbox_bytes;
         match frame.as_bytes().len() {
-            bytes if bytes > limit => Err(Refused::TooLarge { bytes, limit }),
+            bytes if bytes > limit => Err(RouterError::TooLarge { bytes, limit }),
             _ => Ok(frame),
         }
     }
 
-    /// A name that there may be, of a uid, a group or a timer.
-    pub fn check_name(&self, what: &str, name: &str) -> Result<(), Refused> {
+    /// Checks the name of a uid, a group or a timer; `what` is the word for it in the error.
+    ///
+    /// # Errors
+    ///
+    /// The name is empty, or longer than `name_bytes`.
+    pub fn check_name(&self, what: &str, name: &str) -> Result<(), RouterError> {
         let limit = self.namespace.shared().limits().name_bytes;
         match name.len() {
             0 => Err(invalid(format!("the {what} is empty"))),
@@ -96,8 +107,12 @@ impl Router {
         }
     }
 
-    /// As many of them as one call may name.
-    pub fn check_names(&self, what: &str, names: &[String]) -> Result<(), Refused> {
+    /// Checks the names of one call, and their number.
+    ///
+    /// # Errors
+    ///
+    /// There are too many names, or a name is empty or too long.
+    pub fn check_names(&self, what: &str, names: &[String]) -> Result<(), RouterError> {
         check_count(what, names.len())?;
         names
             .iter()
@@ -106,7 +121,7 @@ impl Router {
 
     // Sends.
 
-    /// Queues a delivery for each client it is for, once, here and elsewhere.
+    /// Queues a delivery once for each of its clients, on this node and on others.
     pub fn deliver(&self, delivery: &Delivery<'_>) -> Reached {
         let here = self.namespace.deliver(delivery);
         let mut reached = Reached {
@@ -126,7 +141,12 @@ impl Router {
     }
 
     /// Queues a frame for one client: in its outbox, or in the link to its node.
-    pub fn send_to(&self, id: ClientId, frame: Frame) -> Result<(), Refused> {
+    ///
+    /// # Errors
+    ///
+    /// The client is not connected, or its outbox is full. For a client of another node: that node
+    /// is not known, or its link did not take the frame.
+    pub fn send_to(&self, id: ClientId, frame: Frame) -> Result<(), RouterError> {
         match self.elsewhere(id) {
             Some(mesh) => Ok(mesh.forward_to_client(self.namespace.name(), id, &frame)?),
             None => {
@@ -136,7 +156,7 @@ impl Router {
         }
     }
 
-    /// Whether this node is the one that fires a timer of the cluster.
+    /// Whether this node is the node that fires a timer of the cluster.
     pub fn fires(&self, timer: &str) -> bool {
         let mesh = self.mesh.as_ref();
         mesh.is_none_or(|mesh| mesh.fires(&self.namespace, timer))
@@ -144,161 +164,151 @@ impl Router {
 
     // One client.
 
-    /// Gives the client this uid in place of the one it had.
-    pub async fn bind_uid(&self, id: ClientId, uid: &str) -> Result<(), Refused> {
+    /// Binds the client to a uid, in place of its former uid.
+    ///
+    /// # Errors
+    ///
+    /// The client is not connected, its node gives no answer, or the uid can take no further
+    /// client.
+    pub async fn bind_uid(&self, id: ClientId, uid: &str) -> Result<(), RouterError> {
         match (self.elsewhere(id), &self.mesh) {
             (None, None) => Ok(self.namespace.bind_uid(id, uid, 0)?),
             (None, Some(mesh)) => Ok(mesh.bind_uid(&self.namespace, id, uid)?),
-            (Some(mesh), _) => {
-                let (client, uid) = (ask::client_bytes(id), uid.to_owned());
-                self.done(mesh, id, Ask::BindUid(ask::BindUid { client, uid }))
-                    .await
-            }
+            (Some(mesh), _) => self.at(mesh, id, ask::bind_uid(id, uid)).await,
         }
     }
 
-    /// Takes the client's uid away; with `uid` given, only if it is that one.
-    pub async fn unbind_uid(&self, id: ClientId, uid: Option<&str>) -> Result<bool, Refused> {
+    /// Removes the client's uid and returns whether there was one. If `uid` is given, only this uid
+    /// is removed.
+    ///
+    /// # Errors
+    ///
+    /// The client is not connected, or its node gives no answer.
+    pub async fn unbind_uid(&self, id: ClientId, uid: Option<&str>) -> Result<bool, RouterError> {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.unbind_uid(id, uid)?);
         };
-        let (client, uid) = (ask::client_bytes(id), uid.unwrap_or_default().to_owned());
-        match self
-            .at(mesh, id, Ask::UnbindUid(ask::UnbindUid { client, uid }))
-            .await?
-        {
-            Answer::Flag(unbound) => Ok(unbound),
-            _ => Err(nonsense()),
-        }
+        self.at(mesh, id, ask::unbind_uid(id, uid)).await
     }
 
     /// The client's uid, if it has one.
-    pub async fn uid(&self, id: ClientId) -> Result<Option<String>, Refused> {
+    ///
+    /// # Errors
+    ///
+    /// The client is not connected, or its node gives no answer.
+    pub async fn uid(&self, id: ClientId) -> Result<Option<String>, RouterError> {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.uid(id)?);
         };
-        match self
-            .at(mesh, id, Ask::GetUid(ask::client_bytes(id)))
-            .await?
-        {
-            Answer::Uid(answer) => Ok(answer.uid),
-            _ => Err(nonsense()),
-        }
+        self.at(mesh, id, ask::uid(id)).await
     }
 
     /// Puts the client into the group.
-    pub async fn join_group(&self, id: ClientId, group: &str) -> Result<(), Refused> {
+    ///
+    /// # Errors
+    ///
+    /// The client is not connected, its node gives no answer, or it is in too many groups.
+    pub async fn join_group(&self, id: ClientId, group: &str) -> Result<(), RouterError> {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.join_group(id, group)?);
         };
-        let (client, group) = (ask::client_bytes(id), group.to_owned());
-        self.done(mesh, id, Ask::JoinGroup(ask::GroupChange { client, group }))
-            .await
+        self.at(mesh, id, ask::join_group(id, group)).await
     }
 
-    /// Takes the client out of the group; not being in it is fine.
-    pub async fn leave_group(&self, id: ClientId, group: &str) -> Result<(), Refused> {
+    /// Takes the client out of the group. A client that is not in the group is no error.
+    ///
+    /// # Errors
+    ///
+    /// The client is not connected, or its node gives no answer.
+    pub async fn leave_group(&self, id: ClientId, group: &str) -> Result<(), RouterError> {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.leave_group(id, group)?);
         };
-        let (client, group) = (ask::client_bytes(id), group.to_owned());
-        self.done(
-            mesh,
-            id,
-            Ask::LeaveGroup(ask::GroupChange { client, group }),
-        )
-        .await
+        self.at(mesh, id, ask::leave_group(id, group)).await
     }
 
     /// Whether the client is connected and not being closed.
-    pub async fn is_online(&self, id: ClientId) -> Result<bool, Refused> {
+    ///
+    /// # Errors
+    ///
+    /// The client's node gives no answer. An unknown node is no error: its clients are offline.
+    pub async fn is_online(&self, id: ClientId) -> Result<bool, RouterError> {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.is_online(id));
         };
-        match self
-            .at(mesh, id, Ask::IsOnline(ask::client_bytes(id)))
-            .await
-        {
-            Ok(Answer::Flag(is_online)) => Ok(is_online),
-            Ok(_) => Err(nonsense()),
+        match self.at(mesh, id, ask::is_online(id)).await {
             // Its clients have gone with it.
-            Err(Refused::Unanswered(Unanswered::NoNode(_))) => Ok(false),
-            Err(refused) => Err(refused),
+            Err(RouterError::Unanswered(Unanswered::NoNode(_))) => Ok(false),
+            answered => answered,
         }
     }
 
-    /// Closes one client.
-    pub async fn close_client(&self, id: ClientId, ending: &Ending) -> Result<(), Refused> {
+    /// Closes the connection of one client.
+    ///
+    /// # Errors
+    ///
+    /// The client is not connected, or its node gives no answer.
+    pub async fn close_client(&self, id: ClientId, ending: &Ending) -> Result<(), RouterError> {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.close_client(id, ending)?);
         };
-        let (client, ending) = (ask::client_bytes(id), Some(ask::ending(ending)));
-        self.done(
-            mesh,
-            id,
-            Ask::CloseClient(ask::CloseClient { client, ending }),
-        )
-        .await
+        self.at(mesh, id, ask::close_client(id, ending)).await
     }
 
-    /// The client's info.
-    pub async fn info(&self, id: ClientId) -> Result<Info, Refused> {
+    /// The info of the client.
+    ///
+    /// # Errors
+    ///
+    /// The client is not connected, or its node gives no answer.
+    pub async fn info(&self, id: ClientId) -> Result<Info, RouterError> {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.info(id)?);
         };
-        match self
-            .at(mesh, id, Ask::GetInfo(ask::client_bytes(id)))
-            .await?
-        {
-            Answer::Info(answer) => Ok(answer.info.into_iter().collect()),
-            _ => Err(nonsense()),
-        }
+        self.at(mesh, id, ask::info(id)).await
     }
 
     /// Replaces the client's info.
-    pub async fn set_info(&self, id: ClientId, info: Info) -> Result<(), Refused> {
+    ///
+    /// # Errors
+    ///
+    /// The client is not connected, its node gives no answer, or the info is too long.
+    pub async fn set_info(&self, id: ClientId, info: Info) -> Result<(), RouterError> {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.set_info(id, info)?);
         };
-        let (client, info) = (ask::client_bytes(id), info.into_iter().collect());
-        self.done(mesh, id, Ask::SetInfo(ask::SetInfo { client, info }))
-            .await
+        self.at(mesh, id, ask::set_info(id, info)).await
     }
 
-    /// Sets each key to its value, deletes those given as none, and answers the whole.
+    /// Sets each key to its value, deletes the keys whose value is `None`, and returns the whole
+    /// info.
+    ///
+    /// # Errors
+    ///
+    /// The client is not connected, its node gives no answer, or the info would be too long.
     pub async fn update_info(
         &self,
         id: ClientId,
         changes: Vec<(String, Option<String>)>,
-    ) -> Result<Info, Refused> {
+    ) -> Result<Info, RouterError> {
         let Some(mesh) = self.elsewhere(id) else {
             return Ok(self.namespace.update_info(id, changes)?);
         };
-        let client = ask::client_bytes(id);
-        let changes = changes
-            .into_iter()
-            .map(|(key, value)| ask::Change { key, value });
-        let changes = changes.collect();
-        let ask = Ask::UpdateInfo(ask::UpdateInfo { client, changes });
-        match self.at(mesh, id, ask).await? {
-            Answer::Info(answer) => Ok(answer.info.into_iter().collect()),
-            _ => Err(nonsense()),
-        }
+        self.at(mesh, id, ask::update_info(id, changes)).await
     }
 
     // Numbers, from memory.
 
-    /// Whether any client has this uid.
+    /// Whether any client in the cluster has this uid.
     pub fn is_uid_online(&self, uid: &str) -> bool {
         self.count(Kind::Uid, uid).value > 0
     }
 
-    /// How many clients are in the group.
+    /// The number of clients in the group.
     pub fn group_count(&self, group: &str) -> Gathered<u64> {
         self.count(Kind::Group, group)
     }
 
-    /// How many clients there are.
+    /// The number of clients that the plugin has.
     pub fn client_count(&self) -> Gathered<u64> {
         let there = self.space().map(|space| space.nodes());
         let there = there
@@ -311,13 +321,17 @@ impl Router {
         }
     }
 
-    /// All names that some client has, uids or groups.
+    /// A page of the uids or groups that have any clients.
+    ///
+    /// # Errors
+    ///
+    /// The cursor is malformed.
     pub fn names(
         &self,
         kind: Kind,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Gathered<Page>, Refused> {
+    ) -> Result<Gathered<Page>, RouterError> {
         let after = after(cursor)?;
         // One more than asked for says whether there is another page.
         let mut names = self.namespace.names_after(kind, after, limit + 1);
@@ -335,33 +349,26 @@ impl Router {
 
     // Many clients: holders are asked, all at once.
 
-    /// The clients with this uid, or in this group.
+    /// A page of the clients with this uid, or in this group.
+    ///
+    /// # Errors
+    ///
+    /// The cursor is malformed.
     pub async fn clients(
         &self,
         kind: Kind,
         name: &str,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Gathered<Page>, Refused> {
+    ) -> Result<Gathered<Page>, RouterError> {
         let after = cursor.map(str::parse::<ClientId>).transpose();
-        let after = after.map_err(|_| Refused::MalformedCursor)?;
-        let list = ask::List {
-            name: name.to_owned(),
-            after: after.map(ask::client_bytes).unwrap_or_default(),
-            limit: u32::try_from(limit.min(PAGE_ITEMS)).unwrap_or(u32::MAX),
-        };
-        let ask = match kind {
-            Kind::Uid => Ask::UidClients(list),
-            Kind::Group => Ask::GroupClients(list),
-        };
+        let after = after.map_err(|_| RouterError::MalformedCursor)?;
+        let question = ask::clients(kind, name, after, limit.min(PAGE_ITEMS));
         let (mut clients, mut more) = self.namespace.clients_after(kind, name, after, limit);
-        let gathered = self.gather(kind, name, ask).await;
-        for answer in gathered.value {
-            let Answer::Listed(listed) = answer else {
-                continue;
-            };
+        let gathered = self.gather(kind, name, question).await;
+        for listed in gathered.value {
             more |= listed.more;
-            clients.extend(listed.items.iter().filter_map(|bytes| ask::client(bytes)));
+            clients.extend(listed.items);
         }
         // A node's clients follow one another: the incarnation comes first in an id.
         clients.sort_unstable();
@@ -372,32 +379,25 @@ impl Router {
         })
     }
 
-    /// The uids in the group, each once.
+    /// A page of the uids in the group, each listed once.
+    ///
+    /// # Errors
+    ///
+    /// The cursor is malformed.
     pub async fn group_uids(
         &self,
         group: &str,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Gathered<Page>, Refused> {
+    ) -> Result<Gathered<Page>, RouterError> {
         let after = after(cursor)?;
-        let list = ask::List {
-            name: group.to_owned(),
-            after: after.unwrap_or_default().as_bytes().to_vec().into(),
-            limit: u32::try_from(limit.min(PAGE_ITEMS)).unwrap_or(u32::MAX),
-        };
         let (here, mut more) = self.namespace.group_uids_after(group, after, limit).await;
         let mut uids: BTreeSet<String> = here.iter().map(|uid| uid.to_string()).collect();
-        let gathered = self.gather(Kind::Group, group, Ask::GroupUids(list)).await;
-        for answer in gathered.value {
-            let Answer::Listed(listed) = answer else {
-                continue;
-            };
+        let question = ask::group_uids(group, after, limit.min(PAGE_ITEMS));
+        let gathered = self.gather(Kind::Group, group, question).await;
+        for listed in gathered.value {
             more |= listed.more;
-            let there = listed
-                .items
-                .iter()
-                .map(|uid| String::from_utf8_lossy(uid).into_owned());
-            uids.extend(there);
+            uids.extend(listed.items);
         }
         Ok(Gathered {
             value: Page::of(uids.into_iter(), limit, more).mark("after:"),
@@ -405,7 +405,7 @@ impl Router {
         })
     }
 
-    /// How many different uids are in the group.
+    /// The number of different uids in the group.
     pub async fn group_uid_count(&self, group: &str) -> Gathered<u64> {
         let Some(mesh) = &self.mesh else {
             let value = self.namespace.group_uids(group).await.len() as u64;
@@ -415,15 +415,13 @@ impl Router {
             };
         };
         let here = mesh.uid_count(&self.namespace, group).await;
-        let ask = Ask::GroupUidCount(group.to_owned());
-        let gathered = self.gather(Kind::Group, group, ask).await;
+        let question = ask::group_uid_count(group);
+        let gathered = self.gather(Kind::Group, group, question).await;
         let mut own = here.own;
         let mut shared: BTreeSet<String> = here.shared.into_iter().collect();
-        for answer in gathered.value {
-            if let Answer::UidCount(there) = answer {
-                own += there.own;
-                shared.extend(there.shared);
-            }
+        for there in gathered.value {
+            own += there.own;
+            shared.extend(there.shared);
         }
         Gathered {
             value: own + shared.len() as u64,
@@ -431,25 +429,18 @@ impl Router {
         }
     }
 
-    /// Takes every member out of the group, and counts them.
+    /// Takes every member out of the group, and returns how many there were.
     pub async fn ungroup(&self, group: &str) -> Gathered<u64> {
         let here = self.namespace.ungroup(group).await;
-        let ask = Ask::Ungroup(group.to_owned());
-        sum(here, self.gather(Kind::Group, group, ask).await)
+        let there = self.gather(Kind::Group, group, ask::ungroup(group)).await;
+        there.sum(here)
     }
 
-    /// Closes every client of the uid, or in the group, and counts them.
+    /// Closes every client with this uid, or in this group, and returns how many there were.
     pub async fn close_all(&self, kind: Kind, name: &str, ending: &Ending) -> Gathered<u64> {
         let here = self.namespace.close_all(kind, name, ending).await;
-        let close = ask::CloseMany {
-            name: name.to_owned(),
-            ending: Some(ask::ending(ending)),
-        };
-        let ask = match kind {
-            Kind::Uid => Ask::CloseUid(close),
-            Kind::Group => Ask::CloseGroup(close),
-        };
-        sum(here, self.gather(kind, name, ask).await)
+        let question = ask::close_all(kind, name, ending);
+        self.gather(kind, name, question).await.sum(here)
     }
 
     fn count(&self, kind: Kind, name: &str) -> Gathered<u64> {
@@ -464,28 +455,30 @@ impl Router {
         }
     }
 
-    /// Asks all other nodes that hold the name, at once.
-    async fn gather(&self, kind: Kind, name: &str, ask: Ask) -> Gathered<Vec<Answer>> {
-        let mut gathered = Gathered::default();
+    /// Asks all other nodes that hold the name, at the same time.
+    async fn gather<A>(&self, kind: Kind, name: &str, question: Question<A>) -> Gathered<Vec<A>> {
+        let mut gathered = Gathered {
+            value: Vec::new(),
+            missing: Vec::new(),
+        };
         let (Some(mesh), Some(space)) = (&self.mesh, self.space()) else {
             gathered.missing = self.unknown();
             return gathered;
         };
         let holders = space.holders(kind, name);
         let asked = holders.iter().map(|holder| {
-            let ask = ask.clone();
+            let question = question.clone();
             async move {
-                let answer = mesh.ask(holder.node, self.namespace.name(), ask).await;
+                let answer = mesh.ask(holder.node, self.namespace.name(), question).await;
                 (holder.node, answer)
             }
         });
         gathered.missing = mesh.unknown();
         for (node, answer) in join_all(asked).await {
             match answer {
-                Ok(Answer::Refused(_)) => gathered.missing.push(node),
                 Ok(answer) => gathered.value.push(answer),
                 // It has ended, and its clients with it.
-                Err(Unanswered::NoNode(_)) => {}
+                Err(AskError::Unanswered(Unanswered::NoNode(_))) => {}
                 Err(_) => gathered.missing.push(node),
             }
         }
@@ -494,30 +487,24 @@ impl Router {
         gathered
     }
 
-    /// The mesh, if the client is another node's.
+    /// The mesh, if the client belongs to another node.
     fn elsewhere(&self, id: ClientId) -> Option<&Arc<Mesh>> {
         let own = self.namespace.shared().incarnation();
         self.mesh.as_ref().filter(|_| id.incarnation() != own)
     }
 
-    async fn at(&self, mesh: &Mesh, id: ClientId, ask: Ask) -> Result<Answer, Refused> {
-        match mesh
-            .ask(id.incarnation(), self.namespace.name(), ask)
-            .await?
-        {
-            Answer::Refused(refused) => Err(Refused::There {
-                reason: refused.reason(),
-                message: refused.message,
-            }),
-            answer => Ok(answer),
-        }
-    }
-
-    async fn done(&self, mesh: &Mesh, id: ClientId, ask: Ask) -> Result<(), Refused> {
-        match self.at(mesh, id, ask).await? {
-            Answer::Done(_) => Ok(()),
-            _ => Err(nonsense()),
-        }
+    async fn at<A>(
+        &self,
+        mesh: &Mesh,
+        id: ClientId,
+        question: Question<A>,
+    ) -> Result<A, RouterError> {
+        let node = id.incarnation();
+        let answered = mesh.ask(node, self.namespace.name(), question).await;
+        answered.map_err(|error| match error {
+            AskError::Unanswered(unanswered) => unanswered.into(),
+            AskError::Refused { reason, message } => RouterError::There { reason, message },
+        })
     }
 
     fn space(&self) -> Option<Arc<Space>> {
@@ -532,8 +519,19 @@ impl Router {
     }
 }
 
+impl Gathered<Vec<u64>> {
+    /// All numbers and this one, added up.
+    fn sum(self, here: u64) -> Gathered<u64> {
+        Gathered {
+            value: here + self.value.iter().sum::<u64>(),
+            missing: self.missing,
+        }
+    }
+}
+
 impl Page {
-    /// The first `limit` items; the last one's text is the next page's cursor.
+    /// A page of the first `limit` items. The text of the last item is the cursor for the next
+    /// page.
     fn of(items: impl Iterator<Item = String>, limit: usize, more: bool) -> Page {
         let mut items: Vec<String> = items.take(limit + 1).collect();
         let more = more || items.len() > limit;
@@ -542,7 +540,7 @@ impl Page {
         Page { items, next }
     }
 
-    /// The same, with what tells its cursors from client ids.
+    /// Adds `mark` to the cursor, so that it cannot be taken for a client id.
     fn mark(self, mark: &str) -> Page {
         Page {
             next: self.next.map(|next| format!("{mark}{next}")),
@@ -551,31 +549,12 @@ impl Page {
     }
 }
 
-/// What a cursor of names says.
-fn after(cursor: Option<&str>) -> Result<Option<&str>, Refused> {
+/// The name after which a page begins, from its cursor.
+fn after(cursor: Option<&str>) -> Result<Option<&str>, RouterError> {
     let after = cursor.map(|cursor| {
         cursor
             .strip_prefix("after:")
-            .ok_or(Refused::MalformedCursor)
+            .ok_or(RouterError::MalformedCursor)
     });
     after.transpose()
-}
-
-fn sum(here: u64, there: Gathered<Vec<Answer>>) -> Gathered<u64> {
-    let counts = there.value.iter().map(|answer| match answer {
-        Answer::Count(count) => *count,
-        _ => 0,
-    });
-    Gathered {
-        value: here + counts.sum::<u64>(),
-        missing: there.missing,
-    }
-}
-
-/// A peer has answered what nobody asked: another version of it, perhaps.
-fn nonsense() -> Refused {
-    Refused::There {
-        reason: Reason::Internal,
-        message: "the client's node answered what it was not asked".to_owned(),
-    }
 }

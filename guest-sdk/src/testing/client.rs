@@ -10,8 +10,9 @@ use super::node::Mailbox;
 use crate::plugin::Plugin;
 use crate::types::{ClientId, Closer, Message};
 
-/// A client that was let in, as seen from its side of the socket. Dropping it does not end the
-/// connection: [`leave`](Client::leave) does.
+/// A `Client` is a client that was let in, as seen from its side of the socket.
+///
+/// Dropping it does not end the connection: [`leave`](Client::leave) does.
 pub struct Client<P> {
     host: Host,
     id: ClientId,
@@ -36,17 +37,75 @@ impl<P: Plugin> Client<P> {
         }
     }
 
-    /// The id that the plugin knows it by.
+    /// Returns the id by which the plugin knows the client.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{Plugin, Refuse, is_online};
+    ///
+    /// struct Quiet;
+    /// impl Plugin for Quiet {}
+    ///
+    /// let host = Host::new();
+    /// let ada = host.connect::<Quiet>()?;
+    /// assert_eq!(host.run(|| is_online(ada.id())), Ok(true));
+    /// # Ok::<(), Refuse>(())
+    /// ```
     pub fn id(&self) -> &ClientId {
         &self.id
     }
 
-    /// The subprotocol that the plugin chose.
+    /// Returns the subprotocol that the plugin chose, if it chose one.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{Accept, ClientId, Handshake, Plugin, Refuse};
+    ///
+    /// struct First;
+    ///
+    /// impl Plugin for First {
+    ///     fn on_connect(_: ClientId, handshake: Handshake) -> Result<Accept, Refuse> {
+    ///         let offered = handshake.subprotocols.into_iter().next();
+    ///         Ok(offered.map_or(Accept::new(), |name| Accept::new().subprotocol(name)))
+    ///     }
+    /// }
+    ///
+    /// let host = Host::new();
+    /// assert_eq!(host.connect::<First>()?.subprotocol(), None);
+    ///
+    /// let subprotocols = vec!["v2".to_owned(), "v1".to_owned()];
+    /// let handshake = Handshake { subprotocols, ..Handshake::default() };
+    /// assert_eq!(host.connect_with::<First>(handshake)?.subprotocol(), Some("v2"));
+    /// # Ok::<(), Refuse>(())
+    /// ```
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
     }
 
-    /// Sends a message to the plugin. Nothing happens when the connection has ended.
+    /// Sends a message to the plugin, whose `on_message` handles it at once.
+    ///
+    /// Nothing happens when the connection has ended.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{ClientId, Message, Plugin, Refuse, send_to_client};
+    ///
+    /// struct Echo;
+    ///
+    /// impl Plugin for Echo {
+    ///     fn on_message(client: ClientId, message: Message) {
+    ///         let _ = send_to_client(&client, message);
+    ///     }
+    /// }
+    ///
+    /// let ada = Host::new().connect::<Echo>()?;
+    /// ada.say("hello");
+    /// ada.say(vec![1, 2]); // a binary message
+    /// ada.leave();
+    /// ada.say("is anybody there?");
+    /// assert_eq!(ada.received(), [Message::from("hello"), Message::from(vec![1, 2])]);
+    /// # Ok::<(), Refuse>(())
+    /// ```
     pub fn say(&self, message: impl Into<Message>) {
         let here = self.host.node.borrow().has(&self.id);
         if here {
@@ -56,17 +115,52 @@ impl<P: Plugin> Client<P> {
         }
     }
 
-    /// What was sent to it since the last call, a close's last message included.
+    /// Returns what was sent to the client since the last call, a close's last message included.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{Plugin, Refuse, send_to_all};
+    ///
+    /// struct Quiet;
+    /// impl Plugin for Quiet {}
+    ///
+    /// let host = Host::new();
+    /// let ada = host.connect::<Quiet>()?;
+    /// host.run(|| send_to_all("one", &[])).expect("sent");
+    /// host.run(|| send_to_all("two", &[])).expect("sent");
+    /// assert_eq!(ada.received(), ["one".into(), "two".into()]);
+    /// assert!(ada.received().is_empty());
+    /// # Ok::<(), Refuse>(())
+    /// ```
     pub fn received(&self) -> Vec<Message> {
         std::mem::take(&mut self.mailbox.borrow_mut().messages)
     }
 
-    /// Leaves as a browser's `close()` does: a close frame without a code, 1005.
+    /// Leaves as a browser's `close()` does, with a close frame without a code, 1005.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{ClientId, Closer, Departure, Level, Plugin, Refuse, log};
+    ///
+    /// struct Door;
+    ///
+    /// impl Plugin for Door {
+    ///     fn on_close(_: ClientId, departure: Departure) {
+    ///         assert_eq!(departure.by, Closer::Client);
+    ///         log(Level::Info, &departure.code.to_string());
+    ///     }
+    /// }
+    ///
+    /// let host = Host::new();
+    /// host.connect::<Door>()?.leave();
+    /// assert_eq!(host.logs(), [(Level::Info, "1005".to_owned())]);
+    /// # Ok::<(), Refuse>(())
+    /// ```
     pub fn leave(&self) {
         self.depart(1005, "", Closer::Client);
     }
 
-    /// Leaves with a close frame's code and reason.
+    /// Leaves with a close frame that has this code and reason.
     ///
     /// ```
     /// use jackfield_sdk::testing::Host;
@@ -89,13 +183,52 @@ impl<P: Plugin> Client<P> {
         self.depart(code, reason, Closer::Client);
     }
 
-    /// The connection breaks: no close frame at all, 1006.
+    /// Breaks the connection, without any close frame, 1006.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{ClientId, Closer, Departure, Level, Plugin, Refuse, log};
+    ///
+    /// struct Door;
+    ///
+    /// impl Plugin for Door {
+    ///     fn on_close(_: ClientId, departure: Departure) {
+    ///         assert_eq!(departure.by, Closer::Network);
+    ///         log(Level::Info, &departure.code.to_string());
+    ///     }
+    /// }
+    ///
+    /// let host = Host::new();
+    /// host.connect::<Door>()?.vanish();
+    /// assert_eq!(host.logs(), [(Level::Info, "1006".to_owned())]);
+    /// # Ok::<(), Refuse>(())
+    /// ```
     pub fn vanish(&self) {
         self.depart(1006, "", Closer::Network);
     }
 
-    /// Code and reason with which the plugin or its policy closed it; none while it is
-    /// connected, and when it left by itself.
+    /// Returns the code and the reason with which the plugin or its policy closed the client.
+    ///
+    /// The answer is `None` while the client is connected, and when it left by itself.
+    ///
+    /// ```
+    /// use jackfield_sdk::testing::Host;
+    /// use jackfield_sdk::{ClientId, Message, Plugin, Refuse, close_client};
+    ///
+    /// struct Strict;
+    ///
+    /// impl Plugin for Strict {
+    ///     fn on_message(client: ClientId, _: Message) {
+    ///         let _ = close_client(&client, 4000, "be quiet", None);
+    ///     }
+    /// }
+    ///
+    /// let ada = Host::new().connect::<Strict>()?;
+    /// assert_eq!(ada.closed(), None);
+    /// ada.say("hello");
+    /// assert_eq!(ada.closed(), Some((4000, "be quiet".to_owned())));
+    /// # Ok::<(), Refuse>(())
+    /// ```
     pub fn closed(&self) -> Option<(u16, String)> {
         self.mailbox.borrow().closed.clone()
     }

@@ -32,7 +32,7 @@ pub(super) struct Node {
     pub(super) logs: Vec<(Level, String)>,
     /// The plugins that may call this one.
     pub(super) callers: Vec<String>,
-    /// Its settings.
+    /// The plugin's settings, by name.
     pub(super) settings: BTreeMap<String, String>,
     /// Its buckets, those that are granted, with what is in them.
     pub(super) buckets: Buckets,

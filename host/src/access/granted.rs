@@ -1,11 +1,12 @@
-//! What the manifest's rules say of a client that may come in.
+//! The result of the manifest's rules for a client that may connect.
 
 use tokio::time::Instant;
 
-/// What was found of a client that may come in.
+/// The data that the rules have found about a client that may connect.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Granted {
     pub(crate) uid: Option<String>,
-    /// When its token expires.
+    /// The time when the client's token expires. `None` means that there is no token, or that its
+    /// expiry is too far away for the clock.
     pub(crate) until: Option<Instant>,
 }

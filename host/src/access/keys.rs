@@ -1,8 +1,8 @@
-//! The keys that tokens are verified with, from a file. A key is for one algorithm: no token
-//! can say that a public key is a secret, or that it needs none.
+//! The keys from a file that verify tokens. Each key is for exactly one algorithm, so a token
+//! cannot make the node use a public key as a secret, or verify without a key.
 //!
-//! What real issuers publish has keys for other uses beside (RFC 7517, section 5): those are
-//! passed over and named, and a file without any usable key is the error.
+//! The key sets of real issuers also contain keys for other uses (RFC 7517, section 5). Such keys
+//! are skipped and reported. A file without any usable key is an error.
 
 mod jwks;
 mod key;
@@ -15,42 +15,43 @@ use jsonwebtoken::DecodingKey;
 use self::key::fitting;
 use crate::file;
 
-pub(super) use self::key::{Key, Keys, PassedOver};
+pub(super) use self::key::{Keys, PassedOver, VerificationKey};
 
-/// What a file of keys may weigh. A large issuer's set has some 10 KB.
+/// The largest size of a key file, in bytes. The key set of a large issuer has about 10 KB.
 const KEY_FILE_BYTES: u64 = 1 << 20;
 
-/// What kind of file it is.
+/// The format of a key file.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum KeyFormat {
     Secret,
     Pem,
     Jwks,
 }
 
-/// Reads a file's bytes.
+/// Reads the bytes of a key file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     file::read(path, KEY_FILE_BYTES)
         .map_err(|error| format!("{} cannot be read: {error}", path.display()))
 }
 
-/// The keys in it.
+/// Parses the keys in the bytes of a key file.
 ///
 /// # Errors
 ///
-/// What is wrong with the file, and what to do, where it has no usable key.
-pub(super) fn parse(kind: Kind, bytes: &[u8]) -> Result<Keys, String> {
+/// Returns a text when the file has no usable key. The text says what is wrong with the file and
+/// what to do about it.
+pub(super) fn parse(kind: KeyFormat, bytes: &[u8]) -> Result<Keys, String> {
     match kind {
-        Kind::Secret => Ok(Keys {
+        KeyFormat::Secret => Ok(Keys {
             usable: vec![secret(bytes)?],
             passed_over: PassedOver::default(),
         }),
-        Kind::Pem => pem::parse(bytes),
-        Kind::Jwks => jwks::parse(bytes),
+        KeyFormat::Pem => pem::parse(bytes),
+        KeyFormat::Jwks => jwks::parse(bytes),
     }
 }
 
-fn secret(bytes: &[u8]) -> Result<Key, String> {
+fn secret(bytes: &[u8]) -> Result<VerificationKey, String> {
     let mut secret = bytes;
     // What an editor or `echo` leaves is not meant.
     while let Some(shorter) = secret.strip_suffix(b"\n").or(secret.strip_suffix(b"\r")) {

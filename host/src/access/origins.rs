@@ -1,22 +1,24 @@
-//! Origins: whose pages may connect. A browser says whose page it is, and any other program
-//! can say what it likes: this keeps other sites' pages out, and nobody else.
+//! Origins: the check of the web page that a connection comes from. A browser reports the page's
+//! origin truthfully, but any other program can send what it likes. The check therefore keeps out
+//! the pages of other sites, and nobody else.
 
 use super::handshake::Handshake;
 use crate::invalid_value::InvalidValue;
 
-/// `origins` and `require_origin`.
+/// The rules `origins` and `require_origin` of a manifest.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
-    /// None: all.
+    /// The allowed origins. An empty list allows every origin.
     allowed: Vec<Origin>,
     is_required: bool,
 }
 
 #[derive(Debug, PartialEq)]
 enum Origin {
-    /// `https://example.com`
+    /// A single origin, such as `https://example.com`.
     One(String),
-    /// `https://*.example.com`, as what comes before and after the star.
+    /// All subdomains of a domain, such as `https://*.example.com`, as the texts before and after
+    /// the star.
     Below(String, String),
 }
 
@@ -29,8 +31,9 @@ impl Origins {
         })
     }
 
-    /// Whether the request is of such a page; or of none, where that will do. A header may have
-    /// several origins, one for each page that led here (RFC 6454, section 7): all of them count.
+    /// Whether the origins of the request are allowed. A request without an origin is allowed if no
+    /// origin is required. A header may contain several origins, one for each page that led to this
+    /// request (RFC 6454, section 7), and all of them must be allowed.
     pub(super) fn allow(&self, handshake: &Handshake) -> bool {
         let mut said = handshake.header("origin").peekable();
         match said.peek() {

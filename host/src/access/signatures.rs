@@ -1,5 +1,6 @@
-//! Signatures of tokens, checked by ring: it is in the node already, for the mesh's TLS, and
-//! jsonwebtoken's own choices would bring a second set of the same, or a C compiler's work.
+//! Verification of token signatures by the crate `ring`. The node already contains `ring` for the
+//! TLS of the mesh. The providers that jsonwebtoken offers would add a second set of the same
+//! algorithms, or code that needs a C compiler.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
@@ -18,7 +19,8 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Lets jsonwebtoken check signatures by this file. Once a process; again does nothing.
+/// Makes jsonwebtoken verify signatures with this module. Only the first call in a process has an
+/// effect.
 pub(super) fn install() {
     let _ = PROVIDER.install_default();
 }

@@ -1,8 +1,8 @@
-//! Subprotocols: which of those that a client offers is spoken, where its plugin does not say.
+//! Subprotocols: the choice among those that a client offers, where its plugin does not choose.
 
 use crate::invalid_value::InvalidValue;
 
-/// `subprotocols`, the preferred one first, and `require_subprotocol`.
+/// The rules `subprotocols`, in order of preference, and `require_subprotocol` of a manifest.
 #[derive(Debug, Default)]
 pub(super) struct Subprotocols {
     preferred: Vec<String>,
@@ -28,13 +28,14 @@ impl Subprotocols {
         })
     }
 
-    /// The first of them that is offered.
+    /// The first preferred subprotocol that the client offers.
     pub(super) fn choose(&self, offered: &[String]) -> Option<String> {
         let is_offered = |name: &&String| offered.contains(name);
         self.preferred.iter().find(is_offered).cloned()
     }
 
-    /// What a client that offers none of them is told, where one is required.
+    /// Checks that the client offers a known subprotocol, if one is required. The error is the text
+    /// that the client receives.
     pub(super) fn check(&self, offered: &[String]) -> Result<(), String> {
         if self.is_required && self.choose(offered).is_none() {
             let names = self.preferred.join(", ");
@@ -44,7 +45,7 @@ impl Subprotocols {
     }
 }
 
-/// Whether a text is a token as RFC 9110, section 5.6.2, has it.
+/// Whether a text is a token as RFC 9110, section 5.6.2, defines it.
 pub fn is_token(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.bytes().all(fits)

@@ -1,5 +1,5 @@
-//! A JSON Web Token: who a client is, said by somebody whose key the plugin's manifest names,
-//! and for how long.
+//! JSON Web Tokens. A token says who a client is, and for how long. An issuer signs the token, and
+//! the plugin's manifest names the issuer's key.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,21 +12,22 @@ use tokio::time::Instant;
 
 use super::granted::Granted;
 use super::handshake::Handshake;
-use super::keys::{self, Key, Keys, Kind, PassedOver};
+use super::keys::{self, KeyFormat, Keys, PassedOver, VerificationKey};
 use super::signatures;
 use crate::invalid_value::InvalidValue;
 
-/// What a browser, which cannot set headers, may offer as one of its subprotocols.
+/// The prefix of a subprotocol that contains a token. A browser cannot set headers, but it can
+/// offer its token as a subprotocol.
 const SUBPROTOCOL: &str = "bearer.";
 
-/// More leeway than this is a mistake in the unit.
+/// The largest allowed leeway. A larger value is a mistake in the unit.
 const LEEWAY_MAX: Duration = Duration::from_secs(3600);
 
-/// Keys that one token is tried with, where its header leaves a choice: each costs the time of a
-/// signature.
+/// The most keys that one token is tried with, if several keys fit its header. Each try costs the
+/// time of one signature check.
 const TRIES_MAX: usize = 16;
 
-/// `[jwt]` of a manifest.
+/// The section `[jwt]` of a manifest.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Jwt {
@@ -34,9 +35,10 @@ pub(crate) struct Jwt {
     key_file: Option<PathBuf>,
     jwks_file: Option<PathBuf>,
     query: Vec<String>,
-    /// Empty: any.
+    /// The required issuer of the tokens. An empty text allows any issuer.
     issuer: String,
-    /// Empty: any, and then a token that names one is for somebody else.
+    /// The required audience of the tokens. With an empty text, a token that names an audience is
+    /// rejected, since it is meant for somebody else.
     audience: String,
     #[serde(with = "humantime_serde")]
     leeway: Duration,
@@ -59,9 +61,9 @@ impl Default for Jwt {
     }
 }
 
-/// Verifies tokens.
-pub(super) struct Tokens {
-    keys: Vec<(Key, Validation)>,
+/// The verifier of the tokens of a plugin's clients.
+pub(super) struct TokenVerifier {
+    keys: Vec<(VerificationKey, Validation)>,
     passed_over: PassedOver,
     key_bytes: Vec<u8>,
     query: Vec<String>,
@@ -69,24 +71,25 @@ pub(super) struct Tokens {
     uid_claim: String,
 }
 
-/// Why a token does not let its client in.
+/// The reason why a client's token was not accepted.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rejected {
-    /// There is none.
+    /// The client has sent no token.
     Missing,
-    /// Its time is over.
+    /// The client's token has expired.
     Expired,
-    /// Anything else; the log says what.
+    /// The token is not valid for another reason. The text describes the reason for the log.
     Invalid(String),
 }
 
-/// Whether a subprotocol that a client offers is its token.
+/// Whether a subprotocol that a client offers contains its token.
 pub fn carries_token(subprotocol: &str) -> bool {
     subprotocol.starts_with(SUBPROTOCOL)
 }
 
 impl Rejected {
-    /// What its client is told. How it might be made better is not for whoever made it up.
+    /// The reason that the client receives. Details are left out, since they would help somebody
+    /// who forges tokens.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Rejected::Missing => "a token is required",
@@ -95,7 +98,7 @@ impl Rejected {
         }
     }
 
-    /// What the log is told.
+    /// The reason that the log receives, with its details.
     pub(crate) fn why(&self) -> &str {
         match self {
             Rejected::Missing | Rejected::Expired => self.reason(),
@@ -104,15 +107,15 @@ impl Rejected {
     }
 }
 
-impl Tokens {
-    /// Reads the key's file, which is looked for from `folder` on.
-    pub(super) fn read(jwt: &Jwt, folder: &Path) -> Result<Tokens, InvalidValue> {
+impl TokenVerifier {
+    /// Reads the key file that `jwt` names. The path of the file is relative to `folder`.
+    pub(super) fn read(jwt: &Jwt, folder: &Path) -> Result<TokenVerifier, InvalidValue> {
         jwt.check()?;
         signatures::install();
         let (name, kind, file) = match (&jwt.secret_file, &jwt.key_file, &jwt.jwks_file) {
-            (Some(file), None, None) => ("jwt.secret_file", Kind::Secret, file),
-            (None, Some(file), None) => ("jwt.key_file", Kind::Pem, file),
-            (None, None, Some(file)) => ("jwt.jwks_file", Kind::Jwks, file),
+            (Some(file), None, None) => ("jwt.secret_file", KeyFormat::Secret, file),
+            (None, Some(file), None) => ("jwt.key_file", KeyFormat::Pem, file),
+            (None, None, Some(file)) => ("jwt.jwks_file", KeyFormat::Jwks, file),
             _ => {
                 let why = "name one of secret_file, key_file and jwks_file";
                 return Err(InvalidValue::new("jwt", why));
@@ -121,15 +124,15 @@ impl Tokens {
         let wrong = |why| InvalidValue::new(name, why);
         let key_bytes = keys::read(&folder.join(file)).map_err(wrong)?;
         let keys = keys::parse(kind, &key_bytes).map_err(wrong)?;
-        Ok(Tokens::new(jwt, keys, key_bytes))
+        Ok(TokenVerifier::new(jwt, keys, key_bytes))
     }
 
-    fn new(jwt: &Jwt, keys: Keys, key_bytes: Vec<u8>) -> Tokens {
+    fn new(jwt: &Jwt, keys: Keys, key_bytes: Vec<u8>) -> TokenVerifier {
         let with_validation = |key| {
             let validation = jwt.validation(&key);
             (key, validation)
         };
-        Tokens {
+        TokenVerifier {
             keys: keys.usable.into_iter().map(with_validation).collect(),
             passed_over: keys.passed_over,
             key_bytes,
@@ -139,7 +142,7 @@ impl Tokens {
         }
     }
 
-    /// The keys in its file that are no use here.
+    /// The keys in the key file that cannot be used here.
     pub(super) fn passed_over(&self) -> &PassedOver {
         &self.passed_over
     }
@@ -148,7 +151,8 @@ impl Tokens {
         &self.key_bytes
     }
 
-    /// Who the client is, and until when; its first token counts.
+    /// Verifies the client's token, and returns its uid and its expiry. Only the first token in the
+    /// request counts.
     pub(super) fn verify(&self, handshake: &Handshake) -> Result<Granted, Rejected> {
         let token = self.token_of(handshake).ok_or(Rejected::Missing)?;
         let claims = self.claims(token)?;
@@ -185,7 +189,8 @@ impl Tokens {
             .find(|token| !token.is_empty())
     }
 
-    /// What it says, if one of the keys that its header leaves has signed it.
+    /// Verifies the signature of a token and returns its claims. The keys that fit the token's
+    /// header are tried one after another.
     fn claims(&self, token: &str) -> Result<Map<String, Value>, Rejected> {
         let mut outcome = Err(ErrorKind::InvalidSignature.into());
         for (key, validation) in self.keys_of(token)? {
@@ -198,16 +203,17 @@ impl Tokens {
         outcome.map_err(|error| rejected(&error))
     }
 
-    /// The keys for the token's algorithm and kid, those with that kid first. A set may have
-    /// several of them (RFC 7517, section 4.5), and a token need not have a kid.
-    fn keys_of(&self, token: &str) -> Result<Vec<&(Key, Validation)>, Rejected> {
+    /// The keys with the token's algorithm that fit its `kid`. Keys with exactly this `kid` come
+    /// first. A key set may contain several keys with one `kid` (RFC 7517, section 4.5), and a
+    /// token need not have a `kid`.
+    fn keys_of(&self, token: &str) -> Result<Vec<&(VerificationKey, Validation)>, Rejected> {
         let invalid = |why: &str| Rejected::Invalid(why.to_owned());
         let header = decode_header(token)
             .map_err(|_| invalid("it is malformed, or its algorithm is an unknown one"))?;
         if header.crit.is_some() {
             return Err(invalid("it has extensions that must be understood (crit)"));
         }
-        let fits = |(key, _): &&(Key, Validation)| {
+        let fits = |(key, _): &&(VerificationKey, Validation)| {
             let is_meant = key.kid.is_none() || header.kid.is_none() || key.kid == header.kid;
             key.algorithm == header.alg && is_meant
         };
@@ -222,7 +228,8 @@ impl Tokens {
         }
     }
 
-    /// When its time is over; none: in no time that a clock can show.
+    /// The time when a token expires, with the leeway added. `None` means that the clock cannot
+    /// represent this time.
     fn expiry(&self, claims: &Map<String, Value>) -> Option<Instant> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
         let expires = claims.get("exp")?.as_f64()? + self.leeway.as_secs_f64();
@@ -231,10 +238,10 @@ impl Tokens {
     }
 }
 
-/// Without its keys.
-impl std::fmt::Debug for Tokens {
+/// The debug output does not show the keys.
+impl std::fmt::Debug for TokenVerifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tokens").finish_non_exhaustive()
+        f.debug_struct("TokenVerifier").finish_non_exhaustive()
     }
 }
 
@@ -256,8 +263,8 @@ impl Jwt {
         Ok(())
     }
 
-    /// What tokens of this key must have in them.
-    fn validation(&self, key: &Key) -> Validation {
+    /// The checks that a token signed with `key` must pass.
+    fn validation(&self, key: &VerificationKey) -> Validation {
         let mut validation = Validation::new(key.algorithm);
         validation.leeway = self.leeway.as_secs();
         validation.validate_nbf = true;
@@ -275,7 +282,8 @@ impl Jwt {
     }
 }
 
-/// In our own words: the crate's may have parts of the token in them.
+/// Describes a verification error in our own words. The texts of the crate may contain parts of the
+/// token.
 fn rejected(error: &Error) -> Rejected {
     let why = match error.kind() {
         ErrorKind::ExpiredSignature => return Rejected::Expired,
@@ -300,13 +308,13 @@ mod tests {
 
     const SECRET: &[u8] = b"a secret of more than 32 bytes, for tests";
 
-    fn tokens(jwt: &Jwt) -> Tokens {
+    fn tokens(jwt: &Jwt) -> TokenVerifier {
         signatures::install();
-        let keys = keys::parse(Kind::Secret, SECRET).expect("a good secret");
-        Tokens::new(jwt, keys, Vec::new())
+        let keys = keys::parse(KeyFormat::Secret, SECRET).expect("a good secret");
+        TokenVerifier::new(jwt, keys, Vec::new())
     }
 
-    /// This header and these claims, signed.
+    /// A token with this header and these claims, signed with `SECRET`.
     fn signed(header: &str, claims: &str) -> String {
         signed_with(SECRET, header, claims)
     }
@@ -323,7 +331,7 @@ mod tests {
         format!("{message}.{}", encode(tag.as_ref()))
     }
 
-    fn verify(tokens: &Tokens, token: &str) -> Result<Granted, Rejected> {
+    fn verify(tokens: &TokenVerifier, token: &str) -> Result<Granted, Rejected> {
         tokens.verify(&Handshake {
             query: vec![("token".to_owned(), token.to_owned())],
             ..Handshake::default()
@@ -405,13 +413,13 @@ mod tests {
         }
     }
 
-    /// The secret of that number.
+    /// The test secret with the number `number`.
     fn secret(number: usize) -> Vec<u8> {
         format!("the secret {number} of more than 32 bytes, for tests").into_bytes()
     }
 
-    /// Secrets with these ids, in a set.
-    fn set(kids: &[Option<&str>]) -> Tokens {
+    /// A key set of test secrets with these key ids.
+    fn set(kids: &[Option<&str>]) -> TokenVerifier {
         signatures::install();
         let key = |(number, kid)| {
             let secret = URL_SAFE_NO_PAD.encode(secret(number));
@@ -419,8 +427,8 @@ mod tests {
         };
         let keys: Vec<_> = kids.iter().enumerate().map(key).collect();
         let text = json!({ "keys": keys }).to_string();
-        let keys = keys::parse(Kind::Jwks, text.as_bytes()).expect("good secrets");
-        Tokens::new(&Jwt::default(), keys, Vec::new())
+        let keys = keys::parse(KeyFormat::Jwks, text.as_bytes()).expect("good secrets");
+        TokenVerifier::new(&Jwt::default(), keys, Vec::new())
     }
 
     #[test]
@@ -466,8 +474,7 @@ mod tests {
         );
     }
 
-    /// Every change of a letter, a cut, a doubled or a moved part is refused, and nothing
-    /// panics.
+    /// A token with changed, missing, added or moved characters is rejected, and nothing panics.
     #[test]
     fn a_token_that_was_tampered_with_is_refused() {
         let tokens = tokens(&Jwt::default());

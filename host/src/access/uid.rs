@@ -1,4 +1,4 @@
-//! A uid that the request says itself: silky's business id.
+//! A uid that the request itself contains: the business id of silky.
 
 use std::fmt;
 
@@ -8,10 +8,11 @@ use super::handshake::Handshake;
 use super::subprotocols::is_token;
 use crate::invalid_value::InvalidValue;
 
-/// silky's own name for it, and how its clients spell it.
+/// The name that silky uses for this uid, and the spelling that silky's clients use.
 const BUSINESS_ID: [&str; 2] = ["businessId", "bussinessId"];
 
-/// `require_uid`: where the uid is. Names are compared without case; the query wins.
+/// The rule `require_uid`: the query parameter or the header with the uid. Names are compared
+/// without regard to case, and the query takes precedence.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RequireUid {
@@ -44,7 +45,7 @@ impl RequireUid {
     }
 }
 
-/// What a client is told that does not say its uid.
+/// The text that a client receives if its request contains no uid.
 impl fmt::Display for RequireUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.query, &self.header) {
@@ -62,7 +63,7 @@ impl fmt::Display for RequireUid {
     }
 }
 
-/// The first value of that name that says something.
+/// The first value with this name that is not blank and was valid UTF-8.
 fn value<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let is_named = |found: &str| {
         let is = |name: &str| found.eq_ignore_ascii_case(name);

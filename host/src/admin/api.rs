@@ -1,4 +1,4 @@
-//! The API, whichever way it is called: what it is made of, and whom a call is about.
+//! The API behind both protocols: its shared state, and the plugin that a call is about.
 
 use std::sync::Arc;
 
@@ -6,30 +6,30 @@ use tokio::sync::Semaphore;
 
 use super::problem::{Problem, Reason};
 use super::replay::Replay;
-use super::tokens::{Caller, Scope, Tokens};
+use super::tokens::{ApiCaller, ApiTokens, TokenScope};
 use super::view::View;
 use super::wire;
 use crate::plugin::Plugin;
 use crate::router::Router;
 
-/// Streams of events that may be open. Beyond: OVERLOADED.
+/// The most event streams that may be open at once. Opening another one fails with OVERLOADED.
 pub(super) const WATCHERS: usize = 256;
 
-/// The API, whichever way it is called.
+/// The API, independent of the protocol of a call.
 pub(super) struct Api {
     pub(super) view: Arc<View>,
-    pub(super) tokens: Arc<Tokens>,
-    /// For streams of events.
+    pub(super) tokens: Arc<ApiTokens>,
+    /// The permits for event streams, one for each open stream.
     pub(super) watchers: Arc<Semaphore>,
-    /// What was sent under idempotency keys.
+    /// The answers to earlier sends, stored under their idempotency keys.
     pub(super) reaches: Replay<wire::Reach>,
     pub(super) dones: Replay<wire::Done>,
 }
 
-/// Who asks, and whose clients it is about.
+/// The caller of a function, and the plugin that the call is about.
 #[derive(Clone, Copy)]
 pub(super) struct Of<'a> {
-    pub(super) caller: &'a Caller,
+    pub(super) caller: &'a ApiCaller,
     pub(super) plugin: &'a Plugin,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Of<'a> {
 }
 
 impl Api {
-    pub(super) fn new(view: Arc<View>, tokens: Arc<Tokens>) -> Arc<Api> {
+    pub(super) fn new(view: Arc<View>, tokens: Arc<ApiTokens>) -> Arc<Api> {
         Arc::new(Api {
             view,
             tokens,
@@ -50,11 +50,11 @@ impl Api {
         })
     }
 
-    /// The plugin that a caller may do this with.
+    /// The plugin `name`, if the caller has this scope for it.
     pub(super) fn plugin(
         &self,
-        caller: &Caller,
-        scope: Scope,
+        caller: &ApiCaller,
+        scope: TokenScope,
         name: &str,
     ) -> Result<Arc<Plugin>, Problem> {
         caller.check(scope, name)?;

@@ -1,5 +1,6 @@
-//! The page at `/docs`, which shows the API's description and tries its functions: Swagger UI
-//! (`docs/README.md`), embedded, so that neither the node nor the browser asks anybody else for it.
+//! The page at `/docs`, which shows the API's description and can call its functions. The page is
+//! Swagger UI (`docs/README.md`). The files of the page are embedded, so neither the node nor the
+//! browser loads them from another server.
 
 use std::sync::LazyLock;
 
@@ -9,36 +10,37 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sha2::{Digest as _, Sha256};
 
-/// What the page may do: load from this port alone, and be shown in no other page, whose visitor
-/// could be led to click here.
+/// The content security policy of the page. The page may load files from this port only. No other
+/// page may show it, since a visitor could then be tricked into a click on it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 
-/// One file of the page.
-struct File {
+/// One embedded file of the page.
+struct DocsFile {
     path: &'static str,
     content_type: &'static str,
     bytes: &'static [u8],
-    /// Whether `bytes` are gzip's, which every browser reads: other bytes are not kept.
+    /// Whether `bytes` are compressed with gzip. Every browser reads gzip, so the uncompressed
+    /// bytes are not stored.
     is_gzip: bool,
     etag: String,
 }
 
-static FILES: LazyLock<[File; 5]> = LazyLock::new(|| {
+static FILES: LazyLock<[DocsFile; 5]> = LazyLock::new(|| {
     let html = "text/html; charset=utf-8";
     let css = "text/css; charset=utf-8";
     let script = "text/javascript; charset=utf-8";
     [
-        File::new("/docs", html, include_bytes!("docs/index.html")),
-        File::new("/docs/page.css", css, include_bytes!("docs/page.css")),
-        File::new("/docs/start.js", script, include_bytes!("docs/start.js")),
-        File::new(
+        DocsFile::new("/docs", html, include_bytes!("docs/index.html")),
+        DocsFile::new("/docs/page.css", css, include_bytes!("docs/page.css")),
+        DocsFile::new("/docs/start.js", script, include_bytes!("docs/start.js")),
+        DocsFile::new(
             "/docs/swagger-ui.css",
             css,
             include_bytes!("docs/swagger-ui.css.gz"),
         ),
-        File::new(
+        DocsFile::new(
             "/docs/swagger-ui-bundle.js",
             script,
             include_bytes!("docs/swagger-ui-bundle.js.gz"),
@@ -46,7 +48,8 @@ static FILES: LazyLock<[File; 5]> = LazyLock::new(|| {
     ]
 });
 
-/// The page's paths. They need no token: what they say is the same at every node.
+/// The routes of the page at `/docs`. A request needs no token, since the page is the same on every
+/// node.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     FILES.iter().fold(Router::new(), |routes, file| {
         let answer = async |headers: HeaderMap| file.answer(&headers);
@@ -54,11 +57,11 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     })
 }
 
-impl File {
-    fn new(path: &'static str, content_type: &'static str, bytes: &'static [u8]) -> File {
+impl DocsFile {
+    fn new(path: &'static str, content_type: &'static str, bytes: &'static [u8]) -> DocsFile {
         let digest = Sha256::digest(bytes);
         let digits = digest[..16].iter().map(|byte| format!("{byte:02x}"));
-        File {
+        DocsFile {
             path,
             content_type,
             bytes,

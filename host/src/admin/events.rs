@@ -1,4 +1,4 @@
-//! Events: what happens on this node, to whoever watches, over gRPC and as server-sent events
+//! Event streams: the events of this node for its watchers, over gRPC and as server-sent events
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
 use std::collections::BTreeSet;
@@ -13,24 +13,24 @@ use tonic::Status;
 
 use super::api::{Api, WATCHERS};
 use super::problem::{Problem, Reason};
-use super::tokens::{Caller, Scope, Tokens};
+use super::tokens::{ApiCaller, ApiTokens, TokenScope};
 use super::wire::{self, event};
 use crate::mesh::Mesh;
 use crate::registry::{Event, EventKind, Kind, Watcher};
 
-/// Events, as they come.
-pub(super) type Stream =
+/// A stream of events for one watcher.
+pub(super) type EventStream =
     Pin<Box<dyn futures_util::Stream<Item = Result<wire::Event, Status>> + Send>>;
 
-/// How often it is seen whether a watcher's token is still one.
+/// The interval at which a watcher's token is checked again.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// One watcher: what it may see, and wants to.
-struct Watch {
+/// One watcher, with the events that it may see and wants to see.
+struct EventWatch {
     watcher: Watcher,
-    tokens: Arc<Tokens>,
-    caller: Arc<Caller>,
-    /// Empty: all of them.
+    tokens: Arc<ApiTokens>,
+    caller: Arc<ApiCaller>,
+    /// The plugins whose events the watcher wants. An empty set means all plugins.
     plugins: BTreeSet<String>,
     mesh: Option<Arc<Mesh>>,
     looks: Interval,
@@ -39,15 +39,15 @@ struct Watch {
 }
 
 impl Api {
-    /// What happens from now on.
+    /// Opens a stream of all events from now on.
     pub(super) fn watch(
         &self,
-        caller: Arc<Caller>,
+        caller: Arc<ApiCaller>,
         request: wire::WatchRequest,
-    ) -> Result<Stream, Problem> {
-        caller.check_scope(Scope::Read)?;
+    ) -> Result<EventStream, Problem> {
+        caller.check_scope(TokenScope::Read)?;
         for plugin in &request.plugins {
-            caller.check(Scope::Read, plugin)?;
+            caller.check(TokenScope::Read, plugin)?;
         }
         let permit = self.watchers.clone().try_acquire_owned();
         let permit = permit.map_err(|_| {
@@ -56,7 +56,7 @@ impl Api {
         })?;
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let watch = Watch {
+        let watch = EventWatch {
             watcher: self.view.registry().events().watch(),
             tokens: self.tokens.clone(),
             caller,
@@ -66,7 +66,7 @@ impl Api {
             ended: self.view.ended(),
             _permit: permit,
         };
-        let next = |watch: Option<Watch>| async {
+        let next = |watch: Option<EventWatch>| async {
             let mut watch = watch?;
             match watch.next().await {
                 Ok(event) => Some((Ok(event), Some(watch))),
@@ -77,8 +77,8 @@ impl Api {
     }
 }
 
-impl Watch {
-    /// The next event; a problem: it was the last one.
+impl EventWatch {
+    /// Waits for the next event. An error ends the stream.
     async fn next(&mut self) -> Result<wire::Event, Problem> {
         loop {
             let event = tokio::select! {
@@ -153,7 +153,7 @@ impl Watch {
         }
     }
 
-    /// How many clients of other nodes have the name.
+    /// The number of clients on other nodes that have the uid or group `name`.
     fn elsewhere(&self, plugin: &str, kind: Kind, name: &str) -> u64 {
         let space = self
             .mesh

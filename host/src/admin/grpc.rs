@@ -1,4 +1,4 @@
-//! The API over gRPC: with the standard services for health and reflection beside it.
+//! The API over gRPC, together with the standard services for health and reflection.
 
 use std::sync::Arc;
 
@@ -9,21 +9,21 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use super::api::{Api, Of};
 use super::operations::operations;
-use super::tokens::{Caller, Scope};
+use super::tokens::{ApiCaller, TokenScope};
 use super::view::Stage;
 use super::wire::api_server::ApiServer;
 use super::{events, schema, wire};
 use crate::limits::CALL_BYTES_MAX;
 
-/// What a call's request has beside the method's name and the payload, at most.
+/// The most bytes of a call's request in addition to the method's name and the payload.
 const CALL_HEAD_BYTES: usize = 4 << 10;
 
-/// The API, as tonic calls it: `operations` has its functions.
+/// The API as a service of tonic. `operations` contains its functions.
 pub(super) struct Service(Arc<Api>);
 
 impl Service {
-    /// Who asks.
-    fn caller<T>(&self, request: &Request<T>) -> Result<Arc<Caller>, Status> {
+    /// The authenticated caller of a request.
+    fn caller<T>(&self, request: &Request<T>) -> Result<Arc<ApiCaller>, Status> {
         Ok(self.0.caller(request.extensions())?)
     }
 }
@@ -38,7 +38,7 @@ macro_rules! serve {
             ) -> Result<Response<wire::$answer>, Status> {
                 let caller = self.caller(&request)?;
                 let request = request.into_inner();
-                let plugin = self.0.plugin(&caller, Scope::$scope, &request.plugin)?;
+                let plugin = self.0.plugin(&caller, TokenScope::$scope, &request.plugin)?;
                 let of = Of { caller: &caller, plugin: &plugin };
                 Ok(Response::new(self.0.$function(of, request).await?))
             })*
@@ -51,7 +51,7 @@ macro_rules! serve {
                 Ok(Response::new(self.0.batch(&caller, request.into_inner()).await?))
             }
 
-            type WatchStream = events::Stream;
+            type WatchStream = events::EventStream;
 
             async fn watch(
                 &self,
@@ -66,8 +66,8 @@ macro_rules! serve {
 
 operations!(serve);
 
-/// Tells gRPC's probes what `/ready` says: false until the plugins are loaded, and once the node
-/// drains.
+/// Reports the stage of the node to gRPC's health probes, as `/ready` does over HTTP. The service
+/// counts as not serving until the plugins are loaded, and again while the node drains.
 async fn set_health(health: &HealthReporter, stage: Stage) {
     match stage {
         Stage::Ready => health.set_serving::<ApiServer<Service>>().await,
@@ -77,7 +77,7 @@ async fn set_health(health: &HealthReporter, stage: Stage) {
     }
 }
 
-/// All services.
+/// The routes of all gRPC services.
 pub(super) async fn routes(api: Arc<Api>) -> axum::Router {
     let reporter = HealthReporter::new();
     let health = HealthService::from_health_reporter(reporter.clone());

@@ -1,4 +1,5 @@
-//! The API over HTTP: JSON that becomes the same requests as gRPC's, and problem documents.
+//! The API over HTTP. JSON is converted into the same requests as those of gRPC, and errors are
+//! problem documents.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,21 +25,22 @@ use super::listener::Authenticated;
 use super::operations::SCOPES;
 use super::problem::{Problem, Reason};
 use super::schema::SCHEMA;
-use super::tokens::Scope;
+use super::tokens::TokenScope;
 use super::{docs, openapi, wire};
 use crate::limits::CALL_BYTES_MAX;
 
-/// So that what lies between knows that the stream lives.
+/// The interval of the keep-alive comments in an event stream. These comments show proxies that the
+/// stream is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// So that nothing between keeps a stream to itself: nginx by the first, and by the second whoever
-/// stores answers, or gathers them to compress them.
+/// The headers that stop proxies from holding an event stream back. The first header is for nginx.
+/// The second one is for proxies that store answers, or collect them for compression.
 const UNBUFFERED: [(HeaderName, &str); 2] = [
     (HeaderName::from_static("x-accel-buffering"), "no"),
     (header::CACHE_CONTROL, "no-store, no-transform"),
 ];
 
-/// The API's paths.
+/// The routes of the API's paths.
 pub(super) fn routes(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/plugins/{plugin}/{function}", any(operate))
@@ -52,8 +54,8 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
-/// Tells browsers that an answer is what its content type says: they must not take what a plugin
-/// answered for a page of this port.
+/// Tells browsers to trust the content type of an answer. A browser must not take a plugin's answer
+/// for a page of this port.
 pub(super) async fn with_its_type_only(mut response: Response) -> Response {
     let nosniff = HeaderValue::from_static("nosniff");
     let headers = response.headers_mut();
@@ -61,7 +63,8 @@ pub(super) async fn with_its_type_only(mut response: Response) -> Response {
     response
 }
 
-/// The answer to a method that a path does not take; whoever says this adds which it does.
+/// The answer to a method that a path does not accept. The router adds the header with the accepted
+/// methods.
 pub(super) async fn wrong_method() -> Problem {
     Problem::new(Reason::WrongMethod, "this path takes another method")
 }
@@ -82,7 +85,7 @@ async fn operate(
     let kind = operation.kind();
     let fields = kind.as_message();
     let (allowed, why) = match scope {
-        Scope::Read => (
+        TokenScope::Read => (
             "GET,HEAD,POST",
             format!("{function} is asked with GET or POST"),
         ),
@@ -125,7 +128,8 @@ async fn operate(
     Ok(Json(SCHEMA.write_outcome(outcome)?).into_response())
 }
 
-/// The payload goes in and out as it is.
+/// Calls a method of a plugin. The body of the request is the raw payload, and the body of the
+/// answer is the raw result.
 async fn call(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
@@ -133,7 +137,7 @@ async fn call(
     request: Request,
 ) -> Result<Response, Problem> {
     idempotency_key(request.headers(), false)?;
-    let plugin = api.plugin(&caller, Scope::Send, &plugin)?;
+    let plugin = api.plugin(&caller, TokenScope::Send, &plugin)?;
     let of = Of {
         caller: &caller,
         plugin: &plugin,
@@ -199,11 +203,11 @@ async fn nodes(
     State(api): State<Arc<Api>>,
     Authenticated(caller): Authenticated,
 ) -> Result<Response, Problem> {
-    caller.check_scope(Scope::Read)?;
+    caller.check_scope(TokenScope::Read)?;
     Ok(api.view.nodes(&caller).into_response())
 }
 
-/// The fields of a request from a query: one that may be there several times is a list.
+/// Reads the fields of a request from a query. A parameter that may appear several times is a list.
 fn from_query(
     query: Option<&str>,
     message: &prost_reflect::MessageDescriptor,
@@ -230,8 +234,8 @@ fn from_query(
     Ok(fields)
 }
 
-/// What stands in a query, which is UTF-8: with what would stand for other bytes, two names could
-/// be one.
+/// Parses a query, which must be UTF-8. If invalid bytes were replaced, two different names could
+/// become the same.
 fn parameters(query: Option<&str>) -> Result<form_urlencoded::Parse<'_>, Problem> {
     let query = query.unwrap_or_default();
     match percent_decode_str(query).decode_utf8() {
@@ -242,8 +246,8 @@ fn parameters(query: Option<&str>) -> Result<form_urlencoded::Parse<'_>, Problem
     }
 }
 
-/// The largest body of a function's request: a plugin's `call_bytes` may be more than what an
-/// outbox holds, and base64 makes a payload longer by a third.
+/// The largest body of a request for `function`, in bytes. A plugin's `call_bytes` may be larger
+/// than an outbox, and base64 makes a payload longer by a third.
 fn json_bytes(api: &Api, function: &str) -> usize {
     let request_bytes = api.view.registry().limits().request_bytes();
     match function {
@@ -252,7 +256,8 @@ fn json_bytes(api: &Api, function: &str) -> usize {
     }
 }
 
-/// A body that says that it is JSON: a page of another site can't send that unasked.
+/// Reads a body whose content type is JSON. A page of another site cannot send such a request
+/// unless the browser has asked first.
 async fn read_json(request: Request, api: &Api, limit: usize) -> Result<Value, Problem> {
     let format = header_text(request.headers(), header::CONTENT_TYPE.as_str())?;
     let format = format
@@ -301,12 +306,12 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>
         .map_err(|_| Problem::invalid(format!("the header {name} is no text")))
 }
 
-/// The header is another way to say this field.
+/// The field that the header `idempotency-key` can also contain.
 const KEY: &str = "idempotency_key";
 const KEY_IN_JSON: &str = "idempotencyKey";
 
-/// The key of a request. Who sends one believes that a second time does nothing: where that is not
-/// so, it is refused.
+/// The idempotency key in the headers of a request. A caller with a key expects that a second
+/// request does nothing. A function that cannot guarantee this rejects the key.
 fn idempotency_key(headers: &HeaderMap, takes_key: bool) -> Result<Option<&str>, Problem> {
     let invalid = |why: &str| {
         Err(Problem::invalid(format!(
@@ -325,7 +330,7 @@ fn idempotency_key(headers: &HeaderMap, takes_key: bool) -> Result<Option<&str>,
     }
 }
 
-/// What stands in a path.
+/// The parameters in the path of a request.
 struct Path<T>(T);
 
 impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Path<T> {
@@ -338,7 +343,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Path<T> {
     }
 }
 
-fn scope_of(function: &str) -> Option<Scope> {
+fn scope_of(function: &str) -> Option<TokenScope> {
     let found = SCOPES.iter().find(|(name, _)| *name == function);
     found.map(|(_, scope)| *scope)
 }

@@ -1,4 +1,5 @@
-//! The door: a port with a bounded number of strangers, and who each request is of.
+//! The API's port: its limited number of unauthenticated connections, and the caller of each
+//! request.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,21 +17,21 @@ use tokio::net::TcpListener;
 
 use super::api::Api;
 use super::problem::{Problem, Reason};
-use super::tokens::Caller;
-use crate::pending_connections::{Connection, PendingConnections, Unauthenticated};
+use super::tokens::ApiCaller;
+use crate::pending_connections::{GuardedConnection, PendingConnections, Unauthenticated};
 
-/// Connections that have made no call that was allowed. Beyond: the oldest is cut, so that idle
-/// ones keep nobody out.
+/// The most connections that have made no allowed call yet. Beyond that, the oldest one is closed,
+/// so that idle connections keep no caller out.
 const STRANGERS: usize = 256;
 
-/// The API's port.
+/// The listener of the API's port.
 pub(super) struct ApiListener {
     listener: TcpListener,
     strangers: PendingConnections,
 }
 
 impl ApiListener {
-    /// With so many connections (`files`) at most.
+    /// Creates a listener with at most `files` connections.
     pub(super) fn new(listener: TcpListener, files: usize) -> ApiListener {
         let strangers = STRANGERS.min(files / 2);
         ApiListener {
@@ -41,10 +42,10 @@ impl ApiListener {
 }
 
 impl axum::serve::Listener for ApiListener {
-    type Io = Connection;
+    type Io = GuardedConnection;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (GuardedConnection, SocketAddr) {
         let (stream, from) = axum::serve::Listener::accept(&mut self.listener).await;
         (self.strangers.accept(stream), from)
     }
@@ -54,7 +55,7 @@ impl axum::serve::Listener for ApiListener {
     }
 }
 
-/// Whose connection it is.
+/// The connection that a request came from.
 #[derive(Clone)]
 pub(super) struct ConnectionOrigin(Arc<Unauthenticated>);
 
@@ -64,11 +65,12 @@ impl Connected<IncomingStream<'_, ApiListener>> for ConnectionOrigin {
     }
 }
 
-/// Who asks, over either protocol.
+/// The caller of a request over either protocol, or the reason why the caller is unknown.
 #[derive(Clone)]
-struct Identified(Result<Arc<Caller>, Problem>);
+struct Identified(Result<Arc<ApiCaller>, Problem>);
 
-/// Finds out who asks, once for both protocols; those who need to know refuse.
+/// Identifies the caller of a request, once for both protocols. A handler that needs a caller
+/// rejects the request if there is none.
 pub(super) async fn identify(
     State(api): State<Arc<Api>>,
     ConnectInfo(ConnectionOrigin(stranger)): ConnectInfo<ConnectionOrigin>,
@@ -84,7 +86,7 @@ pub(super) async fn identify(
 }
 
 impl Api {
-    fn identify(&self, request: &Request) -> Result<Arc<Caller>, Problem> {
+    fn identify(&self, request: &Request) -> Result<Arc<ApiCaller>, Problem> {
         let headers = request.headers();
         // A page that the operator's own browser shows reaches loopback, too.
         if self.tokens.is_empty() {
@@ -105,8 +107,8 @@ impl Api {
             .caller(authorization.map(|value| value.as_bytes()))
     }
 
-    /// Who asks, where that must be somebody.
-    pub(super) fn caller(&self, extensions: &Extensions) -> Result<Arc<Caller>, Problem> {
+    /// The caller of a request. A request without a known caller is an error and is counted.
+    pub(super) fn caller(&self, extensions: &Extensions) -> Result<Arc<ApiCaller>, Problem> {
         let identified = extensions.get::<Identified>().cloned();
         let caller = identified
             .map(|Identified(caller)| caller)
@@ -118,53 +120,55 @@ impl Api {
     }
 }
 
-/// Which host a request is for, as its sender calls it.
-enum Host {
+/// The host that a request is for, as its sender names it.
+enum RequestHost {
     Named(Authority),
-    /// What is there names no host.
+    /// The request names no valid host.
     Unreadable,
-    /// No browser leaves it out.
+    /// The request has no host. No browser sends such a request.
     Missing,
 }
 
-fn host_of(request: &Request) -> Host {
+fn host_of(request: &Request) -> RequestHost {
     let header = request.headers().get(header::HOST);
     match (request.uri().authority(), header) {
-        (Some(authority), _) => Host::Named(authority.clone()),
+        (Some(authority), _) => RequestHost::Named(authority.clone()),
         (None, Some(host)) => {
-            Authority::try_from(host.as_bytes()).map_or(Host::Unreadable, Host::Named)
+            Authority::try_from(host.as_bytes()).map_or(RequestHost::Unreadable, RequestHost::Named)
         }
-        (None, None) => Host::Missing,
+        (None, None) => RequestHost::Missing,
     }
 }
 
-/// Whether a browser says that a page asks, and not its user or this port's own page. A page of
-/// this port has `http://` and the request's own host as its origin, since the port speaks no TLS.
-fn is_of_another_page(headers: &HeaderMap, host: &Host) -> bool {
+/// Whether a browser says that a page of another site sends the request, and not the user or a page
+/// of this port. A page of this port has the request's own host with `http://` as its origin, since
+/// the port does not use TLS.
+fn is_of_another_page(headers: &HeaderMap, host: &RequestHost) -> bool {
     let is_own_site = |site: &HeaderValue| site == "same-origin" || site == "none";
     let is_own_origin = |origin: &HeaderValue| match host {
-        Host::Named(host) => *origin == format!("http://{host}"),
-        Host::Unreadable | Host::Missing => false,
+        RequestHost::Named(host) => *origin == format!("http://{host}"),
+        RequestHost::Unreadable | RequestHost::Missing => false,
     };
     let sites = headers.get_all("sec-fetch-site");
     let origins = headers.get_all(header::ORIGIN);
     !(sites.iter().all(is_own_site) && origins.iter().all(is_own_origin))
 }
 
-/// Whether it is this machine by a name that nobody else can give out: a page whose own name
-/// leads here reads what it likes, and no browser says so (DNS rebinding).
-fn is_this_machine(host: &Host) -> bool {
+/// Whether `host` is a name of this machine that nobody else can assign. A page whose own domain
+/// name resolves to this machine could read all answers, and no browser reports that (DNS
+/// rebinding).
+fn is_this_machine(host: &RequestHost) -> bool {
     let host = match host {
-        Host::Named(authority) => authority.host().trim_matches(['[', ']']),
-        Host::Unreadable => return false,
-        Host::Missing => return true,
+        RequestHost::Named(authority) => authority.host().trim_matches(['[', ']']),
+        RequestHost::Unreadable => return false,
+        RequestHost::Missing => return true,
     };
     let is_loopback = |address: IpAddr| address.is_loopback();
     host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_loopback)
 }
 
-/// Who asks, as an argument.
-pub(super) struct Authenticated(pub(super) Arc<Caller>);
+/// The authenticated caller, as an argument of a handler.
+pub(super) struct Authenticated(pub(super) Arc<ApiCaller>);
 
 impl FromRequestParts<Arc<Api>> for Authenticated {
     type Rejection = Problem;

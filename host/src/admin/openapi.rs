@@ -1,5 +1,5 @@
-//! The API's description for HTTP, made of the same schema: OpenAPI 3.1
-//! (<https://spec.openapis.org/oas/v3.1.1.html>).
+//! The description of the HTTP API in OpenAPI 3.1 (<https://spec.openapis.org/oas/v3.1.1.html>),
+//! made from the same schema as the API.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 use super::operations::SCOPES;
 use super::problem::Reason;
 use super::schema::SCHEMA;
-use super::tokens::Scope;
+use super::tokens::TokenScope;
 
-/// The whole of it. Made once: whoever asks needs no token.
+/// The complete OpenAPI document. The document is made once, and reading it needs no token.
 pub(super) static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
 fn document() -> Value {
@@ -80,7 +80,7 @@ fn document() -> Value {
 fn operation(
     function: &MethodDescriptor,
     name: &str,
-    scope: Scope,
+    scope: TokenScope,
     schemas: &mut Schemas,
 ) -> Value {
     let (request, answer) = (function.input(), function.output());
@@ -117,7 +117,7 @@ fn operation(
             "schema": { "type": "string", "maxLength": 128 },
         }]);
     }
-    if scope == Scope::Read {
+    if scope == TokenScope::Read {
         let mut get = described(format!("{name}_by_get"));
         let fields = request.fields().filter(|field| field.name() != "plugin");
         get["parameters"] = fields
@@ -135,7 +135,7 @@ fn operation(
     methods
 }
 
-/// A call's own path, where its payload is the body.
+/// Describes the path of a call whose payload is the body of the request.
 fn call(function: &MethodDescriptor) -> Value {
     let in_path = |name: &str| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } });
     let payload = json!({ "application/octet-stream": { "schema": {} } });
@@ -239,17 +239,17 @@ fn problem() -> Value {
     })
 }
 
-/// The messages that something refers to, by their names.
+/// The schemas of all messages that the document refers to, by name.
 #[derive(Default)]
 struct Schemas(BTreeMap<String, Value>);
 
 impl Schemas {
-    /// A message, and those that it has.
+    /// Adds the schema of a message, and the schemas of the messages inside it.
     fn add(&mut self, message: &MessageDescriptor) {
         self.add_as(message.name().to_owned(), message, |_| true);
     }
 
-    /// A request whose plugin is named by its path.
+    /// Adds the schema of a request whose plugin is named by the path.
     fn add_body(&mut self, request: &MessageDescriptor) {
         self.add_as(body_name(request), request, |field| {
             field.name() != "plugin"
@@ -302,7 +302,7 @@ impl Schemas {
     }
 }
 
-/// What a request is called where its path names the plugin.
+/// The name of a request's schema if the path names the plugin.
 fn body_name(request: &MessageDescriptor) -> String {
     request.name().replace("Request", "Body")
 }
@@ -330,7 +330,7 @@ fn schema_of(field: &FieldDescriptor) -> Value {
     }
 }
 
-/// Fields that a first request does without, beside those that are `optional`.
+/// The fields that an example request leaves out, in addition to the `optional` ones.
 const LEFT_OUT: [&str; 5] = [
     "delete",
     "exclude",
@@ -339,8 +339,8 @@ const LEFT_OUT: [&str; 5] = [
     "reason",
 ];
 
-/// A request that could be sent, without fields of these names. Made of the schema alone it would have
-/// all fields, and an exclusion or a key that nobody wants.
+/// An example of a request, without the fields in `without`. An example made from the schema alone
+/// would contain all fields, even an exclusion or a key that nobody wants.
 fn example(message: &MessageDescriptor, without: &[&str]) -> Value {
     let mut fields = message.fields().filter(|field| {
         let oneof = field.containing_oneof();
@@ -379,7 +379,8 @@ fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
 
-/// A description's second sentence, to be read beside the path: the first one is about scopes.
+/// The second sentence of a description, which is shown beside the path. The first sentence is
+/// about scopes.
 fn summary(description: &str) -> String {
     let words: Vec<&str> = description.split_whitespace().collect();
     let line = words.join(" ");
@@ -387,7 +388,7 @@ fn summary(description: &str) -> String {
     sentence.trim_end_matches('.').to_owned()
 }
 
-/// What stands above it in the `.proto`.
+/// The comment above an element of the `.proto` file.
 fn comment(file: &FileDescriptor, path: &[i32]) -> String {
     let proto = file.file_descriptor_proto();
     let info = proto.source_code_info.as_ref();

@@ -1,12 +1,12 @@
-//! What the API does: one function for each of `proto/jackfield/api/v1`'s, whichever way it
-//! came, and the one table of them.
+//! The operations of the API: one implementation for each function of `proto/jackfield/api/v1`, for
+//! every protocol, and the table of all functions.
 
 use std::collections::BTreeMap;
 
 use super::api::{Api, Of};
 use super::problem::{Problem, Reason};
 use super::replay::Replay;
-use super::tokens::{Caller, Scope};
+use super::tokens::{ApiCaller, TokenScope};
 use super::wire::{self, operation::Operation, outcome::Outcome};
 use crate::delivery::{Delivery, Target};
 use crate::guest;
@@ -14,18 +14,18 @@ use crate::message::{Frame, Message};
 use crate::registry::{Ending, Kind};
 use crate::router::{self, Gathered, Router};
 
-/// Items of a page, where nobody says how many.
+/// The number of items on a page if the request gives no number.
 const PAGE: u32 = 100;
 
-/// The close code, where nobody says which.
+/// The close code if the request gives no code.
 const NORMAL: u32 = 1000;
 
-/// Operations of a batch. Beyond: LIMIT_EXCEEDED.
+/// The most operations in one batch. A larger batch fails with LIMIT_EXCEEDED.
 const BATCH: usize = 1_000;
 
-/// The table: each function with its request, its answer and the scope that it needs. gRPC's
-/// service, batches and HTTP are made of it: `operations!(define)` expands to `define! { … }`
-/// with the rows.
+/// The table of functions, each with its request, its answer and the scope that it needs. The gRPC
+/// service, batches and HTTP are made from this table: `operations!(define)` expands to `define! {
+/// … }` with the rows.
 macro_rules! operations {
     ($define:ident) => {
         $define! {
@@ -63,15 +63,15 @@ pub(super) use operations;
 
 macro_rules! dispatch {
     ($($function:ident $operation:ident($request:ident) -> $outcome:ident($answer:ident): $scope:ident;)*) => {
-        /// The scope of each function.
-        pub(super) const SCOPES: &[(&str, Scope)] = &[$((stringify!($function), Scope::$scope),)*];
+        /// The scope that each function needs.
+        pub(super) const SCOPES: &[(&str, TokenScope)] = &[$((stringify!($function), TokenScope::$scope),)*];
 
         impl Api {
-            /// Does one of them.
-            pub(super) async fn operate(&self, caller: &Caller, operation: Operation) -> Result<Outcome, Problem> {
+            /// Runs one operation of the API.
+            pub(super) async fn operate(&self, caller: &ApiCaller, operation: Operation) -> Result<Outcome, Problem> {
                 match operation {
                     $(Operation::$operation(request) => {
-                        let plugin = self.plugin(caller, Scope::$scope, &request.plugin)?;
+                        let plugin = self.plugin(caller, TokenScope::$scope, &request.plugin)?;
                         let of = Of { caller, plugin: &plugin };
                         Ok(Outcome::$outcome(self.$function(of, request).await?))
                     })*
@@ -84,10 +84,10 @@ macro_rules! dispatch {
 operations!(dispatch);
 
 impl Api {
-    /// Does each, in order, whatever becomes of the ones before.
+    /// Runs the operations of a batch in order, even if earlier ones fail.
     pub(super) async fn batch(
         &self,
-        caller: &Caller,
+        caller: &ApiCaller,
         batch: wire::BatchRequest,
     ) -> Result<wire::BatchResponse, Problem> {
         let count = batch.operations.len();
@@ -459,10 +459,10 @@ fn names(of: Of<'_>, kind: Kind, request: &wire::PageRequest) -> Result<wire::Pa
     Ok(names?.into())
 }
 
-/// Sends, unless that was done under this key.
+/// Runs `work`, unless this caller has already done it under this idempotency key.
 fn once<T: Clone>(
     replay: &Replay<T>,
-    caller: &Caller,
+    caller: &ApiCaller,
     key: &str,
     request: &impl prost::Message,
     work: impl FnOnce() -> Result<T, Problem>,

@@ -1,6 +1,6 @@
-//! Why a call of the API had no effect: one value, told over gRPC as a status with an
-//! `ErrorInfo`, and over HTTP as a problem document
-//! (RFC 9457, <https://www.rfc-editor.org/rfc/rfc9457>).
+//! Errors of API calls. Both protocols share one error value: gRPC sends it as a status with an
+//! `ErrorInfo`, and HTTP sends it as a problem document (RFC 9457,
+//! <https://www.rfc-editor.org/rfc/rfc9457>).
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::mesh::{self, Reason as Theirs};
 use crate::registry;
 use crate::router;
 
-/// When an overloaded client or node may be tried again.
+/// The time after which an overloaded client or node may be tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Why a call had no effect.
+/// The error of a failed API call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) reason: Reason,
@@ -28,14 +28,14 @@ pub(super) struct Problem {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $reason:ident = $text:literal, $code:ident, $status:ident;)*) => {
-        /// Which kind of problem.
+        /// The kind of an API error.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Reason {
             $($(#[$doc])* $reason,)*
         }
 
         impl Reason {
-            /// All of them.
+            /// All reasons for an API error.
             pub(super) const ALL: &[Reason] = &[$(Reason::$reason,)*];
 
             pub(super) fn as_str(self) -> &'static str {
@@ -54,33 +54,34 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// An argument can't be what it claims.
+    /// An argument of the request is not valid.
     InvalidArgument = "INVALID_ARGUMENT", InvalidArgument, BAD_REQUEST;
-    /// Nobody has that id or uid, or there is no such plugin, function or page.
+    /// No client has this id or uid, or the plugin, function or page does not exist.
     NotFound = "NOT_FOUND", NotFound, NOT_FOUND;
-    /// The uid is another client's.
+    /// Another client already has the uid.
     Taken = "TAKEN", AlreadyExists, CONFLICT;
-    /// The plugin has no such method, or answers no calls at all.
+    /// The plugin has no such method, or it answers no calls at all.
     UnknownMethod = "UNKNOWN_METHOD", Unimplemented, NOT_FOUND;
-    /// It would pass a limit.
+    /// The operation would exceed a limit.
     LimitExceeded = "LIMIT_EXCEEDED", FailedPrecondition, UNPROCESSABLE_ENTITY;
-    /// A message or a request that is too large.
+    /// A message or a request is too large.
     TooLarge = "TOO_LARGE", OutOfRange, PAYLOAD_TOO_LARGE;
-    /// The client's outbox is full: later, perhaps.
+    /// A client, a plugin or the node is overloaded, for example because an outbox is full. A later
+    /// call may succeed.
     Overloaded = "OVERLOADED", ResourceExhausted, TOO_MANY_REQUESTS;
-    /// The client's node can't be reached, or this one is not ready.
+    /// The client's node cannot be reached, or this node is not ready.
     Unreachable = "UNREACHABLE", Unavailable, SERVICE_UNAVAILABLE;
-    /// The client's node did not answer in time; the call may have had its effect.
+    /// The client's node did not answer in time. The call may still have had its effect.
     TimedOut = "TIMED_OUT", DeadlineExceeded, GATEWAY_TIMEOUT;
-    /// No token, or none that is known.
+    /// The request has no token, or none that is known.
     Unauthenticated = "UNAUTHENTICATED", Unauthenticated, UNAUTHORIZED;
-    /// The token does not allow it.
+    /// The token does not allow this call.
     Denied = "DENIED", PermissionDenied, FORBIDDEN;
-    /// Not with this method.
+    /// The path does not accept the method of the request.
     WrongMethod = "WRONG_METHOD", Unimplemented, METHOD_NOT_ALLOWED;
-    /// Not in this format.
+    /// The body of the request has the wrong format.
     WrongFormat = "WRONG_FORMAT", InvalidArgument, UNSUPPORTED_MEDIA_TYPE;
-    /// The node failed to do its part; its log says more.
+    /// The node failed to process the call. The node's log says more.
     Failed = "FAILED", Internal, INTERNAL_SERVER_ERROR;
 }
 
@@ -99,29 +100,29 @@ impl Problem {
     }
 }
 
-impl From<router::Refused> for Problem {
-    fn from(refused: router::Refused) -> Problem {
+impl From<router::RouterError> for Problem {
+    fn from(refused: router::RouterError) -> Problem {
         use registry::Refused as Here;
-        use router::Refused;
+        use router::RouterError;
         let reason = match &refused {
-            Refused::Here(here) => match here {
+            RouterError::Here(here) => match here {
                 Here::NotFound(_) => Reason::NotFound,
                 Here::Taken(_) => Reason::Taken,
                 Here::Overloaded(_) => Reason::Overloaded,
                 Here::LimitExceeded { .. } => Reason::LimitExceeded,
             },
-            Refused::There { reason, .. } => match reason {
+            RouterError::There { reason, .. } => match reason {
                 Theirs::NotFound => Reason::NotFound,
                 Theirs::Taken => Reason::Taken,
                 Theirs::LimitExceeded => Reason::LimitExceeded,
                 Theirs::Internal | Theirs::Unspecified => Reason::Failed,
             },
-            Refused::Unanswered(mesh::Unanswered::NoNode(_)) => Reason::NotFound,
-            Refused::Unanswered(mesh::Unanswered::Unreachable(_)) => Reason::Unreachable,
-            Refused::Unanswered(mesh::Unanswered::TimedOut(_)) => Reason::TimedOut,
-            Refused::MalformedCursor | Refused::Invalid(_) => Reason::InvalidArgument,
-            Refused::TooMany(_) => Reason::LimitExceeded,
-            Refused::TooLarge { .. } => Reason::TooLarge,
+            RouterError::Unanswered(mesh::Unanswered::NoNode(_)) => Reason::NotFound,
+            RouterError::Unanswered(mesh::Unanswered::Unreachable(_)) => Reason::Unreachable,
+            RouterError::Unanswered(mesh::Unanswered::TimedOut(_)) => Reason::TimedOut,
+            RouterError::MalformedCursor | RouterError::Invalid(_) => Reason::InvalidArgument,
+            RouterError::TooMany(_) => Reason::LimitExceeded,
+            RouterError::TooLarge { .. } => Reason::TooLarge,
         };
         Problem::new(reason, refused.to_string())
     }
@@ -169,7 +170,7 @@ impl From<Problem> for wire::Error {
     }
 }
 
-/// A problem document.
+/// A problem document, as RFC 9457 defines it.
 #[derive(Serialize)]
 struct Document<'a> {
     r#type: String,

@@ -1,5 +1,6 @@
-//! Idempotency keys: what was sent once under a key is not sent again, and is answered as it
-//! was. Answers by this node alone, for `KEPT`, and at most `KEYS` of them.
+//! Idempotency keys: a request that was sent once under a key is not sent again, and gets the same
+//! answer again. This node alone remembers the answers, for `KEPT` each, and at most `KEYS` of
+//! them.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -9,16 +10,16 @@ use parking_lot::Mutex;
 
 use super::problem::Problem;
 
-/// How long a key is remembered.
+/// The time for which a key is remembered.
 const KEPT: Duration = Duration::from_secs(300);
 
-/// Keys that are remembered; beyond, the oldest is forgotten.
+/// The most keys that are remembered. Beyond that, the oldest key is forgotten.
 const KEYS: usize = 100_000;
 
-/// The longest key.
+/// The longest idempotency key, in bytes.
 const KEY_BYTES: usize = 128;
 
-/// What was answered under each key.
+/// The answer that was given under each idempotency key.
 #[derive(Debug)]
 pub(super) struct Replay<T> {
     hasher: RandomState,
@@ -28,16 +29,16 @@ pub(super) struct Replay<T> {
 
 #[derive(Debug)]
 struct Answers<T> {
-    answers: HashMap<Key, Answered<T>>,
-    /// The oldest first.
-    order: VecDeque<(Instant, Key)>,
+    answers: HashMap<ReplayKey, RecordedAnswer<T>>,
+    /// The keys and the times of their answers, the oldest first.
+    order: VecDeque<(Instant, ReplayKey)>,
 }
 
-/// Who asked, and the key that they chose.
-type Key = (String, String);
+/// The name of the caller, and the key that the caller has chosen.
+type ReplayKey = (String, String);
 
 #[derive(Debug)]
-struct Answered<T> {
+struct RecordedAnswer<T> {
     request: u64,
     answer: T,
 }
@@ -62,7 +63,8 @@ impl<T> Replay<T> {
 }
 
 impl<T: Clone> Replay<T> {
-    /// Does it, unless the caller has done it under this key. What fails may be tried again.
+    /// Runs `work`, unless this caller has already done it under this key. A failed request may be
+    /// tried again.
     pub(super) fn once(
         &self,
         caller: &str,
@@ -96,7 +98,7 @@ impl<T: Clone> Replay<T> {
             kept.forget_oldest();
         }
         kept.order.push_back((Instant::now(), key.clone()));
-        let answered = Answered {
+        let answered = RecordedAnswer {
             request,
             answer: answer.clone(),
         };
@@ -107,7 +109,7 @@ impl<T: Clone> Replay<T> {
 
 impl<T> Answers<T> {
     fn forget_before(&mut self, before: Option<Instant>) {
-        let is_old = |(at, _): &(Instant, Key)| before.is_some_and(|before| *at < before);
+        let is_old = |(at, _): &(Instant, ReplayKey)| before.is_some_and(|before| *at < before);
         while self.order.front().is_some_and(is_old) {
             self.forget_oldest();
         }

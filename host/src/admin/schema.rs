@@ -1,5 +1,5 @@
-//! The schema of the API, as `proto/jackfield/api/v1` has it: what JSON is read and written
-//! by, and what the description for HTTP is made of.
+//! The schema of the API from `proto/jackfield/api/v1`. JSON is read and written with this schema,
+//! and the description of the HTTP API is made from it.
 
 use std::sync::LazyLock;
 
@@ -14,10 +14,10 @@ use serde_path_to_error::Track;
 use super::problem::{Problem, Reason};
 use super::wire::{self, operation::Operation, outcome::Outcome};
 
-/// The compiled `.proto`, with its comments; kept current by `tests/generated`.
+/// The compiled `.proto` file with its comments, kept current by `tests/generated`.
 pub(super) const DESCRIPTORS: &[u8] = include_bytes!("../../generated/api.bin");
 
-/// What the API is made of.
+/// The descriptors of the API's service and messages.
 pub(super) struct Schema {
     pub(super) service: ServiceDescriptor,
     operation: MessageDescriptor,
@@ -27,7 +27,7 @@ pub(super) struct Schema {
     event: MessageDescriptor,
 }
 
-/// There is one: it is a constant.
+/// The only schema of the API, read from a constant of the binary.
 #[expect(
     clippy::expect_used,
     reason = "a constant of the binary, read by a test"
@@ -49,12 +49,13 @@ impl Schema {
         })
     }
 
-    /// The operation of this name, in snake_case: a field of `Operation`.
+    /// The operation with this name, in snake_case. Each operation is a field of the message
+    /// `Operation`.
     pub(super) fn operation(&self, name: &str) -> Option<FieldDescriptor> {
         self.operation.get_field_by_name(name)
     }
 
-    /// An operation from its request in JSON.
+    /// Reads an operation from its request in JSON.
     pub(super) fn read_operation(&self, name: &str, request: Value) -> Result<Operation, Problem> {
         let whole = Value::Object([(name.to_owned(), request)].into_iter().collect());
         let operation: wire::Operation = read(&self.operation, whole)?;
@@ -63,7 +64,7 @@ impl Schema {
             .ok_or_else(|| Problem::invalid("the request is null"))
     }
 
-    /// An operation's answer in JSON.
+    /// Writes the answer of an operation as JSON.
     pub(super) fn write_outcome(&self, outcome: Outcome) -> Result<Value, Problem> {
         let outcome = Some(outcome);
         let whole = write(&self.outcome, &wire::Outcome { outcome })?;
@@ -104,7 +105,7 @@ fn read<T: prost::Message + Default>(
         .map_err(|error| failed(&format!("a request of another schema: {error}")))
 }
 
-/// Fields that have their default values are written, too.
+/// Writes a message as JSON. Fields with their default values are written too.
 fn write(descriptor: &MessageDescriptor, message: &impl prost::Message) -> Result<Value, Problem> {
     let options = SerializeOptions::new()
         .stringify_64_bit_integers(false)

@@ -1,16 +1,16 @@
-//! Tokens: who may call the API, and for what.
+//! Tokens of the API: who may call its functions, and which ones.
 //!
 //! ```toml
 //! [[token]]
 //! name = "billing"
 //! sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 //! scopes = ["read", "send"]
-//! plugins = ["chat"]                  # none: all of them
-//! expires = "2027-01-01T00:00:00Z"    # none: never
+//! plugins = ["chat"]                  # without this key: all plugins
+//! expires = "2027-01-01T00:00:00Z"    # without this key: never
 //! ```
 //!
-//! The file has digests, so who reads it cannot call. Without tokens anybody may do anything,
-//! and the API listens on loopback only.
+//! The file contains digests, so a person who reads the file cannot call the API. Without tokens,
+//! every caller may do anything, and the API listens on loopback only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -25,98 +25,104 @@ use subtle::ConstantTimeEq as _;
 
 use super::problem::{Problem, Reason};
 
-/// How often the file is read, and how long a change has to last: half a file could be one that
-/// gives a token more than the whole one.
+/// The interval at which the token file is read. A change must last for `SETTLED`, since half of a
+/// file could give a token more rights than the complete file.
 const LOOK: Duration = Duration::from_secs(1);
 const SETTLED: Duration = Duration::from_millis(200);
 
-/// How large the file may be: it is read each second.
+/// The largest size of the token file, in bytes. The file is read every second.
 const FILE_BYTES: u64 = 1 << 20;
 
-/// What a token lets its holder do.
+/// A kind of access that a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Scope {
-    /// Look.
+pub(super) enum TokenScope {
+    /// The scope for functions that only read.
     Read,
-    /// Send, and call plugins.
+    /// The scope for sending messages and calling plugins.
     Send,
-    /// Bind, join, close, and what undoes these.
+    /// The scope for changes of clients: binding uids, joining groups, closing clients, and undoing
+    /// such changes.
     Manage,
 }
 
-impl Scope {
+impl TokenScope {
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Scope::Read => "read",
-            Scope::Send => "send",
-            Scope::Manage => "manage",
+            TokenScope::Read => "read",
+            TokenScope::Send => "send",
+            TokenScope::Manage => "manage",
         }
     }
 }
 
-/// The tokens of a file, as it is now.
-pub struct Tokens(ArcSwap<Vec<Token>>);
+/// The tokens of a token file, in its current state.
+pub struct ApiTokens(ArcSwap<Vec<Token>>);
 
 #[derive(Debug)]
 struct Token {
     expires: Option<SystemTime>,
-    caller: Arc<Caller>,
+    caller: Arc<ApiCaller>,
 }
 
-/// Who calls.
+/// The caller of a function, with the rights of its token.
 #[derive(Debug, PartialEq)]
-pub(super) struct Caller {
-    /// The token's name; empty where there are no tokens.
+pub(super) struct ApiCaller {
+    /// The name of the token, or an empty text if there are no tokens.
     pub(super) name: String,
-    scopes: BTreeSet<Scope>,
-    /// None: all of them.
+    scopes: BTreeSet<TokenScope>,
+    /// The plugins that the token is for. `None` means all plugins.
     plugins: Option<BTreeSet<String>>,
-    /// The token's; zeros where there are none.
+    /// The SHA-256 digest of the token, or zeros if there are no tokens.
     digest: [u8; 32],
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct TokenFile {
     #[serde(default)]
-    token: Vec<Written>,
+    token: Vec<WrittenToken>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct WrittenToken {
     name: String,
     sha256: String,
-    scopes: BTreeSet<Scope>,
+    scopes: BTreeSet<TokenScope>,
     plugins: Option<BTreeSet<String>>,
     expires: Option<String>,
 }
 
-impl Tokens {
-    /// Reads them, and again whenever the file changes. An empty path: there are none.
-    pub fn read(path: &Path) -> anyhow::Result<Arc<Tokens>> {
+impl ApiTokens {
+    /// Reads the token file, and reads it again whenever it changes. An empty path means that there
+    /// are no tokens.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the file cannot be read, or when its content is not valid.
+    pub fn read(path: &Path) -> anyhow::Result<Arc<ApiTokens>> {
         if path.as_os_str().is_empty() {
-            return Ok(Arc::new(Tokens(ArcSwap::default())));
+            return Ok(Arc::new(ApiTokens(ArcSwap::default())));
         }
         let named = || format!("the tokens' file {}", path.display());
         let text = std::fs::read(path).with_context(|| format!("{} cannot be read", named()))?;
         let read = parse(&text).with_context(|| format!("{} is wrong", named()))?;
-        let tokens = Arc::new(Tokens(ArcSwap::from_pointee(read)));
+        let tokens = Arc::new(ApiTokens(ArcSwap::from_pointee(read)));
         tokio::spawn(keep_reading(Arc::downgrade(&tokens), path.to_owned(), text));
         Ok(tokens)
     }
 
-    /// Whether there are any.
+    /// Whether the API has no tokens.
     pub fn is_empty(&self) -> bool {
         self.0.load().is_empty()
     }
 
-    /// Whose token an `authorization` header carries.
-    pub(super) fn caller(&self, authorization: Option<&[u8]>) -> Result<Arc<Caller>, Problem> {
+    /// The caller whose token is in this `authorization` header.
+    pub(super) fn caller(&self, authorization: Option<&[u8]>) -> Result<Arc<ApiCaller>, Problem> {
         let tokens = self.0.load();
         if tokens.is_empty() {
-            return Ok(Arc::new(Caller::anybody()));
+            return Ok(Arc::new(ApiCaller::anybody()));
         }
         let unknown = |message| Problem::new(Reason::Unauthenticated, message);
         let presented = authorization
@@ -141,9 +147,9 @@ impl Tokens {
         }
     }
 
-    /// Whether what a caller was told is still so: the token may have expired, or may have been
-    /// taken away, or may do something else now.
-    pub(super) fn check_still(&self, caller: &Caller) -> Result<(), Problem> {
+    /// Checks that a caller's rights are unchanged. The token may have expired, may have been
+    /// removed, or may have other rights now.
+    pub(super) fn check_still(&self, caller: &ApiCaller) -> Result<(), Problem> {
         let tokens = self.0.load();
         let is_so = |token: &Token| *token.caller == *caller && !token.has_expired();
         // With tokens and without them: a file with none does not load.
@@ -162,19 +168,19 @@ impl Token {
     }
 }
 
-impl Caller {
-    /// Who calls where there are no tokens.
-    fn anybody() -> Caller {
-        Caller {
+impl ApiCaller {
+    /// The caller for a node without tokens, who may do anything.
+    fn anybody() -> ApiCaller {
+        ApiCaller {
             name: String::new(),
-            scopes: [Scope::Read, Scope::Send, Scope::Manage].into(),
+            scopes: [TokenScope::Read, TokenScope::Send, TokenScope::Manage].into(),
             plugins: None,
             digest: [0; 32],
         }
     }
 
-    /// Whether the caller may do this with a plugin.
-    pub(super) fn check(&self, scope: Scope, plugin: &str) -> Result<(), Problem> {
+    /// Checks that the caller has this scope for a plugin.
+    pub(super) fn check(&self, scope: TokenScope, plugin: &str) -> Result<(), Problem> {
         self.check_scope(scope)?;
         match self.may_see(plugin) {
             true => Ok(()),
@@ -185,8 +191,8 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may do this at all.
-    pub(super) fn check_scope(&self, scope: Scope) -> Result<(), Problem> {
+    /// Checks that the caller has this scope at all.
+    pub(super) fn check_scope(&self, scope: TokenScope) -> Result<(), Problem> {
         match self.scopes.contains(&scope) {
             true => Ok(()),
             false => Err(Problem::new(
@@ -200,7 +206,7 @@ impl Caller {
         }
     }
 
-    /// Whether the plugin is among the caller's.
+    /// Whether the caller's token is for this plugin.
     pub(super) fn may_see(&self, plugin: &str) -> bool {
         let plugins = self.plugins.as_ref();
         plugins.is_none_or(|plugins| plugins.contains(plugin))
@@ -208,7 +214,7 @@ impl Caller {
 }
 
 fn parse(text: &[u8]) -> anyhow::Result<Vec<Token>> {
-    let file: File = toml::from_str(str::from_utf8(text)?)?;
+    let file: TokenFile = toml::from_str(str::from_utf8(text)?)?;
     ensure!(!file.token.is_empty(), "it has no [[token]]");
     let mut names = BTreeSet::new();
     for token in &file.token {
@@ -216,7 +222,7 @@ fn parse(text: &[u8]) -> anyhow::Result<Vec<Token>> {
         ensure!(!name.is_empty(), "a token has no name");
         ensure!(names.insert(name), "two tokens are called {name:?}");
     }
-    let tokens = file.token.into_iter().map(Written::check);
+    let tokens = file.token.into_iter().map(WrittenToken::check);
     let tokens: Vec<_> = tokens.collect::<anyhow::Result<_>>()?;
     let mut digests = BTreeMap::new();
     for Token { caller, .. } in &tokens {
@@ -227,7 +233,7 @@ fn parse(text: &[u8]) -> anyhow::Result<Vec<Token>> {
     Ok(tokens)
 }
 
-impl Written {
+impl WrittenToken {
     fn check(self) -> anyhow::Result<Token> {
         let name = &self.name;
         let digest = unhex(&self.sha256).with_context(|| {
@@ -242,7 +248,7 @@ impl Written {
         })?;
         Ok(Token {
             expires,
-            caller: Arc::new(Caller {
+            caller: Arc::new(ApiCaller {
                 name: self.name,
                 scopes: self.scopes,
                 plugins: self.plugins,
@@ -263,10 +269,10 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-/// A token that is taken away must not need a restart. What the file says is compared, and not its
-/// times: a file can be replaced by one of the same length and times. One that can't be read, or
-/// is wrong, changes nothing, and is said once.
-async fn keep_reading(tokens: Weak<Tokens>, path: PathBuf, mut taken: Vec<u8>) {
+/// Reads the token file again and again, since the removal of a token must not need a restart. The
+/// file's content is compared and not its times, because another file can have the same length and
+/// times. A file that cannot be read or is not valid changes nothing, and the log says so once.
+async fn keep_reading(tokens: Weak<ApiTokens>, path: PathBuf, mut taken: Vec<u8>) {
     let mut complaint = None;
     loop {
         tokio::time::sleep(LOOK).await;
@@ -331,8 +337,8 @@ mod tests {
         format!("[[token]]\nname = 'ada'\nsha256 = '{digest}'\nscopes = ['read']\n{more}")
     }
 
-    fn tokens(more: &str) -> Tokens {
-        Tokens(ArcSwap::from_pointee(
+    fn tokens(more: &str) -> ApiTokens {
+        ApiTokens(ArcSwap::from_pointee(
             parse(file(more).as_bytes()).expect("tokens"),
         ))
     }
@@ -374,9 +380,9 @@ mod tests {
         let bearer = format!("Bearer {SECRET}");
         let caller = tokens("plugins = ['chat']").caller(Some(bearer.as_bytes()));
         let caller = caller.expect("known");
-        assert_eq!(caller.check(Scope::Read, "chat"), Ok(()));
-        assert!(caller.check(Scope::Read, "ticker").is_err());
-        assert!(caller.check(Scope::Send, "chat").is_err());
+        assert_eq!(caller.check(TokenScope::Read, "chat"), Ok(()));
+        assert!(caller.check(TokenScope::Read, "ticker").is_err());
+        assert!(caller.check(TokenScope::Send, "chat").is_err());
     }
 
     #[test]

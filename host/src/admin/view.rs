@@ -1,7 +1,8 @@
-//! The view for operators: is the node alive, is it ready, and what does it know of the others.
+//! The status of the node for operators: whether it is alive, whether it is ready, and what it
+//! knows about other nodes.
 //!
-//! Read only, JSON over HTTP. It answers from the node's start to its end, whatever clients
-//! and plugins do.
+//! The status is read-only JSON over HTTP. The node answers from its start to its end, whatever its
+//! clients and plugins do.
 
 use std::sync::Arc;
 
@@ -14,40 +15,40 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::tokens::Caller;
+use super::tokens::ApiCaller;
 use crate::config::Role;
 use crate::guest::Services;
 use crate::mesh::{Mesh, PeerState};
 use crate::plugin::Plugins;
 use crate::registry::{Kind, Registry};
 
-/// What the door shows.
+/// The state of the node that the API shows.
 pub struct View {
     role: Role,
     registry: Arc<Registry>,
     mesh: Option<Arc<Mesh>>,
-    /// Once they have been loaded.
+    /// The plugins of the node, once they are loaded.
     plugins: ArcSwapOption<Plugins>,
-    /// Once they have been opened; a gateway has none.
+    /// The services that plugins use, once they are open. A gateway has no such services.
     services: ArcSwapOption<Services>,
     stage: watch::Sender<Stage>,
-    /// The node has ended, and with it all streams.
+    /// The token that is cancelled once the node has ended. All event streams end with it.
     ended: CancellationToken,
 }
 
-/// Where in its life a node is.
+/// The stage of a node between its start and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It loads its plugins, or hears what others have.
+    /// The node loads its plugins, or waits until it knows the plugins of other nodes.
     Starting,
-    /// It takes clients.
+    /// The node accepts clients now.
     Ready,
-    /// It takes no more, and closes those it has.
+    /// The node accepts no more clients and closes the existing ones.
     Draining,
 }
 
 impl View {
-    /// Of a node that starts.
+    /// Creates the state of a node that is starting.
     pub fn new(role: Role, registry: Arc<Registry>, mesh: Option<Arc<Mesh>>) -> Arc<View> {
         Arc::new(View {
             role,
@@ -60,49 +61,53 @@ impl View {
         })
     }
 
-    /// What its plugins use is opened.
+    /// Stores the services that the node's plugins use, once they are open.
     pub fn opened(&self, services: Services) {
         self.services.store(Some(Arc::new(services)));
     }
 
-    /// Its plugins are loaded.
+    /// Stores the node's plugins, once they are loaded.
     pub fn loaded(&self, plugins: Arc<Plugins>) {
         self.plugins.store(Some(plugins));
     }
 
-    /// The node takes clients.
+    /// Sets the stage to `Ready`: the node accepts clients.
     pub fn ready(&self) {
         self.stage.send_replace(Stage::Ready);
     }
 
-    /// The node takes none any more.
+    /// Sets the stage to `Draining`: the node accepts no more clients.
     pub fn draining(&self) {
         self.stage.send_replace(Stage::Draining);
     }
 
-    /// Nothing happens any more.
+    /// Marks the node as ended, which ends all event streams.
     pub fn end(&self) {
         self.ended.cancel();
     }
 
-    /// Tells when nothing does.
+    /// The token that is cancelled once the node has ended.
     pub(super) fn ended(&self) -> CancellationToken {
         self.ended.clone()
     }
 
-    /// What this node knows of itself and the others, for a caller.
-    pub(super) fn nodes(&self, caller: &Caller) -> Json<impl Serialize> {
+    /// The status of this node and of its peers, as far as the caller may see it.
+    pub(super) fn nodes(&self, caller: &ApiCaller) -> Json<impl Serialize> {
         let mesh = self.mesh.as_ref();
-        Json(Nodes {
-            node: Node {
+        Json(NodesStatus {
+            node: NodeStatus {
                 incarnation: self.registry.incarnation().to_string(),
                 mesh: mesh.map(|mesh| mesh.address().to_owned()),
                 role: self.role,
                 stage: self.stage().as_str(),
-                keyvalue: self.services.load().as_ref().map(|services| Keyvalue {
-                    store: services.keyvalue_store(),
-                    failure: services.keyvalue_failure(),
-                }),
+                keyvalue: self
+                    .services
+                    .load()
+                    .as_ref()
+                    .map(|services| KeyvalueStatus {
+                        store: services.keyvalue_store(),
+                        failure: services.keyvalue_failure(),
+                    }),
                 plugins: plugins(self, caller),
             },
             peers: mesh
@@ -115,7 +120,7 @@ impl View {
         })
     }
 
-    /// The plugins, once they have been loaded.
+    /// The plugins of the node, once they are loaded.
     pub(super) fn plugins(&self) -> Option<Arc<Plugins>> {
         self.plugins.load_full()
     }
@@ -128,7 +133,7 @@ impl View {
         self.mesh.as_ref()
     }
 
-    /// Where in its life the node is, now and later.
+    /// A receiver for the stage of the node and its changes.
     pub(super) fn stages(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
     }
@@ -138,7 +143,7 @@ impl View {
     }
 }
 
-/// What probes ask: without a token.
+/// The routes for probes, which need no token.
 pub(super) fn routes(view: Arc<View>) -> axum::Router {
     axum::Router::new()
         .route("/live", get(|| async { Json(Live { live: true }) }))
@@ -159,14 +164,14 @@ async fn ready(State(view): State<Arc<View>>) -> (StatusCode, Json<Ready>) {
     (status, Json(ready))
 }
 
-fn plugins(view: &View, caller: &Caller) -> Vec<Plugin> {
+fn plugins(view: &View, caller: &ApiCaller) -> Vec<PluginStatus> {
     let plugins = view.plugins();
     let plugins = plugins.iter().flat_map(|plugins| plugins.all());
     plugins
         .filter(|plugin| caller.may_see(plugin.name()))
         .map(|plugin| {
             let namespace = plugin.namespace();
-            Plugin {
+            PluginStatus {
                 name: plugin.name().to_owned(),
                 generation: plugin.generation(),
                 runs: match plugin.generation() {
@@ -181,11 +186,11 @@ fn plugins(view: &View, caller: &Caller) -> Vec<Plugin> {
         .collect()
 }
 
-fn of(mesh: &Mesh, peer: &crate::mesh::Peer, caller: &Caller) -> Peer {
+fn of(mesh: &Mesh, peer: &crate::mesh::Peer, caller: &ApiCaller) -> PeerStatus {
     let plugins = mesh.plugins_of(peer.incarnation()).into_iter();
     let held = mesh.interest().sizes(peer.incarnation());
     let (waiting_frames, waiting_bytes) = peer.waiting();
-    Peer {
+    PeerStatus {
         incarnation: peer.incarnation().to_string(),
         mesh: peer.address(),
         state: match peer.state() {
@@ -218,78 +223,78 @@ impl Stage {
     }
 }
 
-/// `GET /live`.
+/// The answer to `GET /live`.
 #[derive(Serialize)]
 struct Live {
     live: bool,
 }
 
-/// `GET /ready`: 200 or 503.
+/// The answer to `GET /ready`, with the status 200 or 503.
 #[derive(Serialize)]
 struct Ready {
     ready: bool,
     stage: &'static str,
 }
 
-/// `GET /v1/nodes`.
+/// The answer to `GET /v1/nodes`.
 #[derive(Serialize)]
-struct Nodes {
-    node: Node,
-    peers: Vec<Peer>,
-    /// Addresses that are dialled, and have no node that is linked there.
+struct NodesStatus {
+    node: NodeStatus,
+    peers: Vec<PeerStatus>,
+    /// The addresses that this node dials and where no linked node is.
     dialled: Vec<String>,
 }
 
-/// This node.
+/// This node in the answer to `GET /v1/nodes`.
 #[derive(Serialize)]
-struct Node {
+struct NodeStatus {
     incarnation: String,
-    /// What peers dial; null: it is alone.
+    /// The address that peers dial, or null if the node is alone.
     mesh: Option<String>,
     role: Role,
     stage: &'static str,
-    /// Null: it is a gateway, or has not opened it yet.
-    keyvalue: Option<Keyvalue>,
-    plugins: Vec<Plugin>,
+    /// The key-value store, or null if the node is a gateway or has not opened the store yet.
+    keyvalue: Option<KeyvalueStatus>,
+    plugins: Vec<PluginStatus>,
 }
 
-/// Where the plugins' state is, and how that is.
+/// The key-value store of the plugins, and its health.
 #[derive(Serialize)]
-struct Keyvalue {
+struct KeyvalueStatus {
     store: &'static str,
-    /// Why it cannot be used or changed; null: it can.
+    /// The reason why the store cannot be used or changed, or null if it works.
     failure: Option<String>,
 }
 
-/// A plugin of this node, and what it holds here.
+/// A plugin of this node, with the numbers of its clients, uids and groups here.
 #[derive(Serialize)]
-struct Plugin {
+struct PluginStatus {
     name: String,
     generation: Option<u64>,
-    /// `here`, `elsewhere`; null: nowhere.
+    /// Where the plugin runs: `here`, `elsewhere`, or null if it runs nowhere.
     runs: Option<&'static str>,
     clients: u64,
     uids: u64,
     groups: u64,
 }
 
-/// Another node, as this one knows it.
+/// Another node, as this node knows it.
 #[derive(Serialize)]
-struct Peer {
+struct PeerStatus {
     incarnation: String,
     mesh: String,
     state: &'static str,
-    /// Those that it runs.
+    /// The plugins that the peer runs.
     plugins: Vec<String>,
-    /// What it says it holds.
+    /// The number of clients that the peer reports.
     clients: u64,
     uids: u64,
     groups: u64,
-    /// Messages that were queued for it.
+    /// The number of messages that were queued for the peer.
     deliveries: u64,
-    /// What its link could not take.
+    /// The number of messages that the link to the peer could not take.
     dropped: u64,
-    /// What it has not acknowledged yet.
+    /// The number of frames that the peer has not acknowledged yet.
     waiting_frames: usize,
     waiting_bytes: usize,
 }

@@ -1,4 +1,4 @@
-//! What backends say, generated from `proto/jackfield/api/v1`.
+//! The messages of the API, generated from `proto/jackfield/api/v1`.
 
 #![allow(
     missing_docs,

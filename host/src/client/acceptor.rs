@@ -1,4 +1,4 @@
-//! What the tasks of new connections share, and the room that there is for them.
+//! The state that the tasks of new connections share, with the limits for these connections.
 
 use std::sync::Arc;
 
@@ -9,24 +9,25 @@ use crate::log_throttle::LogThrottle;
 use crate::plugin::Plugins;
 use crate::registry::Registry;
 
-/// What every client's task needs.
+/// The shared state that every client's task needs.
 pub(super) struct Acceptor {
     pub(super) plugins: Arc<Plugins>,
     pub(super) registry: Arc<Registry>,
     pub(super) admission: Arc<Admission>,
     pub(super) handshakes: Arc<Semaphore>,
-    /// Clients may have so many files open.
+    /// The permits for the open files of clients.
     pub(super) files: Arc<Semaphore>,
-    /// So many connections more are let in, to be told that there is no room.
+    /// The permits for further connections, which are accepted only to tell the client that the
+    /// node is full.
     pub(super) refusals: Arc<Semaphore>,
     pub(super) refused: LogThrottle,
 }
 
-/// The open files of a connection that is accepted.
+/// The permits for the open files of an accepted connection.
 pub(super) struct ConnectionFiles {
-    /// The connection itself is one, which its client keeps.
+    /// The permit for the connection itself. The client keeps this permit.
     pub(super) connection: Arc<OwnedSemaphorePermit>,
-    /// It may turn out to ask for a page, which is another one.
+    /// The permit for the file of a page, in case the request asks for a page.
     _page: OwnedSemaphorePermit,
 }
 

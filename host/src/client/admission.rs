@@ -1,4 +1,5 @@
-//! Admission: how many clients there may be, of one address, and how fast they may come.
+//! Admission: the limits on the number of clients, on the clients of one address, and on the rate
+//! of new clients.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::rate_limiter::RateLimiter;
 use crate::limits::Limits;
 
-/// Counts clients; what it admits gives its place back when dropped.
+/// Counts the clients and admits new ones. A permit gives its slot back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Admission {
     clients: usize,
@@ -26,21 +27,21 @@ struct Admitted {
     rate_limiter: Option<RateLimiter>,
 }
 
-/// A client's place.
+/// The permit of an admitted client, which counts the client until the permit is dropped.
 #[derive(Debug)]
 pub(super) struct AdmissionPermit {
     admission: Arc<Admission>,
     address: IpAddr,
-    /// The client's connection is an open file.
+    /// The permit for the open file of the client's connection.
     _file: Arc<OwnedSemaphorePermit>,
 }
 
-/// Why there is no place.
+/// The limit that keeps a client from being admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
-    /// `clients`, or `connects_per_second`.
+pub(super) enum AdmissionRefused {
+    /// The limit `clients` or `connects_per_second` is reached.
     Node,
-    /// `clients_per_address`.
+    /// The limit `clients_per_address` is reached.
     Address,
 }
 
@@ -57,24 +58,24 @@ impl Admission {
         }
     }
 
-    /// A place for one more client of this address, whose connection has this file.
+    /// Admits one more client of this address. `file` is the permit for the file of its connection.
     pub(super) fn admit(
         self: &Arc<Self>,
         address: IpAddr,
         file: Arc<OwnedSemaphorePermit>,
-    ) -> Result<AdmissionPermit, Full> {
+    ) -> Result<AdmissionPermit, AdmissionRefused> {
         let mut admitted = self.admitted.lock();
         let in_pace = admitted
             .rate_limiter
             .as_mut()
             .is_none_or(|rate_limiter| rate_limiter.take(Instant::now()));
         if !in_pace || admitted.clients >= self.clients {
-            return Err(Full::Node);
+            return Err(AdmissionRefused::Node);
         }
         if self.clients_per_address > 0 {
             let of_address = admitted.by_address.entry(address).or_default();
             if *of_address >= self.clients_per_address {
-                return Err(Full::Address);
+                return Err(AdmissionRefused::Address);
             }
             *of_address += 1;
         }
@@ -121,9 +122,9 @@ mod tests {
             admission.admit(address(last), Arc::new(file))
         };
         let first = admit(1).expect("a place");
-        assert_eq!(admit(1).err(), Some(Full::Address));
+        assert_eq!(admit(1).err(), Some(AdmissionRefused::Address));
         let _second = admit(2).expect("a place");
-        assert_eq!(admit(3).err(), Some(Full::Node));
+        assert_eq!(admit(3).err(), Some(AdmissionRefused::Node));
         drop(first);
         assert_eq!(files.available_permits(), 3, "the second has one");
         assert!(admit(1).is_ok());

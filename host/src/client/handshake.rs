@@ -1,9 +1,10 @@
 //! The handshake: one HTTP request, which becomes a client, a page or a refusal.
 //!
-//! hyper reads it. All of it, `on-connect` included, has `handshake_timeout`; a connection
-//! serves one request, so that nothing idles here. A client exists in the registry from
-//! before `on-connect` on; if it is refused, or gives up, it vanishes without a trace.
-//! `upgrade.rs` says what a good handshake is, `refusal.rs` how a client is refused.
+//! hyper reads the request. The complete handshake, with `on-connect`, must end within
+//! `handshake_timeout`. A connection serves one request, so no connection is idle here. A client is
+//! in the registry before its `on-connect` begins. If the client is refused or gives up, it is
+//! removed without a trace. `upgrade.rs` defines a valid handshake, and `refusal.rs` defines how a
+//! client is refused.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -23,25 +24,27 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::acceptor::{Acceptor, ConnectionFiles};
-use super::admission::{AdmissionPermit, Full};
+use super::admission::{AdmissionPermit, AdmissionRefused};
 use super::pages::{self, Body, text};
 use super::reader::Reader;
 use super::refusal::{Closing, Refusal, accept_to_close};
-use super::session::Session;
-use super::stream::{Stream, upgraded};
+use super::session::ClientTask;
+use super::stream::{ClientSocket, upgraded};
 use super::upgrade::{self, Good, with_subprotocol};
 use crate::access::Handshake;
 use crate::plugin::{self, Answer, Plugin};
 use crate::policy::RefusePolicy;
 use crate::registry::{Client, Close, Closer, EventKind, Namespace};
 
-/// Bytes of a request's head. Beyond: 431. Cookies and tokens are large at times.
+/// The largest head of a request, in bytes. A larger head is answered with 431. Cookies and tokens
+/// can be large.
 const HEAD_BYTES: usize = 16 << 10;
 
 const TIMED_OUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Serves one connection up to its upgrade. Without `files` it is told that there are none.
+/// Serves one connection up to its upgrade. Without `files`, the client is told that the node is
+/// full.
 pub(super) async fn shake_hands(
     door: Arc<Acceptor>,
     socket: TcpStream,
@@ -54,7 +57,7 @@ pub(super) async fn shake_hands(
     let _ = socket.set_nodelay(true);
     let (read, write) = socket.into_split();
     let write = Arc::new(write);
-    let io = TokioIo::new(Stream {
+    let io = TokioIo::new(ClientSocket {
         read,
         write: write.clone(),
     });
@@ -103,19 +106,20 @@ pub(super) async fn shake_hands(
     }
 }
 
-/// How far a connection has come.
+/// The progress of a connection in its handshake.
 enum Progress {
-    /// No answer has begun.
+    /// The answer has not begun yet.
     Reading,
-    /// One has; the connection is closed after it, if that is how its client is refused.
+    /// The answer has begun. With a `Closing`, the client is refused by a close frame after the
+    /// answer.
     Answered(Option<Closing>),
 }
 
-/// An answer, and what is left to do after it.
+/// An HTTP answer, and the closing that follows if a close frame refuses the client.
 type Reply = (Response<Body>, Option<Closing>);
 
-/// What a client comes in with.
-struct Entry {
+/// An accepted client, with the results of its handshake.
+struct AdmittedClient {
     arriving: Arriving,
     place: AdmissionPermit,
     subprotocol: Option<String>,
@@ -150,7 +154,8 @@ impl Acceptor {
         }
     }
 
-    /// A plugin's name leads to its pages; its other paths lead there, too.
+    /// Answers a request for a page. The path with a plugin's name leads to the plugin's pages, and
+    /// so do the plugin's other paths.
     async fn page(&self, request: &Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
         if path == "/" {
@@ -171,8 +176,8 @@ impl Acceptor {
         pages::serve(self.plugins.folder(), plugin.name(), rest, request).await
     }
 
-    /// `/` leads to the page of the plugin whose clients come in there; where that has none, it
-    /// lists the pages of the others.
+    /// Answers a request for `/`. The answer leads to the page of the plugin whose clients connect
+    /// at `/`. If that plugin has no page, the answer lists the pages of the other plugins.
     async fn front_page(&self, request: &Request<Incoming>) -> Response<Body> {
         let folder = self.plugins.folder();
         let plugin = self.plugins.at("/");
@@ -192,7 +197,7 @@ impl Acceptor {
         }
     }
 
-    /// The answer at a path that nobody is known to have.
+    /// The answer for a path of no known plugin.
     fn nothing(&self) -> Response<Body> {
         match self.plugins.may_be_unknown() {
             true => Refusal::busy(
@@ -204,7 +209,7 @@ impl Acceptor {
         }
     }
 
-    /// Lets the plugin decide, and answers.
+    /// Lets the plugin decide about a client, and returns the answer.
     async fn open(
         &self,
         plugin: Arc<Plugin>,
@@ -237,7 +242,7 @@ impl Acceptor {
         parts: &Parts,
         offered: &[String],
         (address, file): (SocketAddr, Arc<OwnedSemaphorePermit>),
-    ) -> Result<Entry, Refusal> {
+    ) -> Result<AdmittedClient, Refusal> {
         if !plugin.is_open() {
             return Err(Refusal::not_running());
         }
@@ -245,8 +250,8 @@ impl Acceptor {
         let place = self.admission.admit(address.ip(), file).map_err(|full| {
             self.registry.counters().handshakes_limited.add_one();
             match full {
-                Full::Node => Refusal::node_is_full(),
-                Full::Address => Refusal::busy(
+                AdmissionRefused::Node => Refusal::node_is_full(),
+                AdmissionRefused::Address => Refusal::busy(
                     StatusCode::TOO_MANY_REQUESTS,
                     "too many clients of this address\n",
                 ),
@@ -259,7 +264,7 @@ impl Acceptor {
                 self.registry.counters().clients_accepted.add_one();
                 let id = client.id();
                 plugin.namespace().emit(|| EventKind::Connected(id));
-                return Ok(Entry {
+                return Ok(AdmittedClient {
                     arriving,
                     place,
                     subprotocol,
@@ -278,10 +283,11 @@ impl Acceptor {
         Err(refusal)
     }
 
-    /// The client has been accepted: from here on it is owed an `on-close`.
-    fn let_in(&self, entry: Entry, upgrade: OnUpgrade) {
+    /// Starts the session of an accepted client. From here on, the plugin must receive an
+    /// `on-close` for the client.
+    fn let_in(&self, entry: AdmittedClient, upgrade: OnUpgrade) {
         let (client, stay) = entry.arriving.arrived();
-        let session = Session::new(client, stay, entry.place);
+        let session = ClientTask::new(client, stay, entry.place);
         let until = entry.until;
         let message_bytes = self.registry.limits().message_bytes;
         tokio::spawn(async move {
@@ -298,16 +304,17 @@ impl Acceptor {
     }
 }
 
-/// A client that asks to come in. It has its stay already: a drain waits for handshakes too.
+/// A client that asks for a connection. The client's session with the plugin already exists, since
+/// a drain also waits for handshakes.
 struct Arriving {
     unaccepted: Unaccepted,
     stay: plugin::Session,
 }
 
-/// A client in the registry that has not been accepted: dropped, it is gone.
+/// A client in the registry that is not accepted yet. Dropping this value removes the client.
 struct Unaccepted {
     client: Arc<Client>,
-    /// Where it is; none: it has been accepted.
+    /// The namespace that contains the client, or `None` once the client is accepted.
     namespace: Option<Arc<Namespace>>,
 }
 
@@ -343,8 +350,8 @@ impl Drop for Unaccepted {
     }
 }
 
-/// What the plugin is told of a request. A query that is not UTF-8 is refused: what stands for
-/// that in a text would make one of two people.
+/// The data of a request that the plugin receives. A query that is not UTF-8 is refused: with
+/// replaced characters, two different people could look the same.
 fn read_handshake(
     parts: &Parts,
     offered: &[String],

@@ -1,4 +1,4 @@
-//! Pages: the folder `NAME/` beside `NAME.wasm` is served at `/NAME/`, and `/` lists them.
+//! Web pages: the folder `NAME/` beside `NAME.wasm` is served at `/NAME/`, and `/` lists the pages.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use tower::ServiceExt as _;
 use tower_http::services::ServeDir;
 use tower_http::services::fs::ServeFileSystemResponseBody;
 
-/// The body of any answer.
+/// The body of any HTTP answer to a client.
 pub(super) type Body = Either<Full<Bytes>, ServeFileSystemResponseBody>;
 
-/// An answer of plain text.
+/// An HTTP answer with plain text.
 pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
     let mut response = Response::new(Either::Left(Full::from(Bytes::from(text.into()))));
     *response.status_mut() = status;
@@ -26,8 +26,9 @@ pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Response<Body
     response
 }
 
-/// Answers a request that is no upgrade, for a plugin. `rest` is what follows its name:
-/// `/chat/x.js` has `Some("x.js")`; `/chat`, `/` and a route of the manifest have none.
+/// Answers a request for a plugin that is not an upgrade. `rest` is the part of the path after the
+/// plugin's name: `/chat/x.js` has `Some("x.js")`, but `/chat`, `/` and a route of the manifest
+/// have `None`.
 pub(super) async fn serve<B>(
     plugins: &Path,
     plugin: &str,
@@ -76,7 +77,8 @@ pub(super) async fn serve<B>(
     response
 }
 
-/// Answers at `/` with a list of these plugins' pages. No answer: none of them has a page.
+/// Answers a request for `/` with a list of these plugins' pages. `None` means that no plugin has a
+/// page.
 pub(super) async fn index<B>(
     folder: &Path,
     plugins: &[&str],
@@ -115,11 +117,11 @@ pub(super) async fn has_page(folder: &Path, plugin: &str) -> bool {
         .is_ok_and(|file| file.is_file())
 }
 
-/// What the list may do: show itself, and lead to the pages.
+/// The content security policy of the list. The list may only show itself and link to the pages.
 const INDEX_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
-/// The list. A plugin's name has letters, digits, `-` and `_` (`plugin/folder.rs` loads no others),
-/// so there is nothing to escape in it.
+/// The list of pages as HTML. A plugin's name contains only letters, digits, `-` and `_`
+/// (`plugin/folder.rs` loads no others), so the list needs no escaping.
 fn list(plugins: &[&str]) -> String {
     let item = |name: &&str| {
         format!("    <li><a href=\"/{name}/\"><b>{name}</b><span>/{name}/</span></a></li>\n")
@@ -139,7 +141,7 @@ fn wrong_method() -> Response<Body> {
     response
 }
 
-/// The answer to whoever should have asked for a WebSocket, and of version 13.
+/// The answer to a request that should have asked for a WebSocket of version 13.
 pub(super) fn upgrade_required(reason: &str) -> Response<Body> {
     let mut response = text(StatusCode::UPGRADE_REQUIRED, reason);
     let headers = response.headers_mut();
@@ -148,7 +150,7 @@ pub(super) fn upgrade_required(reason: &str) -> Response<Body> {
     response
 }
 
-/// For this time only: which page a path leads to changes with the plugins.
+/// A temporary redirect to `path`. The page that a path leads to can change with the plugins.
 fn found_at(path: &str) -> Response<Body> {
     let mut response = text(StatusCode::TEMPORARY_REDIRECT, "");
     // A plugin's name fits a path, and a path of it fits a header.

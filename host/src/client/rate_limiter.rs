@@ -1,8 +1,8 @@
-//! A rate_limiter: so many a second, a second's worth at once.
+//! A rate limiter with a fixed rate per second, and a burst of one second's worth.
 
 use std::time::Instant;
 
-/// A token bucket; `0` a second means no limit.
+/// A token bucket that limits the rate of an action.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
     per_second: f64,
@@ -11,7 +11,7 @@ pub(super) struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// A full one; none where there is no limit.
+    /// Creates a full token bucket. The rate 0 means no limit, and then the result is `None`.
     pub(super) fn new(per_second: u32, now: Instant) -> Option<RateLimiter> {
         let tokens = f64::from(per_second);
         (per_second > 0).then_some(RateLimiter {
@@ -21,7 +21,7 @@ impl RateLimiter {
         })
     }
 
-    /// Takes one, if the rate_limiter allows it.
+    /// Takes one token, and returns false if the bucket has none.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let earned = now.duration_since(self.last).as_secs_f64() * self.per_second;
         self.last = now;

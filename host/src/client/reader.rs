@@ -1,7 +1,7 @@
-//! Reading: tungstenite's protocol over the read half of a socket.
+//! Reading from a client: tungstenite's protocol over the read half of a socket.
 //!
-//! tungstenite reads only. What it wants written by itself (pongs) goes into the client's
-//! outbox, so that it cannot fall into the middle of another frame.
+//! tungstenite only reads from the socket. The frames that tungstenite writes by itself (pongs) go
+//! into the client's outbox, so that they cannot land inside another frame.
 
 use std::io::{self, Read, Write};
 use std::pin::Pin;
@@ -14,26 +14,26 @@ use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 use crate::limits::READ_BUFFER_BYTES;
 use crate::message::Frame;
-use crate::registry::{Client, Shared};
+use crate::registry::{Client, NodeState};
 
-/// A client's incoming messages.
+/// The reader of a client's messages.
 pub(super) struct Reader {
     context: WebSocketContext,
     socket: OwnedReadHalf,
     heard: bool,
 }
 
-/// How a client took its close.
+/// The reaction of a client to a close frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goodbye {
-    /// It answered, or it has gone.
+    /// The client has answered with a close frame, or the client has disconnected.
     Said,
-    /// What it sends can't be made sense of any more.
+    /// The bytes from the client can no longer be understood.
     Unreadable,
 }
 
 impl Reader {
-    /// Reads from `socket`; `read_already` came with the handshake.
+    /// Creates a reader for `socket`. The bytes `read_already` arrived together with the handshake.
     pub(super) fn new(socket: OwnedReadHalf, read_already: &[u8], message_bytes: usize) -> Reader {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
@@ -52,12 +52,12 @@ impl Reader {
         }
     }
 
-    /// The next message, when it is all there.
+    /// Polls for the next complete message.
     pub(super) fn poll_message(
         &mut self,
         context: &mut Context<'_>,
         client: &Arc<Client>,
-        shared: &Shared,
+        shared: &NodeState,
     ) -> Poll<tungstenite::Result<tungstenite::Message>> {
         let mut wire = Wire {
             socket: &mut self.socket,
@@ -74,17 +74,17 @@ impl Reader {
         }
     }
 
-    /// Whether the socket takes bytes again.
+    /// Polls whether the socket accepts bytes again.
     pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket.as_ref().poll_write_ready(context)
     }
 
-    /// Waits for the client's close frame, or its end of the stream.
+    /// Waits for the client's close frame, or for the end of its stream.
     pub(super) fn poll_goodbye(
         &mut self,
         context: &mut Context<'_>,
         client: &Arc<Client>,
-        shared: &Shared,
+        shared: &NodeState,
     ) -> Poll<Goodbye> {
         use tungstenite::Error;
         use tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
@@ -103,14 +103,14 @@ impl Reader {
         }
     }
 
-    /// Whether any bytes have come since the last call: a sign of life, even if they are not
-    /// a whole message yet.
+    /// Whether any bytes have arrived since the last call. Even a part of a message is a sign of
+    /// life.
     pub(super) fn take_heard(&mut self) -> bool {
         std::mem::take(&mut self.heard)
     }
 
-    /// Reads and drops what comes, to the end: bytes left unread at a close would make the
-    /// kernel reset the connection, and the client would lose our close frame.
+    /// Reads and discards everything up to the end of the stream. If bytes were unread at the
+    /// close, the kernel would reset the connection, and the client would lose our close frame.
     pub(super) fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut bytes = [0; 4096];
         loop {
@@ -124,13 +124,13 @@ impl Reader {
     }
 }
 
-/// What tungstenite takes for the socket, for the time of one read.
+/// The socket as tungstenite sees it during one read.
 struct Wire<'a, 'b> {
     socket: &'a mut OwnedReadHalf,
     heard: &'a mut bool,
     context: &'a mut Context<'b>,
     client: &'a Arc<Client>,
-    shared: &'a Shared,
+    shared: &'a NodeState,
 }
 
 impl Read for Wire<'_, '_> {
@@ -148,7 +148,7 @@ impl Read for Wire<'_, '_> {
 }
 
 impl Write for Wire<'_, '_> {
-    /// Takes whole frames: tungstenite writes its buffer of them at once.
+    /// Accepts whole frames, since tungstenite writes all frames in its buffer at once.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.client.outbox().push_control(Frame::encoded(bytes)) {
             self.shared.dirty().add(self.client.clone());

@@ -1,9 +1,9 @@
-//! A refusal: how a client is told that it does not come in.
+//! Refusals: how a client is told that it may not connect.
 //!
-//! An HTTP status says it, which browsers keep from their pages. Where the plugin's manifest has
-//! `refuse = "close"`, the handshake is accepted instead, and the first frame closes: its code is
-//! 4000 and the status. Such a client was never one of the plugin's. It keeps the place of a
-//! handshake until it has gone, `close_timeout` at most.
+//! Usually the answer is an HTTP status, which browsers hide from their pages. If the plugin's
+//! manifest has `refuse = "close"`, the handshake is accepted instead, and the first frame closes
+//! the connection with the code 4000 plus the status. Such a client never belongs to the plugin.
+//! The connection counts as a handshake until the client has gone, but for `close_timeout` at most.
 
 use std::time::Duration;
 
@@ -19,16 +19,17 @@ use crate::access::carries_token;
 use crate::message::{CLOSE_REASON_BYTES, Frame};
 use crate::plugin::Failure;
 
-/// What a close code of a refusal has beside its HTTP status.
+/// The number that is added to an HTTP status to make a close code.
 const CODE_BASE: u16 = 4000;
 
-/// Why a client does not come in.
+/// The refusal of a client, with its HTTP status and its reason.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
     reason: String,
     header: Option<(HeaderName, HeaderValue)>,
-    /// A page of a foreign origin reads nothing, whatever the manifest has.
+    /// Whether only an HTTP status may refuse the client. A page of a foreign origin must not read
+    /// the reason, whatever the manifest says.
     is_http_only: bool,
 }
 
@@ -42,7 +43,7 @@ impl Refusal {
         }
     }
 
-    /// Of a client that may come back in a second.
+    /// Refuses a client that may try again after one second.
     pub(super) fn busy(status: StatusCode, reason: &str) -> Refusal {
         Refusal {
             header: Some((RETRY_AFTER, HeaderValue::from_static("1"))),
@@ -50,12 +51,12 @@ impl Refusal {
         }
     }
 
-    /// Of a client that is beyond what the node takes.
+    /// Refuses a client because the node accepts no more clients at the moment.
     pub(super) fn node_is_full() -> Refusal {
         Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, "the node is full\n")
     }
 
-    /// Of a client without a good token.
+    /// Refuses a client without a valid token.
     pub(super) fn unauthorized(reason: &str) -> Refusal {
         Refusal {
             header: Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
@@ -63,7 +64,7 @@ impl Refusal {
         }
     }
 
-    /// Of a page whose origin may not connect.
+    /// Refuses a page whose origin may not connect.
     pub(super) fn of_origin(reason: &str) -> Refusal {
         Refusal {
             is_http_only: true,
@@ -71,7 +72,7 @@ impl Refusal {
         }
     }
 
-    /// Of a client whose `on-connect` did not end well.
+    /// Refuses a client whose `on-connect` failed.
     pub(super) fn of_failure(failure: Failure) -> Refusal {
         match failure {
             Failure::Trapped(_) => {
@@ -86,24 +87,24 @@ impl Refusal {
         }
     }
 
-    /// Of a client whose plugin runs nowhere.
+    /// Refuses a client whose plugin runs on no node.
     pub(super) fn not_running() -> Refusal {
         Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, "the plugin does not run\n")
     }
 
-    /// Whether a close frame may say it.
+    /// Whether a close frame may carry this refusal.
     pub(super) fn may_close(&self) -> bool {
         !self.is_http_only
     }
 
-    /// The answer in HTTP.
+    /// Converts the refusal into an HTTP answer.
     pub(super) fn into_response(self) -> Response<Body> {
         let mut response = text(self.status, self.reason);
         response.headers_mut().extend(self.header);
         response
     }
 
-    /// The close frame that says the same.
+    /// The close frame that carries this refusal.
     pub(super) fn close_frame(&self) -> Frame {
         let reason = self.reason.trim_end();
         let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES)];
@@ -111,8 +112,9 @@ impl Refusal {
     }
 }
 
-/// The handshake's answer to a client that is closed at once. Nothing is said in the subprotocol,
-/// but browsers break off where they have offered some and none of them is answered.
+/// The handshake's answer to a client that is closed at once. No message is sent in the
+/// subprotocol, but a browser aborts the connection if it has offered subprotocols and the answer
+/// names none of them.
 pub(super) fn accept_to_close(accepting: Response<Body>, offered: &[String]) -> Response<Body> {
     // A token goes back only where there is nothing else: proxies may log the answer's headers.
     let plain = offered.iter().find(|name| !carries_token(name));
@@ -127,7 +129,7 @@ pub(super) struct Closing {
 }
 
 impl Closing {
-    /// Closes it, and waits until the client has gone.
+    /// Sends the close frame, and waits until the client has gone, or until `timeout` has passed.
     pub(super) async fn run(self, timeout: Duration) {
         let farewell = async {
             let (mut stream, _) = upgraded(self.upgrade).await?;

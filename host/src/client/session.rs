@@ -1,9 +1,9 @@
-//! One client's life after the upgrade: its messages in order, and its end.
+//! The session of one client after the upgrade: its messages in order, and its end.
 //!
-//! What bounds it: a message by `message_bytes`; a turn by `MESSAGES_PER_TURN`; silence by
-//! `ping_every` and `ping_timeout`; the end by `close_timeout`. While more than half its
-//! outbox waits for the socket, a client is not read: whoever floods a plugin with requests
-//! has to take the answers.
+//! Limits bound each part of a session: `message_bytes` a message, `MESSAGES_PER_TURN` a turn,
+//! `ping_every` and `ping_timeout` a silence, and `close_timeout` the end. While more than half of
+//! the outbox waits for the socket, the client is not read. A client that floods a plugin with
+//! requests must therefore also read the answers.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -21,23 +21,24 @@ use crate::limits::{Limits, MESSAGES_PER_TURN};
 use crate::message::{Frame, Message};
 use crate::outbox::Condition;
 use crate::plugin::{self, Failure, Turn};
-use crate::registry::{Client, Close, Closer, Departure, Ending, EventKind, Namespace, Shared};
+use crate::registry::{Client, Close, Closer, Departure, Ending, EventKind, Namespace, NodeState};
 
-/// A client that has been let in. Dropped, it has left, whatever became of its task.
-pub(super) struct Session {
+/// The session of an accepted client. Dropping the session removes the client, whatever its task
+/// was doing.
+pub(super) struct ClientTask {
     client: Arc<Client>,
     stay: plugin::Session,
     _place: AdmissionPermit,
 }
 
-impl Session {
-    /// A client, its stay with its plugin, and its place on the node.
+impl ClientTask {
+    /// Creates a session from a client, its session with the plugin, and its permit on the node.
     pub(super) fn new(
         client: Arc<Client>,
         stay: plugin::Session,
         place: AdmissionPermit,
-    ) -> Session {
-        Session {
+    ) -> ClientTask {
+        ClientTask {
             client,
             stay,
             _place: place,
@@ -48,13 +49,13 @@ impl Session {
         self.stay.plugin().namespace()
     }
 
-    /// Its client.
+    /// The client of this session.
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Serves the client until it has left and its plugin knows; no longer than `until`, when
-    /// its token expires.
+    /// Serves the client until it has left and its plugin knows that. The session ends no later
+    /// than `until`, when the client's token expires.
     pub(super) async fn run(self, reader: Reader, until: Option<Instant>) {
         let shared = self.namespace().shared().clone();
         let limits = shared.limits();
@@ -72,15 +73,15 @@ impl Session {
         Box::pin(self.part(ended, reader)).await;
     }
 
-    /// The client was let in and never got there.
+    /// Ends the session of an accepted client whose upgrade failed.
     pub(super) async fn vanished(self) {
         self.namespace().leave(&self.client, &broken());
         self.on_close(self.client.departure()).await;
     }
 
-    async fn part(&self, ended: Ended, mut reader: Reader) {
+    async fn part(&self, ended: SessionEnd, mut reader: Reader) {
         let namespace = self.namespace();
-        if let Ended::Now(close) | Ended::Unreadable(close) = &ended {
+        if let SessionEnd::Now(close) | SessionEnd::Unreadable(close) = &ended {
             namespace.end(&self.client, &Ending::new(close.clone(), None));
         }
         self.client.outbox().flush();
@@ -116,38 +117,39 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for ClientTask {
     fn drop(&mut self) {
         self.namespace().leave(&self.client, &broken());
         self.client.outbox().detach();
     }
 }
 
-/// How a client is closed whose token has expired.
+/// The close code and the reason for a client whose token has expired.
 const TOKEN_EXPIRED: (u16, &str) = (4002, "token expired");
 
-/// Why a conversation is over.
+/// The reason why a conversation has ended.
 #[derive(Debug)]
-enum Ended {
-    /// Somebody made the client leave; its last frames are queued.
+enum SessionEnd {
+    /// Something else has made the client leave, and its last frames are queued.
     Already,
-    /// This makes it leave.
+    /// The end of this conversation makes the client leave.
     Now(Close),
-    /// This does, and what it sends can't be made sense of any more.
+    /// The end of this conversation makes the client leave, and the client's bytes can no longer be
+    /// understood.
     Unreadable(Close),
 }
 
-/// A client and its plugin, talking.
+/// The conversation between a client and its plugin.
 struct Conversation<'a> {
     stay: &'a plugin::Session,
     client: &'a Arc<Client>,
-    shared: &'a Shared,
+    shared: &'a NodeState,
     reader: Reader,
     keepalive: Keepalive,
     rate_limiter: Option<RateLimiter>,
 }
 
-/// What the client's task is woken by.
+/// The reason why the client's task has woken up.
 enum Next {
     Received(tungstenite::Result<Received>),
     Woken,
@@ -156,7 +158,7 @@ enum Next {
 }
 
 impl Conversation<'_> {
-    async fn run(&mut self) -> Ended {
+    async fn run(&mut self) -> SessionEnd {
         let client = self.client;
         let mut condition = client.outbox().flush();
         // Armed for as long as the client stays: arming it for each wait would take a lock
@@ -191,7 +193,7 @@ impl Conversation<'_> {
                     }
                     Heartbeat::Dead => {
                         self.shared.counters().clients_silent.add_one();
-                        return Ended::Now(Close {
+                        return SessionEnd::Now(Close {
                             by: Closer::Node,
                             ..broken()
                         });
@@ -201,22 +203,22 @@ impl Conversation<'_> {
         }
     }
 
-    /// Whether there is a reason to end.
-    fn look(&self, condition: Condition) -> Option<Ended> {
+    /// The reason to end the conversation, if there is one.
+    fn look(&self, condition: Condition) -> Option<SessionEnd> {
         if self.client.has_left() {
-            return Some(Ended::Already);
+            return Some(SessionEnd::Already);
         }
         // Here and not as a heartbeat: a client that never pauses has none.
         if self.keepalive.is_over() {
-            return Some(Ended::Now(Close {
+            return Some(SessionEnd::Now(Close {
                 code: TOKEN_EXPIRED.0,
                 reason: TOKEN_EXPIRED.1.to_owned(),
                 by: Closer::Node,
             }));
         }
         match condition {
-            Condition::Broken => Some(Ended::Now(broken())),
-            Condition::Overflowed => Some(Ended::Now(Close {
+            Condition::Broken => Some(SessionEnd::Now(broken())),
+            Condition::Overflowed => Some(SessionEnd::Now(Close {
                 code: 1013,
                 reason: "too slow: messages wait and are not read".to_owned(),
                 by: Closer::Plugin,
@@ -260,8 +262,8 @@ impl Conversation<'_> {
         .await
     }
 
-    /// Handles what has arrived, one message after another through one instance.
-    async fn turn(&mut self, first: tungstenite::Result<Received>) -> Result<(), Ended> {
+    /// Handles the messages that have arrived, one after another through one instance.
+    async fn turn(&mut self, first: tungstenite::Result<Received>) -> Result<(), SessionEnd> {
         self.client.outbox().take_in_hand();
         let mut turn = self.stay.turn();
         let mut received = Some(first);
@@ -272,7 +274,7 @@ impl Conversation<'_> {
             let message = message.map_err(|error| self.unreadable(&error))?;
             self.handle(&mut turn, message).await?;
             if self.client.has_left() {
-                return Err(Ended::Already);
+                return Err(SessionEnd::Already);
             }
             if self.client.outbox().wants_attention() {
                 return Ok(());
@@ -290,7 +292,7 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    async fn handle(&mut self, turn: &mut Turn<'_>, received: Received) -> Result<(), Ended> {
+    async fn handle(&mut self, turn: &mut Turn<'_>, received: Received) -> Result<(), SessionEnd> {
         let message = match &received {
             Received::Text(text) => Message::Text(text),
             Received::Binary(bytes) => Message::Binary(bytes),
@@ -304,7 +306,7 @@ impl Conversation<'_> {
         {
             self.shared.counters().clients_too_fast.add_one();
             let reason = "too many messages a second".to_owned();
-            return Err(Ended::Now(Close {
+            return Err(SessionEnd::Now(Close {
                 code: 1008,
                 reason,
                 by: Closer::Node,
@@ -313,7 +315,7 @@ impl Conversation<'_> {
         let event = turn.on_message(self.client, message);
         let handled = while_writing(event, self.client, &self.reader);
         match handled.await.err().and_then(Failure::close) {
-            Some(close) => Err(Ended::Now(close)),
+            Some(close) => Err(SessionEnd::Now(close)),
             None => Ok(()),
         }
     }
@@ -330,7 +332,7 @@ impl Conversation<'_> {
         .await
     }
 
-    fn closed_by_client(&self, frame: Option<&CloseFrame>) -> Ended {
+    fn closed_by_client(&self, frame: Option<&CloseFrame>) -> SessionEnd {
         let (code, reason) = match frame {
             Some(frame) => (frame.code.into(), frame.reason.to_string()),
             None => (1005, String::new()),
@@ -340,14 +342,14 @@ impl Conversation<'_> {
             self.shared.counters().clients_broke_protocol.add_one();
             let reason = "a close frame has a code that may not be sent".to_owned();
             let by = Closer::Node;
-            return Ended::Unreadable(Close { code, reason, by });
+            return SessionEnd::Unreadable(Close { code, reason, by });
         }
         let by = Closer::Client;
-        Ended::Now(Close { code, reason, by })
+        SessionEnd::Now(Close { code, reason, by })
     }
 
-    /// What a client that can't be read any more is told.
-    fn unreadable(&self, error: &tungstenite::Error) -> Ended {
+    /// The end of a conversation with a client whose bytes can no longer be read.
+    fn unreadable(&self, error: &tungstenite::Error) -> SessionEnd {
         use tungstenite::error::{Error, ProtocolError};
         let counters = self.shared.counters();
         let (code, reason) = match error {
@@ -363,7 +365,7 @@ impl Conversation<'_> {
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
             | Error::Io(_)
             | Error::ConnectionClosed
-            | Error::AlreadyClosed => return Ended::Now(broken()),
+            | Error::AlreadyClosed => return SessionEnd::Now(broken()),
             broken_rule => {
                 counters.clients_broke_protocol.add_one();
                 let mut reason = broken_rule.to_string();
@@ -371,7 +373,7 @@ impl Conversation<'_> {
                 (1002, reason)
             }
         };
-        Ended::Unreadable(Close {
+        SessionEnd::Unreadable(Close {
             code,
             reason,
             by: Closer::Node,
@@ -379,12 +381,12 @@ impl Conversation<'_> {
     }
 }
 
-/// Lets a client that has left take what is queued, and say goodbye.
+/// Lets a client that has left receive its queued frames, and waits for its close frame.
 async fn goodbye(
     client: &Arc<Client>,
-    shared: &Shared,
+    shared: &NodeState,
     reader: &mut Reader,
-    ended: &Ended,
+    ended: &SessionEnd,
     close: &Close,
 ) {
     let mut condition = client.outbox().flush();
@@ -399,7 +401,7 @@ async fn goodbye(
     if condition == Condition::Broken || close.by == Closer::Client {
         return;
     }
-    let unreadable = matches!(ended, Ended::Unreadable(_));
+    let unreadable = matches!(ended, SessionEnd::Unreadable(_));
     let goodbye = poll_fn(|context| reader.poll_goodbye(context, client, shared));
     if unreadable || goodbye.await == Goodbye::Unreadable {
         // Its answer can't be told from the rest; the end of the stream tells it to go.
@@ -408,8 +410,8 @@ async fn goodbye(
     }
 }
 
-/// Runs an event. If it does not end at its first poll, what others send to this client
-/// meanwhile is written: its task is the one that waits for the socket.
+/// Runs an event. If the event does not finish at its first poll, messages from others to this
+/// client are written meanwhile, since only the client's own task waits for the socket.
 async fn while_writing<T>(event: impl Future<Output = T>, client: &Client, reader: &Reader) -> T {
     let mut event = pin!(event);
     let mut condition = None;
@@ -442,8 +444,8 @@ fn broken() -> Close {
     }
 }
 
-/// A sign of life now and then: any frame is one, and a silent client is asked for a pong. The
-/// same timer wakes a client whose time is over.
+/// Watches for signs of life. Any frame is a sign of life, and a silent client is sent a ping. The
+/// same timer wakes the task of a client whose token expires.
 struct Keepalive {
     sleep: Pin<Box<Sleep>>,
     until: Option<Instant>,
@@ -497,7 +499,7 @@ impl Keepalive {
         heartbeat
     }
 
-    /// Whether its client may not stay any longer.
+    /// Whether the time of the client's token is over.
     fn is_over(&self) -> bool {
         self.until.is_some_and(|until| until <= Instant::now())
     }

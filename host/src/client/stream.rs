@@ -1,4 +1,4 @@
-//! A client's socket, as hyper takes it and gives it back.
+//! A client's socket, as hyper receives it and gives it back.
 
 use std::io;
 use std::pin::Pin;
@@ -10,14 +10,14 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// A socket in two halves: the write half is shared, to answer 408 after hyper has given up
-/// and to become the outbox's.
-pub(super) struct Stream {
+/// A socket in two halves. The write half is shared, to answer 408 after hyper has given up, and to
+/// become the socket of the outbox.
+pub(super) struct ClientSocket {
     pub(super) read: OwnedReadHalf,
     pub(super) write: Arc<OwnedWriteHalf>,
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for ClientSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -27,7 +27,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for ClientSocket {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -53,8 +53,12 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A connection after its upgrade, and what of it has been read already.
-pub(super) async fn upgraded(upgrade: OnUpgrade) -> Option<(Stream, bytes::Bytes)> {
-    let parts = upgrade.await.ok()?.downcast::<TokioIo<Stream>>().ok()?;
+/// The connection after its upgrade, and the bytes that were already read from it.
+pub(super) async fn upgraded(upgrade: OnUpgrade) -> Option<(ClientSocket, bytes::Bytes)> {
+    let parts = upgrade
+        .await
+        .ok()?
+        .downcast::<TokioIo<ClientSocket>>()
+        .ok()?;
     Some((parts.io.into_inner(), parts.read_buf))
 }

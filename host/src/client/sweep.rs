@@ -1,14 +1,15 @@
-//! The sweep: writes each dirty client once a turn of the runtime's loop.
+//! The sweep: a task that writes each dirty client once per turn of the runtime's loop.
 
 use std::sync::Arc;
 
 use crate::outbox::Condition;
 use crate::registry::DirtyList;
 
-/// Clients written before other tasks get their turn: some 5 µs each.
+/// The number of clients that are written before other tasks get their turn. Each client takes
+/// about 5 µs.
 const BATCH: usize = 64;
 
-/// Sweeps one list for as long as the node runs.
+/// Sweeps one list of dirty clients for as long as the node runs.
 pub(super) async fn sweep(list: Arc<DirtyList>) {
     let mut clients = Vec::new();
     loop {

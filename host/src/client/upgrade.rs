@@ -1,8 +1,8 @@
-//! The upgrade: whether a request is the opening handshake of a WebSocket (RFC 6455, section
-//! 4.2.1), and the answer that accepts it.
+//! The upgrade: the check of a WebSocket's opening handshake (RFC 6455, section 4.2.1), and the
+//! answer that accepts it.
 //!
-//! Lists are read as RFC 9110, section 5.6.1, has them: in one line or in several, in any case,
-//! with whitespace and empty elements between. tungstenite's own check reads the first line only.
+//! Lists are read as RFC 9110, section 5.6.1, defines them: on one line or on several, in any case,
+//! with whitespace and empty elements between. tungstenite's own check reads only the first line.
 
 use std::collections::HashSet;
 
@@ -17,12 +17,12 @@ use tungstenite::handshake::derive_accept_key;
 use super::pages::{Body, text, upgrade_required};
 use crate::access::is_token;
 
-/// Whether a request asks for a WebSocket, be it a good handshake or not.
+/// Whether a request asks for a WebSocket, even if the handshake is not valid.
 pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
     has_token(headers, &UPGRADE, "websocket")
 }
 
-/// Whether a request has the one `Host` that HTTP/1.1 asks for (RFC 9112, section 3.2).
+/// Whether a request has exactly one `Host`, as HTTP/1.1 requires (RFC 9112, section 3.2).
 pub(super) fn has_good_host(version: Version, headers: &HeaderMap) -> bool {
     let of_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
     let mut hosts = headers.get_all(HOST).iter();
@@ -33,19 +33,19 @@ pub(super) fn has_good_host(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// A good handshake.
+/// A valid opening handshake of a WebSocket.
 pub(super) struct Good {
-    /// The answer that accepts it.
+    /// The HTTP answer that accepts the handshake.
     pub(super) accepting: Response<Body>,
-    /// The subprotocols that its client offers, each once, in its order.
+    /// The subprotocols that the client offers, each once, in the client's order.
     pub(super) offered: Vec<String>,
 }
 
-/// Reads a handshake.
+/// Reads the opening handshake from a request.
 ///
 /// # Errors
 ///
-/// The answer that says what is wrong with it.
+/// Returns the HTTP answer that says what is wrong when the handshake is not valid.
 pub(super) fn check(parts: &Parts, has_body: bool) -> Result<Good, Box<Response<Body>>> {
     let headers = &parts.headers;
     if let Some(why) = fault(parts, has_body) {
@@ -65,7 +65,7 @@ pub(super) fn check(parts: &Parts, has_body: bool) -> Result<Good, Box<Response<
     })
 }
 
-/// What is wrong with the request itself; none: nothing.
+/// The mistake in the request itself, or `None` if the request is correct.
 fn fault(parts: &Parts, has_body: bool) -> Option<&'static str> {
     let mut keys = parts.headers.get_all(SEC_WEBSOCKET_KEY).iter();
     if parts.method != Method::GET {
@@ -83,11 +83,11 @@ fn fault(parts: &Parts, has_body: bool) -> Option<&'static str> {
     }
 }
 
-/// The subprotocols in all lines, each once.
+/// The subprotocols from all lines of the header, each once.
 ///
 /// # Errors
 ///
-/// The sentence that a client is refused with which offers what is no token.
+/// Returns the text of the refusal when an offered subprotocol is not a token.
 fn subprotocols(headers: &HeaderMap) -> Result<Vec<String>, String> {
     let mut seen = HashSet::new();
     let offered = elements(headers, &SEC_WEBSOCKET_PROTOCOL).filter(|name| seen.insert(*name));
@@ -103,7 +103,7 @@ fn subprotocols(headers: &HeaderMap) -> Result<Vec<String>, String> {
     offered.collect()
 }
 
-/// Adds the subprotocol that is spoken.
+/// Adds the chosen subprotocol to an answer.
 pub(super) fn with_subprotocol(
     mut response: Response<Body>,
     subprotocol: Option<&str>,
@@ -115,7 +115,8 @@ pub(super) fn with_subprotocol(
     response
 }
 
-/// The proof that this key was read; none: it is no key.
+/// The accept key that proves that the client's key was read, or `None` if the client's key is not
+/// valid.
 fn accept_key(key: &HeaderValue) -> Option<HeaderValue> {
     let in_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
     // 16 bytes are 22 letters. What the last one says beyond them is nobody's concern.
@@ -139,7 +140,7 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     elements(headers, name).any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// A list's elements, out of all lines of a header.
+/// The elements of a list, from all lines of a header.
 fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(name).into_iter();
     let elements = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));

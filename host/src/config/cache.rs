@@ -1,4 +1,5 @@
-//! Where compiled components are kept: a wish by default, and an order once somebody names it.
+//! The folder for compiled components. The default folder is optional, but a folder that the
+//! operator names must be usable.
 
 use std::path::{Path, PathBuf};
 
@@ -8,19 +9,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "PathBuf", into = "String")]
 pub enum CacheFolder {
-    /// Nobody has named one: it is the user's own, where that can be used.
+    /// The operator has named no folder, and the node uses the user's own cache folder if that is
+    /// possible.
     #[default]
     Default,
-    /// The operator has named this one.
+    /// The operator has named this folder.
     Named(PathBuf),
-    /// Nothing is kept.
+    /// The node stores no compiled components.
     Off,
 }
 
 impl CacheFolder {
-    /// The user's own folder, as the XDG base directory specification says:
-    /// `$XDG_CACHE_HOME/jackfield`, or `$HOME/.cache/jackfield`. There is none where neither
-    /// variable is an absolute path.
+    /// The user's own folder, as the XDG base directory specification defines it:
+    /// `$XDG_CACHE_HOME/jackfield`, or `$HOME/.cache/jackfield`. `None` means that neither variable
+    /// is an absolute path.
     pub fn default_path() -> Option<PathBuf> {
         let absolute = |name| {
             let path = std::env::var_os(name).map(PathBuf::from);
@@ -41,7 +43,8 @@ impl From<PathBuf> for CacheFolder {
     }
 }
 
-/// The text is for a person. A home that is not UTF-8 must not keep a node from starting.
+/// Converts the folder into a text for a person. A home folder that is not UTF-8 must not keep a
+/// node from starting.
 impl From<CacheFolder> for String {
     fn from(folder: CacheFolder) -> String {
         let shown = |path: &Path| path.to_string_lossy().into_owned();

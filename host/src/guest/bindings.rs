@@ -1,4 +1,4 @@
-//! The contract of `wit/0.1`, as wasmtime's generator makes it: one module for each world.
+//! The bindings of `wit/0.1`, made by wasmtime's generator: one module for each world.
 
 #![allow(
     missing_docs,

@@ -1,4 +1,4 @@
-//! A guest's call, bounded from outside.
+//! A time limit for a guest's call, kept by the host.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::ticker::Ticker;
 use super::trap::GivenUp;
 
-/// Waits for a call, but not beyond `wait` and not once `retired` is cancelled, if there is
-/// such a token. Most calls end at the first poll; only the others get a timer.
+/// Waits until `call` has ended, `wait` has passed, or the token `retired` is cancelled, if one is
+/// given. Most calls end at the first poll; only the others get a timer.
 ///
 /// # Errors
 ///
-/// The call was given up.
+/// The time was over, or `retired` was cancelled, before the call had ended.
 pub(super) async fn bounded<T>(
     call: impl Future<Output = T>,
     wait: Duration,

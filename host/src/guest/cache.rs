@@ -1,7 +1,7 @@
 //! The cache of compiled components, with which a known component loads in milliseconds.
 //!
-//! Nothing depends on it: whatever goes wrong with it while the node runs, wasmtime logs a
-//! warning and the component is compiled.
+//! The node runs without the cache, too: if the cache fails while the node runs, wasmtime logs a
+//! warning and compiles the component.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -14,10 +14,10 @@ use wasmtime::{Cache, CacheConfig};
 
 use crate::config::CacheFolder;
 
-/// A file that is made to see whether one can be.
+/// The name of a file that is created to test whether files can be created.
 const PROBE: &str = ".probe";
 
-/// Opens the cache. Without a usable default folder there is none, which the log says.
+/// Opens the cache. If the default folder cannot be used, the log says so, and there is no cache.
 ///
 /// # Errors
 ///
@@ -76,8 +76,8 @@ fn open_at(path: &Path) -> anyhow::Result<Cache> {
     Ok(Cache::new(config)?)
 }
 
-/// Sees whether a file can be made there. Permissions alone do not tell: the file system may be
-/// read-only, or take no files at all.
+/// Tests whether a file can be created in the folder. The permissions do not show this: the file
+/// system may be read-only, or take no files at all.
 fn probe(folder: &Path) -> io::Result<()> {
     let probe = folder.join(PROBE);
     match std::fs::File::create(&probe) {

@@ -1,13 +1,13 @@
-//! Calls into plugins, from backends and from other plugins: who calls, and what comes of it.
+//! Calls into plugins, from backends and from other plugins: their callers, results and errors.
 
 use std::pin::Pin;
 
 use crate::limits::CALL_DEPTH;
 
-/// The node's plugins, as far as a guest can call them. Whoever holds it for a guest holds it
-/// weakly, since it holds the guests.
+/// The node's plugins, as a guest calls them. A guest must hold this by a weak reference, since the
+/// plugins hold their guests.
 pub(crate) trait Callees: Send + Sync {
-    /// Calls `method` of the plugin of that name, and waits for its answer.
+    /// Calls `method` of the plugin with that name, and waits for its answer.
     fn call<'a>(
         &'a self,
         plugin: &'a str,
@@ -17,19 +17,20 @@ pub(crate) trait Callees: Send + Sync {
     ) -> Calling<'a>;
 }
 
-/// A call that is under way.
+/// The future of a call that is under way.
 pub(crate) type Calling<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, CallError>> + Send + 'a>>;
 
-/// Who calls.
+/// The caller of a plugin: a backend or another plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller<'a> {
-    /// A backend: the name of the token it calls with, or nothing.
+    /// A backend, with the name of the token that it uses, or an empty name.
     Api(&'a str),
     /// A plugin of this node.
     Plugin {
-        /// Its name.
+        /// The name of the calling plugin.
         name: &'a str,
-        /// How many calls deep the event is that calls: 0 for a client's.
+        /// The depth of the calling event in a chain of calls: 0 if no plugin or backend has called
+        /// it.
         depth: u32,
     },
 }
@@ -43,29 +44,29 @@ impl Caller<'_> {
     }
 }
 
-/// What kind of error a caller is told.
+/// The kind of error that the caller of a plugin gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallErrorCode {
-    /// There is no such method.
+    /// The plugin has no such method.
     UnknownMethod,
     /// The payload is not what the method takes.
     InvalidArgument,
-    /// What the call is about is not there.
+    /// The thing that the call is about does not exist.
     NotFound,
-    /// The caller may not do that.
+    /// The caller may not make this call.
     Denied,
-    /// The call would pass a limit.
+    /// The call would exceed a limit.
     LimitExceeded,
-    /// Later it may work.
+    /// The plugin is too busy now; the call may work later.
     Overloaded,
-    /// What is needed for it is not there.
+    /// Something that the call needs is not available, for example the plugin itself.
     Unavailable,
-    /// It went wrong, perhaps after it had its effect.
+    /// The call failed, perhaps after it had its effect.
     Failed,
 }
 
 impl CallErrorCode {
-    /// The code as the contract writes it: `not-found`.
+    /// The code as the contract writes it, for example `not-found`.
     pub fn as_str(self) -> &'static str {
         match self {
             CallErrorCode::UnknownMethod => "unknown-method",
@@ -80,68 +81,68 @@ impl CallErrorCode {
     }
 }
 
-/// Why a call has no answer. What the log has to say of it has been said.
+/// The reason why a call has no answer. Everything that belongs into the log is logged already.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// `on-call` answered this.
+    /// The plugin's `on-call` answered with an error.
     #[error("{message}")]
     Refused {
-        /// What the plugin calls it.
+        /// The kind of error, as the plugin gave it.
         code: CallErrorCode,
-        /// Its own words.
+        /// The plugin's own message.
         message: String,
     },
-    /// The plugin can't be called.
+    /// The plugin does not export `call-handler`, so it can't be called.
     #[error("the plugin exports no call-handler")]
     NoHandler,
-    /// The plugin does not want to be called by this one.
+    /// The plugin's manifest does not allow this caller.
     #[error("the plugin's manifest does not name {caller:?} under [calls] allow")]
     Denied {
-        /// Who called.
+        /// The name of the caller.
         caller: String,
     },
-    /// The method and the payload, or the answer, are too long.
+    /// The call (method and payload) or its answer is too long.
     #[error("the {what} has {bytes} bytes, more than {limit} (call_bytes)")]
     TooLarge {
-        /// Which of them.
+        /// The part that is too long: the call or the answer.
         what: &'static str,
-        /// What it has.
+        /// The length of the part, in bytes.
         bytes: usize,
-        /// What it may have.
+        /// The longest permitted length, in bytes (`call_bytes`).
         limit: usize,
     },
-    /// Too many calls within calls.
+    /// The call is nested too deeply within other calls.
     #[error("this is a call within {CALL_DEPTH} others, the most there may be")]
     TooDeep,
-    /// `on-call` trapped.
+    /// The plugin's `on-call` trapped.
     #[error("the plugin failed at this call")]
     Trapped,
-    /// No instance was to be had within `call_wait`.
+    /// No instance became free within `call_wait`.
     #[error("the plugin is too busy, try again later")]
     Overloaded,
-    /// The plugin's file is gone, or the node ends: backends are not served any more.
+    /// The plugin's file is gone, or the node ends: calls of backends are not served any more.
     #[error("the plugin ends")]
     Draining,
-    /// Another node had the call, and went while it was at it.
+    /// Another node ran the call, and was lost before it answered.
     #[error("the node that ran the call went; the call may have had its effect")]
     Lost,
-    /// What another node says of a call that came to it.
+    /// The error that another node gave for a call that it ran.
     #[error("{message}")]
     There {
-        /// What kind of error it is.
+        /// The kind of error, as the other node gave it.
         code: CallErrorCode,
-        /// The method and the payload, or the answer, are too long.
+        /// Whether the call (method and payload) or its answer was too long.
         is_too_large: bool,
-        /// For a person.
+        /// A message for a person.
         message: String,
     },
-    /// There is no such plugin, or it has no generation: its file is gone, or never loaded.
+    /// No such plugin runs here: its file is gone, or was never loaded.
     #[error("no such plugin runs here")]
     Absent,
 }
 
 impl CallError {
-    /// What kind of error it is, for whoever called.
+    /// The kind of this error, for the caller.
     pub fn code(&self) -> CallErrorCode {
         match self {
             CallError::Refused { code, .. } | CallError::There { code, .. } => *code,

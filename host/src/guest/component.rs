@@ -1,5 +1,5 @@
-//! From a component's bytes to one that is linked: every way in which they can be wrong ends
-//! here, with a sentence that says what to do.
+//! Loading: from the bytes of a component to a linked component. For every fault that a component
+//! can have, there is an error here that says what to do.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::{cache, contract, http, keyvalue, settings};
 use crate::config::CacheFolder;
 use crate::manifest::Manifest;
 
-/// Compiles components, and links them with what a node serves.
+/// The compiler and the linker of components, with everything that the node serves to them.
 pub(crate) struct Components {
     compiler: Compiler,
     linker: Linker<Guest>,
@@ -26,25 +26,25 @@ pub(crate) struct Linked {
     pub(super) ticker: Arc<Ticker>,
 }
 
-/// What a component imports and exports.
+/// The interfaces that a component imports and exports.
 #[derive(Debug, Default)]
 pub struct Interfaces {
-    /// The names of its imports.
+    /// The names of the component's imports.
     pub imports: Vec<String>,
-    /// The names of its exports.
+    /// The names of the component's exports.
     pub exports: Vec<String>,
 }
 
-/// Why a component cannot be used.
+/// The reason why a component cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentError {
     /// The file has no bytes.
     #[error("the file is empty; perhaps its copy has only begun")]
     Empty,
-    /// The file has no WebAssembly at all.
+    /// The file does not contain WebAssembly.
     #[error("this is not WebAssembly: it does not begin with \\0asm")]
     NotWasm,
-    /// The file has a core module.
+    /// The file contains a core module, not a component.
     #[error(
         "this is a core module, not a component; build it with `cargo build --release --target \
          wasm32-wasip2`, or make it one with `wasm-tools component new`"
@@ -53,17 +53,17 @@ pub enum ComponentError {
     /// The bytes can't be parsed or compiled.
     #[error("{error:#}{hint}", error = .0, hint = hint(.0))]
     Invalid(wasmtime::Error),
-    /// The component is of another world.
+    /// The component does not export the contract's `handler`.
     #[error(
         "it does not export {HANDLER}, which every plugin must (it exports {}); write it against \
          wit/0.1, in Rust with jackfield_sdk::export!",
         list(.exports)
     )]
     NoHandler {
-        /// What it exports instead.
+        /// The exports that the component has instead.
         exports: Vec<String>,
     },
-    /// The component imports what the node does not have.
+    /// The component imports interfaces that the node does not serve.
     #[error(
         "it imports {}, which this node does not serve; served are jackfield:plugin/{{{}}}@0.1.x \
          and wasi:{{cli, clocks, filesystem, io, random, sockets}}@0.2.x, \
@@ -74,15 +74,15 @@ pub enum ComponentError {
         keyvalue::INTERFACES.join(", ")
     )]
     NotServed(Vec<String>),
-    /// The component imports what its manifest does not grant.
+    /// The component imports an interface that its manifest does not grant.
     #[error("it imports {import}, which its manifest does not grant: write {grant} into it")]
     NotGranted {
-        /// The import's name.
+        /// The name of the import.
         import: String,
-        /// What would grant it.
-        grant: Grant,
+        /// The section of the manifest that would grant the import.
+        grant: GrantSection,
     },
-    /// An import or export has another type than the contract's.
+    /// An import or export has another type than in the contract.
     #[error("it does not fit wit/0.1: {0:#}")]
     Mismatch(wasmtime::Error),
     /// The component could not be instantiated.
@@ -107,7 +107,7 @@ impl Components {
         Ok(Components { compiler, linker })
     }
 
-    /// Compiles a component, and links it with what its manifest grants.
+    /// Compiles a component, and links it with the interfaces that its manifest grants.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl Components {
         })
     }
 
-    /// The names of a component's imports and exports.
+    /// Compiles a component, and lists the names of its imports and exports.
     ///
     /// # Errors
     ///
@@ -192,7 +192,7 @@ impl Linked {
     }
 }
 
-/// The first eight bytes tell a component from a core module and from anything else
+/// Tells a component from a core module and from anything else by its first eight bytes
 /// (<https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md>).
 fn check_kind(bytes: &[u8]) -> Result<(), ComponentError> {
     match bytes {
@@ -203,41 +203,45 @@ fn check_kind(bytes: &[u8]) -> Result<(), ComponentError> {
     }
 }
 
-/// Whether a component can have what it imports.
+/// Whether a component may use an interface that it imports.
 #[derive(Debug, PartialEq, Eq)]
 enum Served {
-    /// Everybody has it.
+    /// Every component may use the interface.
     Always,
-    /// If its manifest grants it.
-    Granted(Grant),
-    /// The node does not have it.
+    /// A component may use the interface if its manifest has this grant.
+    Granted(GrantSection),
+    /// The node does not serve the interface.
     No,
 }
 
-/// What a manifest grants by having a section for it.
+/// A permission that a manifest grants by having a section for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grant {
-    /// `[keyvalue]`.
+pub enum GrantSection {
+    /// The section `[keyvalue]`, for `wasi:keyvalue`.
     Keyvalue,
-    /// `[http]`.
+    /// The section `[http]`, for `wasi:http`.
     Http,
 }
 
-impl Grant {
+impl GrantSection {
     fn is_in(self, manifest: &Manifest) -> bool {
         match self {
-            Grant::Keyvalue => manifest.buckets.is_some(),
-            Grant::Http => manifest.http.is_some(),
+            GrantSection::Keyvalue => manifest.buckets.is_some(),
+            GrantSection::Http => manifest.http.is_some(),
         }
     }
 }
 
-/// What to write.
-impl fmt::Display for Grant {
+/// Names the section to write into the manifest, with an example.
+impl fmt::Display for GrantSection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Grant::Keyvalue => "[keyvalue] with buckets = [\"default\"], or the names it opens,",
-            Grant::Http => "[http] with allow = [\"https://…\"], the hosts it asks, or allow = [],",
+            GrantSection::Keyvalue => {
+                "[keyvalue] with buckets = [\"default\"], or the names it opens,"
+            }
+            GrantSection::Http => {
+                "[http] with allow = [\"https://…\"], the hosts it asks, or allow = [],"
+            }
         })
     }
 }
@@ -248,7 +252,7 @@ fn served(import: &str) -> Served {
         return Served::Always;
     }
     if keyvalue::INTERFACES.contains(&import) {
-        return Served::Granted(Grant::Keyvalue);
+        return Served::Granted(GrantSection::Keyvalue);
     }
     let Some((name, version)) = import.split_once('@') else {
         return Served::No;
@@ -259,7 +263,7 @@ fn served(import: &str) -> Served {
         }
         Some((http::PACKAGE, interface)) if http::INTERFACES.contains(&interface) => {
             return match version.starts_with("0.2.") {
-                true => Served::Granted(Grant::Http),
+                true => Served::Granted(GrantSection::Http),
                 false => Served::No,
             };
         }
@@ -282,7 +286,7 @@ fn served(import: &str) -> Served {
     }
 }
 
-/// What to do about a component that can't be parsed.
+/// A hint for the author of a component that can't be parsed or compiled.
 fn hint(error: &wasmtime::Error) -> &'static str {
     let said = format!("{error:#}");
     if said.contains("unexpected end") || said.contains("out of bounds") {
@@ -319,12 +323,12 @@ mod tests {
             ("wasi:config/store@0.2.0", Served::No),
             (
                 "wasi:keyvalue/store@0.2.0-draft2",
-                Served::Granted(Grant::Keyvalue),
+                Served::Granted(GrantSection::Keyvalue),
             ),
             ("wasi:keyvalue/store@0.2.0-draft", Served::No),
             (
                 "wasi:http/outgoing-handler@0.2.6",
-                Served::Granted(Grant::Http),
+                Served::Granted(GrantSection::Http),
             ),
             ("wasi:http/incoming-handler@0.2.6", Served::No),
             ("wasi:http/types@0.3.0", Served::No),

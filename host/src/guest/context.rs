@@ -1,9 +1,9 @@
-//! What all instances of one generation share: whom they act for, and what they may.
+//! The context of a generation, which all its instances share: the plugin, and what it may use.
 
 use std::sync::{Arc, Weak};
 
 use super::call::Callees;
-use super::http::grant::Grant;
+use super::http::grant::HttpGrant;
 use super::identity::Identity;
 use super::services::Services;
 use crate::limits::PluginLimits;
@@ -11,33 +11,33 @@ use crate::manifest::{Buckets, Settings};
 use crate::registry::Namespace;
 use crate::router::Router;
 
-/// What a guest acts for, and what it may use of the node.
+/// The plugin that a guest belongs to, and what the guest may use of the node.
 pub(crate) struct Context {
-    /// The plugin and the generation.
+    /// The name of the plugin and the number of its generation.
     pub(crate) identity: Identity,
-    /// The way to the plugin's clients, here and at other nodes.
+    /// The way to the plugin's clients, on this node and on other nodes.
     pub(crate) router: Router,
-    /// The way to the node's plugins, the guest's own among them.
+    /// The way to the node's plugins, including the guest's own plugin.
     pub(crate) callees: Weak<dyn Callees>,
-    /// What bounds its events.
+    /// The limits of the guest and its events.
     pub(crate) limits: PluginLimits,
-    /// What it can read by `wasi:config`.
+    /// The settings that the guest can read by `wasi:config`.
     pub(crate) settings: Settings,
-    /// What it uses of the node beside.
+    /// The node's key-value store and its access to HTTPS.
     pub(crate) services: Services,
-    /// The buckets that it may open, if any are granted.
+    /// The buckets that the guest may open, if any are granted.
     pub(crate) buckets: Option<Buckets>,
-    /// The hosts that it may ask, if any are granted.
-    pub(crate) http: Option<Grant>,
+    /// The hosts that the guest may send requests to, if any are granted.
+    pub(crate) http: Option<HttpGrant>,
 }
 
 impl Context {
-    /// The plugin's clients here.
+    /// The namespace of the plugin's clients on this node.
     pub(crate) fn namespace(&self) -> &Arc<Namespace> {
         self.router.namespace()
     }
 
-    /// The plugin's name.
+    /// The name of the plugin.
     pub(crate) fn plugin(&self) -> &str {
         &self.identity.plugin
     }

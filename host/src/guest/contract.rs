@@ -1,7 +1,8 @@
-//! The host's side of `wit/0.1`: decodes what a guest passes, once, and asks the registry.
+//! The host's side of `wit/0.1`: it decodes what a guest passes, once, and calls the registry.
 //!
-//! Nothing here traps: what a guest gets wrong is an error value that names it. A call waits
-//! only where it has to ask another node, for `ask_timeout` at most, and keeps its instance.
+//! No call here traps: if a guest passes something wrong, it gets an error value that names it. A
+//! call waits only if it asks another node, for `ask_timeout` at most, or if it calls another
+//! plugin. While a call waits, its instance stays in use.
 
 use wasmtime::component::{HasSelf, Linker};
 
@@ -19,12 +20,12 @@ use crate::message::{Frame, Message};
 use crate::registry::{Closer, Ending, Kind, Namespace, Refused, Scope};
 use crate::router::{self, Gathered, Page, Router};
 
-/// Interfaces of ours that a component may import.
+/// The interfaces of the contract that a component may import.
 pub(super) const SERVED: [&str; 10] = [
     "types", "send", "uids", "groups", "clients", "close", "infos", "runtime", "calls", "timers",
 ];
 
-/// Serves the contract's imports.
+/// Serves the imports of the contract to the guests of this linker.
 pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     Plugin::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)
 }
@@ -411,7 +412,7 @@ impl Guest {
         Ok(router::ending(code, reason, last_message)?)
     }
 
-    /// Encodes a message, if an outbox could hold it.
+    /// Encodes a message, if its frame fits into an outbox.
     fn frame(&self, message: &types::MessageResult) -> Result<Frame, types::Error> {
         Ok(self.router().frame(match message {
             types::MessageResult::Text(text) => Message::Text(text),
@@ -429,7 +430,8 @@ impl Guest {
         Ok(())
     }
 
-    /// A client that a call is about; the one whose `on-close` this is has left.
+    /// Parses the id of a client that a call is about. In the client's own `on-close`, the client
+    /// has left already, which is an error.
     fn client(&self, id: &str) -> Result<ClientId, types::Error> {
         match self.own_client(id) {
             Some(client) => self.check_present(client.id()).map(|()| client.id()),
@@ -564,9 +566,9 @@ impl From<Refused> for types::Error {
     }
 }
 
-impl From<router::Refused> for types::Error {
-    fn from(refused: router::Refused) -> types::Error {
-        use router::Refused::{
+impl From<router::RouterError> for types::Error {
+    fn from(refused: router::RouterError) -> types::Error {
+        use router::RouterError::{
             Here, Invalid, MalformedCursor, There, TooLarge, TooMany, Unanswered,
         };
         let code = match &refused {

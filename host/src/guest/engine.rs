@@ -1,7 +1,7 @@
-//! The engine: one for the process, with its ticker and the thread that compiles.
+//! The engine: one for the process, with its ticker and the compiler's thread.
 //!
-//! The compiler runs at the lowest priority, one component at a time, so
-//! that a reload does not take the processors from the clients that are being served.
+//! The compiler runs at the lowest priority and compiles one component at a time. A reload thus
+//! takes little processor time from the clients that are served meanwhile.
 
 use std::sync::Arc;
 
@@ -14,30 +14,31 @@ use wasmtime::{
 use super::ticker::Ticker;
 use crate::limits::{MEMORY_BYTES_MAX, TOTAL_INSTANCES};
 
-/// Rust components have 4 core instances at most, Python's 14.
+/// Core instances in the pool for each component instance. A Rust component has 4 of them at most,
+/// a Python component 14.
 const CORE_INSTANCES_EACH: u32 = 4;
 
-/// Compilations that may wait for the one under way. The folder asks for one at a time.
+/// How many compilations may wait behind the current one. The plugin folder asks for one at a time.
 const COMPILATIONS: usize = 4;
 
-/// A backtrace longer than this tells nobody more.
+/// The longest backtrace, in frames; more frames would not help anybody.
 const BACKTRACE_FRAMES: std::num::NonZeroUsize = std::num::NonZeroUsize::new(16).unwrap();
 
-/// Compiles components, away from the runtime's workers.
+/// The compiler of components, which runs outside the runtime's worker threads.
 #[derive(Clone)]
 pub(super) struct Compiler {
     engine: Engine,
     ticker: Arc<Ticker>,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<CompileJob>,
 }
 
-struct Job {
+struct CompileJob {
     bytes: Vec<u8>,
     done: oneshot::Sender<wasmtime::Result<Component>>,
 }
 
 impl Compiler {
-    /// The engine, its ticker and its compiler; `cache`: where compiled components are kept.
+    /// Starts the engine, its ticker and its compiler. `cache` is the cache of compiled components.
     pub(super) fn start(cache: Option<Cache>) -> wasmtime::Result<Compiler> {
         let engine = engine(cache)?;
         let ticker = Ticker::start(&engine)?;
@@ -50,12 +51,12 @@ impl Compiler {
         })
     }
 
-    /// The process's engine.
+    /// The engine of this process.
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// Interrupts what runs on the engine.
+    /// The ticker that interrupts guests on the engine.
     pub(super) fn ticker(&self) -> &Arc<Ticker> {
         &self.ticker
     }
@@ -65,7 +66,7 @@ impl Compiler {
         let (done, compiled) = oneshot::channel();
         let gone = || wasmtime::Error::msg("the compiler's thread has ended");
         self.jobs
-            .send(Job { bytes, done })
+            .send(CompileJob { bytes, done })
             .await
             .map_err(|_| gone())?;
         compiled.await.map_err(|_| gone())?
@@ -113,11 +114,11 @@ fn pool() -> PoolingAllocationConfig {
     pool
 }
 
-fn start_compiler(engine: Engine, mut queue: mpsc::Receiver<Job>) -> std::io::Result<()> {
+fn start_compiler(engine: Engine, mut queue: mpsc::Receiver<CompileJob>) -> std::io::Result<()> {
     let compile = move || {
         // Of this thread alone, on Linux. Refused, compiling is only less polite.
         let _ = rustix::process::setpriority_process(None, 19);
-        while let Some(Job { bytes, done }) = queue.blocking_recv() {
+        while let Some(CompileJob { bytes, done }) = queue.blocking_recv() {
             // A component that makes the compiler panic must not end the compiler.
             let compile = || Component::new(&engine, bytes);
             let compiled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile));

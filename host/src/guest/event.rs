@@ -1,6 +1,6 @@
-//! The events that a guest handles: one call of an instance each, with its limits.
+//! The events that a guest handles: each is one call of an instance, with its limits.
 //!
-//! Types of the generated bindings go no further than this file.
+//! Callers of this module do not see the types of the generated bindings.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,39 +16,39 @@ use crate::access::Handshake;
 use crate::message::Message;
 use crate::registry::{Client, Departure};
 
-/// What `on-connect` lets a client in with.
+/// The answer of `on-connect` that accepts a client.
 #[derive(Debug, Default)]
 pub(crate) struct Acceptance {
-    /// One of the subprotocols that the client offered.
+    /// The chosen subprotocol, one of those that the client offered.
     pub(crate) subprotocol: Option<String>,
-    /// The uid to bind the client to.
+    /// The uid that the client gets.
     pub(crate) uid: Option<String>,
     /// The groups that the client joins.
     pub(crate) groups: Vec<String>,
-    /// The client's info.
+    /// The initial info of the client.
     pub(crate) info: BTreeMap<String, String>,
 }
 
-/// Why `on-connect` turns a client away.
+/// The answer of `on-connect` that refuses a client.
 #[derive(Debug)]
-pub(crate) struct Refusal {
-    /// The status of the answer, as the guest said it: any number.
+pub(crate) struct ConnectRefusal {
+    /// The HTTP status of the response, as the guest gave it; any number is possible.
     pub(crate) status: u16,
-    /// The answer's body.
+    /// The body of the HTTP response.
     pub(crate) reason: String,
 }
 
-/// Why a component does not start.
+/// The reason why a component does not start.
 #[derive(Debug)]
 pub(crate) enum StartError {
-    /// `on-start` answered this error.
+    /// The guest's `on-start` answered with this error.
     Refused(String),
-    /// `on-start` trapped.
+    /// The guest's `on-start` trapped.
     Trapped(Trapped),
 }
 
-/// Runs one call of the instance to its end, with its limits. A macro, since each call is
-/// another future that borrows the instance.
+/// Runs one call of the instance to its end, with its limits. This is a macro, since each call is a
+/// different future that borrows the instance.
 macro_rules! event {
     ($pooled:expr, $client:expr, $is_last:literal, |$instance:ident| $call:expr) => {{
         let checked_out = $pooled.checked_out();
@@ -63,7 +63,8 @@ macro_rules! event {
 }
 
 impl PooledInstance {
-    /// Asks whether a client may come in; `uid` is who the client is by the manifest's rules.
+    /// Asks the guest whether a client may connect. `uid` is the client's uid by the manifest's
+    /// rules.
     ///
     /// # Errors
     ///
@@ -73,7 +74,7 @@ impl PooledInstance {
         client: EventClient<&Arc<Client>>,
         handshake: &Handshake,
         uid: Option<&str>,
-    ) -> Result<Result<Acceptance, Refusal>, Trapped> {
+    ) -> Result<Result<Acceptance, ConnectRefusal>, Trapped> {
         let (query, headers) = (pairs(&handshake.query), pairs(&handshake.headers));
         let subprotocols: Vec<_> = handshake.subprotocols.iter().map(String::as_str).collect();
         let handshake = types::Handshake {
@@ -95,11 +96,11 @@ impl PooledInstance {
                 groups: acceptance.groups,
                 info: acceptance.info.into_iter().collect(),
             }),
-            Err(types::Refusal { status, reason }) => Err(Refusal { status, reason }),
+            Err(types::Refusal { status, reason }) => Err(ConnectRefusal { status, reason }),
         })
     }
 
-    /// Hands a client's message over.
+    /// Passes a client's message to the guest.
     ///
     /// # Errors
     ///
@@ -115,7 +116,7 @@ impl PooledInstance {
         })
     }
 
-    /// Tells that a client has left.
+    /// Tells the guest that a client has left.
     ///
     /// # Errors
     ///
@@ -181,8 +182,8 @@ impl PooledInstance {
         })
     }
 
-    /// Calls `on-call`; none: the component does not export it. An error of the guest's has a
-    /// code and a message.
+    /// Calls `on-call`; `None` means that the component does not export it. If the guest answers
+    /// with an error, this error has a code and a message.
     ///
     /// # Errors
     ///
@@ -207,7 +208,7 @@ impl PooledInstance {
         Some(answered.map(|answered| answered.map_err(to_error)))
     }
 
-    /// Fires a timer; none: the component does not export `timer-handler`.
+    /// Fires a timer; `None` means that the component does not export `timer-handler`.
     ///
     /// # Errors
     ///
@@ -222,7 +223,8 @@ impl PooledInstance {
 }
 
 impl CheckedOut {
-    /// An event that ended badly leaves its instance unusable: it cannot be entered again.
+    /// Takes the result of an event. After a trap or a timeout the instance stays unusable, since
+    /// it cannot be entered again.
     fn ended<T>(&mut self, ended: Result<wasmtime::Result<T>, GivenUp>) -> Result<T, Trapped> {
         let evidence = || self.instance.store.data().evidence();
         match ended {

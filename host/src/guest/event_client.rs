@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::id::{ClientId, ClientIdText};
 use crate::registry::Client;
 
-/// EventClient event it is: of a client of this node, or of one that is connected to another.
+/// The client whose event a guest handles, on this node or on another node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum EventClient<C> {
     /// The client is connected to this node.
@@ -31,7 +31,7 @@ impl<C: AsRef<Client>> EventClient<C> {
 }
 
 impl EventClient<&Arc<Client>> {
-    /// A client of another node.
+    /// The event's client is connected to another node.
     pub(crate) fn remote(id: ClientId) -> Self {
         EventClient::Remote(id, id.text())
     }

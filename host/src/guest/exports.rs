@@ -1,4 +1,4 @@
-//! The contract's exports: those that a component has are found once, when it is loaded.
+//! The exports of the contract that a component has; they are looked up once, at load.
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
@@ -18,23 +18,23 @@ const TIMER_HANDLER: &str = "jackfield:plugin/timer-handler@0.1.0";
 /// The interface that a component imports to set timers, without its version.
 const TIMERS: &str = "jackfield:plugin/timers@";
 
-/// A component that is linked, and where its exports are.
+/// A linked component and the indices of its exports.
 pub(super) struct Exports<T: 'static> {
     pub(super) pre: InstancePre<T>,
     pub(super) handler: PluginIndices,
     pub(super) lifecycle: Option<WithLifecycleIndices>,
     pub(super) call_handler: Option<WithCallHandlerIndices>,
     pub(super) timer_handler: Option<WithTimerHandlerIndices>,
-    /// The component imports `set-timer`.
+    /// Whether the component imports `set-timer`.
     pub(super) sets_timers: bool,
 }
 
 impl<T: 'static> Exports<T> {
-    /// Finds the exports.
+    /// Finds the exports of a linked component.
     ///
     /// # Errors
     ///
-    /// One of them lacks a function of the contract.
+    /// An export lacks a function of the contract.
     pub(super) fn find(pre: InstancePre<T>) -> wasmtime::Result<Exports<T>> {
         let component = pre.component();
         let exports = |name| component.get_export_index(None, name).is_some();

@@ -5,11 +5,11 @@
 //! allow = ["https://api.example.com", "https://*.example.org", "http://127.0.0.1:9000"]
 //! ```
 //!
-//! Nothing else is reached: no redirect is followed here, so one that a guest follows is asked
-//! for like any other request, and a name that is allowed leads to no address of this machine or
-//! its networks, unless `allow_private` names it. Each request has a connection of its own, which
-//! ends with `http_timeout`, or with the guest's handles. Bounded by `http_requests`,
-//! `http_request_bytes` and `http_response_bytes`.
+//! A request to any other host is denied. The host follows no redirect; a guest that follows one
+//! makes a new request, which is checked like the first. An allowed name must not lead to an
+//! address of this machine or its networks, unless `allow_private` names it. Each request has a
+//! connection of its own, which ends after `http_timeout`, or earlier with the guest's handles. The
+//! limits are `http_requests`, `http_request_bytes` and `http_response_bytes`.
 
 mod address;
 mod body;
@@ -29,29 +29,29 @@ use wasmtime_wasi_http::{
 };
 
 use self::error::internal_error;
-use self::sender::{Answered, Exchange};
+use self::sender::{Exchange, HttpAnswer};
 use super::context::Context;
 use crate::limits::HTTP_FIELDS_BYTES;
-use crate::manifest::Target;
+use crate::manifest::RequestTarget;
 
-/// What a component imports of it.
+/// The package that a component imports to make requests.
 pub(super) const PACKAGE: &str = "wasi:http";
 pub(super) const INTERFACES: [&str; 2] = ["types", "outgoing-handler"];
 
 /// The requests of one instance.
-pub(super) struct Outgoing(Arc<Context>);
+pub(super) struct OutgoingRequests(Arc<Context>);
 
 /// Serves `wasi:http` to the guests of this linker.
 pub(super) fn add_to_linker<T: WasiHttpView>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }
 
-impl Outgoing {
-    pub(super) fn new(context: Arc<Context>) -> Outgoing {
-        Outgoing(context)
+impl OutgoingRequests {
+    pub(super) fn new(context: Arc<Context>) -> OutgoingRequests {
+        OutgoingRequests(context)
     }
 
-    /// What is to be done with a request, or why it is not.
+    /// Prepares the exchange for a request, or returns the error for which the request is not made.
     fn exchange(
         &self,
         request: &http::Request<WasiBody>,
@@ -90,7 +90,7 @@ impl Outgoing {
         })
     }
 
-    fn deny(&self, target: &Target) -> Error {
+    fn deny(&self, target: &RequestTarget) -> Error {
         let identity = &self.0.identity;
         let (plugin, generation) = (&*identity.plugin, identity.generation);
         identity.counters.http_denied.add_one();
@@ -109,8 +109,8 @@ impl Outgoing {
     }
 }
 
-/// Whom a request is for: its authority stands in its URI.
-fn target(request: &http::Request<WasiBody>) -> Result<Target> {
+/// The host that a request is for, read from the authority in its URI.
+fn target(request: &http::Request<WasiBody>) -> Result<RequestTarget> {
     let uri = request.uri();
     // It would make a way through whoever is allowed to whoever is not.
     if request.method() == http::Method::CONNECT {
@@ -122,23 +122,24 @@ fn target(request: &http::Request<WasiBody>) -> Result<Target> {
         _ => return Err(Error::HttpRequestUriInvalid),
     };
     let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
-    Target::read(is_https, authority.as_str()).ok_or(Error::HttpRequestUriInvalid)
+    RequestTarget::read(is_https, authority.as_str()).ok_or(Error::HttpRequestUriInvalid)
 }
 
-/// What `wasi:http` keeps of a guest: its limit of a request's or an answer's headers.
+/// The state of `wasi:http` for one guest, with the size limit of a request's or response's
+/// headers.
 pub(super) fn context() -> WasiHttpCtx {
     let mut context = WasiHttpCtx::new();
     context.set_field_size_limit(HTTP_FIELDS_BYTES);
     context
 }
 
-impl WasiHttpHooks for Outgoing {
+impl WasiHttpHooks for OutgoingRequests {
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<()>> + Send>,
-    ) -> Box<dyn Future<Output = Result<Answered>> + Send> {
+    ) -> Box<dyn Future<Output = Result<HttpAnswer>> + Send> {
         let counters = self.0.identity.counters.clone();
         counters.http_requests.add_one();
         let exchange = self.exchange(&request, options);

@@ -1,16 +1,16 @@
-//! Whom a line or a count is about.
+//! The identity of a plugin's generation, for log lines and counters.
 
 use std::sync::Arc;
 
 use crate::counters::Counters;
 
-/// A build of a plugin, as log lines name it, and the counters of its node.
+/// The plugin and the generation that log lines name, and the counters of the node.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
-    /// The plugin's name.
+    /// The name of the plugin.
     pub(crate) plugin: Arc<str>,
-    /// Which load of the plugin it is.
+    /// The number of the plugin's generation.
     pub(crate) generation: u64,
-    /// What happens on the node, in numbers.
+    /// The counters of the node.
     pub(crate) counters: Arc<Counters>,
 }

@@ -1,7 +1,7 @@
-//! One live copy of a generation: a store, its bindings, and what one event may use.
+//! One live instance of a generation: a store, its bindings, and the state of the current event.
 //!
-//! An instance handles one event at a time. After a trap it cannot be entered again; whoever
-//! holds it drops it.
+//! An instance handles one event at a time. After a trap the instance cannot be entered again, and
+//! its owner drops it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +19,15 @@ use super::bindings::timer_handler::WithTimerHandler;
 use super::context::Context;
 use super::event_client::EventClient;
 use super::exports::Exports;
-use super::http::{self, Outgoing};
+use super::http::{self, OutgoingRequests};
 use super::keyvalue::{CasHandles, KeyvalueView};
-use super::log::{LogStream, Stream};
+use super::log::{LogStream, OutputKind};
 use super::settings::SettingsView;
 use super::ticker::TICK;
 use super::trap::Evidence;
 use crate::registry::Client;
 
-/// What a store carries: the guest's WASI, its limits, and the event it handles.
+/// The data of a store: the guest's WASI, its limits, and the event that it handles.
 pub(super) struct Guest {
     wasi: WasiCtx,
     table: ResourceTable,
@@ -35,42 +35,43 @@ pub(super) struct Guest {
     context: Arc<Context>,
     retired: CancellationToken,
     log: LogStream,
-    event: Event,
+    event: EventState,
     http: WasiHttpCtx,
-    outgoing: Outgoing,
+    outgoing: OutgoingRequests,
     cas_handles: CasHandles,
-    /// `event_timeout`, in ticks.
+    /// The limit `event_timeout`, in ticks.
     event_ticks: u64,
 }
 
-/// What one event may use, and has.
+/// The state of one event, and what the event may still use.
 #[derive(Debug, Default)]
-pub(super) struct Event {
-    /// Whose event it is: mostly the client that a guest calls about, and then it need not be
-    /// read from text and looked up.
+pub(super) struct EventState {
+    /// The client that the event belongs to. Most calls of a guest are about this client; for those
+    /// calls its id need not be parsed and looked up.
     client: Option<EventClient<Arc<Client>>>,
-    /// This is the client's `on-close`.
+    /// Whether the event is the client's `on-close`.
     pub(super) is_last: bool,
-    /// Calls that sent.
+    /// How many sending calls the event has made.
     pub(super) sends: u32,
-    /// How many calls deep it is: 0, but in `on-call`.
+    /// The depth of the event in a chain of calls: 0, except in `on-call`.
     pub(super) depth: u32,
-    /// Ticks it may still run.
+    /// How many ticks the event may still run.
     ticks_left: u64,
-    /// The event runs on, though its generation is retired: it is `on-stop`.
+    /// Whether the event runs on although its generation is retired, as `on-stop` does.
     pub(super) outlives_generation: bool,
 }
 
-/// Grants memory up to a limit, and remembers having refused.
+/// A meter that grants memory up to a limit, and records the last refusal.
 struct MemoryMeter {
     limit_bytes: usize,
-    /// What it had when it was made: some toolchains begin with a stack of 16 MiB.
+    /// The memory of the instance after it was made, in bytes. Some toolchains begin with a stack
+    /// of 16 MiB.
     initial_bytes: usize,
     used_bytes: usize,
     refused_bytes: Option<usize>,
 }
 
-/// One live copy of a generation.
+/// One live instance of a generation.
 pub(super) struct Instance {
     pub(super) store: Store<Guest>,
     pub(super) plugin: Plugin,
@@ -80,20 +81,20 @@ pub(super) struct Instance {
     events: u32,
 }
 
-/// Tables, core instances and memories that one component instance may have: the toolchains
-/// of other languages need several of each (Python: 14 core instances).
+/// The most core instances of one component instance. The toolchains of other languages need
+/// several core instances, memories and tables (Python: 14 core instances).
 const CORE_INSTANCES: usize = 64;
 const MEMORIES: usize = 4;
 const TABLES: usize = 64;
 const TABLE_ELEMENTS: usize = 20_000;
 
-/// Resources of WASI that a guest may have open.
+/// The most resources that a guest may have open.
 const HANDLES: usize = 1_000;
 const RANDOM_BYTES: u64 = 64 << 10;
 
 impl Instance {
-    /// Instantiates, with the optional exports that the component has. `retired` ends what is
-    /// under way.
+    /// Instantiates a component, with the optional exports that it has. The token `retired` ends an
+    /// event that is under way.
     pub(super) async fn new(
         exports: &Exports<Guest>,
         context: &Arc<Context>,
@@ -128,21 +129,22 @@ impl Instance {
         })
     }
 
-    /// Gives the next event its allowance; `is_last`: it is the client's `on-close`.
+    /// Prepares the instance for its next event. `is_last` means that the event is the client's
+    /// `on-close`.
     pub(super) fn begin(&mut self, client: Option<EventClient<&Arc<Client>>>, is_last: bool) {
         self.events += 1;
         self.store.data_mut().begin(client, is_last);
         self.store.set_epoch_deadline(1);
     }
 
-    /// Its event has ended: lets go of the client, and writes what the guest's log still holds.
+    /// Ends the instance's event: drops its client, and writes the rest of the guest's log.
     pub(super) fn rest(&mut self) {
         let guest = self.store.data_mut();
         guest.event.client = None;
         guest.log.flush();
     }
 
-    /// Whether it should be replaced: some runtimes leak, and memory never shrinks.
+    /// Whether the instance should be replaced: some runtimes leak, and memory never shrinks.
     pub(super) fn is_worn(&self) -> bool {
         let guest = self.store.data();
         let grown = guest.memory.used_bytes - guest.memory.initial_bytes;
@@ -150,7 +152,7 @@ impl Instance {
         self.events >= limits.recycle_after_events || grown > limits.recycle_above_bytes
     }
 
-    /// Bytes of memory that it had when it was made.
+    /// The memory of the instance after it was made, in bytes.
     pub(super) fn initial_bytes(&self) -> usize {
         self.store.data().memory.initial_bytes
     }
@@ -160,10 +162,10 @@ impl Guest {
     fn new(context: Arc<Context>, retired: CancellationToken) -> Guest {
         let lines = context.limits.log_lines_per_event;
         let log = LogStream::new(context.identity.clone(), lines);
-        let outgoing = Outgoing::new(context.clone());
+        let outgoing = OutgoingRequests::new(context.clone());
         let mut wasi = WasiCtx::builder();
-        wasi.stdout(log.of(Stream::Stdout))
-            .stderr(log.of(Stream::Stderr))
+        wasi.stdout(log.of(OutputKind::Stdout))
+            .stderr(log.of(OutputKind::Stderr))
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
@@ -184,7 +186,7 @@ impl Guest {
             context,
             retired,
             log,
-            event: Event::default(),
+            event: EventState::default(),
             http: http::context(),
             outgoing,
             cas_handles: CasHandles::default(),
@@ -195,12 +197,12 @@ impl Guest {
         &self.context
     }
 
-    /// What it can read by `wasi:config`.
+    /// The settings that the guest can read by `wasi:config`.
     pub(super) fn settings(&mut self) -> SettingsView<'_> {
         SettingsView(&self.context.settings)
     }
 
-    /// What it can do by `wasi:keyvalue`.
+    /// The buckets that the guest can use by `wasi:keyvalue`.
     pub(super) fn keyvalue(&mut self) -> KeyvalueView<'_> {
         KeyvalueView {
             context: &self.context,
@@ -209,27 +211,27 @@ impl Guest {
         }
     }
 
-    /// The client whose event it is, if `id` is its.
+    /// The client of the current event, if `id` is the id of that client.
     pub(super) fn own_client(&self, id: &str) -> Option<&EventClient<Arc<Client>>> {
         let client = self.event.client.as_ref();
         client.filter(|client| client.id_text() == id)
     }
 
-    pub(super) fn event(&self) -> &Event {
+    pub(super) fn event(&self) -> &EventState {
         &self.event
     }
 
-    pub(super) fn event_mut(&mut self) -> &mut Event {
+    pub(super) fn event_mut(&mut self) -> &mut EventState {
         &mut self.event
     }
 
-    /// From the contract's `log`.
+    /// Writes lines of the contract's `log`.
     pub(super) fn log_lines(&self, level: tracing::Level, text: &str) {
         self.log.lines(level, text);
     }
 
-    /// What is known of the event that has just ended badly. The last lines on stderr are not
-    /// logged again.
+    /// Collects the evidence about an event that has just ended badly. The last lines on stderr
+    /// become part of it, and are not logged again.
     pub(super) fn evidence(&self) -> Evidence<'_> {
         Evidence {
             limits: &self.context.limits,
@@ -261,10 +263,10 @@ impl Guest {
         self.log.flush();
     }
 
-    /// Called about once a millisecond while the guest runs: it steps aside for the other
-    /// tasks of its thread, until its time is up. The plain yielding callback of wasmtime
-    /// wakes its task at once, and tokio then looks at timers and sockets only after 61
-    /// polls: a 1 ms timer came 69 ms late beside two looping guests.
+    /// Is called about once a millisecond while the guest runs. Until its time is over, the guest
+    /// yields to the other tasks of its thread. The plain yielding callback of wasmtime would wake
+    /// its task at once, and tokio then looks at timers and sockets only after 61 polls: a 1 ms
+    /// timer came 69 ms late beside two looping guests.
     fn tick(&mut self) -> UpdateDeadline {
         if self.event.ticks_left == 0 || self.is_retired() {
             return UpdateDeadline::Interrupt;
@@ -274,7 +276,7 @@ impl Guest {
     }
 }
 
-/// How often the ticker ticks in this time, at least once.
+/// How often the ticker ticks in `time`, at least once.
 fn ticks(time: Duration) -> u64 {
     let ticks = time.as_millis() / TICK.as_millis();
     u64::try_from(ticks).unwrap_or(u64::MAX).max(1)

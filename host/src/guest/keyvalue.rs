@@ -1,6 +1,7 @@
-//! The host's side of `wasi:keyvalue`: checks what a guest passes, and asks the store.
+//! The host's side of `wasi:keyvalue`: it checks what a guest passes, and calls the store.
 //!
-//! Nothing here traps but a handle that is none: what a guest gets wrong is an error value.
+//! A call traps only for a handle that does not exist; any other mistake of a guest is an error
+//! value.
 
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::ResourceTable;
@@ -9,17 +10,18 @@ use self::generated::wasi::keyvalue::atomics::{self, CasError};
 use self::generated::wasi::keyvalue::batch;
 use self::generated::wasi::keyvalue::store::{self, Error, KeyResponse};
 use super::context::Context;
-use crate::keyvalue::{BucketId, Change, ChangeOutcome, StoreFailure as Failure};
+use crate::keyvalue::{BucketId, Change, ChangeOutcome, StoreFailure};
 use crate::limits::{KEYVALUE_CAS_HANDLES, KEYVALUE_KEYS_A_CALL};
 
-/// What a component imports of it. A draft's version is matched exactly.
+/// The interfaces of `wasi:keyvalue` that a component may import. The version of a draft must match
+/// exactly.
 pub(super) const INTERFACES: [&str; 3] = [
     "wasi:keyvalue/store@0.2.0-draft2",
     "wasi:keyvalue/atomics@0.2.0-draft2",
     "wasi:keyvalue/batch@0.2.0-draft2",
 ];
 
-/// Generated from `wit/wasi/keyvalue`.
+/// The bindings generated from `wit/wasi/keyvalue`.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
 mod generated {
     wasmtime::component::bindgen!({
@@ -37,7 +39,7 @@ mod generated {
 #[allow(unreachable_pub, reason = "bindgen exports it again")]
 pub struct Bucket(BucketId);
 
-/// A value that a guest has seen, and wants to replace.
+/// A value that a guest has read, and wants to replace if nobody has changed it since.
 #[allow(unreachable_pub, reason = "bindgen exports it again")]
 pub struct Cas {
     bucket_id: BucketId,
@@ -45,7 +47,7 @@ pub struct Cas {
     seen: Option<Vec<u8>>,
 }
 
-type Answer<T> = wasmtime::Result<Result<T, Error>>;
+type StoreAnswer<T> = wasmtime::Result<Result<T, Error>>;
 
 /// A guest's view of its plugin's buckets.
 pub(super) struct KeyvalueView<'a> {
@@ -54,11 +56,11 @@ pub(super) struct KeyvalueView<'a> {
     pub(super) cas_handles: &'a mut CasHandles,
 }
 
-/// How many handles of an instance hold a value.
+/// The number of an instance's `cas` handles; each of them holds a value.
 #[derive(Debug, Default)]
 pub(super) struct CasHandles(usize);
 
-/// Says to the linker what a view borrows.
+/// Tells the linker which type a view borrows.
 struct HasKeyvalue;
 
 impl HasData for HasKeyvalue {
@@ -74,10 +76,10 @@ pub(super) fn add_to_linker<T: Send + 'static>(
 }
 
 impl store::Host for KeyvalueView<'_> {
-    async fn open(&mut self, identifier: String) -> Answer<Resource<Bucket>> {
+    async fn open(&mut self, identifier: String) -> StoreAnswer<Resource<Bucket>> {
         let granted = self.context.buckets.as_ref();
         if !granted.is_some_and(|granted| granted.has(&identifier)) {
-            let refused = Failure::Refused(format!(
+            let refused = StoreFailure::Refused(format!(
                 "no bucket {identifier:?} is granted: name it under keyvalue.buckets in {}.toml",
                 self.context.plugin()
             ));
@@ -92,13 +94,18 @@ impl store::Host for KeyvalueView<'_> {
 }
 
 impl store::HostBucket for KeyvalueView<'_> {
-    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Option<Vec<u8>>> {
+    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> StoreAnswer<Option<Vec<u8>>> {
         let bucket_id = self.bucket_id(&bucket)?;
         let found = self.get_values(&bucket_id, vec![key]).await;
         Ok(found.map(|mut found| found.pop().and_then(|(_, value)| value)))
     }
 
-    async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Answer<()> {
+    async fn set(
+        &mut self,
+        bucket: Resource<Bucket>,
+        key: String,
+        value: Vec<u8>,
+    ) -> StoreAnswer<()> {
         let bucket_id = self.bucket_id(&bucket)?;
         let changed = self
             .change(&bucket_id, Change::Set(vec![(key, value)]))
@@ -106,13 +113,13 @@ impl store::HostBucket for KeyvalueView<'_> {
         Ok(changed.map(drop))
     }
 
-    async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<()> {
+    async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> StoreAnswer<()> {
         let bucket_id = self.bucket_id(&bucket)?;
         let changed = self.change(&bucket_id, Change::Delete(vec![key])).await;
         Ok(changed.map(drop))
     }
 
-    async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<bool> {
+    async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> StoreAnswer<bool> {
         let bucket_id = self.bucket_id(&bucket)?;
         let wait = self.context.limits.keyvalue_timeout;
         let found = match self.check_key(&key) {
@@ -132,7 +139,7 @@ impl store::HostBucket for KeyvalueView<'_> {
         &mut self,
         bucket: Resource<Bucket>,
         cursor: Option<String>,
-    ) -> Answer<KeyResponse> {
+    ) -> StoreAnswer<KeyResponse> {
         let bucket_id = self.bucket_id(&bucket)?;
         let wait = self.context.limits.keyvalue_timeout;
         let page = self
@@ -157,7 +164,7 @@ impl atomics::Host for KeyvalueView<'_> {
         bucket: Resource<Bucket>,
         key: String,
         delta: i64,
-    ) -> Answer<i64> {
+    ) -> StoreAnswer<i64> {
         let bucket_id = self.bucket_id(&bucket)?;
         let changed = self.change(&bucket_id, Change::Increment(key, delta)).await;
         Ok(match changed {
@@ -199,7 +206,7 @@ impl atomics::Host for KeyvalueView<'_> {
 }
 
 impl atomics::HostCas for KeyvalueView<'_> {
-    async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Resource<Cas>> {
+    async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> StoreAnswer<Resource<Cas>> {
         let bucket_id = self.bucket_id(&bucket)?;
         let found = self.get_values(&bucket_id, vec![key.clone()]).await;
         Ok(found.and_then(|mut found| {
@@ -212,7 +219,7 @@ impl atomics::HostCas for KeyvalueView<'_> {
         }))
     }
 
-    async fn current(&mut self, cas: Resource<Cas>) -> Answer<Option<Vec<u8>>> {
+    async fn current(&mut self, cas: Resource<Cas>) -> StoreAnswer<Option<Vec<u8>>> {
         Ok(Ok(self.table.get(&cas)?.seen.clone()))
     }
 
@@ -228,7 +235,7 @@ impl batch::Host for KeyvalueView<'_> {
         &mut self,
         bucket: Resource<Bucket>,
         keys: Vec<String>,
-    ) -> Answer<Vec<Option<(String, Vec<u8>)>>> {
+    ) -> StoreAnswer<Vec<Option<(String, Vec<u8>)>>> {
         let bucket_id = self.bucket_id(&bucket)?;
         let found = self.get_values(&bucket_id, keys).await;
         let pair = |(key, value): (String, Option<Vec<u8>>)| value.map(|value| (key, value));
@@ -239,13 +246,17 @@ impl batch::Host for KeyvalueView<'_> {
         &mut self,
         bucket: Resource<Bucket>,
         key_values: Vec<(String, Vec<u8>)>,
-    ) -> Answer<()> {
+    ) -> StoreAnswer<()> {
         let bucket_id = self.bucket_id(&bucket)?;
         let changed = self.change(&bucket_id, Change::Set(key_values)).await;
         Ok(changed.map(drop))
     }
 
-    async fn delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> Answer<()> {
+    async fn delete_many(
+        &mut self,
+        bucket: Resource<Bucket>,
+        keys: Vec<String>,
+    ) -> StoreAnswer<()> {
         let bucket_id = self.bucket_id(&bucket)?;
         let changed = self.change(&bucket_id, Change::Delete(keys)).await;
         Ok(changed.map(drop))
@@ -260,7 +271,7 @@ impl KeyvalueView<'_> {
     fn push_cas(&mut self, cas: Cas) -> Result<Resource<Cas>, Error> {
         // Each holds a value, in the node's memory and not in the guest's.
         if self.cas_handles.0 >= KEYVALUE_CAS_HANDLES {
-            let refused = Failure::Refused(format!(
+            let refused = StoreFailure::Refused(format!(
                 "an instance may have {KEYVALUE_CAS_HANDLES} cas handles: drop those that are \
                  done with"
             ));
@@ -312,17 +323,17 @@ impl KeyvalueView<'_> {
         changed.map_err(|failure| self.count_failure(failure))
     }
 
-    /// Counts a failure; answers what the guest is told.
-    fn count_failure(&self, failure: Failure) -> Error {
+    /// Counts a failure, and returns the error for the guest.
+    fn count_failure(&self, failure: StoreFailure) -> Error {
         let counters = &self.context.identity.counters;
         match &failure {
-            Failure::Refused(_) => counters.keyvalue_refused.add_one(),
-            Failure::Failed(_) => counters.keyvalue_failed.add_one(),
+            StoreFailure::Refused(_) => counters.keyvalue_refused.add_one(),
+            StoreFailure::Failed(_) => counters.keyvalue_failed.add_one(),
         }
         Error::Other(failure.to_string())
     }
 
-    fn check_change(&self, change: &Change) -> Result<(), Failure> {
+    fn check_change(&self, change: &Change) -> Result<(), StoreFailure> {
         match change {
             Change::Set(values) => {
                 self.check_count(values.len())?;
@@ -341,21 +352,21 @@ impl KeyvalueView<'_> {
         Ok(())
     }
 
-    fn check_keys(&self, keys: &[String]) -> Result<(), Failure> {
+    fn check_keys(&self, keys: &[String]) -> Result<(), StoreFailure> {
         self.check_count(keys.len())?;
         keys.iter().try_for_each(|key| self.check_key(key))
     }
 
-    fn check_count(&self, count: usize) -> Result<(), Failure> {
+    fn check_count(&self, count: usize) -> Result<(), StoreFailure> {
         if count <= KEYVALUE_KEYS_A_CALL {
             return Ok(());
         }
-        Err(Failure::Refused(format!(
+        Err(StoreFailure::Refused(format!(
             "{count} keys are more than the {KEYVALUE_KEYS_A_CALL} of one call"
         )))
     }
 
-    fn check_key(&self, key: &str) -> Result<(), Failure> {
+    fn check_key(&self, key: &str) -> Result<(), StoreFailure> {
         let limit = self.context.limits.keyvalue_key_bytes;
         let why = match key.len() {
             0 => "a key is empty".to_owned(),
@@ -364,21 +375,22 @@ impl KeyvalueView<'_> {
             }
             _ => return Ok(()),
         };
-        Err(Failure::Refused(why))
+        Err(StoreFailure::Refused(why))
     }
 
-    fn check_value(&self, value: &[u8]) -> Result<(), Failure> {
+    fn check_value(&self, value: &[u8]) -> Result<(), StoreFailure> {
         let (bytes, limit) = (value.len(), self.context.limits.keyvalue_value_bytes);
         if bytes <= limit {
             return Ok(());
         }
-        Err(Failure::Refused(format!(
+        Err(StoreFailure::Refused(format!(
             "a value has {bytes} bytes, more than {limit} (keyvalue_value_bytes)"
         )))
     }
 }
 
-/// A guest that drops no handle runs out of them, and is told so.
+/// Adds an entry to the table. A guest that never drops its handles gets an error when the table is
+/// full.
 fn push<T: Send + 'static>(table: &mut ResourceTable, entry: T) -> Result<Resource<T>, Error> {
     let full = |_| Error::Other("the instance has too many handles: drop some".to_owned());
     table.push(entry).map_err(full)

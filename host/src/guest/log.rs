@@ -1,8 +1,8 @@
-//! What a guest says: stdout, stderr and `log` become log lines of its plugin.
+//! The output of a guest: its stdout, stderr and `log` become log lines of its plugin.
 //!
-//! Bounded for each event in lines, and for each line in bytes; writing never waits. The last of
-//! stderr is held back until the event has ended: when that was a trap, they are the words that
-//! explain it, and stand in its record instead of in lines of their own.
+//! The number of lines of each event and the length of each line are limited; writing never waits.
+//! The last lines of stderr are held back until the event has ended. If the event trapped, these
+//! lines explain the trap, and are part of its record instead of separate log lines.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,74 +17,75 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use super::identity::Identity;
 use crate::limits::LOG_LINE_BYTES;
 
-/// Where the lines are from, for `--log`: a name that operators have in their configurations.
+/// The target of the log lines, for `--log`. Operators use this name in their configurations.
 const TARGET: &str = "jackfield::plugin::log";
 
-/// How much of stderr a trap's log line repeats.
+/// How much of stderr the log line of a trap repeats, in bytes.
 const LAST_WORDS_BYTES: usize = 4 << 10;
 
-/// The log of one instance; clones share its bounds.
+/// The log of one instance. All clones share its limits.
 #[derive(Clone)]
 pub(super) struct LogStream {
-    stream: Stream,
-    shared: Arc<Shared>,
+    stream: OutputKind,
+    shared: Arc<LogState>,
 }
 
-struct Shared {
+struct LogState {
     identity: Identity,
     lines_per_event: u32,
-    /// Most events write nothing: a look at this is all that they cost.
+    /// Whether the current event has written anything. Most events write nothing, and then only
+    /// this flag is read.
     has_written: AtomicBool,
     output: Mutex<Output>,
 }
 
-/// What an event has written.
+/// The output of the current event.
 #[derive(Default)]
 struct Output {
     lines: u32,
-    /// The last lines of stderr, `LAST_WORDS_BYTES` of them.
+    /// The last lines of stderr, up to `LAST_WORDS_BYTES`.
     held: VecDeque<HeldLine>,
     held_bytes: usize,
-    /// A line of stderr was a Rust panic's first.
+    /// Whether a line of stderr was the first line of a Rust panic.
     has_panicked: bool,
-    /// What stdout and stderr have of a line that has not ended.
+    /// The unfinished last line of stdout and of stderr.
     unfinished: [Vec<u8>; 2],
 }
 
-/// A line of stderr.
+/// One line of stderr that is held back.
 struct HeldLine {
     text: String,
-    /// The event has not written too many lines before it.
+    /// Whether the line is within the event's limit of lines.
     is_within_limit: bool,
 }
 
-/// What a guest said before its trap.
+/// The last lines that a guest wrote to stderr before its trap.
 #[derive(Debug, Default)]
 pub(super) struct LastWords {
     pub(super) text: String,
     pub(super) has_panicked: bool,
 }
 
-/// Which of the guest's streams it is.
+/// One of the output streams of a guest.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stream {
+pub(super) enum OutputKind {
     Stdout,
     Stderr,
-    /// The contract's `log`.
+    /// The `log` function of the contract.
     Log,
 }
 
-impl Stream {
+impl OutputKind {
     fn as_str(self) -> &'static str {
         match self {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
-            Stream::Log => "log",
+            OutputKind::Stdout => "stdout",
+            OutputKind::Stderr => "stderr",
+            OutputKind::Log => "log",
         }
     }
 }
 
-impl Shared {
+impl LogState {
     fn write(&self) -> MutexGuard<'_, Output> {
         self.has_written.store(true, Ordering::Relaxed);
         self.output.lock()
@@ -92,11 +93,11 @@ impl Shared {
 }
 
 impl LogStream {
-    /// The contract's `log` of one instance.
+    /// The log of one instance, as the stream of the contract's `log`.
     pub(super) fn new(identity: Identity, lines_per_event: u32) -> LogStream {
         LogStream {
-            stream: Stream::Log,
-            shared: Arc::new(Shared {
+            stream: OutputKind::Log,
+            shared: Arc::new(LogState {
                 identity,
                 lines_per_event,
                 has_written: AtomicBool::new(false),
@@ -105,22 +106,25 @@ impl LogStream {
         }
     }
 
-    /// The same log, as the guest's stdout or stderr.
-    pub(super) fn of(&self, stream: Stream) -> LogStream {
+    /// The same log, as the given stream of the guest.
+    pub(super) fn of(&self, stream: OutputKind) -> LogStream {
         LogStream {
             stream,
             shared: self.shared.clone(),
         }
     }
 
-    /// The event has ended, or another one begins: what it left unfinished or held back is
-    /// written.
+    /// Writes the lines that an event left unfinished or held back, when it has ended or another
+    /// one begins.
     pub(super) fn flush(&self) {
         if !self.shared.has_written.load(Ordering::Relaxed) {
             return;
         }
         let unfinished = std::mem::take(&mut self.shared.output.lock().unfinished);
-        for (stream, bytes) in [Stream::Stdout, Stream::Stderr].into_iter().zip(unfinished) {
+        for (stream, bytes) in [OutputKind::Stdout, OutputKind::Stderr]
+            .into_iter()
+            .zip(unfinished)
+        {
             if !bytes.is_empty() {
                 self.of(stream).bytes_line(&bytes);
             }
@@ -132,7 +136,8 @@ impl LogStream {
         }
     }
 
-    /// Takes what stderr got in this event, the last of it: it is not written any more.
+    /// Takes the last lines that the event wrote to stderr. These lines are not written as log
+    /// lines any more.
     pub(super) fn take_last_words(&self) -> LastWords {
         let mut output = self.shared.output.lock();
         let unfinished = std::mem::take(&mut output.unfinished[1]);
@@ -148,7 +153,7 @@ impl LogStream {
         }
     }
 
-    /// Writes what may be several lines, as far as the event has not written too many.
+    /// Writes a text of one or several lines, within the event's limit of lines.
     pub(super) fn lines(&self, level: tracing::Level, text: &str) {
         // Each by itself: nothing that a guest says may look like the node's own next line.
         text.lines().for_each(|line| self.line(level, line));
@@ -165,7 +170,7 @@ impl LogStream {
     fn line(&self, level: tracing::Level, line: &str) {
         let line = truncated(line, LOG_LINE_BYTES);
         let is_within_limit = self.count();
-        if self.stream == Stream::Stderr {
+        if self.stream == OutputKind::Stderr {
             self.hold(line, is_within_limit);
         } else if is_within_limit {
             self.write(level, line);
@@ -182,7 +187,7 @@ impl LogStream {
         is_within_limit
     }
 
-    /// Holds a line of stderr back, and writes those that it pushes out.
+    /// Holds a line of stderr back, and writes the older lines that exceed the limit of bytes.
     fn hold(&self, line: &str, is_within_limit: bool) {
         let pushed_out = {
             let mut output = self.shared.write();
@@ -209,7 +214,7 @@ impl LogStream {
 
     fn write_held(&self, held: &HeldLine) {
         if held.is_within_limit {
-            self.of(Stream::Stderr)
+            self.of(OutputKind::Stderr)
                 .write(tracing::Level::INFO, &held.text);
         }
     }
@@ -260,14 +265,14 @@ impl StdoutStream for LogStream {
     }
 }
 
-/// Cuts a guest's bytes into lines.
+/// A writer that splits a guest's bytes into lines.
 struct LineWriter(LogStream);
 
 impl OutputStream for LineWriter {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let mut output = self.0.shared.write();
-            let line = &mut output.unfinished[usize::from(self.0.stream == Stream::Stderr)];
+            let line = &mut output.unfinished[usize::from(self.0.stream == OutputKind::Stderr)];
             let room = LOG_LINE_BYTES.saturating_sub(line.len());
             line.extend_from_slice(&part[..part.len().min(room)]);
             if part.ends_with(b"\n") {

@@ -1,10 +1,10 @@
 //! A pool of instances: those of one generation.
 //!
-//! An event checks one instance out, the one used last (it is warm, and the others age out),
-//! and gives it back only after an event that ended well. The pool grows with the events
-//! under way, up to `instances`; beyond that an event queues for `call_wait`. A pool that is
-//! closed takes no new events; when its last one has ended, or was cut, its `on-stop` runs and
-//! its instances are freed.
+//! An event checks out the instance that was used last: it is warm, and the others become old
+//! enough to be freed. An instance goes back to the pool only if its event ended well. The pool
+//! grows with the events under way, up to `instances`; beyond that, an event queues for
+//! `call_wait`. A closed pool takes no new events. When its last event has ended or was cancelled,
+//! its `on-stop` runs and its instances are freed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant as Time};
@@ -24,7 +24,7 @@ use super::ticker::Ticker;
 /// How often an event asks again for an instance while the engine has no room for one.
 const FULL_RETRY: Duration = Duration::from_millis(10);
 
-/// The instances of one generation.
+/// The pool of instances of one generation.
 pub(crate) struct Pool {
     pub(super) context: Arc<Context>,
     pub(super) ticker: Arc<Ticker>,
@@ -32,15 +32,15 @@ pub(crate) struct Pool {
     idle: Mutex<Idle>,
     permits: Arc<Semaphore>,
     returned: Notify,
-    /// Ends what a pool that is closed still has under way.
+    /// The token that ends the events of a closed pool.
     pub(super) retired: CancellationToken,
 }
 
-/// The instances that wait for an event, the one used last on top.
+/// The idle instances of a pool; the one used last is the last of the vector.
 #[derive(Default)]
 struct Idle {
     instances: Vec<Instance>,
-    /// The fewest there were since the last look: so many were not needed.
+    /// The lowest number of idle instances since the last trim: so many instances were not needed.
     least: usize,
 }
 
@@ -51,7 +51,7 @@ impl Idle {
         popped
     }
 
-    /// Takes out those that were not needed since the last call, but one.
+    /// Takes out the instances that were not needed since the last call, except one.
     fn take_unneeded(&mut self) -> Vec<Instance> {
         let unneeded = self.least.saturating_sub(1);
         let taken = self.instances.drain(..unneeded).collect();
@@ -60,30 +60,30 @@ impl Idle {
     }
 }
 
-/// An instance that is checked out: dropped, it goes back to the pool, unless it is in the
-/// middle of an event or worn.
+/// An instance that is checked out. When it is dropped, the instance goes back to the pool, unless
+/// it is in the middle of an event or worn.
 pub(crate) struct PooledInstance(ScopeGuard<CheckedOut, fn(CheckedOut)>);
 
-/// An instance, and what is due when it comes back.
+/// An instance with the pool that it belongs to, and its permit.
 pub(super) struct CheckedOut {
     pub(super) pool: Arc<Pool>,
     pub(super) instance: Instance,
     permit: Option<OwnedSemaphorePermit>,
-    /// An event is under way, or ended badly: the instance cannot be entered again.
+    /// Whether an event is under way or ended badly, so that the instance cannot be entered again.
     pub(super) in_event: bool,
 }
 
-/// Why there is no instance to be had.
+/// The reason why a pool gives out no instance.
 #[derive(Debug)]
 pub(crate) enum NoInstance {
     /// The pool is closed: its generation is retired.
     Retired,
-    /// None was free for `call_wait`, or none could be made.
+    /// No instance became free within `call_wait`, or no instance could be made.
     Overloaded,
 }
 
 impl Pool {
-    /// A pool of a component's instances, with none in it.
+    /// An empty pool for the instances of a component.
     pub(crate) fn new(linked: Linked, context: Context) -> Arc<Pool> {
         Arc::new(Pool {
             permits: Arc::new(Semaphore::new(context.limits.instances)),
@@ -96,7 +96,7 @@ impl Pool {
         })
     }
 
-    /// What its instances act for, and what they may.
+    /// The context that all instances of the pool share.
     pub(crate) fn context(&self) -> &Context {
         &self.context
     }
@@ -127,11 +127,11 @@ impl Pool {
         Ok(self.check_out(instance, permit))
     }
 
-    /// Checks an instance out.
+    /// Checks an instance out of the pool.
     ///
     /// # Errors
     ///
-    /// The pool is closed, or no instance came free in time.
+    /// The pool is closed, or no instance became free in time.
     pub(crate) async fn get(self: &Arc<Self>) -> Result<PooledInstance, NoInstance> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
@@ -141,8 +141,8 @@ impl Pool {
         Ok(self.check_out(self.instance().await?, Some(permit)))
     }
 
-    /// An idle instance, or a new one. When the engine has no room for another, one may come
-    /// back within `call_wait`.
+    /// Takes an idle instance, or makes a new one. While the engine has no room for a new one, this
+    /// tries again, for `call_wait` at most.
     async fn instance(&self) -> Result<Instance, NoInstance> {
         if let Some(instance) = self.pop_idle() {
             return Ok(instance);
@@ -168,7 +168,7 @@ impl Pool {
         }
     }
 
-    /// Frees the instances that were not needed since the last call.
+    /// Frees the idle instances that were not needed since the last call, except one.
     pub(crate) async fn trim(&self) {
         let unneeded = self.idle.lock().take_unneeded();
         for instance in unneeded {
@@ -177,8 +177,8 @@ impl Pool {
         }
     }
 
-    /// Takes no more events; waits for those under way, cuts them after `retire_timeout`, and
-    /// runs `on-stop`.
+    /// Closes the pool: it takes no more events, waits for those under way, cancels them after
+    /// `retire_timeout`, and runs `on-stop`.
     pub(crate) async fn retire(self: Arc<Self>) {
         self.permits.close();
         let timeout = self.context.limits.retire_timeout;
@@ -276,12 +276,12 @@ impl PooledInstance {
         &mut self.0
     }
 
-    /// Whether it can take another event.
+    /// Whether the instance can take another event.
     pub(crate) fn is_usable(&self) -> bool {
         !self.0.in_event
     }
 
-    /// Bytes of memory that it had when it was made.
+    /// The memory of the instance after it was made, in bytes.
     pub(crate) fn initial_bytes(&self) -> usize {
         self.0.instance.initial_bytes()
     }

@@ -1,4 +1,4 @@
-//! What plugins use of the node beside its clients: where their state is, and the way out.
+//! The services of the node for its plugins: the key-value store and outgoing requests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,17 +9,21 @@ use super::http::https::Https;
 use crate::config::Config;
 use crate::keyvalue::Keyvalue;
 
-/// What all plugins of a node share. What of it is a plugin's, its manifest says.
+/// The services that all plugins of a node share. A plugin's manifest grants its part of them.
 #[derive(Clone)]
 pub struct Services {
     pub(crate) keyvalue: Keyvalue,
     pub(crate) https: Https,
-    /// All plugins together have so many requests under way at once.
+    /// The permits for requests that all plugins together may have under way at once.
     pub(crate) requests: Arc<Semaphore>,
 }
 
 impl Services {
-    /// Opens them as they are configured; requests have so many `files`.
+    /// Opens the services as they are configured. `files` is the number of open files for requests.
+    ///
+    /// # Errors
+    ///
+    /// The configured store or certificate authorities cannot be used.
     pub async fn open(config: &Config, files: usize) -> anyhow::Result<Services> {
         Ok(Services {
             keyvalue: Keyvalue::open(&config.keyvalue).await?,
@@ -28,17 +32,21 @@ impl Services {
         })
     }
 
-    /// Where the plugins' state is: `memory`, `file` or `redis`.
+    /// The kind of store for the plugins' state: `memory`, `file` or `redis`.
     pub fn keyvalue_store(&self) -> &'static str {
         self.keyvalue.kind()
     }
 
-    /// Why the plugins' state cannot be used or changed now, if it cannot.
+    /// The reason why the plugins' state cannot be used or changed now, if there is one.
     pub fn keyvalue_failure(&self) -> Option<String> {
         self.keyvalue.failure()
     }
 
-    /// With state in memory, and nothing in it.
+    /// Services with an empty key-value store in memory.
+    ///
+    /// # Errors
+    ///
+    /// The TLS configuration cannot be built.
     pub fn in_memory() -> anyhow::Result<Services> {
         Ok(Services {
             keyvalue: Keyvalue::default(),
@@ -48,7 +56,8 @@ impl Services {
     }
 }
 
-/// A request counts as two files: a lookup of its name may have as many open at once.
+/// The permits for requests, for a number of open files. A request counts as two files, since a
+/// lookup of its name may have as many open at once.
 fn requests(files: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(files / 2))
 }

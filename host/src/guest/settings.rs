@@ -1,4 +1,4 @@
-//! The host's side of `wasi:config/store`: what a manifest has under `[config]`.
+//! The host's side of `wasi:config/store`: the values under `[config]` in a manifest.
 
 use wasmtime::component::{HasData, Linker};
 
@@ -8,7 +8,7 @@ use crate::manifest::Settings;
 /// The interface that a component imports to read its settings.
 pub(super) const INTERFACE: &str = "wasi:config/store@0.2.0-rc.1";
 
-/// Generated from `wit/wasi/config`.
+/// The bindings generated from `wit/wasi/config`.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
 mod generated {
     wasmtime::component::bindgen!({ path: "../wit/wasi/config", world: "imports" });
@@ -17,7 +17,7 @@ mod generated {
 /// A guest's view of its plugin's settings.
 pub(super) struct SettingsView<'a>(pub(super) &'a Settings);
 
-/// Says to the linker what a view borrows.
+/// Tells the linker which type a view borrows.
 struct HasSettings;
 
 impl HasData for HasSettings {

@@ -1,10 +1,11 @@
-//! The ticker: advances the engine's epoch once a millisecond while guests run, and rests while
-//! none does.
+//! The ticker: it advances the engine's epoch once a millisecond while guests run, and sleeps while
+//! no guest runs.
 //!
-//! A guest runs only inside a poll of its event. Each thread says, in a flag of its own, whether
-//! it is in such a poll; while one is, the ticker ticks, so no loop of a guest goes unseen. That
-//! costs the message path two stores that no other thread writes beside, and a look at a shared
-//! flag, which the first poll after a tick sets, and then wakes the ticker if that rests.
+//! A guest runs only inside a poll of its event. Each thread has a flag of its own that says
+//! whether the thread is in such a poll. While at least one thread is, the ticker ticks, so that
+//! each loop of a guest is interrupted. This costs the message path two stores to a flag that no
+//! other thread writes, and one read of a shared flag. The first poll after a tick sets this shared
+//! flag, and wakes the ticker if it sleeps.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,22 +16,22 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use wasmtime::{Engine, EngineWeak};
 
-/// How often a running guest steps aside.
+/// How often a running guest yields to other tasks.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
-/// Ticks on demand. Its thread ends with it.
+/// A thread that ticks on demand. The thread ends when this value is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Ticker {
     is_wanted: AtomicBool,
     thread: OnceLock<Thread>,
 }
 
-/// Whether a thread is in a poll that may run a guest. Alone on its cache line.
+/// Whether a thread is in a poll that may run a guest. The flag has a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct IsRunning(AtomicBool);
 
-/// Of all threads that ever ran a guest and have not ended.
+/// The flags of all threads that ever ran a guest and have not ended.
 static THREADS: Mutex<Vec<Weak<IsRunning>>> = Mutex::new(Vec::new());
 
 thread_local! {
@@ -41,10 +42,10 @@ thread_local! {
     };
 }
 
-/// While it lives, this thread is in a poll that may run a guest.
+/// A guard: while it exists, this thread is in a poll that may run a guest.
 #[derive(Debug)]
 pub(super) struct Running {
-    /// The poll is within another one: a plugin that calls a plugin.
+    /// Whether the poll is inside another one, as when a plugin calls a plugin.
     is_nested: bool,
 }
 
@@ -64,7 +65,7 @@ impl Ticker {
         Ok(ticker)
     }
 
-    /// A guest is about to run on this thread: from here on there are ticks.
+    /// Marks this thread as running a guest, so that the ticker ticks.
     pub(super) fn run(&self) -> Running {
         let is_nested = THIS_THREAD.with(|thread| {
             let is_nested = thread.0.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Why an event ended badly, in words for the log and with a counter for each.
+//! The reason why an event ended badly, as a text for the log and with a counter for each kind.
 
 use std::fmt;
 
@@ -9,67 +9,67 @@ use super::log::LastWords;
 use crate::counters::{Counter, Counters};
 use crate::limits::PluginLimits;
 
-/// What ended an event.
+/// The kind of a bad end of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TrapKind {
-    /// The guest panicked.
+    /// The guest has panicked.
     Panic,
-    /// It executed `unreachable` without saying why.
+    /// The guest executed `unreachable`, and did not say why.
     Unreachable,
-    /// It ran longer than `event_timeout`.
+    /// The guest ran longer than `event_timeout`.
     Deadline,
-    /// It took longer than `wait_timeout`, waiting and all.
+    /// The event took longer than `wait_timeout`, with all its waiting.
     Wait,
-    /// It was refused memory beyond `memory_bytes`.
+    /// The guest was refused memory beyond `memory_bytes`.
     Memory,
-    /// It used up its stack.
+    /// The guest used up its stack.
     Stack,
-    /// It accessed memory that it has not.
+    /// The guest accessed memory out of bounds.
     OutOfBounds,
-    /// It called `exit`.
+    /// The guest called `exit`.
     Exit,
-    /// Its generation was retired and this event did not end in time.
+    /// The generation was retired, and the event did not end in time.
     Retired,
-    /// Something else, which the trap's own text tells.
+    /// Another error, which the trap's own text describes.
     Other,
 }
 
-/// An event's bad end: what it was, and what the guest and wasmtime say of it.
+/// The bad end of an event: its kind, and what the guest and wasmtime say about it.
 #[derive(Debug)]
 pub(crate) struct Trapped {
     pub(crate) kind: TrapKind,
-    /// One line.
+    /// The cause, as one line.
     pub(crate) cause: String,
-    /// The guest's last lines on stderr: a panic's own text.
+    /// The guest's last lines on stderr, for example the text of a panic.
     pub(crate) said: String,
-    /// Where it was.
+    /// The backtrace of the guest, if there is one.
     pub(crate) backtrace: String,
 }
 
-/// What is known of an event that ended badly, beside its error.
+/// The facts about an event that ended badly, apart from its error.
 #[derive(Debug)]
 pub(super) struct Evidence<'a> {
-    /// What bounded it.
+    /// The limits of the event.
     pub(super) limits: &'a PluginLimits,
-    /// The bytes of memory that the event was refused, if any.
+    /// The memory that the event wanted and was refused, in bytes, if any was refused.
     pub(super) refused_bytes: Option<usize>,
-    /// The event's generation ends what is under way.
+    /// Whether the generation was retired and ends its events.
     pub(super) is_retired: bool,
     /// The guest's last lines on stderr.
     pub(super) last_words: LastWords,
 }
 
-/// Why a call of a guest was given up from outside.
+/// The reason why the host gave up a call of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GivenUp {
-    /// It took longer than `wait_timeout`.
+    /// The call took longer than `wait_timeout`.
     TimedOut,
-    /// Its generation was retired, and it did not end in time.
+    /// The generation was retired, and the call did not end in time.
     Retired,
 }
 
 impl Trapped {
-    /// From the error of a guest's call.
+    /// The bad end of a call for which wasmtime returned an error.
     pub(super) fn new(error: &wasmtime::Error, evidence: Evidence<'_>) -> Trapped {
         let (kind, cause) = classify(error, &evidence);
         let backtrace = error
@@ -83,7 +83,7 @@ impl Trapped {
         }
     }
 
-    /// Of a call that was given up.
+    /// The bad end of a call that the host gave up.
     pub(super) fn given_up(given_up: GivenUp, evidence: Evidence<'_>) -> Trapped {
         let (kind, cause) = match given_up {
             GivenUp::TimedOut => {

@@ -1,4 +1,4 @@
-//! Where a key is.
+//! The identity of a bucket among the buckets of all plugins.
 
 /// One bucket of one plugin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,18 +1,20 @@
-//! What can be changed in a bucket, and how: the same for every store that is ours.
+//! The changes of a bucket, and how they are applied in every store that the node itself
+//! implements.
 
-use super::failure::Failure;
+use super::failure::StoreFailure;
 use crate::limits::KEYVALUE_ENTRY_BYTES;
 
 /// One call that changes a bucket.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// These keys have these values.
+    /// Sets these keys to these values.
     Set(Vec<(String, Vec<u8>)>),
-    /// There are no such keys.
+    /// Deletes these keys, if they exist.
     Delete(Vec<String>),
-    /// The number at this key is so much more; without one it is that much.
+    /// Adds this amount to the number at this key. A missing key counts as 0.
     Increment(String, i64),
-    /// The key has this value, if it has the expected one, or is not there.
+    /// Sets the key to this value, if its value is the expected one. With no expected value, the
+    /// key must not exist.
     Swap {
         key: String,
         expected: Option<Vec<u8>>,
@@ -20,31 +22,31 @@ pub(crate) enum Change {
     },
 }
 
-/// What came of it.
+/// The result of a change.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ChangeOutcome {
-    /// It is done.
+    /// The change was made.
     Done,
-    /// The number is this now.
+    /// The change was made, and this is the new number.
     Number(i64),
-    /// Nothing: the value is another one.
+    /// Nothing was changed, since the key has this other value.
     Differs(Option<Vec<u8>>),
 }
 
-/// A bucket that can be changed.
+/// A bucket whose entries can be changed.
 pub(super) trait Entries {
-    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Failure>;
-    fn insert(&mut self, key: &str, value: &[u8]) -> Result<(), Failure>;
-    fn remove(&mut self, key: &str) -> Result<(), Failure>;
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreFailure>;
+    fn insert(&mut self, key: &str, value: &[u8]) -> Result<(), StoreFailure>;
+    fn remove(&mut self, key: &str) -> Result<(), StoreFailure>;
 }
 
-/// Changes a bucket of a plugin that has `used` bytes and may have `limit`.
+/// Changes a bucket of a plugin that has `used` bytes and may have `limit` bytes.
 pub(super) fn apply(
     entries: &mut impl Entries,
     used: &mut u64,
     limit: u64,
     change: &Change,
-) -> Result<ChangeOutcome, Failure> {
+) -> Result<ChangeOutcome, StoreFailure> {
     match change {
         Change::Set(values) => {
             for (key, value) in values {
@@ -85,15 +87,15 @@ pub(super) fn apply(
     }
 }
 
-pub(super) fn not_a_number(key: &str) -> Failure {
-    Failure::Refused(format!(
+pub(super) fn not_a_number(key: &str) -> StoreFailure {
+    StoreFailure::Refused(format!(
         "the value of {key:?} is no number: increment is for what increment or a decimal text \
          has made, -9223372036854775808 to 9223372036854775807"
     ))
 }
 
-pub(super) fn too_large(key: &str) -> Failure {
-    Failure::Refused(format!("the number of {key:?} would be too large"))
+pub(super) fn too_large(key: &str) -> StoreFailure {
+    StoreFailure::Refused(format!("the number of {key:?} would be too large"))
 }
 
 fn put(
@@ -102,12 +104,12 @@ fn put(
     limit: u64,
     key: &str,
     value: &[u8],
-) -> Result<(), Failure> {
+) -> Result<(), StoreFailure> {
     let former = entries.get(key)?.map_or(0, |value| weight(key, &value));
     let now = used.saturating_sub(former) + weight(key, value);
     // What takes no more room than before is taken: a plugin that is full can still shrink.
     if now > limit && now > *used {
-        return Err(Failure::Refused(format!(
+        return Err(StoreFailure::Refused(format!(
             "the plugin's keys and values would have {now} bytes, more than {limit} \
              (keyvalue_bytes)"
         )));
@@ -121,7 +123,7 @@ fn weight(key: &str, value: &[u8]) -> u64 {
     (key.len() + value.len()) as u64 + KEYVALUE_ENTRY_BYTES
 }
 
-/// As a server reads it: no sign but `-`, no zeros before it, no spaces.
+/// Reads a number as a server reads it: no sign except `-`, no leading zeros, no spaces.
 fn number(value: &[u8]) -> Option<i64> {
     let text = str::from_utf8(value).ok()?;
     let number: i64 = text.parse().ok()?;
@@ -135,16 +137,16 @@ mod tests {
     use super::*;
 
     impl Entries for BTreeMap<String, Vec<u8>> {
-        fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+        fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreFailure> {
             Ok(BTreeMap::get(self, key).cloned())
         }
 
-        fn insert(&mut self, key: &str, value: &[u8]) -> Result<(), Failure> {
+        fn insert(&mut self, key: &str, value: &[u8]) -> Result<(), StoreFailure> {
             BTreeMap::insert(self, key.to_owned(), value.to_owned());
             Ok(())
         }
 
-        fn remove(&mut self, key: &str) -> Result<(), Failure> {
+        fn remove(&mut self, key: &str) -> Result<(), StoreFailure> {
             BTreeMap::remove(self, key);
             Ok(())
         }

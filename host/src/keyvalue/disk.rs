@@ -1,11 +1,12 @@
-//! State in a file: of this node, and there again after its next start.
+//! State in a file. The state belongs to one node, and is still there after a restart.
 //!
-//! One task writes (`writer`). What waits for it is changed in one transaction, and nobody is told
-//! that it is done before it is on the disk: one `fsync` for as many as wait, and not one for
-//! each. Reads see what has been committed, on threads that may block, `READERS` at once.
+//! One task writes the file (`writer`). All waiting changes go into one transaction, and a change
+//! is reported as done only when it is on the disk. One `fsync` is therefore enough for all waiting
+//! changes. Reads see the committed state and run on threads that may block, at most `READERS` at
+//! once.
 //!
-//! A write that fails is not the end: the file is opened again (`file`), reads go on, and changes
-//! fail until the file takes them.
+//! After a failed write, the file is opened again (`file`), reads go on, and changes fail until the
+//! file accepts them.
 
 mod file;
 mod tables;
@@ -19,33 +20,34 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use self::file::File;
+use self::file::DatabaseFile;
 use self::tables::{ENTRIES, Opened, Write, full};
-use self::writer::{Job, WRITES, Writer};
+use self::writer::{WRITES, Writer, WriterJob};
 use super::bucket_id::BucketId;
 use super::change::{Change, ChangeOutcome};
-use super::failure::Failure;
+use super::failure::StoreFailure;
 use super::health::Health;
 use crate::limits::KEYVALUE_KEYS_A_PAGE;
 
-/// Reads under way at once, with the writer's own.
+/// The most reads in progress, with the writer's own.
 const READERS: u32 = 5;
 
 pub(super) struct Disk {
     opened: Arc<Opened>,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<WriterJob>,
 }
 
 impl Disk {
-    /// Opens the file, or makes it.
+    /// Opens the file, or creates it.
     ///
     /// # Errors
     ///
-    /// When the file cannot be made, is no database, is damaged, or is another process's.
+    /// Returns an error when the file cannot be created, is not a database, is damaged, or is open
+    /// in another process.
     pub(super) async fn open(path: PathBuf, health: Arc<Health>) -> anyhow::Result<Disk> {
         // Beyond the process's limit a write is an error then, and not the end of the process.
         let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
-        let file = Arc::new(File::new(path));
+        let file = Arc::new(DatabaseFile::new(path));
         let opening = file.clone();
         let database = tokio::task::spawn_blocking(move || opening.open_or_make()).await??;
         let opened = Arc::new(Opened::with_max_readers(Ok(database), READERS));
@@ -59,7 +61,7 @@ impl Disk {
         &self,
         bucket_id: &BucketId,
         keys: &[String],
-    ) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreFailure> {
         let keys: Vec<_> = keys.iter().map(|key| full(bucket_id, key)).collect();
         self.read(move |entries| {
             let value = |key: &Vec<u8>| {
@@ -71,7 +73,11 @@ impl Disk {
         .await
     }
 
-    pub(super) async fn exists(&self, bucket_id: &BucketId, key: &str) -> Result<bool, Failure> {
+    pub(super) async fn exists(
+        &self,
+        bucket_id: &BucketId,
+        key: &str,
+    ) -> Result<bool, StoreFailure> {
         let key = full(bucket_id, key);
         self.read(move |entries| Ok(entries.get(key.as_slice())?.is_some()))
             .await
@@ -81,7 +87,7 @@ impl Disk {
         &self,
         bucket_id: &BucketId,
         cursor: Option<String>,
-    ) -> Result<(Vec<String>, Option<String>), Failure> {
+    ) -> Result<(Vec<String>, Option<String>), StoreFailure> {
         let prefix = full(bucket_id, "");
         let mut from = prefix.clone();
         if let Some(cursor) = cursor {
@@ -112,8 +118,8 @@ impl Disk {
         bucket_id: &BucketId,
         change: Change,
         bytes: u64,
-    ) -> Result<ChangeOutcome, Failure> {
-        let gone = || Failure::Failed("the task that writes has ended".to_owned());
+    ) -> Result<ChangeOutcome, StoreFailure> {
+        let gone = || StoreFailure::Failed("the task that writes has ended".to_owned());
         let (done, changed) = oneshot::channel();
         let write = Write {
             bucket_id: bucket_id.clone(),
@@ -121,7 +127,7 @@ impl Disk {
             bytes,
             done,
         };
-        let job = Job::Write(write);
+        let job = WriterJob::Write(write);
         self.jobs.send(job).await.map_err(|_| gone())?;
         changed.await.map_err(|_| gone())?
     }
@@ -131,7 +137,7 @@ impl Disk {
         work: impl FnOnce(&redb::ReadOnlyTable<&[u8], &[u8]>) -> Result<T, StorageError>
         + Send
         + 'static,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, StoreFailure> {
         let opened = self.opened.clone().read_owned().await;
         let read = tokio::task::spawn_blocking(move || {
             let database = opened.as_ref().map_err(|why| (why.clone(), false))?;
@@ -151,13 +157,13 @@ impl Disk {
         };
         if is_broken {
             // A queue that is full has changes in it, which find the same.
-            let _ = self.jobs.try_send(Job::Reopen(why.clone()));
+            let _ = self.jobs.try_send(WriterJob::Reopen(why.clone()));
         }
-        Err(Failure::Failed(why))
+        Err(StoreFailure::Failed(why))
     }
 }
 
-/// Whether the database does nothing any more until it is opened again.
+/// Whether the database stops working after this error until it is opened again.
 fn is_of_the_file(error: &redb::Error) -> bool {
     use redb::Error;
     matches!(

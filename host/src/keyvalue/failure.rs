@@ -1,12 +1,12 @@
-//! Why a store has no answer.
+//! The error of a store that has no answer.
 
-/// Why a call of a store has no answer, in words for the guest.
+/// The reason why a store has no answer to a call, in words for the guest.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    /// What is asked for cannot be had, as this says.
+pub(crate) enum StoreFailure {
+    /// The store refuses the call, for this reason.
     #[error("{0}")]
     Refused(String),
-    /// The store failed. What was to be changed may be changed.
+    /// The store has failed. The change may or may not have been made.
     #[error("the node's key-value store failed: {0}")]
     Failed(String),
 }

@@ -1,23 +1,24 @@
-//! Whether a store takes calls and changes: the store says so here, and operators see it.
+//! The health of a store: whether it accepts calls and changes. The store reports its health here,
+//! and operators can see it.
 
 use parking_lot::Mutex;
 
-/// The state of a store, from its own point of view.
+/// The health of a store, as the store itself reports it.
 #[derive(Debug, Default)]
 pub(super) struct Health(Mutex<Option<String>>);
 
 impl Health {
-    /// The store does not do what it is for, and `why` is the reason.
+    /// Reports that the store does not work, for the reason `why`.
     pub(super) fn fails(&self, why: String) {
         *self.0.lock() = Some(why);
     }
 
-    /// The store does what it is for.
+    /// Reports that the store works.
     pub(super) fn works(&self) {
         *self.0.lock() = None;
     }
 
-    /// Why the store does not do what it is for, if it does not.
+    /// The reason why the store does not work, or `None` if it works.
     pub(super) fn failure(&self) -> Option<String> {
         self.0.lock().clone()
     }

@@ -1,4 +1,4 @@
-//! State in the node's memory: of this node, and gone with it.
+//! State in the node's memory. The state belongs to one node, and ends with it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -9,21 +9,21 @@ use parking_lot::Mutex;
 use super::bucket_id::BucketId;
 use super::change::{Change, ChangeOutcome};
 use super::change::{Entries, apply};
-use super::failure::Failure;
+use super::failure::StoreFailure;
 use crate::limits::KEYVALUE_KEYS_A_PAGE;
 
-/// Each plugin's state, with a lock of its own. None is held while anybody waits.
+/// The state of each plugin, with a separate lock. No lock is held while a task waits.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<HashMap<String, Arc<Mutex<Plugin>>>>);
+pub(super) struct Memory(Mutex<HashMap<String, Arc<Mutex<PluginBuckets>>>>);
 
 #[derive(Default)]
-struct Plugin {
-    buckets: HashMap<String, Bucket>,
+struct PluginBuckets {
+    buckets: HashMap<String, MemoryBucket>,
     used: u64,
 }
 
 #[derive(Default)]
-struct Bucket(BTreeMap<String, Vec<u8>>);
+struct MemoryBucket(BTreeMap<String, Vec<u8>>);
 
 impl Memory {
     pub(super) fn get(&self, bucket_id: &BucketId, keys: &[String]) -> Vec<Option<Vec<u8>>> {
@@ -56,37 +56,37 @@ impl Memory {
         bucket_id: &BucketId,
         change: Change,
         bytes: u64,
-    ) -> Result<ChangeOutcome, Failure> {
+    ) -> Result<ChangeOutcome, StoreFailure> {
         let plugin = self.plugin(bucket_id);
         let mut plugin = plugin.lock();
-        let Plugin { buckets, used } = &mut *plugin;
+        let PluginBuckets { buckets, used } = &mut *plugin;
         let bucket = buckets.entry(bucket_id.bucket.clone()).or_default();
         apply(bucket, used, bytes, &change)
     }
 
-    fn read<T>(&self, bucket_id: &BucketId, work: impl FnOnce(&Bucket) -> T) -> T {
+    fn read<T>(&self, bucket_id: &BucketId, work: impl FnOnce(&MemoryBucket) -> T) -> T {
         let plugin = self.plugin(bucket_id);
         let mut plugin = plugin.lock();
         work(plugin.buckets.entry(bucket_id.bucket.clone()).or_default())
     }
 
-    fn plugin(&self, bucket_id: &BucketId) -> Arc<Mutex<Plugin>> {
+    fn plugin(&self, bucket_id: &BucketId) -> Arc<Mutex<PluginBuckets>> {
         let mut plugins = self.0.lock();
         plugins.entry(bucket_id.plugin.clone()).or_default().clone()
     }
 }
 
-impl Entries for Bucket {
-    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+impl Entries for MemoryBucket {
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreFailure> {
         Ok(self.0.get(key).cloned())
     }
 
-    fn insert(&mut self, key: &str, value: &[u8]) -> Result<(), Failure> {
+    fn insert(&mut self, key: &str, value: &[u8]) -> Result<(), StoreFailure> {
         self.0.insert(key.to_owned(), value.to_owned());
         Ok(())
     }
 
-    fn remove(&mut self, key: &str) -> Result<(), Failure> {
+    fn remove(&mut self, key: &str) -> Result<(), StoreFailure> {
         self.0.remove(key);
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! State at a Redis or Valkey server: of all nodes that use it.
+//! State on a Redis or Valkey server, which all its nodes share.
 //!
-//! A plugin's bucket is one hash, `jackfield:PLUGIN:BUCKET`. One connection carries all calls
-//! (`connection`), and leads to the server that takes changes (`dial`).
+//! The bucket of a plugin is one hash, `jackfield:PLUGIN:BUCKET`. One connection carries all calls
+//! (`connection`), and leads to the server that accepts changes (`dial`).
 
 mod connection;
 mod dial;
@@ -11,17 +11,17 @@ use std::sync::Arc;
 
 use redis::{Cmd, RedisError};
 
-use self::connection::Connection;
+use self::connection::RedisConnection;
 use self::fault::{NO_INTEGER, OVERFLOW, explain};
 use super::bucket_id::BucketId;
 use super::change::{Change, ChangeOutcome};
 use super::change::{not_a_number, too_large};
-use super::failure::Failure;
+use super::failure::StoreFailure;
 use super::health::Health;
 use crate::config::KeyvalueConfig;
 use crate::limits::KEYVALUE_KEYS_A_PAGE;
 
-/// The values stay at the server: a page is keys.
+/// The script that lists a page of keys. The values stay on the server.
 const KEYS: &str = "local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2]) \
                     local keys = {} \
                     for i = 1, #page[2], 2 do keys[#keys + 1] = page[2][i] end \
@@ -33,21 +33,21 @@ const SWAP: &str = "local now = redis.call('HGET', KEYS[1], ARGV[1]) \
                     redis.call('HSET', KEYS[1], ARGV[1], ARGV[4]) \
                     return {1}";
 
-pub(super) struct Redis(Connection);
+pub(super) struct Redis(RedisConnection);
 
 impl Redis {
     pub(super) async fn open(
         config: &KeyvalueConfig,
         health: Arc<Health>,
     ) -> anyhow::Result<Redis> {
-        Ok(Redis(Connection::open(config, health).await?))
+        Ok(Redis(RedisConnection::open(config, health).await?))
     }
 
     pub(super) async fn get(
         &self,
         bucket_id: &BucketId,
         keys: &[String],
-    ) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreFailure> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -56,7 +56,11 @@ impl Redis {
         self.0.ask(&command).await.map_err(failed)
     }
 
-    pub(super) async fn exists(&self, bucket_id: &BucketId, key: &str) -> Result<bool, Failure> {
+    pub(super) async fn exists(
+        &self,
+        bucket_id: &BucketId,
+        key: &str,
+    ) -> Result<bool, StoreFailure> {
         let mut command = on(bucket_id, "HEXISTS");
         self.0.ask(command.arg(key)).await.map_err(failed)
     }
@@ -65,11 +69,11 @@ impl Redis {
         &self,
         bucket_id: &BucketId,
         cursor: Option<&str>,
-    ) -> Result<(Vec<String>, Option<String>), Failure> {
+    ) -> Result<(Vec<String>, Option<String>), StoreFailure> {
         let cursor: u64 = match cursor {
             None => 0,
             Some(cursor) => cursor.parse().map_err(|_| {
-                Failure::Refused(format!("{cursor:?} is no cursor that list-keys gave"))
+                StoreFailure::Refused(format!("{cursor:?} is no cursor that list-keys gave"))
             })?,
         };
         let mut script = script(KEYS, bucket_id);
@@ -82,7 +86,7 @@ impl Redis {
         &self,
         bucket_id: &BucketId,
         change: Change,
-    ) -> Result<ChangeOutcome, Failure> {
+    ) -> Result<ChangeOutcome, StoreFailure> {
         match change {
             Change::Set(values) if values.is_empty() => Ok(ChangeOutcome::Done),
             Change::Set(values) => {
@@ -132,7 +136,7 @@ impl Redis {
                         Some(redis::Value::BulkString(now)) => Some(now),
                         _ => None,
                     })),
-                    _ => Err(Failure::Failed(
+                    _ => Err(StoreFailure::Failed(
                         "the server's answer makes no sense".to_owned(),
                     )),
                 }
@@ -140,7 +144,7 @@ impl Redis {
         }
     }
 
-    /// A call was not answered in time: the server is asked whether it is there.
+    /// Reports that a call was not answered in time, so that the server is checked now.
     pub(super) fn was_too_slow(&self) {
         self.0.was_too_slow();
     }
@@ -162,6 +166,6 @@ fn script(script: &str, bucket_id: &BucketId) -> Cmd {
     command
 }
 
-fn failed(error: RedisError) -> Failure {
-    Failure::Failed(explain(&error))
+fn failed(error: RedisError) -> StoreFailure {
+    StoreFailure::Failed(explain(&error))
 }

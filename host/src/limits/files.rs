@@ -1,11 +1,12 @@
-//! How the files that the process may have open are shared out: each connection is one.
+//! The distribution of the open files of the process. Each connection is one open file.
 //!
-//! Whoever uses up its share finds no more, and takes none of the others': clients are the many,
-//! and while they fill the node, its probes answer, its links hold and its plugins reload.
+//! A group that has used up its share gets no more files, and takes none from the others. The
+//! clients are the largest group. Even when they fill the node, its probes answer, its links stay
+//! open, and its plugins reload.
 
 use rustix::process::{Resource, getrlimit};
 
-/// How many files the process may have open now.
+/// The number of files that the process may have open now.
 pub fn open_files() -> usize {
     let files = getrlimit(Resource::Nofile).current;
     files
@@ -13,29 +14,30 @@ pub fn open_files() -> usize {
         .unwrap_or(usize::MAX)
 }
 
-/// The node has these open by itself: the runtime's, its ports, its log, plugins that are read,
-/// the cache, a key-value store, names that are looked up.
+/// The open files of the node itself: the runtime, the ports, the log, plugins that are read, the
+/// cache, a key-value store, and names that are looked up.
 const OWN: usize = 64;
 
-/// So many connections of clients are there only to hear that there is no room.
+/// The number of client connections that are accepted only to tell the client that the node is
+/// full.
 pub const REFUSALS: usize = 16;
 
-/// Each share is a number of open files.
+/// The shares of the open files, each as a number of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileShares {
-    /// Clients' connections, and the pages that they read.
+    /// The share for clients' connections, and for the pages that they read.
     pub clients: usize,
-    /// The API's connections.
+    /// The share for the API's connections.
     pub api: usize,
-    /// Other nodes' connections.
+    /// The share for connections of other nodes.
     pub mesh: usize,
-    /// Plugins' requests.
+    /// The share for HTTP requests of plugins.
     pub requests: usize,
 }
 
 impl FileShares {
-    /// Shares out so many open files. The others have theirs first, as long as a quarter is left
-    /// for clients.
+    /// Distributes `files` open files. The other shares come first, as long as a quarter of the
+    /// files is left for clients.
     pub fn of(files: usize) -> FileShares {
         // No limit at all is more than any semaphore takes.
         let files = files.min(u32::MAX as usize);

@@ -1,4 +1,5 @@
-//! Which hosts a plugin may ask: a plain function from a request's target to how far it may reach.
+//! The hosts that a plugin may send requests to: a pure function from a request's target to the
+//! addresses that the request may use.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,7 +8,7 @@ use serde::Deserialize;
 
 use crate::invalid_value::InvalidValue;
 
-/// `[http]`, as it is written.
+/// The section `[http]`, as it is written.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct WrittenHttp {
@@ -15,24 +16,25 @@ pub(super) struct WrittenHttp {
     allow_private: Vec<String>,
 }
 
-/// `http.allow` and `http.allow_private`.
+/// The hosts under `http.allow` and `http.allow_private`, with the addresses that may be used.
 #[derive(Debug, Default)]
-pub(crate) struct AllowedHosts(Vec<(Pattern, Reach)>);
+pub(crate) struct AllowedHosts(Vec<(Pattern, AllowedAddresses)>);
 
-/// Which of a name's addresses may be connected to.
+/// The addresses of a name that may be connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// Those of the internet. A name's owner says where it leads, and may say 127.0.0.1.
+pub(crate) enum AllowedAddresses {
+    /// Only addresses of the internet. The owner of a name decides which addresses it has, and may
+    /// choose 127.0.0.1.
     Public,
-    /// All of them.
+    /// All addresses of the name.
     Anywhere,
 }
 
-/// Whom a request is for.
+/// The target of a request: its scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct RequestTarget {
     pub(crate) is_https: bool,
-    /// In lower case; an IPv6 address without brackets.
+    /// The host in lower case; an IPv6 address has no brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
 }
@@ -40,15 +42,15 @@ pub(crate) struct Target {
 #[derive(Debug, PartialEq, Eq)]
 struct Pattern {
     is_https: bool,
-    host: Host,
+    host: HostPattern,
     port: u16,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Host {
-    /// This one, a name or an address.
+enum HostPattern {
+    /// Exactly one host, which is a name or an address.
     One(String),
-    /// All names that end so: `.example.com`.
+    /// All names below a domain, for example below `.example.com`.
     Below(String),
 }
 
@@ -58,24 +60,24 @@ impl AllowedHosts {
         // What may be reached anywhere is found first.
         for text in &written.allow_private {
             let pattern = Pattern::parse(text, "http.allow_private")?;
-            all.push((pattern, Reach::Anywhere));
+            all.push((pattern, AllowedAddresses::Anywhere));
         }
         for text in &written.allow {
             let pattern = Pattern::parse(text, "http.allow")?;
             let reach = match &pattern.host {
                 // Whoever writes an address, or this word, means it.
-                Host::One(host) if host == "localhost" || host.parse::<IpAddr>().is_ok() => {
-                    Reach::Anywhere
+                HostPattern::One(host) if host == "localhost" || host.parse::<IpAddr>().is_ok() => {
+                    AllowedAddresses::Anywhere
                 }
-                _ => Reach::Public,
+                _ => AllowedAddresses::Public,
             };
             all.push((pattern, reach));
         }
         Ok(AllowedHosts(all))
     }
 
-    /// How far a request for it may reach; none: it is denied.
-    pub(crate) fn reach(&self, target: &Target) -> Option<Reach> {
+    /// The addresses that a request for `target` may use; `None` means that the request is denied.
+    pub(crate) fn reach(&self, target: &RequestTarget) -> Option<AllowedAddresses> {
         let found = self.0.iter().find(|(pattern, _)| pattern.has(target));
         found.map(|(_, reach)| *reach)
     }
@@ -105,8 +107,8 @@ impl Pattern {
             None => default_port(is_https),
         };
         let host = match host.strip_prefix("*.") {
-            Some(domain) => Host::Below(format!(".{}", name(domain)?)),
-            None => Host::One(address(host).or_else(|| name(host))?),
+            Some(domain) => HostPattern::Below(format!(".{}", name(domain)?)),
+            None => HostPattern::One(address(host).or_else(|| name(host))?),
         };
         Some(Pattern {
             is_https,
@@ -115,10 +117,10 @@ impl Pattern {
         })
     }
 
-    fn has(&self, target: &Target) -> bool {
+    fn has(&self, target: &RequestTarget) -> bool {
         let is_host = match &self.host {
-            Host::One(host) => *host == target.host,
-            Host::Below(domain) => target
+            HostPattern::One(host) => *host == target.host,
+            HostPattern::Below(domain) => target
                 .host
                 .strip_suffix(domain.as_str())
                 .is_some_and(|name| !name.is_empty()),
@@ -127,9 +129,9 @@ impl Pattern {
     }
 }
 
-impl Target {
-    /// From a scheme and an authority; none: they name no host.
-    pub(crate) fn read(is_https: bool, authority: &str) -> Option<Target> {
+impl RequestTarget {
+    /// Reads a target from a scheme and an authority; `None` means that they name no valid host.
+    pub(crate) fn read(is_https: bool, authority: &str) -> Option<RequestTarget> {
         let authority = authority.to_ascii_lowercase();
         let (host, port) = split_port(&authority)?;
         let port = match port {
@@ -137,7 +139,7 @@ impl Target {
             None => default_port(is_https),
         };
         let host = address(host).or_else(|| name(host))?;
-        Some(Target {
+        Some(RequestTarget {
             is_https,
             host,
             port,
@@ -145,8 +147,8 @@ impl Target {
     }
 }
 
-/// As the manifest has it.
-impl fmt::Display for Target {
+/// Writes the target as it stands in a manifest.
+impl fmt::Display for RequestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_https { "https" } else { "http" };
         match self.host.contains(':') {
@@ -164,7 +166,7 @@ fn default_port(is_https: bool) -> u16 {
     if is_https { 443 } else { 80 }
 }
 
-/// `host:port`, where the host may be an IPv6 address in brackets.
+/// Splits `host:port`, where the host may be an IPv6 address in brackets.
 fn split_port(text: &str) -> Option<(&str, Option<&str>)> {
     let after_host = match text.starts_with('[') {
         true => text.find(']')? + 1,
@@ -177,7 +179,7 @@ fn split_port(text: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
-/// An address, written in one way.
+/// Reads an IP address and writes it in its standard form.
 fn address(host: &str) -> Option<String> {
     let address: IpAddr = match host.strip_prefix('[') {
         Some(rest) => IpAddr::V6(rest.strip_suffix(']')?.parse().ok()?),
@@ -186,7 +188,8 @@ fn address(host: &str) -> Option<String> {
     Some(address.to_string())
 }
 
-/// A name, and nothing that a resolver would take for an address: `127.1`, `0x7f000001`.
+/// Reads a host name. A text that a resolver would take for an address is none, for example `127.1`
+/// or `0x7f000001`.
 fn name(host: &str) -> Option<String> {
     let of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_label = |label: &str| !label.is_empty() && label.bytes().all(of_name);
@@ -199,9 +202,9 @@ fn name(host: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn target(text: &str) -> Option<Target> {
+    fn target(text: &str) -> Option<RequestTarget> {
         let (scheme, authority) = text.split_once("://").expect("a scheme");
-        Target::read(scheme == "https", authority)
+        RequestTarget::read(scheme == "https", authority)
     }
 
     fn allowed(allow: &[&str], private: &[&str]) -> Result<AllowedHosts, InvalidValue> {
@@ -226,7 +229,10 @@ mod tests {
             &["http://billing.internal:8080"],
         );
         let allowed = allowed.expect("a good list");
-        let (public, anywhere) = (Some(Reach::Public), Some(Reach::Anywhere));
+        let (public, anywhere) = (
+            Some(AllowedAddresses::Public),
+            Some(AllowedAddresses::Anywhere),
+        );
         for (text, reach) in [
             ("https://api.example.com", public),
             ("https://Api.Example.Com:443", public),

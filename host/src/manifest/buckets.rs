@@ -6,13 +6,13 @@ use serde::Deserialize;
 
 use crate::invalid_value::InvalidValue;
 
-/// Bytes of a bucket's name.
+/// The longest name of a bucket, in bytes.
 const NAME_BYTES: usize = 64;
 
-/// Buckets of one plugin.
+/// The most buckets of one plugin.
 const BUCKETS: usize = 64;
 
-/// `[keyvalue]`, as it is written.
+/// The section `[keyvalue]`, as it is written.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct WrittenBuckets {
@@ -24,6 +24,11 @@ pub(crate) struct WrittenBuckets {
 pub(crate) struct Buckets(BTreeSet<String>);
 
 impl Buckets {
+    /// Reads the names of the buckets.
+    ///
+    /// # Errors
+    ///
+    /// There are too many names, or a name is not permitted.
     pub(crate) fn parse(written: WrittenBuckets) -> Result<Buckets, InvalidValue> {
         let wrong = |why: String| InvalidValue::new("keyvalue.buckets", why);
         if written.buckets.len() > BUCKETS {

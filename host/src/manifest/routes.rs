@@ -1,42 +1,47 @@
-//! Routes: the paths of a plugin's clients, beside `/NAME` and `/api/NAME`, which each has.
+//! Routes: the paths of a plugin's clients, in addition to `/NAME` and `/api/NAME`, which each
+//! plugin has.
 //!
-//! A path belongs to one plugin: whoever runs with it keeps it, and another one that claims
-//! the same is not loaded.
+//! A path belongs to one plugin. The plugin that runs with it keeps it; another plugin that claims
+//! the same path is not loaded.
 
 use crate::invalid_value::InvalidValue;
 
-/// `routes` of a manifest.
+/// The `routes` of a manifest.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Routes(Vec<Route>);
 
-/// One path, or all that begin with it.
+/// One path, or all paths with the same beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Route {
-    /// `/ws`
+    /// A single path, for example `/ws`.
     Exact(String),
-    /// `/rooms/*`, kept as `/rooms/`.
+    /// All paths with this prefix: `/rooms/*` is stored as `/rooms/`.
     Prefix(String),
 }
 
 impl Routes {
-    /// From a manifest's texts.
+    /// Parses the routes of a manifest.
+    ///
+    /// # Errors
+    ///
+    /// A text is no valid path.
     pub(crate) fn parse(written: &[String]) -> Result<Routes, InvalidValue> {
         let parsed = written.iter().map(|text| Route::parse(text));
         Ok(Routes(parsed.collect::<Result<_, _>>()?))
     }
 
-    /// As a manifest has them.
+    /// The routes as they stand in a manifest.
     pub(crate) fn written(&self) -> Vec<String> {
         self.0.iter().map(Route::to_string).collect()
     }
 
-    /// Whether one of them is this very path.
+    /// Whether one of the routes is exactly this path.
     pub(crate) fn has_exact(&self, path: &str) -> bool {
         let is_path = |route: &Route| matches!(route, Route::Exact(exact) if exact == path);
         self.0.iter().any(is_path)
     }
 
-    /// How much of the path the longest of the prefixes covers, if one does.
+    /// The length of the longest route prefix that covers the path, in bytes, if one covers it.
     pub(crate) fn longest_prefix(&self, path: &str) -> Option<usize> {
         let covers = |route: &Route| match route {
             Route::Prefix(prefix) if path.starts_with(prefix) => Some(prefix.len()),
@@ -45,13 +50,14 @@ impl Routes {
         self.0.iter().filter_map(covers).max()
     }
 
-    /// The first of them that the plugin `owner`, with these routes, has already.
+    /// The first of these routes that already belongs to the plugin `owner`, whose routes are
+    /// `its`.
     pub(crate) fn taken_by(&self, owner: &str, its: &Routes) -> Option<String> {
         let has = |route: &&Route| its.0.contains(route) || route.is_of_name(owner);
         self.0.iter().find(has).map(Route::to_string)
     }
 
-    /// The first of them that a plugin of this name has by its name.
+    /// The first of these routes that is `/NAME` or `/api/NAME` for the plugin `name`.
     pub(crate) fn of_name(&self, name: &str) -> Option<String> {
         let of_name = |route: &&Route| route.is_of_name(name);
         self.0.iter().find(of_name).map(Route::to_string)
@@ -96,13 +102,13 @@ impl std::fmt::Display for Route {
     }
 }
 
-/// The plugin that a path names: `/chat` and `/api/chat` are `chat`, and `/api` is `api`.
+/// The name of the plugin in a path: `/chat` and `/api/chat` name `chat`, and `/api` names `api`.
 pub(crate) fn name_in(path: &str) -> Option<&str> {
     let name = path.strip_prefix("/api/").or(path.strip_prefix('/'))?;
     (!name.is_empty() && !name.contains('/')).then_some(name)
 }
 
-/// Whether a plugin of that name can be reached: it stands in the path of a URL.
+/// Whether `name` can stand in the path of a URL, so that clients can reach the plugin.
 pub(crate) fn fits_a_path(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     name.bytes().all(fits)

@@ -1,8 +1,8 @@
-//! What a manifest demands of who comes in, as far as a reload must not lose it by accident.
+//! The rules by which a manifest refuses clients. A reload must not lose them by accident.
 //!
-//! A manifest may be cut off: by a copy that is under way, or by a disk that is full. What is
-//! left of it may well be a manifest, and one that lets everybody in. So a rule that a plugin
-//! ran with is taken back by writing so (`jwt = false`), and never by leaving it out.
+//! A manifest may be incomplete, because a copy is under way or because a disk is full. The rest of
+//! it may still be a valid manifest, and one that accepts every client. So a rule of the running
+//! plugin is removed only by an explicit entry (`jwt = false`), and never by leaving it out.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
-/// One rule: its key in a manifest, dotted, and what to write where it shall hold no more.
+/// One rule: its dotted key in a manifest, and the text that removes the rule.
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) key: &'static str,
@@ -21,7 +21,7 @@ pub(crate) struct Rule {
     holds: fn(&Value) -> bool,
 }
 
-/// Every key by which a manifest turns clients away.
+/// Every key by which a manifest refuses clients.
 const RULES: [Rule; 8] = [
     Rule {
         key: "jwt",
@@ -73,20 +73,20 @@ fn is_true(value: &Value) -> bool {
     value.as_bool() == Some(true)
 }
 
-/// What a manifest says of each rule that it names: whether it holds.
+/// The rules that a manifest mentions; for each, whether it is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rules(BTreeMap<&'static str, bool>);
 
-/// What the last generation of a plugin demanded.
+/// The rules of the last generation of a plugin.
 #[derive(Debug)]
 pub(crate) struct FormerRules {
     pub(crate) generation: u64,
-    /// None: it had no manifest.
+    /// The rules in its manifest; `None` means that there was no manifest.
     pub(crate) rules: Option<Rules>,
 }
 
 impl Rules {
-    /// From a manifest's text.
+    /// Reads the rules from a manifest's text.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Rules {
         Ok(Rules(said.collect()))
     }
 
-    /// The rules that held by `former` and of which these say nothing.
+    /// The rules that were in force by `former` and that these rules do not mention.
     pub(crate) fn lost(&self, former: &Rules) -> Vec<&'static Rule> {
         let held = |rule: &&Rule| former.0.get(rule.key) == Some(&true);
         let is_lost = |rule: &&Rule| {
@@ -122,11 +122,11 @@ fn find<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     }
 }
 
-/// Reads a rule that is a table; `false` says that it is not there.
+/// Reads a rule that is a table; `false` means that there is no such rule.
 ///
 /// # Errors
 ///
-/// It is neither.
+/// The value is neither a table nor `false`.
 pub(crate) fn or_false<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

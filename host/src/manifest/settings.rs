@@ -1,4 +1,4 @@
-//! Settings: what a manifest gives its plugin to read, by `wasi:config/store`.
+//! Settings: texts in a manifest that its plugin reads by `wasi:config/store`.
 //!
 //! ```toml
 //! [config]
@@ -6,8 +6,9 @@
 //! api_key = { file = "chat.key" }
 //! ```
 //!
-//! Text by name, as it was when the generation was loaded. What comes from a file is a secret:
-//! no log, error or `Debug` has it. Bounded by `CONFIG_BYTES`.
+//! A setting has a name and a text, and does not change after its generation was loaded. The text
+//! of a file is a secret: no log line, error or `Debug` output contains it. All settings together
+//! have at most `CONFIG_BYTES`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,12 +19,17 @@ use crate::invalid_value::InvalidValue;
 use crate::limits::CONFIG_BYTES;
 use sha2::{Digest as _, Sha256};
 
-/// A plugin's settings, by name.
+/// The settings of a plugin, by name.
 #[derive(Default)]
 pub(crate) struct Settings(BTreeMap<String, String>);
 
 impl Settings {
-    /// From a manifest in this folder, which its files' paths start from.
+    /// Reads the settings of a manifest. The paths of their files are relative to `folder`.
+    ///
+    /// # Errors
+    ///
+    /// A value is no text, its file cannot be read or is empty, or all settings together are too
+    /// long.
     pub(crate) fn read(written: &toml::Table, folder: &Path) -> Result<Settings, InvalidValue> {
         let mut settings = BTreeMap::new();
         let mut bytes = 0;
@@ -41,19 +47,19 @@ impl Settings {
         Ok(Settings(settings))
     }
 
-    /// The text of one.
+    /// The text of the setting `name`.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// All names, and their texts.
+    /// All settings, each with its name and its text.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
             .map(|(name, text)| (name.as_str(), text.as_str()))
     }
 
-    /// What files have made of it: another content makes another generation.
+    /// Adds the settings to a digest, so that another content of a file makes another generation.
     pub(crate) fn digest(&self, digest: &mut Sha256) {
         for (name, value) in &self.0 {
             for text in [name, value] {
@@ -64,7 +70,7 @@ impl Settings {
     }
 }
 
-/// The text of one value; or what is wrong with it.
+/// The text of one value, or a description of what is wrong with the value.
 fn text(value: &toml::Value, folder: &Path) -> Result<String, String> {
     match value {
         toml::Value::String(text) => Ok(text.clone()),
@@ -80,7 +86,7 @@ fn text(value: &toml::Value, folder: &Path) -> Result<String, String> {
     }
 }
 
-/// A file's text, without the end of line that an editor or `echo` leaves.
+/// The text of a file, without the line break that an editor or `echo` leaves at its end.
 fn secret(path: &Path) -> Result<String, String> {
     let unreadable = |error| format!("cannot be read from {}: {error}", path.display());
     let text = file::read_text(path, CONFIG_BYTES as u64).map_err(unreadable)?;
@@ -95,7 +101,7 @@ fn secret(path: &Path) -> Result<String, String> {
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
-/// Names alone: values may be secrets.
+/// Shows only the names, since the values may be secrets.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()

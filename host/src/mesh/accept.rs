@@ -1,4 +1,4 @@
-//! Accepting: a peer's stream to this node.
+//! Accepting connections: the streams from peers to this node.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::dial::{NO_SESSION, WINDOW_BYTES};
-use super::link::Incoming;
+use super::link::IncomingFrames;
 use super::peer::Peer;
 use super::peer::Receiving;
 use super::source::Source;
@@ -23,15 +23,15 @@ use super::wire::mesh_server::{Mesh as MeshService, MeshServer};
 use super::wire::{self, pull, push};
 use crate::id::Incarnation;
 use crate::log_throttle::LogThrottle;
-use crate::pending_connections::{Connection, PendingConnections, Unauthenticated};
+use crate::pending_connections::{GuardedConnection, PendingConnections, Unauthenticated};
 
-/// The pause after a connection that could not be accepted.
+/// The pause after a failure to accept a connection.
 const REST: Duration = Duration::from_millis(100);
 
-/// Acknowledgements between us and the connection.
+/// How many acknowledgements may wait for the connection.
 const ACKS: usize = 16;
 
-/// Serves the peers' streams until `closed`.
+/// Serves the streams of the peers until `closed` is ready.
 pub(super) async fn serve(
     mesh: Arc<Mesh>,
     listener: TcpListener,
@@ -49,14 +49,15 @@ pub(super) async fn serve(
         .await
 }
 
-/// The connections of nodes, for which there are so many `files`. (The server's own `tcp_nodelay`
-/// does not concern them, and it asks for the next one at once, also where the system has just
-/// said that it has no files left.)
+/// The incoming connections of nodes. `files` is the number of open files for these connections.
+/// This function sets `tcp_nodelay` and pauses after a failure, since the server does neither for
+/// given connections: it would ask for the next one at once, even when the system has no files
+/// left.
 pub(super) fn incoming(
     listener: TcpListener,
     port: &'static str,
     files: usize,
-) -> impl Stream<Item = io::Result<Connection>> {
+) -> impl Stream<Item = io::Result<GuardedConnection>> {
     let failures = Arc::<LogThrottle>::default();
     let strangers = Arc::new(PendingConnections::nodes(port, files));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -96,7 +97,7 @@ impl MeshService for Accepting {
     }
 }
 
-/// One stream of one peer.
+/// One stream from one peer.
 struct Link {
     mesh: Arc<Mesh>,
     stranger: Arc<Unauthenticated>,
@@ -104,7 +105,7 @@ struct Link {
     pull: mpsc::Sender<Result<wire::Pull, Status>>,
 }
 
-/// A peer that has proved itself, and the sequence it goes on with.
+/// A peer that has proved its identity, and the session that it continues.
 struct Proved {
     peer: Arc<Peer>,
     receiving: Receiving,
@@ -200,7 +201,7 @@ impl Link {
         })
     }
 
-    /// Takes in what the peer says, until its stream ends or another one takes over.
+    /// Receives what the peer sends, until its stream ends or another connection replaces it.
     async fn take_in(&mut self, proved: Proved) -> Status {
         let Proved {
             peer,
@@ -219,7 +220,7 @@ impl Link {
         // The connection before has stopped once this is ours.
         let mut incoming = peer.incoming.lock().await;
         if incoming.session() != session {
-            *incoming = Incoming::new(session);
+            *incoming = IncomingFrames::new(session);
         }
         peer.heard();
         let received = incoming.received();

@@ -1,17 +1,18 @@
-//! Where nodes, registers and etcd are dialled: `HOST:PORT`, whose host is a name or an address.
+//! Addresses at which nodes, registers and etcd are dialled: `HOST:PORT`, with a name or an IP
+//! address as the host.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A register takes no more, and no name needs more.
+/// The longest address, in bytes. A register accepts no longer one, and no name needs more.
 const BYTES: usize = 256;
 
 const LINK_LOCAL: &str = "a link-local address is another machine on each link";
 
-/// Says why nobody can dial an address, which `flag` has named.
+/// Checks that an address, which the flag `flag` has named, can be dialled.
 ///
 /// # Errors
 ///
-/// It is no `HOST:PORT`, or its host is none that a connection can be made to.
+/// The text is no `HOST:PORT`, or nobody can connect to its host.
 pub fn check_address(flag: &str, address: &str) -> anyhow::Result<()> {
     match fault(address) {
         None => Ok(()),
@@ -33,7 +34,7 @@ pub fn is_loopback(address: &str) -> bool {
     }
 }
 
-/// Whether an address is one of another machine for certain, which a name is not.
+/// Whether an address certainly belongs to another machine. A host name is never certain.
 pub fn is_elsewhere(address: &str) -> bool {
     let host = address.rsplit_once(':').map(|(host, _)| host);
     host.and_then(ip).is_some() && !is_loopback(address)
@@ -92,7 +93,8 @@ fn ip_fault(ip: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// A name as DNS has it, or with underscores, as containers do.
+/// The fault of a host name, if it has one. Names are as in DNS, or have underscores, as the names
+/// of containers do.
 fn name_fault(host: &str) -> Option<&'static str> {
     let labels = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::state::Mesh;
-use super::wire::{self, answer::Answer, ask::Ask, refused::Reason};
+use super::wire::{self, answer::Answer, ask::Question, refused::Reason};
 use crate::id::ClientId;
 use crate::limits::PAGE_ITEMS;
 use crate::message::Frame;
@@ -21,10 +21,15 @@ type Answered = Result<Result<Answer, Refused>, NotUnderstood>;
 
 impl Mesh {
     pub(super) async fn answer(&self, ask: wire::Ask) -> wire::Answer {
-        let wire::Ask { id, plugin, ask } = ask;
-        let answered = match (ask, self.registry.namespace(&plugin)) {
-            (Some(ask), Some(namespace)) => self.answer_of(&namespace, ask).await,
-            (Some(ask), None) => nobody(&ask),
+        let wire::Ask {
+            id,
+            plugin,
+            question,
+            ..
+        } = ask;
+        let answered = match (question, self.registry.namespace(&plugin)) {
+            (Some(question), Some(namespace)) => self.answer_of(&namespace, question).await,
+            (Some(question), None) => nobody(&question),
             (None, _) => Err(NotUnderstood),
         };
         let answer = match answered {
@@ -41,56 +46,56 @@ impl Mesh {
         }
     }
 
-    async fn answer_of(&self, namespace: &Namespace, ask: Ask) -> Answered {
+    async fn answer_of(&self, namespace: &Namespace, question: Question) -> Answered {
         let done = |()| Answer::Done(wire::Done {});
-        Ok(match ask {
-            Ask::BindUid(wire::BindUid { client: id, uid }) => {
+        Ok(match question {
+            Question::BindUid(wire::BindUid { client: id, uid }) => {
                 self.bind_uid(namespace, client(&id)?, &uid).map(done)
             }
-            Ask::UnbindUid(wire::UnbindUid { client: id, uid }) => {
+            Question::UnbindUid(wire::UnbindUid { client: id, uid }) => {
                 let uid = Some(&*uid).filter(|uid| !uid.is_empty());
                 namespace.unbind_uid(client(&id)?, uid).map(Answer::Flag)
             }
-            Ask::JoinGroup(wire::GroupChange { client: id, group }) => {
+            Question::JoinGroup(wire::GroupChange { client: id, group }) => {
                 namespace.join_group(client(&id)?, &group).map(done)
             }
-            Ask::LeaveGroup(wire::GroupChange { client: id, group }) => {
+            Question::LeaveGroup(wire::GroupChange { client: id, group }) => {
                 namespace.leave_group(client(&id)?, &group).map(done)
             }
-            Ask::GetUid(id) => namespace
+            Question::GetUid(id) => namespace
                 .uid(client(&id)?)
                 .map(|uid| Answer::Uid(wire::OptionalUid { uid })),
-            Ask::IsOnline(id) => Ok(Answer::Flag(namespace.is_online(client(&id)?))),
-            Ask::GetInfo(id) => namespace.info(client(&id)?).map(info),
-            Ask::SetInfo(wire::SetInfo { client: id, info }) => namespace
+            Question::IsOnline(id) => Ok(Answer::Flag(namespace.is_online(client(&id)?))),
+            Question::GetInfo(id) => namespace.info(client(&id)?).map(info),
+            Question::SetInfo(wire::SetInfo { client: id, info }) => namespace
                 .set_info(client(&id)?, info.into_iter().collect())
                 .map(done),
-            Ask::UpdateInfo(wire::UpdateInfo {
+            Question::UpdateInfo(wire::UpdateInfo {
                 client: id,
                 changes,
             }) => {
                 let changes = changes.into_iter().map(|c| (c.key, c.value)).collect();
                 namespace.update_info(client(&id)?, changes).map(info)
             }
-            Ask::CloseClient(wire::CloseClient { client: id, ending }) => namespace
+            Question::CloseClient(wire::CloseClient { client: id, ending }) => namespace
                 .close_client(client(&id)?, &to_ending(ending)?)
                 .map(done),
-            Ask::CloseUid(wire::CloseMany { name, ending }) => {
+            Question::CloseUid(wire::CloseMany { name, ending }) => {
                 let ending = to_ending(ending)?;
                 Ok(Answer::Count(
                     namespace.close_all(Kind::Uid, &name, &ending).await,
                 ))
             }
-            Ask::CloseGroup(wire::CloseMany { name, ending }) => {
+            Question::CloseGroup(wire::CloseMany { name, ending }) => {
                 let ending = to_ending(ending)?;
                 Ok(Answer::Count(
                     namespace.close_all(Kind::Group, &name, &ending).await,
                 ))
             }
-            Ask::Ungroup(group) => Ok(Answer::Count(namespace.ungroup(&group).await)),
-            Ask::UidClients(list) => clients(namespace, Kind::Uid, &list).map(Ok)?,
-            Ask::GroupClients(list) => clients(namespace, Kind::Group, &list).map(Ok)?,
-            Ask::GroupUids(list) => {
+            Question::Ungroup(group) => Ok(Answer::Count(namespace.ungroup(&group).await)),
+            Question::UidClients(list) => clients(namespace, Kind::Uid, &list).map(Ok)?,
+            Question::GroupClients(list) => clients(namespace, Kind::Group, &list).map(Ok)?,
+            Question::GroupUids(list) => {
                 let after = std::str::from_utf8(&list.after).map_err(|_| NotUnderstood)?;
                 let after = Some(after).filter(|after| !after.is_empty());
                 let (uids, more) = namespace
@@ -104,12 +109,8 @@ impl Mesh {
                     more,
                 }))
             }
-            Ask::GroupUidCount(group) => {
+            Question::GroupUidCount(group) => {
                 Ok(Answer::UidCount(self.uid_count(namespace, &group).await))
-            }
-            // These are work, and not answered from memory.
-            Ask::Connect(_) | Ask::Said(_) | Ask::Closed(_) | Ask::Call(_) => {
-                return Err(NotUnderstood);
             }
         })
     }
@@ -144,24 +145,23 @@ impl Mesh {
 }
 
 /// The answer of a node that has no such plugin, and thus none of its clients.
-fn nobody(ask: &Ask) -> Answered {
-    let id = match ask {
-        Ask::IsOnline(_) => return Ok(Ok(Answer::Flag(false))),
-        Ask::CloseUid(_) | Ask::CloseGroup(_) | Ask::Ungroup(_) => return Ok(Ok(Answer::Count(0))),
-        Ask::UidClients(_) | Ask::GroupClients(_) | Ask::GroupUids(_) => {
+fn nobody(question: &Question) -> Answered {
+    let id = match question {
+        Question::IsOnline(_) => return Ok(Ok(Answer::Flag(false))),
+        Question::CloseUid(_) | Question::CloseGroup(_) | Question::Ungroup(_) => {
+            return Ok(Ok(Answer::Count(0)));
+        }
+        Question::UidClients(_) | Question::GroupClients(_) | Question::GroupUids(_) => {
             return Ok(Ok(Answer::Listed(wire::Listed::default())));
         }
-        Ask::GroupUidCount(_) => return Ok(Ok(Answer::UidCount(wire::UidCount::default()))),
-        Ask::BindUid(of) => &of.client,
-        Ask::UnbindUid(of) => &of.client,
-        Ask::JoinGroup(of) | Ask::LeaveGroup(of) => &of.client,
-        Ask::GetUid(id) | Ask::GetInfo(id) => id,
-        Ask::SetInfo(of) => &of.client,
-        Ask::UpdateInfo(of) => &of.client,
-        Ask::CloseClient(of) => &of.client,
-        Ask::Connect(_) | Ask::Said(_) | Ask::Closed(_) | Ask::Call(_) => {
-            return Err(NotUnderstood);
-        }
+        Question::GroupUidCount(_) => return Ok(Ok(Answer::UidCount(wire::UidCount::default()))),
+        Question::BindUid(of) => &of.client,
+        Question::UnbindUid(of) => &of.client,
+        Question::JoinGroup(of) | Question::LeaveGroup(of) => &of.client,
+        Question::GetUid(id) | Question::GetInfo(id) => id,
+        Question::SetInfo(of) => &of.client,
+        Question::UpdateInfo(of) => &of.client,
+        Question::CloseClient(of) => &of.client,
     };
     Ok(Err(Refused::NotFound(client(id)?)))
 }

@@ -1,7 +1,8 @@
-//! Dialling: this node's stream to a peer, made again whenever it breaks.
+//! Dialling: this node's stream to a peer, which is made again whenever it breaks.
 //!
-//! One task for each address that somebody lists. Which node is there is known once it has
-//! answered; what waits for that node then goes on from where the last connection stopped.
+//! There is one task for each address that a source lists. The task learns which node is there when
+//! the node answers. The frames that wait for that node are then sent from where the last
+//! connection stopped.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,32 +23,33 @@ use super::wire::{self, pull, push};
 use crate::id::Incarnation;
 use crate::log_throttle::LastLogged;
 
-/// How long it may take to connect, and to hear which node is there.
+/// How long it may take to connect, and to learn which node is there.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the other side may then take to let us in: it sees whether it reaches us.
+/// How long the other side may then take to accept this node, for which it tests whether it can
+/// reach this node.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The pause between two attempts.
+/// The pause between two attempts to dial an address.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// The pause where there is nobody to dial: the address is this node's own, or another one of
-/// a node that is linked.
+/// The pause when there is nobody to dial: the address is this node's own, or another address of a
+/// node that is already linked.
 const OURSELVES: Duration = Duration::from_secs(10);
 
-/// A sign of life, where there is nothing else to send.
+/// How often a sign of life is sent when there is nothing else to send.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
-/// A connection that acknowledges nothing for so long, not even a sign of life, is given up:
-/// a new one finds its way sooner than a stalled one.
+/// How long a connection may acknowledge nothing, not even a sign of life, before it is given up. A
+/// new connection works sooner than a stalled one.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// Batches between us and the connection; what is beyond waits in the link.
+/// How many batches may wait for the connection. Everything beyond waits in the link.
 const BATCHES: usize = 4;
 
-/// Why a connection ended.
+/// The reason why a connection to a node ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Ended {
+pub(super) enum LinkEnd {
     #[error("it cannot be connected to: {}", super::transport_error::causes(.0))]
     Connect(#[from] tonic::transport::Error),
     #[error("{}", super::transport_error::refusal(.0))]
@@ -66,7 +68,7 @@ pub(super) enum Ended {
     Ourselves,
     #[error("node {0}")]
     Another(String),
-    /// Another task dials it, at another of its addresses.
+    /// Another task dials this peer, at another of its addresses.
     #[error("it is dialled already")]
     Dialled(Arc<Peer>),
     #[error("it has acknowledged nothing for a while")]
@@ -77,15 +79,15 @@ pub(super) enum Ended {
     Gone,
 }
 
-impl From<tonic::Status> for Ended {
-    fn from(status: tonic::Status) -> Ended {
-        Ended::Refused(Box::new(status))
+impl From<tonic::Status> for LinkEnd {
+    fn from(status: tonic::Status) -> LinkEnd {
+        LinkEnd::Refused(Box::new(status))
     }
 }
 
 impl Mesh {
-    /// These addresses, and no others, are what `source` lists: they are dialled for as long
-    /// as anybody lists them.
+    /// Replaces the addresses that `source` lists. An address is dialled for as long as any source
+    /// lists it.
     pub fn want(self: &Arc<Self>, source: &Source, addresses: &BTreeSet<String>) {
         let mut wanted = self.wanted.lock();
         for (address, sources) in wanted.iter_mut() {
@@ -108,14 +110,14 @@ impl Mesh {
         }
     }
 
-    /// `source` lists nothing any more.
+    /// Removes all addresses that `source` lists.
     pub(super) fn unwant(&self, source: &Source) {
         for sources in self.wanted.lock().values_mut() {
             sources.remove(source);
         }
     }
 
-    /// Addresses that are dialled, and have no node that is linked there.
+    /// The addresses that are dialled and at which no node is linked.
     pub fn dialled(&self) -> Vec<String> {
         let peers = self.peers();
         let linked: BTreeSet<String> = peers
@@ -128,7 +130,7 @@ impl Mesh {
         dialled
     }
 
-    /// Whether anybody lists the address; if not, it is not dialled any more.
+    /// Whether any source lists the address; if not, it is not dialled any more.
     fn is_wanted(&self, address: &str) -> bool {
         let mut wanted = self.wanted.lock();
         let is_wanted = wanted
@@ -140,8 +142,9 @@ impl Mesh {
         is_wanted
     }
 
-    /// Whether a node that hears this one not yet has said that it is there. Where several nodes
-    /// share an address, the next connection may lead to it; otherwise it would come and go.
+    /// Whether a node has said that it is at `address`, while this node is not linked to it yet. If
+    /// several nodes share an address, the next connection may lead to that node; without another
+    /// attempt that node would be lost and come back again and again.
     fn is_awaited(&self, address: &str) -> bool {
         let wanted = self.wanted.lock();
         let mut sources = wanted.get(address).into_iter().flatten();
@@ -157,19 +160,19 @@ impl Mesh {
             let ended = self.link(&address).await;
             if news.is(&ended.to_string()) {
                 match &ended {
-                    Ended::Dialled(_) | Ended::Restarted => {}
-                    Ended::Refused(status) if status.code() == UNREACHED => {
+                    LinkEnd::Dialled(_) | LinkEnd::Restarted => {}
+                    LinkEnd::Refused(status) if status.code() == UNREACHED => {
                         tracing::warn!(address, "not linked to a node: {ended}");
                     }
                     _ => tracing::info!(address, "not linked to a node: {ended}"),
                 }
             }
             match ended {
-                Ended::Ourselves | Ended::Dialled(_) if self.is_awaited(&address) => {
+                LinkEnd::Ourselves | LinkEnd::Dialled(_) if self.is_awaited(&address) => {
                     tokio::time::sleep(RETRY).await;
                 }
-                Ended::Ourselves => tokio::time::sleep(OURSELVES).await,
-                Ended::Dialled(peer) => {
+                LinkEnd::Ourselves => tokio::time::sleep(OURSELVES).await,
+                LinkEnd::Dialled(peer) => {
                     let _ = tokio::time::timeout(OURSELVES, peer.gone()).await;
                 }
                 _ => tokio::time::sleep(RETRY).await,
@@ -177,23 +180,23 @@ impl Mesh {
         }
     }
 
-    /// Connects and sends, until the connection ends.
-    async fn link(self: &Arc<Self>, address: &str) -> Ended {
+    /// Connects to a node and sends, until the connection ends.
+    async fn link(self: &Arc<Self>, address: &str) -> LinkEnd {
         let greeting = tokio::time::timeout(CONNECT_TIMEOUT, self.greet(address));
         let greeted = match greeting.await {
             Ok(Ok(greeted)) => greeted,
             Ok(Err(ended)) => return ended,
-            Err(_) => return Ended::Slow,
+            Err(_) => return LinkEnd::Slow,
         };
         match tokio::time::timeout(WELCOME_TIMEOUT, self.enter(address, greeted)).await {
             Ok(Ok(connected)) => self.keep_pushing(connected).await,
             Ok(Err(ended)) => ended,
-            Err(_) => Ended::Slow,
+            Err(_) => LinkEnd::Slow,
         }
     }
 
-    /// Sees whether a node can be reached where it says. Who cannot is not taken in: it would
-    /// be heard and never answered, be taken for gone, and come again.
+    /// Tests whether a node can be reached at the address that it gives. A node that cannot be
+    /// reached is refused: it would get no answer, be taken for gone, and come back again.
     pub(super) async fn reach(
         &self,
         node: Incarnation,
@@ -203,15 +206,15 @@ impl Mesh {
             Ok(Ok(greeted)) if greeted.node == node => return Ok(()),
             Ok(Ok(greeted)) => format!("node {} is there", greeted.node),
             Ok(Err(ended)) => ended.to_string(),
-            Err(_) => Ended::Slow.to_string(),
+            Err(_) => LinkEnd::Slow.to_string(),
         };
         let why =
             format!("node {node} cannot be reached at {address} ({why}): check its --advertise");
         Err(tonic::Status::new(UNREACHED, why))
     }
 
-    /// Connects, and hears which node is there.
-    pub(super) async fn greet(&self, address: &str) -> Result<Greeted, Ended> {
+    /// Connects to an address, and learns which node is there.
+    pub(super) async fn greet(&self, address: &str) -> Result<Greeted, LinkEnd> {
         let endpoint = self
             .trust
             .tls
@@ -232,7 +235,7 @@ impl Mesh {
         let mut pulls = client.link(ReceiverStream::new(pushed)).await?.into_inner();
 
         let Some(pull::Pull::Challenge(challenge)) = next(&mut pulls).await? else {
-            return Err(Ended::Nonsense);
+            return Err(LinkEnd::Nonsense);
         };
         let (ours, theirs) = (
             self.own().to_u64().to_be_bytes(),
@@ -252,18 +255,18 @@ impl Mesh {
             send(&push, push::Push::Proof(wire::Proof { proof, session })).await?;
             // Its refusal: it has heard so.
             let _ = next(&mut pulls).await;
-            return Err(Ended::NotTrusted);
+            return Err(LinkEnd::NotTrusted);
         }
         Ok(Greeted {
-            node: Incarnation::from_u64(challenge.incarnation).ok_or(Ended::Nonsense)?,
+            node: Incarnation::from_u64(challenge.incarnation).ok_or(LinkEnd::Nonsense)?,
             nonces: [nonce.to_vec().into(), challenge.nonce],
             push,
             pulls,
         })
     }
 
-    /// Tells a node that it is where this one should be, so that it says so, too.
-    pub(super) async fn report_shared_address(&self, greeted: Greeted) -> Ended {
+    /// Tells another node that it has the address of this one, so that it logs this, too.
+    pub(super) async fn report_shared_address(&self, greeted: Greeted) -> LinkEnd {
         let Greeted {
             node,
             nonces,
@@ -275,7 +278,7 @@ impl Mesh {
             // Its refusal: it has heard so.
             let _ = next(&mut pulls).await;
         }
-        Ended::Another(node.to_string())
+        LinkEnd::Another(node.to_string())
     }
 
     fn proof(&self, node: Incarnation, nonces: &[Bytes; 2], session: u64) -> wire::Proof {
@@ -293,8 +296,12 @@ impl Mesh {
         wire::Proof { proof, session }
     }
 
-    /// Proves itself, and agrees on a session.
-    async fn enter(self: &Arc<Self>, address: &str, greeted: Greeted) -> Result<Connected, Ended> {
+    /// Proves the identity of this node to the other node, and agrees on a session.
+    async fn enter(
+        self: &Arc<Self>,
+        address: &str,
+        greeted: Greeted,
+    ) -> Result<Connected, LinkEnd> {
         let Greeted {
             node,
             nonces,
@@ -302,11 +309,11 @@ impl Mesh {
             mut pulls,
         } = greeted;
         if node == self.own() {
-            return Err(Ended::Ourselves);
+            return Err(LinkEnd::Ourselves);
         }
         let peer = self.meet(node, address);
         if !peer.take_dialling() {
-            return Err(Ended::Dialled(peer));
+            return Err(LinkEnd::Dialled(peer));
         }
         let dialling = Dialling(peer);
         let peer = &dialling.0;
@@ -315,13 +322,13 @@ impl Mesh {
         send(&push, push::Push::Proof(proof)).await?;
 
         let Some(pull::Pull::Welcome(welcome)) = next(&mut pulls).await? else {
-            return Err(Ended::Nonsense);
+            return Err(LinkEnd::Nonsense);
         };
         if peer.session() != session || peer.resume(welcome.received).is_err() {
             // It has forgotten what we said: it took us for gone.
             let lost = peer.restart(draw_session());
             self.registry.counters().mesh_dropped.add(lost as u64);
-            return Err(Ended::Restarted);
+            return Err(LinkEnd::Restarted);
         }
         peer.takes_messages_of(welcome.message_bytes);
         Ok(Connected {
@@ -332,8 +339,8 @@ impl Mesh {
         })
     }
 
-    /// Sends what waits, and takes the acknowledgements.
-    async fn keep_pushing(&self, connected: Connected) -> Ended {
+    /// Sends the frames that wait, and takes the acknowledgements.
+    async fn keep_pushing(&self, connected: Connected) -> LinkEnd {
         let Connected {
             dialling,
             session,
@@ -367,13 +374,13 @@ impl Mesh {
                         peer.acknowledged(session, ack.received);
                         silence.as_mut().reset(tokio::time::Instant::now() + SILENCE);
                     }
-                    Ok(Some(_)) => return Ended::Nonsense,
-                    Ok(None) => return Ended::Closed,
+                    Ok(Some(_)) => return LinkEnd::Nonsense,
+                    Ok(None) => return LinkEnd::Closed,
                     Err(status) => return status.into(),
                 },
                 is_open = batch => {
                     if !is_open {
-                        return Ended::Closed;
+                        return LinkEnd::Closed;
                     }
                     sent = true;
                 }
@@ -384,26 +391,26 @@ impl Mesh {
                         let _ = push.try_send(peer.sign_of_life().into());
                     }
                 }
-                () = &mut silence => return Ended::Silent,
-                () = peer.gone() => return Ended::Gone,
-                () = self.leaving.cancelled() => return Ended::Gone,
+                () = &mut silence => return LinkEnd::Silent,
+                () = peer.gone() => return LinkEnd::Gone,
+                () = self.leaving.cancelled() => return LinkEnd::Gone,
             }
             if peer.session() != session {
-                return Ended::Restarted;
+                return LinkEnd::Restarted;
             }
         }
     }
 }
 
-/// Bytes under way that a stream may have: what a fast sender keeps in a connection's
-/// buffers. The rest waits in the link.
+/// How many bytes of a stream may be in transit, in the buffers of the connection. Everything
+/// beyond waits in the link.
 pub(super) const WINDOW_BYTES: u32 = 1 << 20;
 
-/// This stands for a session where a node wants none: it has only come to say that it should be
-/// where the other one is.
+/// The session number of a node that wants no session: it has only connected to say that the other
+/// node has its address.
 pub(super) const NO_SESSION: u64 = 0;
 
-/// A stream to a node that has proved itself, and to which this one has not.
+/// A stream to a node that has proved its identity, before this node has proved its own.
 pub(super) struct Greeted {
     pub(super) node: Incarnation,
     nonces: [Bytes; 2],
@@ -411,7 +418,7 @@ pub(super) struct Greeted {
     pulls: Streaming<wire::Pull>,
 }
 
-/// A stream that both sides have agreed on.
+/// A stream on which both sides have agreed on a session.
 struct Connected {
     dialling: Dialling,
     session: u64,
@@ -419,7 +426,7 @@ struct Connected {
     pulls: Streaming<wire::Pull>,
 }
 
-/// The right to dial a peer, given back when it is dropped.
+/// The right to dial a peer, which is given back when this value is dropped.
 struct Dialling(Arc<Peer>);
 
 impl Drop for Dialling {
@@ -428,11 +435,11 @@ impl Drop for Dialling {
     }
 }
 
-async fn send(push: &mpsc::Sender<wire::Push>, message: push::Push) -> Result<(), Ended> {
-    push.send(message.into()).await.map_err(|_| Ended::Closed)
+async fn send(push: &mpsc::Sender<wire::Push>, message: push::Push) -> Result<(), LinkEnd> {
+    push.send(message.into()).await.map_err(|_| LinkEnd::Closed)
 }
 
-async fn next(pulls: &mut Streaming<wire::Pull>) -> Result<Option<pull::Pull>, Ended> {
-    let pull = pulls.message().await?.ok_or(Ended::Closed)?;
+async fn next(pulls: &mut Streaming<wire::Pull>) -> Result<Option<pull::Pull>, LinkEnd> {
+    let pull = pulls.message().await?.ok_or(LinkEnd::Closed)?;
     Ok(pull.pull)
 }

@@ -1,5 +1,5 @@
-//! Discovering nodes without a register: by a name in DNS that stands for all of them, as a
-//! headless service has it, or in etcd.
+//! Discovery of nodes without a register: by a name in DNS that stands for all nodes, as a headless
+//! service has it, or in etcd.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,12 +11,15 @@ use super::address::check_address;
 use super::source::Source;
 use super::state::Mesh;
 
-/// How often a name is looked up.
+/// How often a DNS name is looked up.
 const LOOK_UP: Duration = Duration::from_secs(5);
 
 impl Mesh {
-    /// Finds nodes at `source` (`dns:NAME:PORT` or `etcd:HOST:PORT`), for as long as the node
-    /// runs.
+    /// Finds nodes at `source` (`dns:NAME:PORT` or `etcd:HOST:PORT`), for as long as the node runs.
+    ///
+    /// # Errors
+    ///
+    /// The source has neither of these forms, or its address can't be dialled.
     pub fn discover(self: &Arc<Self>, source: &str) -> anyhow::Result<()> {
         let flag = "--discover";
         if let Some(endpoint) = source.strip_prefix("etcd:") {

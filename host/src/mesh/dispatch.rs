@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::peer::Peer;
-use super::peer_event::{Failed, NotHandled, PeerEvent, not_handled};
+use super::peer::{AskKind, Peer};
+use super::peer_event::{Event, EventRequest, Failed, NotHandled, PeerEvent, not_handled};
 use super::state::Mesh;
-use super::wire::{self, answer::Answer, ask::Ask};
+use super::wire::{self, answer::Answer};
 use crate::id::Incarnation;
 
 impl Mesh {
@@ -18,25 +18,40 @@ impl Mesh {
     }
 
     /// Lets another node handle an event, and waits for that, `patience` at most.
-    pub async fn dispatch(
+    /// # Errors
+    ///
+    /// The node could not be told, has not handled the event, or has not answered.
+    pub async fn dispatch<A>(
         &self,
         worker: Incarnation,
         plugin: &str,
-        event: Ask,
+        request: EventRequest<A>,
         patience: Duration,
-    ) -> Result<Answer, Failed> {
+    ) -> Result<A, Failed> {
         let peer = self.peer(worker).ok_or(Failed::Untold)?;
-        let mut asked = self.question(&peer, plugin, event)?;
-        match tokio::time::timeout(patience, asked.answer()).await {
-            Ok(answered) => answered,
-            Err(_) => Err(Failed::Late),
+        let asked = peer.begin_ask(AskKind::Event);
+        let ask = wire::Ask {
+            id: asked.id(),
+            plugin: plugin.to_owned(),
+            question: None,
+            event: Some(request.event),
+        };
+        self.put(&peer, &asked, ask)?;
+        let answered = tokio::time::timeout(patience, asked.answer()).await;
+        match answered.map_err(|_| Failed::Late)?? {
+            Answer::NotHandled(why) => Err(Failed::NotHandled(why.why())),
+            answer => (request.read)(answer).ok_or(Failed::UnexpectedAnswer),
         }
     }
 
     /// Takes in an event of a peer's client.
-    pub(super) fn take_event(self: &Arc<Self>, peer: &Arc<Peer>, ask: wire::Ask) {
-        let wire::Ask { id, plugin, ask } = ask;
-        let Some(event) = ask else { return };
+    pub(super) fn take_event(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        id: u64,
+        plugin: String,
+        event: Event,
+    ) {
         self.registry.counters().peer_events.add_one();
         let (mesh, peer) = (self.clone(), peer.clone());
         let work = PeerEvent {

@@ -1,9 +1,9 @@
-//! etcd as the place where nodes learn of each other: each keeps its address there for as long
-//! as it keeps its lease, and watches the others' come and go.
+//! etcd as a place where nodes learn of each other. Each node stores its address there, renews its
+//! lease on it, and watches the entries of the others.
 //!
-//! Only what is needed of etcd's API, compiled as our own (`proto/etcd`): its usual client
-//! wants a `protoc` on whoever builds us. Whatever breaks, everything is done anew; what was
-//! listed registrations until etcd has answered again.
+//! This uses only a small part of etcd's API, generated from `proto/etcd`: the usual client library
+//! needs a `protoc` for every build. After any error everything is done again; the nodes that were
+//! listed stay listed until etcd has answered again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use super::state::Mesh;
 use super::transport_error::unreachable;
 use crate::log_throttle::LastLogged;
 
-/// Generated ahead; `tests/generated` keeps it current.
+/// The types of etcd's API, generated in advance; `tests/generated` checks that they are current.
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -46,13 +46,13 @@ mod generated {
     }
 }
 
-/// Keys are this and a node's incarnation; their values are addresses.
+/// The prefix of all keys. A key is this prefix and a node's incarnation; its value is an address.
 const PREFIX: &str = "jackfield/nodes/";
 
-/// The first key that does not begin with `PREFIX`: `/` is followed by `0`.
+/// The first key after all keys with `PREFIX`: after `/` comes `0`.
 const PREFIX_END: &str = "jackfield/nodes0";
 
-/// How long a node that is gone registrations listed.
+/// How long a node that is gone stays listed.
 const LEASE: Duration = Duration::from_secs(5);
 
 /// How often a lease is renewed.
@@ -61,11 +61,11 @@ const RENEW: Duration = Duration::from_millis(1500);
 /// How long etcd may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The pause between two attempts.
+/// The pause between two attempts to be listed in etcd.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Mesh {
-    /// Stays in etcd for as long as the node runs, and dials whom it lists.
+    /// Keeps this node listed in etcd for as long as the node runs, and dials the listed nodes.
     pub(super) async fn register_in_etcd(self: Arc<Self>, source: String, endpoint: String) {
         let mut news = LastLogged::default();
         while !self.draining.is_cancelled() {
@@ -79,9 +79,9 @@ impl Mesh {
         }
     }
 
-    /// Until it breaks; or until the node drains.
+    /// Keeps this node listed until an error occurs or the node drains.
     async fn list_in_etcd(self: &Arc<Self>, source: &str, endpoint: &str) -> Result<(), Status> {
-        let listing = tokio::time::timeout(TIMEOUT, Listing::begin(endpoint, self));
+        let listing = tokio::time::timeout(TIMEOUT, EtcdListing::begin(endpoint, self));
         let mut listing = listing
             .await
             .map_err(|_| Status::deadline_exceeded("it did not answer in time"))??;
@@ -125,21 +125,21 @@ impl Mesh {
     }
 }
 
-/// This node's place in etcd, and what it sees from there.
-struct Listing {
+/// This node's entry in etcd, and the entries of all nodes.
+struct EtcdListing {
     leases: LeaseClient<Channel>,
     lease: i64,
     renewals: mpsc::Sender<LeaseKeepAliveRequest>,
     alive: Streaming<LeaseKeepAliveResponse>,
     watch: Streaming<WatchResponse>,
-    /// Ends the watch when it is dropped.
+    /// The sender that ends the watch when it is dropped.
     _watching: mpsc::Sender<WatchRequest>,
-    /// Addresses, by their keys.
+    /// The addresses of all nodes, by their keys.
     nodes: BTreeMap<Vec<u8>, String>,
 }
 
-impl Listing {
-    async fn begin(endpoint: &str, mesh: &Mesh) -> Result<Listing, Status> {
+impl EtcdListing {
+    async fn begin(endpoint: &str, mesh: &Mesh) -> Result<EtcdListing, Status> {
         let endpoint = Endpoint::from_shared(format!("http://{endpoint}")).map_err(unreachable)?;
         let channel = endpoint.connect().await.map_err(unreachable)?;
         let mut leases = LeaseClient::new(channel.clone());
@@ -189,7 +189,7 @@ impl Listing {
         let alive = leases
             .lease_keep_alive(ReceiverStream::new(requests))
             .await?;
-        Ok(Listing {
+        Ok(EtcdListing {
             leases,
             lease,
             renewals,
@@ -214,7 +214,7 @@ impl Listing {
         };
     }
 
-    /// The name and the address of each node.
+    /// The name and the address of each listed node.
     fn nodes(&self) -> impl Iterator<Item = (String, &String)> {
         let nodes = self.nodes.iter();
         nodes.map(|(key, address)| {

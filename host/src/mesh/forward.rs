@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::ask::{AskError, Question};
 use super::interest::Holder;
-use super::peer::{Asked, Peer};
-use super::peer_event::{self, Failed};
+use super::peer::{AskKind, Asked, Peer};
+use super::peer_event::Failed;
 use super::state::Mesh;
 use super::unanswered::Unanswered;
 use super::wire;
 use super::wire::answer::Answer;
-use super::wire::ask::Ask;
 use super::wire::deliver::To;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
@@ -91,20 +91,46 @@ impl Mesh {
         }
     }
 
-    /// Asks a peer, and waits for its answer.
-    pub async fn ask(
+    /// Asks a peer, and waits for the answer, `ask_timeout` at most.
+    ///
+    /// # Errors
+    ///
+    /// The peer is not known or suspect, its link is full, or it refuses or gives no answer.
+    pub async fn ask<A>(
         &self,
         node: Incarnation,
         plugin: &str,
-        ask: Ask,
+        question: Question<A>,
+    ) -> Result<A, AskError> {
+        let Question { question, read } = question;
+        match self.ask_untyped(node, plugin, question).await? {
+            Answer::Refused(refused) => Err(AskError::Refused {
+                reason: refused.reason(),
+                message: refused.message,
+            }),
+            answer => read(answer).ok_or_else(AskError::unexpected_answer),
+        }
+    }
+
+    async fn ask_untyped(
+        &self,
+        node: Incarnation,
+        plugin: &str,
+        question: wire::ask::Question,
     ) -> Result<Answer, Unanswered> {
         let peer = self.peer(node).ok_or(Unanswered::NoNode(node))?;
         if peer.is_suspect.load(Ordering::Relaxed) {
             // Nobody waits for a node that may be dead.
             return Err(Unanswered::Unreachable(node));
         }
-        let mut asked = self
-            .question(&peer, plugin, ask)
+        let asked = peer.begin_ask(AskKind::Question);
+        let ask = wire::Ask {
+            id: asked.id(),
+            plugin: plugin.to_owned(),
+            question: Some(question),
+            event: None,
+        };
+        self.put(&peer, &asked, ask)
             .map_err(|_| Unanswered::Unreachable(node))?;
         match tokio::time::timeout(self.limits().ask_timeout, asked.answer()).await {
             Ok(answered) => answered.map_err(|_| Unanswered::Unreachable(node)),
@@ -112,25 +138,14 @@ impl Mesh {
         }
     }
 
-    /// Puts a question to a peer.
-    pub(super) fn question<'a>(
-        &self,
-        peer: &'a Peer,
-        plugin: &str,
-        ask: Ask,
-    ) -> Result<Asked<'a>, Failed> {
-        let asked = peer.begin_ask(peer_event::is_event(&ask));
-        let question = wire::Ask {
-            id: asked.id(),
-            plugin: plugin.to_owned(),
-            ask: Some(ask),
-        };
-        let frame = wire::encode(wire::frame::Frame::Ask(question));
+    /// Puts a question or an event into the link to a peer.
+    pub(super) fn put(&self, peer: &Peer, asked: &Asked<'_>, ask: wire::Ask) -> Result<(), Failed> {
+        let frame = wire::encode(wire::frame::Frame::Ask(ask));
         if frame.len() > peer.largest_frame() {
             return Err(Failed::TooLarge);
         }
-        match self.push_with(peer, || peer.put(&asked, frame)) {
-            true => Ok(asked),
+        match self.push_with(peer, || peer.put(asked, frame)) {
+            true => Ok(()),
             false => Err(Failed::Untold),
         }
     }

@@ -1,9 +1,9 @@
 //! Interest: which uids and groups each peer holds, and how many clients of each.
 //!
-//! PushOutcome by the peers themselves, on the same stream as everything else they say; kept in
-//! memory, so that a send finds its holders and a count its number without asking anybody. A
-//! peer's interest goes with its incarnation. It takes as much memory as the peers hold names:
-//! some 120 bytes for each (docs/mesh.md).
+//! The peers tell this themselves, on the same stream as everything else. The interest is kept in
+//! memory, so that a message finds the holders of its target, and a count its value, without a
+//! question to any node. The interest of a peer ends with its incarnation. For each name that a
+//! peer holds, the interest takes about 120 bytes (docs/mesh.md).
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -17,59 +17,59 @@ use super::snapshot::Snapshot;
 use crate::id::Incarnation;
 use crate::registry::{Kind, Names};
 
-/// Names looked at under one lock while a peer is forgotten.
+/// How many names are checked under one lock while a peer's names are removed.
 const NAMES_A_LOCK: usize = 4096;
 
-/// What all peers hold.
+/// The interest of all peers, for all plugins.
 #[derive(Debug, Default)]
 pub struct Interest {
     spaces: RwLock<BTreeMap<Arc<str>, Arc<Space>>>,
 }
 
-/// What all peers hold of one plugin.
+/// The interest of all peers, for one plugin.
 #[derive(Debug, Default)]
 pub struct Space {
     clients: RwLock<Holders>,
-    /// Who fires the plugin's timers, and how surely, where others have clients.
+    /// The firing rank of each peer for the plugin's timers, in the place of a number of clients.
     fires: RwLock<Holders>,
-    /// Who runs the plugin.
+    /// The nodes that run the plugin.
     pub(super) servers: RwLock<Servers>,
     uids: Names<Holders>,
     groups: Names<Holders>,
 }
 
-/// Who holds a name, and how many clients of it; mostly it is one node.
+/// The nodes that hold a name, with the number of its clients. Usually this is one node.
 type Holders = SmallVec<[Holder; 1]>;
 
-/// A node, and how many clients it has of something.
+/// A node, and how many clients of a name or a plugin it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Which node.
+    /// The node that holds the name.
     pub node: Incarnation,
-    /// How many clients.
+    /// The number of clients on that node.
     pub clients: u32,
-    /// The full snapshot that this belongs to, or came after.
+    /// The number of the full snapshot that this entry belongs to, or came after.
     snapshot: u32,
 }
 
-/// How much a node holds, of all plugins together.
+/// How much a node holds, for all plugins together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// Clients.
+    /// The number of clients.
     pub clients: u64,
-    /// Uids.
+    /// The number of uids.
     pub uids: u64,
-    /// Groups.
+    /// The number of groups.
     pub groups: u64,
 }
 
 impl Interest {
-    /// What the peers hold of a plugin, if any of them has said anything.
+    /// The interest of the peers for a plugin, if any peer has said anything about it.
     pub fn space(&self, plugin: &str) -> Option<Arc<Space>> {
         self.spaces.read().get(plugin).cloned()
     }
 
-    /// The same; there is one from now on.
+    /// The interest of the peers for a plugin; an empty entry is made if there is none.
     pub(super) fn space_of(&self, plugin: &str) -> Arc<Space> {
         if let Some(space) = self.space(plugin) {
             return space;
@@ -78,7 +78,7 @@ impl Interest {
         spaces.entry(plugin.into()).or_default().clone()
     }
 
-    /// All plugins that any peer has said anything of.
+    /// All plugins that any peer has said anything about.
     pub(super) fn spaces(&self) -> Vec<(Arc<str>, Arc<Space>)> {
         let spaces = self.spaces.read();
         let spaces = spaces.iter();
@@ -87,7 +87,8 @@ impl Interest {
             .collect()
     }
 
-    /// A full snapshot is complete: what an older one said, and this one did not, is gone.
+    /// Removes what a node said before its `snapshot` began. Call this when the snapshot is
+    /// complete.
     pub(super) fn forget_before(&self, snapshot: Snapshot) {
         for (_, space) in self.spaces() {
             drop_older(&mut space.clients.write(), snapshot);
@@ -98,13 +99,13 @@ impl Interest {
         }
     }
 
-    /// The node is gone.
+    /// Removes everything that a node held, when the node is gone.
     pub(super) fn forget(&self, node: Incarnation) {
         let number = u32::MAX;
         self.forget_before(Snapshot { node, number });
     }
 
-    /// How much a node holds. Walks all names: for a person who looks now and then.
+    /// How much a node holds. This walks all names, so it is for rare calls only.
     pub fn sizes(&self, node: Incarnation) -> Sizes {
         let mut sizes = Sizes::default();
         for (_, space) in self.spaces() {
@@ -121,18 +122,18 @@ impl Interest {
 }
 
 impl Space {
-    /// Who holds clients of this uid or group.
+    /// The nodes that hold clients of this uid or group.
     pub fn holders(&self, kind: Kind, name: &str) -> SmallVec<[Holder; 1]> {
         let shard = self.names(kind).shard(name).read();
         shard.get(name).cloned().unwrap_or_default()
     }
 
-    /// Who holds clients of the plugin at all.
+    /// The nodes that hold any clients of the plugin.
     pub fn nodes(&self) -> SmallVec<[Holder; 1]> {
         self.clients.read().clone()
     }
 
-    /// Who fires the plugin's timers, and how surely.
+    /// The firing rank of each peer that fires the plugin's timers.
     pub(super) fn firing(&self) -> Vec<(Incarnation, u32)> {
         let holders = self.fires.read();
         holders
@@ -141,22 +142,23 @@ impl Space {
             .collect()
     }
 
-    /// Up to `limit` names that come after `after`, in order.
+    /// Up to `limit` names of uids or groups that come after `after`, in order.
     pub fn names_after(&self, kind: Kind, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
         self.names(kind).after(after, limit)
     }
 
-    /// The peer holds `clients` of the plugin.
+    /// Notes that a peer holds `clients` of the plugin.
     pub(super) fn note_clients(&self, snapshot: Snapshot, clients: u64) {
         note(&mut self.clients.write(), snapshot, clients);
     }
 
-    /// The peer fires the plugin's timers, or not if `fires` is 0; true if it did not before.
+    /// Notes a peer's firing rank for the plugin's timers, where 0 means none; true if it had none
+    /// before.
     pub(super) fn note_fires(&self, snapshot: Snapshot, fires: u32) -> bool {
         note(&mut self.fires.write(), snapshot, u64::from(fires))
     }
 
-    /// The peer holds `clients` of this uid or group; true if it held none before.
+    /// Notes that a peer holds `clients` of this uid or group; true if it held none before.
     pub(super) fn note(&self, kind: Kind, name: &str, snapshot: Snapshot, clients: u64) -> bool {
         let mut shard = self.names(kind).shard(name).write();
         if let Some(holders) = shard.get_mut(name) {
@@ -185,7 +187,8 @@ fn held_by(names: &Names<Holders>, node: Incarnation) -> u64 {
     names.count_where(|holders| holders.iter().any(|holder| holder.node == node))
 }
 
-/// Not under one lock: sends look here.
+/// Removes what a node said before its `snapshot` began. This does not hold one lock all the time,
+/// since messages look up their targets here.
 fn forget_before(names: &Names<Holders>, snapshot: Snapshot) {
     for shard in names.shards() {
         let mut after: Option<Arc<str>> = None;
@@ -215,7 +218,7 @@ fn forget_before(names: &Names<Holders>, snapshot: Snapshot) {
     }
 }
 
-/// Sets a holder's count; true if it held none before.
+/// Sets the count of a holder; true if it held none before.
 fn note(holders: &mut Holders, snapshot: Snapshot, clients: u64) -> bool {
     let Snapshot { node, number } = snapshot;
     let place = holders.iter().position(|holder| holder.node == node);

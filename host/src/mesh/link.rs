@@ -1,91 +1,92 @@
-//! A link: what one node tells one peer, numbered, kept until acknowledged, and resumed after
-//! a broken connection. Nothing is lost, nothing comes twice, and the order is kept, for as
-//! long as both nodes run and the link's bound holds.
+//! A link: the frames that one node sends to one peer. Frames are numbered, kept until they are
+//! acknowledged, and sent again after a broken connection. No frame is lost or received twice, and
+//! the order is kept, for as long as both nodes run and the link's bound is not exceeded.
 //!
-//! Plain state, no I/O: a connection takes batches out of an `Outgoing` and puts them into an
-//! `Incoming`; acknowledgements go back. The connection may cut, delay, double and reorder:
-//! what is not the next frame in line is dropped if it was there already, and otherwise ends
-//! the connection, and the next one resumes.
+//! This is plain state without I/O: a connection takes batches out of an `OutgoingFrames` and puts
+//! them into an `IncomingFrames`; acknowledgements go back. The connection may break, delay, repeat
+//! and reorder batches. A frame that was received before is dropped; if frames are missing, the
+//! connection ends, and the next connection resumes.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-/// The most that a link keeps.
+/// The most that a link keeps in memory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bound {
-    /// Bytes of frames that are not acknowledged yet.
+pub(super) struct LinkBound {
+    /// The most bytes of frames that are not acknowledged yet.
     pub(super) bytes: usize,
-    /// Frames, likewise.
+    /// The most frames that are not acknowledged yet.
     pub(super) frames: usize,
 }
 
-/// Frames go out in batches of some so many bytes: a write of many costs little more than a
-/// write of one, and a batch is what a broken connection may send twice.
+/// The size at which a batch is full, in bytes. Writing many frames costs little more than writing
+/// one; but a broken connection may send a whole batch twice.
 const BATCH_BYTES: usize = 64 << 10;
 const BATCH_FRAMES: usize = 1024;
 
-/// Frames in their order, from one node to one peer.
+/// The frames from one node to one peer, in order.
 #[derive(Debug)]
-pub(super) struct Outgoing {
-    bound: Bound,
+pub(super) struct OutgoingFrames {
+    bound: LinkBound,
     session: u64,
     /// Frames that are not acknowledged yet; the first one's number is `acknowledged + 1`.
     kept: VecDeque<PendingFrame>,
     bytes: usize,
-    /// Those of them that the other side must not miss.
+    /// The bytes of those pending frames that the other side must not miss.
     sure_bytes: usize,
     acknowledged: u64,
-    /// The last frame that the connection has been given; what comes after it has never been
-    /// on any.
+    /// The number of the last frame that was given to the connection. Later frames have never been
+    /// given to any connection.
     sent: u64,
-    /// It takes no more: the other side is gone.
+    /// Whether the link takes no more frames, because the other side is gone.
     is_closed: bool,
 }
 
 #[derive(Debug)]
 struct PendingFrame {
-    /// Empty: it was taken back, and only keeps its place in line.
+    /// The frame itself. The frame is empty if it was taken back, and then only keeps its place in
+    /// order.
     frame: Bytes,
-    /// The other side must not miss it.
+    /// Whether the other side must not miss the frame.
     is_sure: bool,
-    /// The question that it is.
+    /// The id of the question, if the frame is one.
     question: Option<u64>,
 }
 
-/// Frames that go out together.
+/// Frames that are sent together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Batch {
-    /// The number of the first.
+    /// The number of the first frame.
     pub(super) first: u64,
-    /// The frames; none: a sign of life.
+    /// The frames of the batch; a batch without frames is a sign of life.
     pub(super) frames: Vec<Bytes>,
 }
 
-/// The link keeps as much as it may: the frame was not taken.
+/// An error: the link is full or closed, and has not taken the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Full;
+pub(super) struct LinkFull;
 
-/// The other side has not received what it acknowledged: its session is another one.
+/// An error: what the other side says that it has received does not fit this session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Forgotten;
 
-/// What the receiving side remembers of a sequence.
+/// The state of a session on the receiving side: its number, and how many frames it has received.
 #[derive(Debug)]
-pub(super) struct Incoming {
+pub(super) struct IncomingFrames {
     session: u64,
     received: u64,
 }
 
-/// Frames are missing between what was received and what came: the connection must end, and
-/// the next one resumes.
+/// An error: frames are missing between the received ones and the new ones. The connection must
+/// end, and the next one resumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap;
 
-impl Outgoing {
-    /// An empty sequence, which `session` names.
-    pub(super) fn new(session: u64, bound: Bound) -> Outgoing {
-        Outgoing {
+impl OutgoingFrames {
+    /// An empty link with the session number `session`.
+    pub(super) fn new(session: u64, bound: LinkBound) -> OutgoingFrames {
+        OutgoingFrames {
             bound,
             session,
             kept: VecDeque::new(),
@@ -97,18 +98,18 @@ impl Outgoing {
         }
     }
 
-    /// Names the sequence.
+    /// The number of the current session.
     pub(super) fn session(&self) -> u64 {
         self.session
     }
 
-    /// Adds a frame to the end, if the bound lets it.
-    pub(super) fn push(&mut self, frame: Bytes) -> Result<(), Full> {
+    /// Adds a frame to the end, if the bound permits it.
+    pub(super) fn push(&mut self, frame: Bytes) -> Result<(), LinkFull> {
         self.push_within(self.bound, PendingFrame::new(frame))
     }
 
-    /// Adds a question, which can be taken back.
-    pub(super) fn push_question(&mut self, id: u64, frame: Bytes) -> Result<(), Full> {
+    /// Adds a question, which can be taken back, if the bound permits it.
+    pub(super) fn push_question(&mut self, id: u64, frame: Bytes) -> Result<(), LinkFull> {
         let kept = PendingFrame {
             question: Some(id),
             ..PendingFrame::new(frame)
@@ -116,10 +117,9 @@ impl Outgoing {
         self.push_within(self.bound, kept)
     }
 
-    /// Adds a frame that the other side must not miss: for such ones there is as much room
-    /// again.
-    pub(super) fn push_reliable(&mut self, frame: Bytes) -> Result<(), Full> {
-        let twice = Bound {
+    /// Adds a frame that the other side must not miss. For such frames the bound is twice as high.
+    pub(super) fn push_reliable(&mut self, frame: Bytes) -> Result<(), LinkFull> {
+        let twice = LinkBound {
             bytes: self.bound.bytes.saturating_mul(2),
             frames: self.bound.frames.saturating_mul(2),
         };
@@ -130,13 +130,13 @@ impl Outgoing {
         self.push_within(twice, kept)
     }
 
-    fn push_within(&mut self, bound: Bound, kept: PendingFrame) -> Result<(), Full> {
+    fn push_within(&mut self, bound: LinkBound, kept: PendingFrame) -> Result<(), LinkFull> {
         let bytes = kept.frame.len();
         // An empty link takes any frame: a bound below one message must not mute a peer.
         let is_full = !self.kept.is_empty()
             && (self.kept.len() >= bound.frames || self.bytes + bytes > bound.bytes);
         if is_full || self.is_closed {
-            return Err(Full);
+            return Err(LinkFull);
         }
         self.bytes += bytes;
         if kept.is_sure {
@@ -146,7 +146,7 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Takes back the questions that were on no connection yet, and answers which: the other
+    /// Takes back the questions that no connection has got yet, and returns their ids. The other
     /// side will never see them.
     pub(super) fn take_back(&mut self) -> Vec<u64> {
         let mut taken = Vec::new();
@@ -161,12 +161,12 @@ impl Outgoing {
         taken
     }
 
-    /// Takes no more from here on.
+    /// Closes the link: it takes no more frames.
     pub(super) fn close(&mut self) {
         self.is_closed = true;
     }
 
-    /// What the connection should send next, if there is anything.
+    /// The next batch for the connection, if any frame waits.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
         let mut batch = Batch {
             first: self.sent + 1,
@@ -185,7 +185,7 @@ impl Outgoing {
         (!batch.frames.is_empty()).then_some(batch)
     }
 
-    /// An empty batch, in its place.
+    /// An empty batch, with the number that the next frame will have.
     pub(super) fn sign_of_life(&self) -> Batch {
         Batch {
             first: self.sent + 1,
@@ -193,8 +193,8 @@ impl Outgoing {
         }
     }
 
-    /// The other side has everything up to `received`; what it says of frames that were never
-    /// sent counts for nothing.
+    /// Removes the frames up to `received`, which the other side has received. Frames that were
+    /// never sent are not removed.
     pub(super) fn acknowledge(&mut self, received: u64) {
         let received = received.min(self.sent);
         while self.acknowledged < received {
@@ -209,7 +209,7 @@ impl Outgoing {
         }
     }
 
-    /// A new connection is there, whose other side has everything up to `received`.
+    /// Resumes on a new connection, whose other side has received everything up to `received`.
     pub(super) fn resume(&mut self, received: u64) -> Result<(), Forgotten> {
         if received < self.acknowledged || received > self.last() {
             return Err(Forgotten);
@@ -219,35 +219,36 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Begins a new sequence; answers how many frames of the old one are lost. Where the other
-    /// side is gone, nothing begins any more.
+    /// Begins a new session, and returns how many frames of the old one are lost. A closed link
+    /// does not begin a new session.
     pub(super) fn restart(&mut self, session: u64) -> usize {
         if self.is_closed {
             return 0;
         }
         let lost = self.lost();
-        *self = Outgoing::new(session, self.bound);
+        *self = OutgoingFrames::new(session, self.bound);
         lost
     }
 
-    /// Frames that are lost if the other side is gone.
+    /// How many frames are lost if the other side is gone.
     pub(super) fn lost(&self) -> usize {
         let is_there = |kept: &&PendingFrame| !kept.frame.is_empty();
         self.kept.iter().filter(is_there).count()
     }
 
-    /// Whether there is room for more that the other side must not miss: of such frames little
-    /// waits, an eighth of the bound. However many others do: there is always one more of them.
+    /// Whether there is room for more frames that the other side must not miss: those that wait
+    /// should have no more than an eighth of the bound. Other frames are not counted, since there
+    /// may always be more of them.
     pub(super) fn has_room(&self) -> bool {
         self.sure_bytes <= self.bound.bytes / 8
     }
 
-    /// Bytes that are not acknowledged yet.
+    /// How many bytes are not acknowledged yet.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Frames that are not acknowledged yet.
+    /// How many frames are not acknowledged yet.
     pub(super) fn frames(&self) -> usize {
         self.kept.len()
     }
@@ -272,26 +273,26 @@ impl PendingFrame {
     }
 }
 
-impl Incoming {
-    /// Nothing of this session has come yet.
-    pub(super) fn new(session: u64) -> Incoming {
-        Incoming {
+impl IncomingFrames {
+    /// The state of a session of which nothing has been received yet.
+    pub(super) fn new(session: u64) -> IncomingFrames {
+        IncomingFrames {
             session,
             received: 0,
         }
     }
 
-    /// Which sequence it is.
+    /// The number of the session.
     pub(super) fn session(&self) -> u64 {
         self.session
     }
 
-    /// The number of the last frame that has come.
+    /// The number of the last frame that was received.
     pub(super) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Takes a batch; answers the frames in it that are new.
+    /// Takes a batch, and returns the frames in it that are new.
     pub(super) fn take(
         &mut self,
         batch: Batch,
@@ -307,7 +308,7 @@ impl Incoming {
     }
 }
 
-/// A name for a new sequence of frames: never 0, and never one that the other side remembers.
+/// Draws the number of a new session. It is never 0, and never one that the other side remembers.
 pub(super) fn draw_session() -> u64 {
     // Without randomness the time will do: it must differ from the ones before, not be secret.
     let drawn = getrandom::u64().unwrap_or_else(|_| {
@@ -322,7 +323,7 @@ pub(super) fn draw_session() -> u64 {
 mod tests {
     use super::*;
 
-    const BOUND: Bound = Bound {
+    const BOUND: LinkBound = LinkBound {
         bytes: 1 << 20,
         frames: 10_000,
     };
@@ -337,7 +338,7 @@ mod tests {
             .collect()
     }
 
-    /// A connection that cuts, delays, doubles and reorders, as a seed says.
+    /// A connection that breaks, delays, repeats and reorders batches, depending on a seed.
     struct Bad {
         random: u64,
         under_way: Vec<Batch>,
@@ -355,8 +356,8 @@ mod tests {
         }
     }
 
-    /// Everything arrives once and in order, whatever the connection does, as long as it is
-    /// made again.
+    /// Every frame arrives once and in order, whatever the connection does, as long as it is made
+    /// again.
     #[test]
     fn every_frame_comes_once_and_in_order_over_any_connection() {
         for seed in 0..200 {
@@ -365,8 +366,8 @@ mod tests {
                 under_way: Vec::new(),
                 acknowledgements: Vec::new(),
             };
-            let mut outgoing = Outgoing::new(seed, BOUND);
-            let mut incoming = Incoming::new(seed);
+            let mut outgoing = OutgoingFrames::new(seed, BOUND);
+            let mut incoming = IncomingFrames::new(seed);
             let (mut pushed, mut came) = (0, Vec::new());
             let mut cuts = 0;
             while came.len() < 2_000 {
@@ -413,30 +414,30 @@ mod tests {
 
     #[test]
     fn a_full_link_takes_no_more_until_something_is_acknowledged() {
-        let mut outgoing = Outgoing::new(
+        let mut outgoing = OutgoingFrames::new(
             1,
-            Bound {
+            LinkBound {
                 bytes: 20,
                 frames: 10,
             },
         );
         outgoing.push(frame(1)).expect("room");
         outgoing.push(frame(2)).expect("room");
-        assert_eq!(outgoing.push(frame(3)), Err(Full));
+        assert_eq!(outgoing.push(frame(3)), Err(LinkFull));
         outgoing
             .push_reliable(frame(3))
             .expect("room for what must not be missed");
         outgoing.push_reliable(frame(4)).expect("and as much again");
         outgoing.push_reliable(frame(5)).expect("and as much again");
-        assert_eq!(outgoing.push_reliable(frame(6)), Err(Full));
+        assert_eq!(outgoing.push_reliable(frame(6)), Err(LinkFull));
         outgoing.next_batch().expect("all of them");
         outgoing.acknowledge(4);
         outgoing.push(frame(3)).expect("room again");
         assert_eq!((outgoing.frames(), outgoing.bytes()), (2, 16));
 
-        let mut outgoing = Outgoing::new(
+        let mut outgoing = OutgoingFrames::new(
             1,
-            Bound {
+            LinkBound {
                 bytes: 100,
                 frames: 1,
             },
@@ -444,12 +445,12 @@ mod tests {
         outgoing
             .push(Bytes::from(vec![0; 200]))
             .expect("an empty link takes any");
-        assert_eq!(outgoing.push(frame(2)), Err(Full));
+        assert_eq!(outgoing.push(frame(2)), Err(LinkFull));
     }
 
     #[test]
     fn a_peer_that_has_forgotten_the_session_is_told_apart() {
-        let mut outgoing = Outgoing::new(1, BOUND);
+        let mut outgoing = OutgoingFrames::new(1, BOUND);
         for number in 1..=3 {
             outgoing.push(frame(number)).expect("room");
         }
@@ -466,8 +467,8 @@ mod tests {
 
     #[test]
     fn a_question_is_taken_back_only_if_no_connection_had_it() {
-        let mut outgoing = Outgoing::new(1, BOUND);
-        let mut incoming = Incoming::new(1);
+        let mut outgoing = OutgoingFrames::new(1, BOUND);
+        let mut incoming = IncomingFrames::new(1);
         outgoing.push_question(7, frame(1)).expect("room");
         let lost = outgoing.next_batch().expect("the question");
         outgoing.push(frame(2)).expect("room");
@@ -488,14 +489,14 @@ mod tests {
         outgoing.acknowledge(incoming.received());
         assert_eq!((outgoing.frames(), outgoing.bytes()), (0, 0));
         outgoing.close();
-        assert_eq!(outgoing.push_question(9, frame(5)), Err(Full));
+        assert_eq!(outgoing.push_question(9, frame(5)), Err(LinkFull));
         assert_eq!(outgoing.restart(2), 0);
-        assert_eq!(outgoing.push_reliable(frame(5)), Err(Full));
+        assert_eq!(outgoing.push_reliable(frame(5)), Err(LinkFull));
     }
 
     #[test]
     fn a_large_backlog_goes_out_in_batches() {
-        let mut outgoing = Outgoing::new(1, BOUND);
+        let mut outgoing = OutgoingFrames::new(1, BOUND);
         for _ in 0..10 {
             outgoing.push(Bytes::from(vec![7; 30 << 10])).expect("room");
         }
@@ -507,7 +508,7 @@ mod tests {
 
     #[test]
     fn messages_leave_room_for_what_must_not_be_missed() {
-        let mut outgoing = Outgoing::new(1, BOUND);
+        let mut outgoing = OutgoingFrames::new(1, BOUND);
         let frame = || Bytes::from(vec![0; BOUND.bytes / 16]);
         while outgoing.push(frame()).is_ok() {}
         let mut told = 0;
@@ -529,11 +530,11 @@ mod tests {
 
     #[test]
     fn what_a_peer_says_wrong_changes_nothing() {
-        let mut outgoing = Outgoing::new(1, BOUND);
+        let mut outgoing = OutgoingFrames::new(1, BOUND);
         outgoing.push(frame(1)).expect("room");
         outgoing.acknowledge(7);
         assert_eq!(outgoing.frames(), 1, "it was never sent");
-        let mut incoming = Incoming::new(1);
+        let mut incoming = IncomingFrames::new(1);
         let batch = |first| Batch {
             first,
             frames: vec![frame(1)],

@@ -7,15 +7,15 @@ use parking_lot::Mutex;
 
 use super::source::Source;
 
-/// The former run of a node may be listed for so long after the new one has come.
+/// How long the former run of a node may stay listed after the new run has started.
 const FORMER_RUN: Duration = Duration::from_secs(7);
 
-/// These nodes are listed at the address of this one, each since some time.
+/// The nodes that are listed at the address of this one, each with the time since when.
 #[derive(Default)]
 pub(super) struct ListedHere(Mutex<BTreeMap<(Source, String), Instant>>);
 
 impl ListedHere {
-    /// `source` lists these, and no others.
+    /// Notes that `source` lists exactly these nodes at the address of this one.
     pub(super) fn note(&self, source: &Source, nodes: BTreeSet<String>) {
         let mut listed = self.0.lock();
         listed.retain(|(lists, node), _| lists != source || nodes.contains(node));
@@ -26,7 +26,8 @@ impl ListedHere {
         }
     }
 
-    /// One that has been listed for longer than a former run of this node would be.
+    /// A node that has been listed for longer than a former run of this node would be, if there is
+    /// one.
     pub(super) fn lasting(&self) -> Option<String> {
         let listed = self.0.lock();
         let mut lasting = listed

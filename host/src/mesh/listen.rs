@@ -1,4 +1,4 @@
-//! Ports for nodes: those of the mesh and of registers.
+//! Ports for connections of nodes: those of the mesh and of registers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,8 +9,13 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::trust::Trust;
 use crate::limits::NODE_BACKLOG;
 
-/// Listens for nodes at `address`, `HOST:PORT`. Without a secret and certificates whoever
-/// reaches it is trusted, so that must be nobody on another machine.
+/// Listens for nodes at `address`, which is `HOST:PORT`. Without a secret and certificates
+/// everybody who can connect is trusted, so the address must then be a loopback address.
+///
+/// # Errors
+///
+/// The address cannot be listened on, or other machines could reach it without a secret or
+/// certificates.
 pub async fn bind(address: &str, trust: &Trust, flag: &str) -> anyhow::Result<TcpListener> {
     let listener = listen(address).await.with_context(|| {
         format!("cannot listen on {address}: name a free address with {flag} (port 0 takes one)")

@@ -1,29 +1,32 @@
-//! The address that this node advertises, dialled by itself: it should find itself there.
+//! The address that this node advertises. The node dials it itself, and should find itself there.
 //!
-//! Nodes do not dial the address that they advertise, so two with the same one would never hear
-//! of each other, and neither would say so. Whoever finds another node there tells it. Where the
-//! address leads to neither, registers and etcd may still list both.
+//! Nodes do not dial the address that they advertise. So two nodes with the same address would
+//! never be linked, and neither would report it. A node that finds another node at its own address
+//! tells that node. If the address leads to neither of them, registers and etcd may still list
+//! both.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::dial::{CONNECT_TIMEOUT, Ended};
+use super::dial::{CONNECT_TIMEOUT, LinkEnd};
 use super::source::Source;
 use super::state::Mesh;
 use crate::log_throttle::LastLogged;
 
-/// The address is dialled so many times soon after the start: what leads there may start later.
+/// How often the node dials its own address soon after the start, since whatever leads there may
+/// start later.
 const TRIES: u32 = 5;
 
-/// This is the pause between these attempts.
+/// The pause between the first attempts to dial the own address.
 const SOON: Duration = Duration::from_secs(1);
 
-/// This is the pause later on: another node may come to the same address.
+/// The pause between later attempts to dial the own address, since another node may still get the
+/// same address.
 const LATER: Duration = Duration::from_secs(10);
 
 impl Mesh {
-    /// Notes which of the nodes that `source` lists, by name and address, are at the address of
-    /// this one.
+    /// Notes which of the nodes that `source` lists, by name and address, have the address of this
+    /// one.
     pub(super) fn note_listed<'a>(
         &self,
         source: &Source,
@@ -35,17 +38,17 @@ impl Mesh {
             .note(source, here.map(|(node, _)| node).collect());
     }
 
-    /// Dials the address for as long as the node runs, and says what is wrong with it.
+    /// Dials the address for as long as the node runs, and logs what is wrong with it.
     pub(super) async fn watch_own_address(self: Arc<Self>) {
         let mut news = LastLogged::default();
         let (mut tries, mut was_found) = (0, false);
         while !self.leaving.is_cancelled() {
             tries += 1;
             let found = tokio::time::timeout(CONNECT_TIMEOUT, self.dial_own_address());
-            let found = found.await.unwrap_or(Err(Ended::Slow));
+            let found = found.await.unwrap_or(Err(LinkEnd::Slow));
             was_found |= found.is_ok();
             let found = match self.listed_here.lasting() {
-                Some(node) => Err(Ended::Another(node)),
+                Some(node) => Err(LinkEnd::Another(node)),
                 None => found,
             };
             let address = &self.address;
@@ -53,7 +56,7 @@ impl Mesh {
                 Ok(()) => {
                     news.is("");
                 }
-                Err(another @ Ended::Another(_)) if news.is(&another.to_string()) => {
+                Err(another @ LinkEnd::Another(_)) if news.is(&another.to_string()) => {
                     tracing::warn!(
                         address,
                         "{another} is at the address that this node advertises, too, and the two may \
@@ -78,7 +81,7 @@ impl Mesh {
         }
     }
 
-    async fn dial_own_address(&self) -> Result<(), Ended> {
+    async fn dial_own_address(&self) -> Result<(), LinkEnd> {
         let greeted = self.greet(&self.address).await?;
         if greeted.node == self.own() {
             return Ok(());

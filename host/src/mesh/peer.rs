@@ -1,7 +1,7 @@
 //! A peer: one other node, as this one knows it.
 //!
 //! Two streams join two nodes, one each way. What this node has to say waits in the peer's
-//! `Outgoing`, bounded; what the peer says is taken by one connection at a time. A peer is
+//! `OutgoingFrames`, bounded; what the peer says is taken by one connection at a time. A peer is
 //! alive while both are heard: its frames, and its acknowledgements of ours.
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::link::{Batch, Bound, Forgotten, Full, Incoming, Outgoing};
+use super::link::{Batch, Forgotten, IncomingFrames, LinkBound, LinkFull, OutgoingFrames};
 use super::peer_event::Failed;
 use super::snapshot::Snapshot;
 use super::wire::answer::Answer;
@@ -20,18 +20,18 @@ use crate::id::Incarnation;
 use crate::limits::PEER_MESSAGE_BYTES_MIN;
 use crate::log_throttle::LogThrottle;
 
-/// One other node.
+/// Another node, as this one knows it.
 #[derive(Debug)]
 pub struct Peer {
     incarnation: Incarnation,
     address: Mutex<String>,
-    outgoing: Mutex<Outgoing>,
+    outgoing: Mutex<OutgoingFrames>,
     /// There is something for the connection: frames, or another session.
     queued: Notify,
     /// Frames were acknowledged: there may be room.
     room: Notify,
     /// Taken by the connection that receives; another one waits until it has stopped.
-    pub(super) incoming: tokio::sync::Mutex<Incoming>,
+    pub(super) incoming: tokio::sync::Mutex<IncomingFrames>,
     connections: AtomicU64,
     superseded: Notify,
     asks: Mutex<HashMap<u64, Waiting>>,
@@ -69,11 +69,11 @@ pub struct Peer {
 pub enum PeerState {
     /// It has not said yet what it holds.
     New,
-    /// It talks.
+    /// The peer says something often enough.
     Alive,
     /// It has said nothing for `suspect_after`.
     Suspect,
-    /// It drains.
+    /// The peer has said that it drains.
     Leaving,
 }
 
@@ -112,8 +112,16 @@ pub(super) struct Receiving(u64);
 #[derive(Debug)]
 struct Waiting {
     sender: Answering,
-    /// To an event, and not to a question.
-    is_event: bool,
+    kind: AskKind,
+}
+
+/// The two kinds of what a peer is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AskKind {
+    /// A question about the peer's clients.
+    Question,
+    /// An event of a client here, which the peer is to handle.
+    Event,
 }
 
 /// Where the answer to a question goes.
@@ -132,7 +140,7 @@ impl Asked<'_> {
     }
 
     /// Waits for the answer, and no longer than the peer is there.
-    pub(super) async fn answer(&mut self) -> Result<Answer, Failed> {
+    pub(super) async fn answer(mut self) -> Result<Answer, Failed> {
         (&mut self.answer).await.unwrap_or(Err(Failed::Gone))
     }
 }
@@ -144,16 +152,21 @@ impl Drop for Asked<'_> {
 }
 
 impl Peer {
-    pub(super) fn new(incarnation: Incarnation, address: &str, session: u64, bound: Bound) -> Peer {
+    pub(super) fn new(
+        incarnation: Incarnation,
+        address: &str,
+        session: u64,
+        bound: LinkBound,
+    ) -> Peer {
         let now = Instant::now();
         Peer {
             incarnation,
             address: Mutex::new(address.to_owned()),
-            outgoing: Mutex::new(Outgoing::new(session, bound)),
+            outgoing: Mutex::new(OutgoingFrames::new(session, bound)),
             queued: Notify::new(),
             room: Notify::new(),
             // No session has this number; see `draw_session`.
-            incoming: tokio::sync::Mutex::new(Incoming::new(0)),
+            incoming: tokio::sync::Mutex::new(IncomingFrames::new(0)),
             connections: AtomicU64::new(0),
             superseded: Notify::new(),
             asks: Mutex::default(),
@@ -191,7 +204,7 @@ impl Peer {
         self.address.lock().clone()
     }
 
-    /// How it stands.
+    /// The state of the peer, as operators see it.
     pub fn state(&self) -> PeerState {
         let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         if is(&self.is_leaving) {
@@ -240,12 +253,15 @@ impl Peer {
         self.pushed(|outgoing| outgoing.push_reliable(frame))
     }
 
-    /// Queues a question.
+    /// Queues a question or an event.
     pub(super) fn put(&self, asked: &Asked<'_>, frame: Bytes) -> PushOutcome {
         self.pushed(|outgoing| outgoing.push_question(asked.id, frame))
     }
 
-    fn pushed(&self, push: impl FnOnce(&mut Outgoing) -> Result<(), Full>) -> PushOutcome {
+    fn pushed(
+        &self,
+        push: impl FnOnce(&mut OutgoingFrames) -> Result<(), LinkFull>,
+    ) -> PushOutcome {
         if push(&mut self.outgoing.lock()).is_ok() {
             self.queued.notify_one();
             return PushOutcome::Queued;
@@ -406,10 +422,10 @@ impl Peer {
     // Questions.
 
     /// A question that is about to be put to it.
-    pub(super) fn begin_ask(&self, is_event: bool) -> Asked<'_> {
+    pub(super) fn begin_ask(&self, kind: AskKind) -> Asked<'_> {
         let id = self.next_ask.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
-        self.asks.lock().insert(id, Waiting { sender, is_event });
+        self.asks.lock().insert(id, Waiting { sender, kind });
         Asked {
             peer: self,
             id,
@@ -465,7 +481,10 @@ impl Peer {
         self.gone.notify_waiters();
         self.superseded.notify_waiters();
         let asks = std::mem::take(&mut *self.asks.lock());
-        asks.into_values().filter(|asked| asked.is_event).count()
+        let events = asks
+            .into_values()
+            .filter(|asked| asked.kind == AskKind::Event);
+        events.count()
     }
 
     pub(super) fn is_gone(&self) -> bool {

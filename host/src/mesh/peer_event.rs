@@ -6,16 +6,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::wire::{self, answer::Answer, ask::Ask};
+use super::wire::{self, answer::Answer};
 use crate::counters::Counters;
 
+pub use super::wire::ask::Event;
 pub use super::wire::call_failed::Code;
 pub use super::wire::not_handled::Why as NotHandled;
 pub use super::wire::said::Message as SaidMessage;
 pub use super::wire::{
-    Accepted, Call, CallFailed, Closed, Closer, Connect, Done, Pair, Said, TurnedAway,
+    Accepted, Call, CallFailed, Closed, Closer, Connect, Done, Pair, Said, TurnedAway, client,
+    client_bytes,
 };
 
 /// An event of a peer's client, or a call that came to a peer.
@@ -23,7 +26,7 @@ pub struct PeerEvent {
     /// Whose event it is.
     pub plugin: String,
     /// What happened: `Connect`, `Said`, `Closed` or `Call`.
-    pub event: Ask,
+    pub event: Event,
     pub(super) counters: Arc<Counters>,
     /// Tells the client's node.
     pub(super) reply: Box<dyn FnOnce(Answer) + Send>,
@@ -40,6 +43,74 @@ pub enum Failed {
     Gone,
     /// It did not answer in time: perhaps it still does.
     Late,
+    /// It says why it has not handled the event.
+    NotHandled(NotHandled),
+    /// It answered something else than an event has for an answer.
+    UnexpectedAnswer,
+}
+
+/// An event for another node, whose answer is an `A`.
+#[derive(Debug)]
+pub struct EventRequest<A> {
+    pub(super) event: Event,
+    /// Reads the answer; none: the peer has answered something else.
+    pub(super) read: fn(Answer) -> Option<A>,
+}
+
+/// What a node answers to a client that asks to come in.
+#[derive(Debug)]
+pub enum ConnectAnswer {
+    /// The client comes in.
+    Accepted(Accepted),
+    /// The client may not come in.
+    TurnedAway(TurnedAway),
+}
+
+impl EventRequest<ConnectAnswer> {
+    /// A client asks to come in.
+    pub fn connect(connect: Connect) -> Self {
+        EventRequest {
+            event: Event::Connect(connect),
+            read: |answer| match answer {
+                Answer::Accepted(accepted) => Some(ConnectAnswer::Accepted(accepted)),
+                Answer::TurnedAway(away) => Some(ConnectAnswer::TurnedAway(away)),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl EventRequest<()> {
+    /// A client has sent a message.
+    pub fn message(said: Said) -> Self {
+        EventRequest::done(Event::Said(said))
+    }
+
+    /// A client has left.
+    pub fn closed(closed: Closed) -> Self {
+        EventRequest::done(Event::Closed(closed))
+    }
+
+    fn done(event: Event) -> Self {
+        EventRequest {
+            event,
+            read: |answer| matches!(answer, Answer::Done(_)).then_some(()),
+        }
+    }
+}
+
+impl EventRequest<Result<Bytes, CallFailed>> {
+    /// A backend calls the plugin.
+    pub fn call(call: Call) -> Self {
+        EventRequest {
+            event: Event::Call(call),
+            read: |answer| match answer {
+                Answer::Called(answer) => Some(Ok(answer)),
+                Answer::CallFailed(failed) => Some(Err(failed)),
+                _ => None,
+            },
+        }
+    }
 }
 
 /// Events that wait until somebody looks at them, which takes no time: how many may be under way
@@ -78,12 +149,4 @@ impl PeerEvent {
 /// The answer to an event that had no good end.
 pub fn not_handled(why: NotHandled) -> Answer {
     Answer::NotHandled(wire::NotHandled { why: why.into() })
-}
-
-/// Whether a question is an event for a plugin.
-pub(super) fn is_event(ask: &Ask) -> bool {
-    matches!(
-        ask,
-        Ask::Connect(_) | Ask::Said(_) | Ask::Closed(_) | Ask::Call(_)
-    )
 }

@@ -1,9 +1,9 @@
-//! Telling the peers what this node holds: everything to a peer that is new to it, and from
-//! then on what changes, to all of them.
+//! Publishing: a peer that is new gets a full snapshot of what this node holds, and from then on
+//! all peers get the changes.
 //!
-//! The registry is read and the links are written under one lock, so the last word that a peer
-//! hears on a name is the truth. What changes while a peer is told everything is told at once,
-//! too: numbers are absolute.
+//! The registry is read and the links are written under one lock, so the last value that a peer
+//! gets for a name is the right one. Changes during a snapshot are sent at once, too, since all
+//! counts are absolute.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,15 +16,15 @@ use super::state::Mesh;
 use super::{timers, wire};
 use crate::registry::{Kind, Namespace};
 
-/// Names in one frame.
+/// The most names in one frame.
 const NAMES_A_FRAME: usize = 1000;
 
-/// What changes within this time is told together: a group that a thousand clients join is
-/// one frame and not a thousand.
+/// How long changes are gathered before they are sent: a group that a thousand clients join then
+/// takes one frame and not a thousand.
 const GATHER: Duration = Duration::from_millis(1);
 
 impl Mesh {
-    /// Tells the peers what changes, for as long as the node runs.
+    /// Tells the peers about changes, for as long as the node runs.
     pub(super) async fn keep_publishing(self: Arc<Self>) {
         let Some(changes) = self.registry.changes() else {
             return;
@@ -36,7 +36,7 @@ impl Mesh {
         }
     }
 
-    /// Tells all peers what has changed since the last call.
+    /// Tells all peers about the changes since the last call.
     pub(super) fn publish(&self) {
         let Some(changes) = self
             .registry
@@ -84,8 +84,9 @@ impl Mesh {
         changes.told();
     }
 
-    /// Tells a peer everything that this node holds. It is told of changes from the beginning
-    /// of that on. Where the connection ends meanwhile, the next one begins with it again.
+    /// Sends a peer a full snapshot of what this node holds. From its beginning on, the peer also
+    /// gets the changes. If the connection ends during the snapshot, the next connection begins it
+    /// again.
     pub(super) async fn push_snapshot(&self, peer: &Peer) {
         let session = peer.session();
         {
@@ -125,7 +126,7 @@ impl Mesh {
         }
     }
 
-    /// Tells a page of names; answers the last, if there was any.
+    /// Sends a page of names to a peer, and returns the last name, if there was any.
     fn push_names(
         &self,
         peer: &Peer,
@@ -152,7 +153,7 @@ impl Mesh {
     }
 }
 
-/// What is said of one plugin, cut into frames.
+/// A builder of the frames that describe one plugin.
 struct Telling<'a> {
     namespace: &'a Namespace,
     holding: wire::Holding,
@@ -183,7 +184,7 @@ impl<'a> Telling<'a> {
     }
 
     fn name(&mut self, kind: Kind, name: &str) {
-        let held = wire::Held {
+        let held = wire::HeldName {
             name: name.to_owned(),
             clients: self.namespace.count(kind, name),
         };

@@ -1,7 +1,7 @@
-//! What a peer says, taken in: delivered, noted, answered.
+//! Receiving: the frames of a peer are delivered, noted or answered.
 //!
-//! In the order in which it was said, and never forwarded. What can't be made sense of is
-//! counted and left out: a peer of another version may say more than we know.
+//! Frames are handled in their order, and never forwarded. A frame that cannot be understood is
+//! counted and ignored, since a peer of another version may send more than this one knows.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use prost::Message as _;
 
 use super::peer::Peer;
 use super::state::Mesh;
-use super::{peer_event, wire};
+use super::wire;
 use crate::delivery::{Delivery, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
@@ -20,7 +20,7 @@ use crate::policy::UidPolicy;
 use crate::registry::{Binding, Kind, Namespace, Refused};
 
 impl Mesh {
-    /// Takes in one frame of a peer.
+    /// Handles one frame of a peer.
     pub(super) fn receive(self: &Arc<Self>, peer: &Arc<Peer>, frame: Bytes) {
         use wire::frame::Frame::{Answer, Ask, Claim, Deliver, Interest, Leaving, Timers};
         if frame.is_empty() {
@@ -36,8 +36,13 @@ impl Mesh {
                 self.note(peer, &interest);
                 Some(())
             }
-            Some(Ask(ask)) if ask.ask.as_ref().is_some_and(peer_event::is_event) => {
-                self.take_event(peer, ask);
+            Some(Ask(wire::Ask {
+                id,
+                plugin,
+                event: Some(event),
+                ..
+            })) => {
+                self.take_event(peer, id, plugin, event);
                 Some(())
             }
             Some(Ask(ask)) => {
@@ -155,7 +160,7 @@ impl Mesh {
         }
     }
 
-    /// This node has bound a uid that one client at most may have: whoever holds it is told.
+    /// Tells all peers that hold a uid that this node has bound it, if only one client may have it.
     pub fn claim(&self, plugin: &str, uid: &str) {
         let Some(space) = self.interest.space(plugin) else {
             return;
@@ -167,8 +172,8 @@ impl Mesh {
         }
     }
 
-    /// What was claimed from this peer may have been lost with what its link held: of these
-    /// uids it is told again.
+    /// Repeats the claims on these uids to a peer, since earlier claims may have been lost with the
+    /// frames of its link.
     pub(super) fn claim_again(&self, peer: &Peer, namespace: &Namespace, uids: &[Arc<str>]) {
         let Some(space) = self.interest.space(namespace.name()) else {
             return;
@@ -184,8 +189,9 @@ impl Mesh {
         }
     }
 
-    /// Tells a peer when this node's client was bound to a uid that the peer holds too, where
-    /// only one may have it. It tells us the same, and one of the two yields.
+    /// Tells a peer when this node's client was bound to a uid that the peer holds, too, if only
+    /// one client may have it. The peer tells the same to this node, and one of the two nodes
+    /// yields.
     fn claim_against(&self, peer: &Peer, plugin: &str, uid: &str) {
         let Some(namespace) = self.registry.namespace(plugin) else {
             return;

@@ -1,9 +1,9 @@
-//! The register: where nodes learn of each other. It takes no part in any message.
+//! The register: a server by which nodes learn of each other. Messages never go through it.
 //!
-//! A node holds a stream to each register for as long as it runs. A stream that breaks leaves
-//! its node on the list for `LEASE`, for it to come back; a node that drains is taken off at
-//! once. A register that has just started does not know yet who is there, and says so
-//! (`settled`): nodes forget nobody because of it.
+//! A node holds a stream to each register for as long as it runs. If the stream breaks, the node
+//! stays on the list for `LEASE`, so that it can come back; a node that drains is removed at once.
+//! A register that has just started does not know all nodes yet, and says so (`settled`): until
+//! then, its list makes nobody forget a node.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,24 +22,24 @@ use super::wire::{self, announcement, membership};
 use crate::id::Incarnation;
 use crate::pending_connections::Unauthenticated;
 
-/// How long a node whose stream has broken registrations on the list.
+/// How long a node whose stream has broken stays on the list.
 pub(super) const LEASE: Duration = Duration::from_secs(5);
 
 /// How often each side says that it is alive.
 pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
-/// Nodes on the list. Beyond: refused.
+/// The most nodes on the list. Further nodes are refused.
 const MEMBERS: usize = 10_000;
 
-/// Changes that a slow node may be behind; beyond, it is told everything.
+/// How many changes a slow node may be behind. Beyond that it gets the whole list.
 const CHANGES: usize = 1024;
 
-/// A register.
+/// The server that lists the nodes of a mesh.
 pub struct Register {
     trust: Trust,
     started: Instant,
     list: Mutex<List>,
-    /// Who is refused tries again, twice a second.
+    /// The log of refused nodes, which try again twice a second.
     refusals: Refusals,
     changes: broadcast::Sender<wire::Changed>,
 }
@@ -47,18 +47,18 @@ pub struct Register {
 #[derive(Default)]
 struct List {
     version: u64,
-    members: BTreeMap<u64, Listed>,
+    members: BTreeMap<u64, ListedNode>,
     next_stay: u64,
 }
 
-struct Listed {
+struct ListedNode {
     address: String,
-    /// Which of the node's streams counts.
+    /// The number of the node's registration that counts.
     stay: u64,
 }
 
 impl Register {
-    /// An empty one.
+    /// A register with an empty list.
     pub fn new(trust: Trust) -> Arc<Register> {
         Arc::new(Register {
             trust,
@@ -69,7 +69,11 @@ impl Register {
         })
     }
 
-    /// Serves nodes, with so many `files` for their connections.
+    /// Serves nodes on `listener`. `files` is the number of open files for their connections.
+    ///
+    /// # Errors
+    ///
+    /// The TLS configuration cannot be used, or the server fails.
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
@@ -79,12 +83,12 @@ impl Register {
         self.trust
             .tls
             .server()?
-            .add_service(RegisterServer::new(Serving(self)))
+            .add_service(RegisterServer::new(RegisterHandler(self)))
             .serve_with_incoming(incoming(listener, "register", files))
             .await
     }
 
-    /// From here on, who is not on the list is not there.
+    /// Waits for `LEASE`, and then tells all nodes that the list is complete.
     async fn settle(self: Arc<Self>) {
         tokio::time::sleep(LEASE).await;
         self.change(&mut self.list.lock(), Vec::new(), Vec::new());
@@ -106,7 +110,7 @@ impl Register {
         let _ = self.changes.send(changed);
     }
 
-    /// A node is there; the number of its stay.
+    /// Puts a node on the list, and returns the number of its registration.
     fn join(&self, member: &wire::Member) -> Result<u64, Status> {
         let mut list = self.list.lock();
         if list.members.len() >= MEMBERS && !list.members.contains_key(&member.incarnation) {
@@ -116,7 +120,7 @@ impl Register {
         }
         list.next_stay += 1;
         let stay = list.next_stay;
-        let listed = Listed {
+        let listed = ListedNode {
             address: member.address.clone(),
             stay,
         };
@@ -132,7 +136,7 @@ impl Register {
         Ok(stay)
     }
 
-    /// A stay is over, unless the node has come back.
+    /// Removes a node from the list, unless it has registered again.
     fn leave(&self, incarnation: u64, stay: u64, why: &str) {
         let mut list = self.list.lock();
         if list
@@ -146,7 +150,7 @@ impl Register {
         }
     }
 
-    /// Who is there, and what changes from then on.
+    /// The nodes on the list, and a receiver of the changes from then on.
     fn watch(&self) -> (wire::Snapshot, broadcast::Receiver<wire::Changed>) {
         let list = self.list.lock();
         let members = list
@@ -164,7 +168,7 @@ impl Register {
         (snapshot, self.changes.subscribe())
     }
 
-    /// What changes next; to who is too far behind, everything.
+    /// Waits for the next change. A receiver that is too far behind gets the whole list instead.
     async fn next_change(
         &self,
         changes: &mut broadcast::Receiver<wire::Changed>,
@@ -178,15 +182,15 @@ impl Register {
     }
 }
 
-/// An incarnation, as nodes log it.
+/// The name of an incarnation, as nodes log it.
 fn named(incarnation: u64) -> String {
     Incarnation::from_u64(incarnation).map_or_else(String::new, |node| node.to_string())
 }
 
-struct Serving(Arc<Register>);
+struct RegisterHandler(Arc<Register>);
 
 #[tonic::async_trait]
-impl RegisterService for Serving {
+impl RegisterService for RegisterHandler {
     type JoinStream = ReceiverStream<Result<wire::Membership, Status>>;
 
     async fn join(
@@ -205,7 +209,7 @@ impl RegisterService for Serving {
     }
 }
 
-/// A node's stay at a register.
+/// The registration of one node, for as long as its stream lasts.
 struct Registration {
     register: Arc<Register>,
     stranger: Arc<Unauthenticated>,
@@ -213,7 +217,7 @@ struct Registration {
     say: mpsc::Sender<Result<wire::Membership, Status>>,
 }
 
-/// Why a stay ended.
+/// The reason why a registration ended.
 enum RegistrationEnd {
     Drained,
     Silent,
@@ -299,7 +303,7 @@ impl Registration {
         }
     }
 
-    /// Tells who is there, and what changes, until the node leaves.
+    /// Tells the node the list and its changes, until the node leaves.
     async fn keep(&mut self) -> RegistrationEnd {
         let register = self.register.clone();
         let (snapshot, mut changes) = register.watch();

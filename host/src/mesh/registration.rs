@@ -1,7 +1,8 @@
-//! A node's stay at a register: it says that it is there, and is told who else is.
+//! The registration of this node at a register: the node tells its address, and gets the list of
+//! the other nodes.
 //!
-//! What a register lists is dialled. One that has just started, or that is down, makes nobody
-//! forgotten: what it listed before counts until it has settled.
+//! All listed nodes are dialled. A register that has just started, or that is down, makes nobody
+//! forget a node: its former list counts until the register has settled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,17 +26,17 @@ use crate::pending_connections::PROOF_TIMEOUT;
 /// The pause between two attempts to reach a register.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// What a node has been told by one register.
+/// The nodes that one register has listed.
 #[derive(Default)]
-struct Listing {
-    /// On its list now.
+struct RegisterListing {
+    /// The addresses on the register's current list, by incarnation.
     listed: BTreeMap<u64, String>,
-    /// Listing from before it had settled.
+    /// The addresses of former lists, which count until the register has settled.
     kept: BTreeSet<String>,
 }
 
-impl Listing {
-    /// A new stream begins: what was known registrations, until the register has settled.
+impl RegisterListing {
+    /// Begins a new stream. The former list still counts until the register has settled.
     fn begin(&mut self) {
         self.kept
             .extend(std::mem::take(&mut self.listed).into_values());
@@ -69,7 +70,7 @@ impl Listing {
         }
     }
 
-    /// The name and the address of each node on its list.
+    /// The name and the address of each node on the register's current list.
     fn nodes(&self) -> impl Iterator<Item = (String, &String)> {
         let nodes = self.listed.iter();
         nodes.filter_map(|(node, address)| {
@@ -83,9 +84,10 @@ impl Listing {
 }
 
 impl Mesh {
-    /// Stays at a register for as long as the node runs, and dials whom it lists.
+    /// Keeps this node registered for as long as it runs, and dials the nodes that the register
+    /// lists.
     pub(super) async fn register_with(self: Arc<Self>, register: String) {
-        let mut known = Listing::default();
+        let mut known = RegisterListing::default();
         let mut news = LastLogged::default();
         while !self.draining.is_cancelled() {
             let ended = self.stay(&register, &mut known).await;
@@ -97,7 +99,7 @@ impl Mesh {
         }
     }
 
-    async fn stay(self: &Arc<Self>, register: &str, known: &mut Listing) -> Status {
+    async fn stay(self: &Arc<Self>, register: &str, known: &mut RegisterListing) -> Status {
         let (mut said, say) =
             match tokio::time::timeout(PROOF_TIMEOUT, self.present(register)).await {
                 Ok(Ok(stay)) => stay,
@@ -240,7 +242,7 @@ mod tests {
             settled,
             members: members.iter().copied().map(member).collect(),
         };
-        let mut known = Listing::default();
+        let mut known = RegisterListing::default();
         known.begin();
         known.snapshot(snapshot(true, &[1, 2, 3]));
         assert_eq!(known.addresses(), addresses(&[1, 2, 3]));

@@ -1,4 +1,4 @@
-//! The nodes that run a plugin, as they have told.
+//! The nodes that run a plugin, as they have said themselves.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use crate::registry::{Serving, ServingState};
 #[derive(Debug, Default)]
 pub(super) struct Servers {
     pub(super) nodes: Vec<Server>,
-    /// Somebody who had it has gone without a word, and nobody has told of it since.
+    /// Whether a node that had the plugin was lost without a word, and no node has said since then
+    /// that it has the plugin.
     pub(super) is_orphaned: bool,
 }
 
@@ -18,7 +19,7 @@ pub(super) struct Servers {
 pub(super) struct Server {
     pub(super) node: Incarnation,
     pub(super) serving: Arc<Serving>,
-    /// The full snapshot that this belongs to, or came after.
+    /// The number of the full snapshot that this entry belongs to, or came after.
     snapshot: u32,
 }
 
@@ -46,7 +47,7 @@ impl Servers {
         }
     }
 
-    /// What this node said before that snapshot is gone.
+    /// Removes what the node of `snapshot` said before that snapshot.
     pub(super) fn drop_older(&mut self, snapshot: Snapshot) {
         let before = self.nodes.len();
         self.nodes

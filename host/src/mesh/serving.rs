@@ -1,8 +1,9 @@
-//! Who runs which plugin, and which of them gets the events of a client whose node does not.
+//! The nodes that run each plugin, and the choice of a node for the events of a client whose own
+//! node does not run it.
 //!
-//! PushOutcome by the nodes themselves, as what they hold is. A client's events go to one node for as
-//! long as that one takes them; which one it is at first, rendezvous hashing says, so they are
-//! spread evenly and a node that comes later takes nobody from the others.
+//! The nodes tell this themselves, together with their interest. A client's events go to one node
+//! for as long as that node takes them. The first choice follows from rendezvous hashing: clients
+//! are spread evenly, and a node that comes later takes no client from the others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,30 +20,30 @@ use crate::id::Incarnation;
 use crate::policy::{OverflowPolicy, RefusePolicy, UidPolicy};
 use crate::registry::{Namespace, Serving, ServingState};
 
-/// What the other nodes have of a plugin.
+/// How the other nodes serve a plugin, taken together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elsewhere {
-    /// It runs.
+    /// A node runs the plugin.
     Open,
-    /// Whoever had it takes the ends of clients, and no more.
+    /// The nodes that had the plugin take only the ends of clients.
     Closing,
-    /// Somebody has it, or had when he was last heard of, and can't run it now.
+    /// A node has the plugin, or had it when it was last heard, but cannot run it now.
     Away,
-    /// Nobody has it.
+    /// No other node has the plugin.
     Nobody,
 }
 
 /// The node that gets a client's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Worker {
-    /// Which node.
+    /// The incarnation of that node.
     pub node: Incarnation,
-    /// How long it takes for one of them at most.
+    /// How long the node takes for one event at most.
     pub patience: Duration,
 }
 
 impl Mesh {
-    /// Plugins that other nodes have.
+    /// The plugins that other nodes have.
     pub fn plugins_elsewhere(&self) -> Vec<Arc<str>> {
         let spaces = self.interest.spaces();
         let known = spaces.into_iter().filter(|(_, space)| {
@@ -52,7 +53,7 @@ impl Mesh {
         known.map(|(plugin, _)| plugin).collect()
     }
 
-    /// Plugins that this one runs.
+    /// The plugins that the node `node` runs.
     pub fn plugins_of(&self, node: Incarnation) -> Vec<Arc<str>> {
         let spaces = self.interest.spaces();
         let run = spaces.into_iter().filter(|(_, space)| {
@@ -63,7 +64,7 @@ impl Mesh {
         run.map(|(plugin, _)| plugin).collect()
     }
 
-    /// What they have of this one.
+    /// How the other nodes serve this plugin.
     pub fn elsewhere(&self, plugin: &str) -> Elsewhere {
         let Some(space) = self.interest.space(plugin) else {
             return Elsewhere::Nobody;
@@ -84,7 +85,7 @@ impl Mesh {
         }
     }
 
-    /// A plugin's paths beside those of its name, as the others have them.
+    /// The plugin's routes, as the nodes that run it have said.
     pub fn routes_elsewhere(&self, plugin: &str) -> Vec<String> {
         let space = self.interest.space(plugin);
         let routes = space.map(|space| {
@@ -96,8 +97,9 @@ impl Mesh {
         routes.unwrap_or_default()
     }
 
-    /// The node that gets the events of a client, or of whatever else has this number:
-    /// `current`, for as long as it takes some. `ends`: the event is the client's end.
+    /// The node that gets the events of a client, or of anything else with this number. The node
+    /// `current` is chosen for as long as it takes events. `ends` means that the event is the end
+    /// of the client, which closing nodes take, too.
     pub fn worker(
         &self,
         plugin: &str,
@@ -123,7 +125,7 @@ impl Mesh {
         })
     }
 
-    /// Whether nodes that do not have the plugin have clients of it.
+    /// Whether any node that does not have the plugin has clients of it.
     pub fn has_clients_without_plugin(&self, plugin: &str) -> bool {
         let Some(space) = self.interest.space(plugin) else {
             return false;
@@ -133,17 +135,18 @@ impl Mesh {
         space.nodes().iter().any(|holder| !has(holder.node))
     }
 
-    /// Tells when other nodes take events, or do not, that did otherwise before.
+    /// A receiver that is notified when another node begins or stops to take events, and when this
+    /// node has settled.
     pub fn serving_changes(&self) -> watch::Receiver<()> {
         self.serving_changed.subscribe()
     }
 
-    /// Whether this node has run for long enough to have heard of all others.
+    /// Whether this node has run for long enough to know of all other nodes.
     pub fn is_settled(&self) -> bool {
         self.is_settled.load(Ordering::Relaxed)
     }
 
-    /// Waits until it has.
+    /// Waits until this node has run for long enough to know of all other nodes.
     pub async fn settled(&self) {
         let mut changes = self.serving_changes();
         while !self.is_settled() {
@@ -159,7 +162,7 @@ impl Mesh {
         peer.is_some_and(|peer| !is(&peer.is_suspect) && !is(&peer.is_leaving))
     }
 
-    /// A peer tells how it runs a plugin.
+    /// Notes how a peer serves a plugin.
     pub(super) fn note_serving(&self, peer: &Peer, plugin: &str, told: &wire::Serving) {
         let serving = serving(told);
         let space = self.interest.space_of(plugin);
@@ -173,7 +176,7 @@ impl Mesh {
         self.serving_changed.send_replace(());
     }
 
-    /// Lets a namespace of clients whose plugin runs elsewhere go by its policies.
+    /// Gives a namespace the policies of a node that runs its plugin.
     pub fn follow_policies(&self, namespace: &Namespace) {
         let Some(space) = self.interest.space(namespace.name()) else {
             return;
@@ -184,7 +187,7 @@ impl Mesh {
         }
     }
 
-    /// How this node runs a plugin, as its peers are told.
+    /// How this node serves a plugin, in the form that its peers get.
     pub(super) fn told_serving(namespace: &Namespace) -> wire::Serving {
         let serving = namespace.serving();
         let state = match serving.state {

@@ -1,8 +1,8 @@
-//! The full snapshots that a peer gives of what it holds.
+//! The full snapshots that a peer sends of what it holds.
 
 use crate::id::Incarnation;
 
-/// One of a peer's snapshots: what it said since it began to tell everything.
+/// One full snapshot of a peer, with the changes that came after it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Snapshot {
     pub(super) node: Incarnation,

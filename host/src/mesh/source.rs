@@ -1,14 +1,14 @@
-//! Who says that there is a node at an address.
+//! The sources from which this node learns the addresses of others.
 
 use crate::id::Incarnation;
 
-/// Who says that there is a node at an address.
+/// A source that says that there is a node at an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
-    /// The operator: `--peer`, or a name looked up in DNS, or etcd.
+    /// The operator: `--peer`, a name that is looked up in DNS, or etcd.
     Listed(String),
-    /// This register.
+    /// The register with this address.
     Register(String),
-    /// The node itself: it has dialled us.
+    /// The node itself, which has dialled this one.
     Itself(Incarnation),
 }

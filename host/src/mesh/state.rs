@@ -1,4 +1,4 @@
-//! The state of the mesh: the peers, what they hold, and how they are told something.
+//! The state of the mesh: the peers, what they hold, and the ways to send them something.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::interest::Interest;
-use super::link::{Bound, draw_session};
+use super::link::{LinkBound, draw_session};
 use super::listed_here::ListedHere;
 use super::peer::{Peer, PeerState, PushOutcome};
 use super::peer_event::Queue;
@@ -29,29 +29,31 @@ pub struct Mesh {
     pub(super) interest: Interest,
     pub(super) peers: RwLock<BTreeMap<Incarnation, Arc<Peer>>>,
     pub(super) listed_here: ListedHere,
-    /// Who says which addresses are to be dialled.
+    /// The addresses to dial, each with the sources that list it.
     pub(super) wanted: Mutex<BTreeMap<String, BTreeSet<Source>>>,
-    /// Held while the registry is read and the peers are told: the last word is the truth.
+    /// The lock under which the registry is read and the peers are told, so that the last value
+    /// that they get is the right one.
     pub(super) publishing: Mutex<()>,
-    /// The node drains: registers are told.
+    /// The token that is cancelled when the node drains, and the registers must be told.
     pub(super) draining: CancellationToken,
-    /// It ends: peers are told.
+    /// The token that is cancelled when the node has left, and its connections must end.
     pub(super) leaving: CancellationToken,
-    /// Stays at registers.
+    /// The tasks that keep this node registered.
     pub(super) registrations: TaskTracker,
-    /// Who is refused tries again, four times a second.
+    /// The log of refused nodes, which try again four times a second.
     pub(super) refusals: Refusals,
-    /// How many full snapshots have been begun by all peers together.
+    /// How many full snapshots all peers together have begun.
     pub(super) snapshots: AtomicU32,
-    /// It has run for long enough to know of all others.
+    /// Whether this node has run for long enough to know of all other nodes.
     pub(super) is_settled: AtomicBool,
-    /// Another node takes events, or does not, that did otherwise before.
+    /// The sender that notifies when another node begins or stops to take events, and when this
+    /// node has settled.
     pub(super) serving_changed: watch::Sender<()>,
     pub(super) work: Queue,
 }
 
 impl Mesh {
-    /// A node's part of the mesh, which its peers reach at `address`.
+    /// A node's part of the mesh. The peers reach this node at `address`.
     pub fn new(address: String, trust: Trust, registry: Arc<Registry>) -> Arc<Mesh> {
         Arc::new(Mesh {
             address,
@@ -73,28 +75,28 @@ impl Mesh {
         })
     }
 
-    /// What peers dial to reach this node.
+    /// The address that peers dial to reach this node.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// What the peers hold.
+    /// The interest of all peers, for all plugins.
     pub fn interest(&self) -> &Interest {
         &self.interest
     }
 
-    /// The peer of that incarnation.
+    /// The peer with that incarnation, if it is known.
     pub fn peer(&self, node: Incarnation) -> Option<Arc<Peer>> {
         self.peers.read().get(&node).cloned()
     }
 
-    /// All peers.
+    /// All peers that are known.
     pub fn peers(&self) -> Vec<Arc<Peer>> {
         self.peers.read().values().cloned().collect()
     }
 
-    /// Peers that have not said yet, or not lately, what they hold: an answer from memory
-    /// misses them.
+    /// The peers that have not said yet, or not lately, what they hold. An answer from memory does
+    /// not include them.
     pub fn unknown(&self) -> Vec<Incarnation> {
         let peers = self.peers.read();
         let missing = peers.values().filter(|peer| {
@@ -111,8 +113,9 @@ impl Mesh {
         self.registry.limits()
     }
 
-    /// Queues a frame for a peer; a full link says so once. What changed here before is told
-    /// before: who answers a message finds its sender's groups as they were.
+    /// Queues a frame for a peer; true if the link took it. A full link is logged, but not each
+    /// time. Earlier changes on this node are sent first, so that a node that answers a message
+    /// knows the groups that its sender had.
     pub(super) fn push(&self, peer: &Peer, frame: Bytes) -> bool {
         self.push_with(peer, || peer.push(frame))
     }
@@ -130,8 +133,8 @@ impl Mesh {
         told == PushOutcome::Queued
     }
 
-    /// Queues a frame that the peer must not miss. Where the link is full, what waits is lost
-    /// and the peer is told everything anew.
+    /// Queues a frame that the peer must not miss. If the link is full, the frames that wait are
+    /// lost, and the peer is told everything again.
     pub(super) fn push_reliable(&self, peer: &Peer, frame: Bytes) {
         if peer.push_reliable(frame) == PushOutcome::Queued || peer.is_gone() {
             return;
@@ -142,11 +145,11 @@ impl Mesh {
         tracing::warn!(%peer, address, lost, "the link was full: what waited is dropped, and it begins anew");
     }
 
-    /// The peer of that incarnation, which is new if it was not known.
+    /// The peer with that incarnation. A peer that was not known is added.
     pub(super) fn meet(&self, node: Incarnation, address: &str) -> Arc<Peer> {
         let mut peers = self.peers.write();
         let new = || {
-            let bound = Bound {
+            let bound = LinkBound {
                 bytes: self.limits().link_bytes,
                 frames: self.limits().link_frames,
             };
@@ -155,7 +158,7 @@ impl Mesh {
         peers.entry(node).or_insert_with(new).clone()
     }
 
-    /// Forgets a peer, and everything it was said to hold.
+    /// Removes a peer, and everything that it holds.
     pub(super) fn lose(&self, peer: &Peer, why: &str) {
         let node = peer.incarnation();
         if self.peers.write().remove(&node).is_none() {
@@ -175,8 +178,8 @@ impl Mesh {
         }
     }
 
-    /// Nothing more comes from a peer that is gone: what it said while it was being forgotten
-    /// is forgotten, too.
+    /// Removes what a peer said while it was being removed. A peer that is gone says nothing after
+    /// that.
     pub(super) fn forget_last_words(&self, peer: &Peer) {
         let node = peer.incarnation();
         // If it is back, its new snapshot replaces what is left of the old one.

@@ -1,9 +1,9 @@
-//! Timers of the cluster: every node that runs the plugin knows them, and one of these fires
-//! each.
+//! Timers of the cluster: every node that runs the plugin knows them, and one of these nodes fires
+//! each timer.
 //!
-//! Which one, each node works out for itself by rendezvous hashing, so all that know of the same
-//! nodes agree, and when one goes only its timers move. A node that has just come may not know
-//! of all others yet: until it has run for `gone_after`, those that have are before it.
+//! Each node computes by rendezvous hashing which node fires a timer. All nodes that know the same
+//! nodes agree, and when a node leaves, only its timers move. A node that has just started may not
+//! know all others yet, so for `gone_after` it has a lower firing rank than the settled nodes.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,15 +18,15 @@ use crate::id::Incarnation;
 use crate::limits::{TIMER_MAX, TIMER_MIN};
 use crate::registry::{Namespace, Schedule, TimerRecord, Version};
 
-/// Timers in one frame.
+/// The most timers in one frame.
 const TIMERS_A_FRAME: usize = 1000;
 
-/// How surely a node fires a plugin's timers.
+/// The firing rank of a node that does not know of all other nodes yet.
 const NEWCOMER: u32 = 1;
 const SETTLED: u32 = 2;
 
 impl Mesh {
-    /// Whether this node is the one that fires a timer of the cluster.
+    /// Whether this node is the node that fires a timer of the cluster.
     pub fn fires(&self, namespace: &Namespace, timer: &str) -> bool {
         let number = number(timer);
         let rank = |node, surely: u32| (surely, weight(number, node), node);
@@ -41,7 +41,7 @@ impl Mesh {
         ours.0 > 0 && others.all(|(node, surely)| rank(node, surely) < ours)
     }
 
-    /// 0: this node fires no timers of the plugin.
+    /// The firing rank of this node for the plugin; 0 means that it fires none of its timers.
     pub(super) fn firing_rank(&self, namespace: &Namespace) -> u32 {
         match self.is_settled.load(Ordering::Relaxed) {
             _ if !namespace.timers().fires() => 0,
@@ -50,7 +50,7 @@ impl Mesh {
         }
     }
 
-    /// From some time on, it knows of all others.
+    /// Waits for `gone_after`. From then on this node knows of all other nodes.
     pub(super) async fn settle(self: Arc<Self>) {
         tokio::time::sleep(self.limits().gone_after).await;
         self.is_settled.store(true, Ordering::Relaxed);
@@ -60,7 +60,7 @@ impl Mesh {
         }
     }
 
-    /// Tells a peer all timers of a plugin, if it is told of what changes.
+    /// Tells a peer about all timers of a plugin, if the peer is subscribed to changes.
     pub(super) fn push_timers(&self, peer: &Peer, plugin: &str) {
         let Some(namespace) = self.registry.namespace(plugin) else {
             return;
@@ -73,7 +73,7 @@ impl Mesh {
         }
     }
 
-    /// A peer tells of timers.
+    /// Takes what a peer says about timers; `None` means that it is not valid.
     pub(super) fn note_timers(&self, told: &wire::Timers) -> Option<()> {
         let known: Option<Vec<TimerRecord>> = told.timers.iter().map(known).collect();
         let known = known?;
@@ -90,7 +90,7 @@ impl Mesh {
     }
 }
 
-/// What is said of them, cut into frames.
+/// The frames that tell about these timers of a plugin.
 pub(super) fn frames(plugin: &str, known: impl IntoIterator<Item = TimerRecord>) -> Vec<Bytes> {
     let now = Instant::now();
     let timers: Vec<_> = known.into_iter().map(|known| timer(known, now)).collect();
@@ -121,7 +121,7 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What a peer says of a timer; none: no node has such a one.
+/// Reads what a peer says about a timer; `None` means that no timer can be so.
 fn known(timer: &wire::Timer) -> Option<TimerRecord> {
     let every = match timer.every_ms {
         Some(ms) => Some(checked(ms).filter(|every| *every >= TIMER_MIN)?),
@@ -148,8 +148,9 @@ fn checked(ms: u64) -> Option<Duration> {
     Some(Duration::from_millis(ms)).filter(|time| *time <= TIMER_MAX)
 }
 
-/// A node's weight for something with this number: the heaviest gets it. The finalizer of
-/// SplitMix64 over both: the same in every build, and even.
+/// The weight of a node for something with the number `number`; the node with the highest weight
+/// gets it. The weight is the finalizer of SplitMix64 over both numbers: the same in every build,
+/// and evenly spread.
 pub(super) fn weight(number: u64, node: Incarnation) -> u64 {
     let mut mixed = number ^ node.to_u64();
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -157,7 +158,7 @@ pub(super) fn weight(number: u64, node: Incarnation) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// A timer's number: FNV-1a over its name.
+/// The number of a timer: FNV-1a over its name.
 fn number(timer: &str) -> u64 {
     let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     timer.bytes().fold(0xcbf2_9ce4_8422_2325, fnv)

@@ -1,8 +1,8 @@
-//! Mutual TLS between nodes and registers: each shows a certificate, and takes only those of
-//! the mesh's own authority.
+//! Mutual TLS between nodes and registers: each side shows a certificate, and accepts only
+//! certificates of the mesh's own authority.
 //!
-//! Where nodes are dialled by addresses that are in no certificate, all of them may have one
-//! name, which is then what is checked.
+//! If nodes are dialled by addresses that are in no certificate, all certificates may have one
+//! common name, which is then checked instead.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,26 +11,27 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 
-/// How often a connection is probed, whoever still uses it, and how long its other side may
-/// then take. Where the network has lost it without a word, nothing else would end it: its
-/// node has long made another one.
+/// How often a server probes a connection. If the network has lost the connection silently, nothing
+/// else would end it, since its node has made another one long ago. `PROBE_TIMEOUT` is the time
+/// that the other side has for its answer.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the certificates are, in PEM; all of the first three, or none.
+/// The PEM files for TLS. The first three must all be given, or none of them.
 #[derive(Clone, Debug, Default)]
 pub struct TlsFiles {
-    /// This node's certificate, with those between it and the authority's.
+    /// This node's certificate, with the certificates between it and the authority's.
     pub certificate: PathBuf,
-    /// Its key.
+    /// The private key of the certificate.
     pub key: PathBuf,
-    /// The certificate of the authority that all nodes' certificates are from.
+    /// The certificate of the authority that has signed all nodes' certificates.
     pub authority: PathBuf,
-    /// The name in all nodes' certificates; empty: each has the host that it is dialled at.
+    /// The name in all nodes' certificates. If the name is empty, a certificate has the host at
+    /// which its node is dialled.
     pub name: String,
 }
 
-/// What TLS needs; or none.
+/// The certificates and the key for TLS, if TLS is used.
 #[derive(Clone, Default)]
 pub struct Tls(Option<Arc<Material>>);
 
@@ -41,7 +42,7 @@ struct Material {
 }
 
 impl Tls {
-    /// From files.
+    /// Reads the certificates and the key from files.
     pub(super) fn read(files: &TlsFiles) -> anyhow::Result<Tls> {
         let paths = [&files.certificate, &files.key, &files.authority];
         let given = paths
@@ -62,12 +63,12 @@ impl Tls {
         }))))
     }
 
-    /// Whether there is any.
+    /// Whether TLS is used.
     pub(super) fn is_set(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Whom to dial.
+    /// The endpoint for dialling `address`, with TLS if it is used.
     pub(super) fn endpoint(&self, address: &str) -> Result<Endpoint, tonic::transport::Error> {
         let Some(material) = &self.0 else {
             return Endpoint::from_shared(format!("http://{address}"));
@@ -82,7 +83,7 @@ impl Tls {
         Endpoint::from_shared(format!("https://{address}"))?.tls_config(config)
     }
 
-    /// What to serve with.
+    /// A server for incoming connections, with TLS if it is used.
     pub(super) fn server(&self) -> Result<Server, tonic::transport::Error> {
         let server = Server::builder()
             .http2_keepalive_interval(Some(PROBE_EVERY))

@@ -1,6 +1,6 @@
-//! Errors of gRPC, in words for the log.
+//! Errors of gRPC, as texts for the log.
 
-/// A transport's error, with what caused it: by itself it does not say.
+/// The text of an error together with its causes, which the error alone does not show.
 pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -14,7 +14,7 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Says why the other side refuses, also where it gives no words for it.
+/// The reason why the other side refuses. There is a text even if the other side gives none.
 pub(super) fn refusal(status: &tonic::Status) -> &str {
     let is_another_service = status.code() == tonic::Code::Unimplemented;
     // So tonic says that the answer is none of gRPC.
@@ -24,7 +24,7 @@ pub(super) fn refusal(status: &tonic::Status) -> &str {
     }
 }
 
-/// Says why a register or an etcd cannot be dialled.
+/// The error for a register or an etcd that cannot be dialled.
 pub(super) fn unreachable(error: tonic::transport::Error) -> tonic::Status {
     tonic::Status::unavailable(format!("it cannot be connected to: {}", causes(&error)))
 }

@@ -1,10 +1,10 @@
-//! Trust between nodes and registers: both prove that they know the mesh's secret, and
+//! Trust between nodes and registers: both sides prove that they know the mesh's secret, and
 //! neither ever sends it.
 //!
-//! Each side draws a nonce; a proof is an HMAC-SHA256 over what it is for, both nonces and who
-//! talks. A proof is good for one conversation only, since the verifier's nonce is in it. What
-//! follows on the connection is neither hidden nor signed: where others can read or change the
-//! traffic, use mutual TLS.
+//! Each side draws a nonce. A proof is an HMAC-SHA256 over its purpose, both nonces and the
+//! identities of both sides. A proof is valid for one conversation only, since the verifier's nonce
+//! is in it. The rest of the connection is neither encrypted nor signed: where others can read or
+//! change the traffic, use mutual TLS.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,35 +18,39 @@ use tonic::{Code, Status};
 use super::tls::{Tls, TlsFiles};
 use crate::log_throttle::{LastLogged, LogThrottle};
 
-/// What can be guessed is no secret.
+/// The shortest secret, in bytes. A secret must not be easy to guess.
 const SECRET_BYTES_MIN: usize = 16;
 
-/// What is no proof, with or without a secret: it tells the other side that it is not
-/// trusted, so that its operator can read it there.
+/// A value that is never a valid proof, with or without a secret. This value tells the other side
+/// that it is not trusted, so that its operator can read this in its log.
 pub(super) const NO_PROOF: &[u8] = b"no";
 
-/// How a node refuses one that it does not reach.
+/// The status code with which a node refuses another node that it cannot reach.
 pub(super) const UNREACHED: Code = Code::FailedPrecondition;
 
-/// A random number that is used once.
+/// A nonce: a random number that is used once.
 pub(super) type Nonce = [u8; 32];
 
 /// The mesh's secret; without one, nobody has to prove anything.
 #[derive(Clone)]
 pub struct Secret(Option<Hmac<Sha256>>);
 
-/// Whom to trust: who knows the secret, and shows a certificate. Either will do; without both,
-/// everybody is trusted who can connect.
+/// The proof that another node must give: the secret, a certificate, or both, as far as they are
+/// set. If neither is set, everybody who can connect is trusted.
 #[derive(Clone)]
 pub struct Trust {
-    /// Proved, and never sent.
+    /// The secret, which is proved and never sent.
     pub secret: Secret,
-    /// Mutual TLS.
+    /// The certificates and the key for mutual TLS.
     pub tls: Tls,
 }
 
 impl Trust {
-    /// From files; those that are not named are not there.
+    /// Reads the secret and the certificates from files. A file that is not named is not used.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read, the secret is too short, or only some of the files for TLS are named.
     pub fn read(secret: &Path, tls: &TlsFiles) -> anyhow::Result<Trust> {
         Ok(Trust {
             secret: Secret::read(secret)?,
@@ -54,43 +58,43 @@ impl Trust {
         })
     }
 
-    /// Whether there is anything to tell a stranger by.
+    /// Whether a secret or certificates are set, so that other nodes must prove themselves.
     pub fn is_set(&self) -> bool {
         self.secret.is_set() || self.tls.is_set()
     }
 }
 
-/// What a proof is for: one cannot be used as another.
+/// The purpose of a proof. A proof for one purpose is not valid for another.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
-    /// The node that was dialled proves itself to the one that dialled.
+    /// The node that was dialled proves its identity to the node that dialled.
     LinkAccept,
-    /// The node that dialled proves itself.
+    /// The node that dialled proves its identity to the other.
     LinkDial,
-    /// A register proves itself to a node.
+    /// A register proves its identity to a node.
     JoinRegister,
-    /// A node proves itself to a register.
+    /// A node proves its identity to a register.
     JoinNode,
 }
 
-/// What both sides have said, in their order.
+/// The data that both sides have exchanged, in the same order on both sides.
 pub(super) struct Talk<'a> {
     pub(super) nonces: [&'a [u8]; 2],
-    /// Who talks, and whatever else must not be changed on the way.
+    /// The identities of both sides, and other data that must not be changed in transit.
     pub(super) about: &'a [&'a [u8]],
 }
 
-/// Who is refused, said now and then: they try again, some times a second.
+/// A log of refused nodes with a limited rate, since these nodes try again several times a second.
 #[derive(Default)]
 pub(super) struct Refusals {
     strangers: LogThrottle,
-    /// Our own nodes, which are not where they say.
+    /// The rate limit for nodes of this mesh that are not reached at the address that they give.
     unreached: LogThrottle,
     last_unreached: Mutex<LastLogged>,
 }
 
 impl Refusals {
-    /// A node that wanted this has been refused, or has gone before it was judged.
+    /// Logs that a node was refused, or that it disconnected before it was accepted or refused.
     pub(super) fn say(&self, what: &str, from: Option<SocketAddr>, refused: &Status) {
         let from = from.map(|from| from.to_string()).unwrap_or_default();
         let why = refused.message();
@@ -108,14 +112,15 @@ impl Refusals {
 }
 
 impl Secret {
-    /// From its text; empty: none.
+    /// A secret with this text; an empty text means no secret.
     fn new(text: &str) -> Secret {
         let key = (!text.is_empty()).then(|| Hmac::new_from_slice(text.as_bytes()));
         // An HMAC takes a key of any length.
         Secret(key.and_then(Result::ok))
     }
 
-    /// From a file, without the line break at its end; no file: none.
+    /// Reads a secret from a file, without the line break at its end. An empty path means no
+    /// secret.
     fn read(file: &Path) -> anyhow::Result<Secret> {
         if file.as_os_str().is_empty() {
             return Ok(Secret::new(""));
@@ -132,12 +137,12 @@ impl Secret {
         Ok(Secret::new(text))
     }
 
-    /// Whether there is one.
+    /// Whether the secret is set.
     pub fn is_set(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Proves that this side knows the secret; empty where there is none.
+    /// A proof that this side knows the secret; it is empty if no secret is set.
     pub(super) fn prove(&self, purpose: Purpose, talk: &Talk<'_>) -> Vec<u8> {
         match &self.0 {
             None => Vec::new(),
@@ -145,7 +150,8 @@ impl Secret {
         }
     }
 
-    /// Whether the other side does.
+    /// Whether `proof` shows that the other side knows the secret. If no secret is set, only an
+    /// empty proof is valid.
     pub(super) fn accepts(&self, proof: &[u8], purpose: Purpose, talk: &Talk<'_>) -> bool {
         match &self.0 {
             None => proof.is_empty(),

@@ -1,4 +1,4 @@
-//! The peers' silence: who is suspect, and who is gone.
+//! The silence of peers: it shows which peers are suspect, and which are gone.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use super::peer::Peer;
 use super::state::Mesh;
 
-/// How often the peers' silence is looked at.
+/// How often the silence of the peers is checked.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// How long a node at whose address another one has come must have said nothing: it has been
-/// restarted, and need not be waited for.
+/// How long a peer must have been silent before another node at its address replaces it. Such a
+/// peer has been restarted, and this node need not wait for it.
 const REPLACED_AFTER: Duration = Duration::from_secs(1);
 
 impl Mesh {
-    /// Looks after the peers, for as long as the node runs.
+    /// Watches the peers for as long as the node runs.
     pub(super) async fn watch(self: Arc<Self>) {
         let mut looked = Instant::now();
         loop {
@@ -58,7 +58,7 @@ impl Mesh {
         }
     }
 
-    /// Whether another node listens where this peer did: it was restarted there.
+    /// Whether another node now has the address of this peer, because the peer was restarted there.
     fn is_replaced(&self, peer: &Peer) -> bool {
         let address = peer.address();
         let peers = self.peers();

@@ -1,5 +1,5 @@
-//! What nodes and registers say to each other, generated from `proto/jackfield/mesh/v1`, and
-//! how it becomes our own values.
+//! The messages between nodes and registers, generated from `proto/jackfield/mesh/v1`, and their
+//! conversion to other types of this crate.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -10,7 +10,7 @@ use crate::id::ClientId;
 
 pub use self::generated::*;
 
-/// Generated ahead; `tests/generated` keeps it current.
+/// The types of the protocol, generated in advance; `tests/generated` checks that they are current.
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -22,7 +22,7 @@ mod generated {
     include!("../../generated/jackfield.mesh.v1.rs");
 }
 
-/// One frame, encoded once for all peers that it is for.
+/// Encodes one frame, once for all peers that it is sent to.
 pub(super) fn encode(frame: frame::Frame) -> Bytes {
     Frame { frame: Some(frame) }.encode_to_vec().into()
 }
@@ -40,12 +40,12 @@ impl From<Target<'_>> for deliver::To {
     }
 }
 
-/// A client id, in 16 bytes.
+/// Encodes a client id as 16 bytes.
 pub fn client_bytes(client: ClientId) -> Bytes {
     Bytes::copy_from_slice(&client.to_bytes())
 }
 
-/// A client id from its bytes; none: no node gives out such a one.
+/// Reads a client id from its bytes; `None` means that they are no client id.
 pub fn client(bytes: &[u8]) -> Option<ClientId> {
     bytes.try_into().ok().map(ClientId::from_bytes)
 }

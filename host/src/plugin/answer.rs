@@ -19,28 +19,28 @@ pub enum Answer {
     },
     /// Its token is missing or no good.
     Unauthorized {
-        /// The answer's body.
+        /// The text of the answer's body.
         reason: String,
     },
     /// It is a page of an origin that may not connect.
     OriginDenied {
-        /// The answer's body.
+        /// The text of the answer's body.
         reason: String,
     },
     /// It is turned away, with an HTTP status and a sentence.
     Refused {
-        /// 400 to 599.
+        /// The HTTP status, 400 to 599.
         status: u16,
-        /// The answer's body.
+        /// The text of the answer's body.
         reason: String,
     },
 }
 
 /// Whether a client may come in, before it does.
 pub(super) enum Decision {
-    /// With this, where it can be had.
+    /// The client comes in with this, where it can be had.
     Accepted(Acceptance, Granted),
-    /// It may not.
+    /// The client may not come in.
     TurnedAway(Answer),
 }
 

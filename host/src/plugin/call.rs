@@ -4,11 +4,10 @@
 //! instance is dropped too. What it may carry is bounded by the callee's `call_bytes`, and how
 //! deep calls may go within calls by `CALL_DEPTH`, since each keeps an instance.
 
-use std::sync::atomic::Ordering;
-
 use super::generation::Generation;
+use super::handle::Plugin;
 use super::lease::Lease;
-use super::slot::Plugin;
+use super::slot::Slot;
 use crate::guest::{CallError, Caller, NoInstance};
 use crate::limits::CALL_DEPTH;
 use crate::mesh::Elsewhere;
@@ -62,9 +61,9 @@ impl Plugin {
     /// An instance, for a call that the generation takes.
     async fn lease_for_call(&self, caller: Caller<'_>, bytes: usize) -> Result<Lease, CallError> {
         loop {
-            let generation = self.slot.load_full().ok_or(CallError::Absent)?;
+            let generation = self.running().ok_or(CallError::Absent)?;
             // Events under way may need each other to end, and those that call have not ended.
-            if matches!(caller, Caller::Api(_)) && self.draining.load(Ordering::Relaxed) {
+            if matches!(caller, Caller::Api(_)) && matches!(**self.slot(), Slot::Draining(_)) {
                 return Err(CallError::Draining);
             }
             generation.check_call(caller, bytes)?;

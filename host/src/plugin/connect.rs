@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::answer::{Answer, Decision, Failure};
-use super::slot::Plugin;
+use super::handle::Plugin;
 use crate::access::{Access, Denied, Granted, Handshake};
-use crate::guest::{Acceptance, EventClient, Refusal};
+use crate::guest::{Acceptance, ConnectRefusal, EventClient};
 use crate::id::ClientId;
 use crate::mesh::Reason;
 use crate::registry::{self, Client};
-use crate::router::{Refused, Router};
+use crate::router::{Router, RouterError};
 
 impl Plugin {
     /// Asks the generation that runs here whether a client may come in.
@@ -19,7 +19,7 @@ impl Plugin {
         handshake: &Handshake,
     ) -> Result<Decision, Failure> {
         let (mut lease, granted) = loop {
-            let generation = self.slot.load_full().ok_or(Failure::Absent)?;
+            let generation = self.running().ok_or(Failure::Absent)?;
             let granted = match self.check_access(&generation.access, handshake) {
                 Ok(granted) => granted,
                 Err(answer) => return Ok(Decision::TurnedAway(answer)),
@@ -39,7 +39,7 @@ impl Plugin {
                 }
                 Ok(Decision::Accepted(acceptance, granted))
             }
-            Ok(Err(Refusal { status, reason })) => {
+            Ok(Err(ConnectRefusal { status, reason })) => {
                 let is_refusal = (400..=599).contains(&status);
                 let status = if is_refusal { status } else { 403 };
                 Ok(Decision::TurnedAway(Answer::Refused { status, reason }))
@@ -104,13 +104,13 @@ impl Plugin {
             };
         };
         let status = match &refused {
-            Refused::Here(registry::Refused::Taken(_))
-            | Refused::There {
+            RouterError::Here(registry::Refused::Taken(_))
+            | RouterError::There {
                 reason: Reason::Taken,
                 ..
             } => 409,
             // A name that nobody can have, empty or too long, is mostly one that the client gave.
-            Refused::Invalid(_) => 400,
+            RouterError::Invalid(_) => 400,
             _ => return self.cannot_have(client, &refused.to_string()),
         };
         Answer::Refused {
@@ -134,7 +134,7 @@ impl Plugin {
 
 /// Applies what a client is let in with, by the rules of the calls it stands for. The uid comes
 /// last: with `kick-old` it is what can't be taken back.
-async fn apply(router: &Router, id: ClientId, acceptance: Acceptance) -> Result<(), Refused> {
+async fn apply(router: &Router, id: ClientId, acceptance: Acceptance) -> Result<(), RouterError> {
     let names = acceptance.groups.iter().map(|group| ("group", group));
     for (what, name) in names.chain(acceptance.uid.iter().map(|uid| ("uid", uid))) {
         router.check_name(what, name)?;
@@ -142,7 +142,7 @@ async fn apply(router: &Router, id: ClientId, acceptance: Acceptance) -> Result<
     match apply_checked(router, id, acceptance).await {
         // Closed meanwhile, by on-connect itself or by another client's event: it is let in to
         // be told so.
-        Err(Refused::Here(registry::Refused::NotFound(_))) => Ok(()),
+        Err(RouterError::Here(registry::Refused::NotFound(_))) => Ok(()),
         applied => applied,
     }
 }
@@ -151,7 +151,7 @@ async fn apply_checked(
     router: &Router,
     id: ClientId,
     acceptance: Acceptance,
-) -> Result<(), Refused> {
+) -> Result<(), RouterError> {
     for group in &acceptance.groups {
         router.join_group(id, group).await?;
     }

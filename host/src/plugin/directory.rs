@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::slot::Plugin;
+use super::handle::Plugin;
 use crate::guest::{CallError, Callees, Caller, Calling};
 
 /// The plugins of a node.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::drain_reason::DrainReason;
 use super::generation::Generation;
-use super::slot::Plugin;
+use super::handle::Plugin;
 use crate::mesh::Elsewhere;
 
 /// Clients closed before others get their turn.
@@ -85,11 +85,7 @@ impl Plugin {
     /// Closes the clients here if the plugin was taken from all nodes that had it.
     pub(super) async fn drain_if_orphaned(self: Arc<Self>) {
         let is_idle = self.sessions.load(Ordering::Relaxed) == 0;
-        if self.runs()
-            || !self.is_nowhere()
-            || is_idle
-            || self.draining_orphans.swap(true, Ordering::Relaxed)
-        {
+        if self.runs() || !self.is_nowhere() || is_idle || !self.begin_draining_orphans() {
             return;
         }
         let plugin = self.name();
@@ -98,6 +94,6 @@ impl Plugin {
             "no node has the plugin any more, its clients are drained"
         );
         self.drain(None, DrainReason::Removed).await;
-        self.draining_orphans.store(false, Ordering::Relaxed);
+        self.end_draining_orphans();
     }
 }

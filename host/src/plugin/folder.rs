@@ -18,10 +18,11 @@ use tokio_util::task::TaskTracker;
 
 use super::directory::Directory;
 use super::drain_reason::DrainReason;
+use super::handle::Plugin;
 use super::load::{Advice, LoadError, Loader, PluginFiles};
 use super::look::{Found, look, plugin_name};
-use super::slot::Plugin;
-use super::watch::{Change, Watch};
+use super::slot::Slot;
+use super::watch::{FolderChange, FolderWatch};
 use super::worker::handle_peer_events;
 use crate::config::CacheFolder;
 use crate::counters::Counters;
@@ -38,7 +39,7 @@ const TRIM: Duration = Duration::from_secs(10);
 /// How long a look may take before somebody hears of it: a network mount may answer never.
 const SLOW_LOOK: Duration = Duration::from_secs(10);
 
-/// A node's plugins.
+/// The plugins of a node, and the folder that they come from.
 pub struct Plugins {
     folder: PathBuf,
     /// None: it runs no plugins.
@@ -75,7 +76,7 @@ impl Plugins {
                 folder.display()
             )
         })?;
-        let mut watch = Watch::default();
+        let mut watch = FolderWatch::default();
         let names: Vec<_> = found.plugins.keys().cloned().collect();
         watch.accept(found, Instant::now());
         for name in names {
@@ -196,7 +197,7 @@ impl Plugins {
         mesh.is_some_and(|mesh| !mesh.is_settled())
     }
 
-    /// All of them.
+    /// All plugins that this node knows, in the order of their names.
     pub fn all(&self) -> Vec<Arc<Plugin>> {
         self.plugins.read().values().cloned().collect()
     }
@@ -227,7 +228,7 @@ impl Plugins {
             .spawn(async move { plugin.drain(generation, reason).await });
     }
 
-    async fn keep_looking(self: Arc<Self>, mut watch: Watch) {
+    async fn keep_looking(self: Arc<Self>, mut watch: FolderWatch) {
         let mut is_readable = true;
         let mut trimmed = Instant::now();
         loop {
@@ -238,9 +239,9 @@ impl Plugins {
             // One at a time: after a load, what was seen of the others may be old.
             let change = looked.ok().and_then(|f| watch.change(f, Instant::now()));
             match change {
-                Some(Change::Settled(name)) => self.load(&name, &mut watch).await,
-                Some(Change::Removed(name)) => self.remove(&name),
-                Some(Change::Displaced(name)) => {
+                Some(FolderChange::Settled(name)) => self.load(&name, &mut watch).await,
+                Some(FolderChange::Removed(name)) => self.remove(&name),
+                Some(FolderChange::Displaced(name)) => {
                     let file = self.component_path(&name);
                     tracing::error!(
                         plugin = name,
@@ -261,7 +262,7 @@ impl Plugins {
     }
 
     /// Says what has become of the folder itself, once.
-    fn log_folder(&self, watch: &Watch, looked: &std::io::Result<Found>, was_readable: bool) {
+    fn log_folder(&self, watch: &FolderWatch, looked: &std::io::Result<Found>, was_readable: bool) {
         let folder = self.folder.display();
         match looked {
             // An unmounted folder is no order to close everybody.
@@ -296,7 +297,7 @@ impl Plugins {
     }
 
     /// Reads, checks and starts a plugin's files, and lets them take over if they are new.
-    async fn load(&self, name: &str, watch: &mut Watch) {
+    async fn load(&self, name: &str, watch: &mut FolderWatch) {
         let file = self.component_path(name);
         let file = file.display();
         if !fits_a_path(name) {
@@ -346,9 +347,9 @@ impl Plugins {
         let path = self.component_path(name);
         let defaults = loader.defaults.clone();
         let files = on_blocking_thread(move || PluginFiles::read(&path, &defaults)).await?;
-        let running = plugin.slot.load_full();
+        let running = plugin.running();
         let is_same = running.is_some_and(|running| running.digest == files.digest);
-        if is_same && !plugin.draining.load(Ordering::Relaxed) {
+        if is_same && !matches!(**plugin.slot(), Slot::Draining(_)) {
             return Ok(None);
         }
         if let Some(former) = &*plugin.former_rules.lock() {
@@ -373,7 +374,7 @@ impl Plugins {
     /// nobody takes them meanwhile.
     fn check_routes(&self, name: &str, routes: &Routes) -> Result<(), LoadError> {
         for other in self.all().iter().filter(|other| other.name() != name) {
-            let Some(running) = other.slot.load_full() else {
+            let Some(running) = other.running() else {
                 continue;
             };
             let taken = routes.taken_by(other.name(), &running.routes);

@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::answer::{Answer, Decision, Failure};
-use super::slot::Plugin;
+use super::handle::Plugin;
 use crate::access::{Granted, Handshake};
 use crate::counters::Counters;
 use crate::guest::{Acceptance, CallError, CallErrorCode};
 use crate::id::{ClientId, Incarnation};
-use crate::mesh::peer_event::{self, Failed, NotHandled};
-use crate::mesh::{self, Ask, Elsewhere, Mesh, ask};
+use crate::mesh::peer_event::{self, ConnectAnswer, EventRequest, Failed, NotHandled};
+use crate::mesh::{Elsewhere, Mesh};
 use crate::message::Message;
 use crate::policy::TrapPolicy;
 use crate::registry::{Closer, Departure, EventKind};
@@ -52,7 +52,10 @@ struct RemoteEvent<'a> {
 
 impl RemoteEvent<'_> {
     /// Has it handled; answers by whom, and how that went.
-    async fn run(self, event: impl Fn() -> Ask) -> Result<(Incarnation, mesh::Answer), Failure> {
+    async fn run<A>(
+        self,
+        event: impl Fn() -> EventRequest<A>,
+    ) -> Result<(Incarnation, A), Failure> {
         let deadline = Instant::now() + self.wait;
         let mut pause = AGAIN;
         let mut changes = self.mesh.serving_changes();
@@ -71,7 +74,17 @@ impl RemoteEvent<'_> {
                     .mesh
                     .dispatch(worker.node, self.plugin, event(), patience);
                 match dispatched.await {
-                    Ok(mesh::Answer::NotHandled(why)) => match why.why() {
+                    Ok(answer) => return Ok((worker.node, answer)),
+                    Err(Failed::Gone) if !self.ends => return Err(Failure::Lost),
+                    // Perhaps it is at it still: a second time would be one too many.
+                    Err(Failed::Late) => return Err(Failure::Lost),
+                    Err(Failed::TooLarge) => return Err(Failure::TooLarge),
+                    Err(Failed::UnexpectedAnswer) => {
+                        let plugin = self.plugin;
+                        tracing::error!(plugin, "a node answered an event with something else");
+                        return Err(Failure::Absent);
+                    }
+                    Err(Failed::NotHandled(why)) => match why {
                         // It is owed: what is too much now is not so later.
                         NotHandled::Overloaded if self.ends => pause = AGAIN_AT_MOST.min(pause * 2),
                         NotHandled::Overloaded => return Err(Failure::Overloaded),
@@ -80,11 +93,6 @@ impl RemoteEvent<'_> {
                         // It has told before how it stands now.
                         NotHandled::Absent | NotHandled::Unspecified => {}
                     },
-                    Ok(answer) => return Ok((worker.node, answer)),
-                    Err(Failed::Gone) if !self.ends => return Err(Failure::Lost),
-                    // Perhaps it is at it still: a second time would be one too many.
-                    Err(Failed::Late) => return Err(Failure::Lost),
-                    Err(Failed::TooLarge) => return Err(Failure::TooLarge),
                     Err(Failed::Gone | Failed::Untold) => {}
                 }
             } else if self.is_over() {
@@ -142,8 +150,8 @@ impl<'a> Gateway<'a> {
         let mesh = self.plugin.mesh.as_ref().ok_or(Failure::Absent)?;
         mesh.follow_policies(self.plugin.namespace());
         let event = || {
-            Ask::Connect(peer_event::Connect {
-                client: ask::client_bytes(client),
+            EventRequest::connect(peer_event::Connect {
+                client: peer_event::client_bytes(client),
                 path: handshake.path.clone(),
                 query: pairs(&handshake.query),
                 headers: pairs(&handshake.headers),
@@ -152,9 +160,8 @@ impl<'a> Gateway<'a> {
             })
         };
         match self.dispatch(mesh, client, ON_CONNECT, event).await? {
-            mesh::Answer::Accepted(accepted) => Ok(decision(accepted)),
-            mesh::Answer::TurnedAway(away) => Ok(Decision::TurnedAway(turned_away(away))),
-            _ => Err(self.nonsense()),
+            ConnectAnswer::Accepted(accepted) => Ok(decision(accepted)),
+            ConnectAnswer::TurnedAway(away) => Ok(Decision::TurnedAway(turned_away(away))),
         }
     }
 
@@ -165,8 +172,8 @@ impl<'a> Gateway<'a> {
     ) -> Result<(), Failure> {
         let mesh = self.plugin.mesh.as_ref().ok_or(Failure::Absent)?;
         let event = || {
-            Ask::Said(peer_event::Said {
-                client: ask::client_bytes(client),
+            EventRequest::message(peer_event::Said {
+                client: peer_event::client_bytes(client),
                 message: Some(match message {
                     Message::Text(text) => peer_event::SaidMessage::Text(text.to_owned()),
                     Message::Binary(bytes) => {
@@ -181,7 +188,7 @@ impl<'a> Gateway<'a> {
                 counters.messages_too_big.add_one();
                 Err(Failure::TooLarge)
             }
-            handled => handled.map(drop),
+            handled => handled,
         }
     }
 
@@ -198,8 +205,8 @@ impl<'a> Gateway<'a> {
             Closer::Network => peer_event::Closer::Network,
         };
         let event = || {
-            Ask::Closed(peer_event::Closed {
-                client: ask::client_bytes(client),
+            EventRequest::closed(peer_event::Closed {
+                client: peer_event::client_bytes(client),
                 code: departure.close.code.into(),
                 reason: departure.close.reason.clone(),
                 by: by.into(),
@@ -212,13 +219,13 @@ impl<'a> Gateway<'a> {
         Ok(())
     }
 
-    async fn dispatch(
+    async fn dispatch<A>(
         &self,
         mesh: &Mesh,
         client: ClientId,
         function: &'static str,
-        event: impl Fn() -> Ask,
-    ) -> Result<mesh::Answer, Failure> {
+        event: impl Fn() -> EventRequest<A>,
+    ) -> Result<A, Failure> {
         let limits = self.plugin.namespace().shared().limits();
         let counters = self.plugin.namespace().shared().counters();
         let ends = function == ON_CLOSE;
@@ -251,12 +258,6 @@ impl<'a> Gateway<'a> {
             Err(failure) => Err(failure),
         }
     }
-
-    fn nonsense(&self) -> Failure {
-        let plugin = self.plugin.name();
-        tracing::error!(plugin, "a node answered an event with something else");
-        Failure::Absent
-    }
 }
 
 impl Plugin {
@@ -280,15 +281,15 @@ impl Plugin {
             grace: limits.ask_timeout,
         };
         let event = || {
-            Ask::Call(peer_event::Call {
+            EventRequest::call(peer_event::Call {
                 token: token.to_owned(),
                 method: method.to_owned(),
                 payload: payload.to_vec().into(),
             })
         };
         match event_there.run(event).await {
-            Ok((_, mesh::Answer::Called(answer))) => Ok(answer.into()),
-            Ok((_, mesh::Answer::CallFailed(failed))) => Err(call_error(failed)),
+            Ok((_, Ok(answer))) => Ok(answer.into()),
+            Ok((_, Err(failed))) => Err(call_error(failed)),
             Err(Failure::Overloaded) => Err(CallError::Overloaded),
             Err(Failure::Lost) => Err(CallError::Lost),
             Err(Failure::Absent) => Err(CallError::Absent),
@@ -297,7 +298,7 @@ impl Plugin {
                 is_too_large: true,
                 message: "the call is too large to go to another node".to_owned(),
             }),
-            Ok(_) | Err(Failure::Trapped(_)) => Err(CallError::Trapped),
+            Err(Failure::Trapped(_)) => Err(CallError::Trapped),
         }
     }
 }

@@ -44,9 +44,9 @@ pub enum LoadError {
     /// What stands beside it can't be.
     #[error("its manifest {} cannot be read: {error}", path.display())]
     ReadManifest {
-        /// Which file.
+        /// The path of the manifest.
         path: PathBuf,
-        /// Why.
+        /// Why the file cannot be read.
         error: io::Error,
     },
     /// The manifest of the last generation is gone.
@@ -82,10 +82,10 @@ pub enum LoadError {
     /// The component cannot be used.
     #[error(transparent)]
     Component(#[from] ComponentError),
-    /// `on-start` said no.
+    /// The plugin's `on-start` answered with an error.
     #[error("its on-start refused: {0}")]
     Refused(String),
-    /// `on-start` trapped.
+    /// The plugin's `on-start` trapped.
     #[error("its on-start trapped: {0}")]
     Trapped(String),
     /// The manifest is wrong.
@@ -96,9 +96,9 @@ pub enum LoadError {
         "the path {path} is the plugin {owner}'s: take it out of the one or the other manifest"
     )]
     RouteTaken {
-        /// Which.
+        /// The path that both plugins want.
         path: String,
-        /// Whose.
+        /// The plugin that has the path.
         owner: String,
     },
 }

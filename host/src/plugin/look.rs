@@ -45,7 +45,7 @@ pub(super) enum FileStamp {
     Missing,
     /// The name is there, and no file can be read by it: the system's error number.
     Unreadable(i32),
-    /// A file.
+    /// The name leads to a file.
     File {
         device: u64,
         inode: u64,

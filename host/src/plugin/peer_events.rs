@@ -29,12 +29,12 @@ impl PeerEvents {
         *self.last.lock() = Some(Instant::now());
     }
 
-    /// One more; answers how many there were before.
+    /// An event begins; answers how many were under way before.
     pub(super) fn begin(&self) -> usize {
         self.under_way.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// One less.
+    /// An event has ended.
     pub(super) fn end(&self) {
         self.touch();
         self.under_way.fetch_sub(1, Ordering::Relaxed);

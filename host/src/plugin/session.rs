@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::answer::{Answer, Decision, Failure};
 use super::gateway::Gateway;
+use super::handle::Plugin;
 use super::lease::Lease;
-use super::slot::Plugin;
 use crate::access::Handshake;
 use crate::guest::EventClient;
 use crate::message::Message;
@@ -41,7 +41,7 @@ impl Plugin {
 }
 
 impl Session {
-    /// With which plugin.
+    /// The plugin that the client is connected to.
     pub fn plugin(&self) -> &Arc<Plugin> {
         &self.plugin
     }

@@ -1,262 +1,230 @@
-//! A plugin: the slot that holds its running generation.
+//! The slot of a plugin: which generation it holds, and what is done with its clients.
 //!
-//! An event loads the slot, checks one of the generation's instances out and runs on the task
-//! of the client whose event it is. A reload swaps the slot: events under way finish on the old
-//! generation, every client's next event goes to the new one, and no client ever goes back.
+//! A plain state and its transitions; `handle` keeps one under a lock and tells others of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio_util::task::TaskTracker;
-
-use super::answer::Failure;
-use super::drain_reason::DrainReason;
-use super::generation::Generation;
-use super::lease::Lease;
-use super::peer_events::PeerEvents;
-use crate::guest::NoInstance;
-use crate::manifest::{FormerRules, Routes};
-use crate::mesh::{Elsewhere, Mesh};
-use crate::policy::RefusePolicy;
-use crate::registry::{EventKind, Namespace, Registry, Serving, ServingState};
-use crate::router::Router;
-
-/// How often an `on-close` asks again for an instance.
-const LEASE_RETRY: Duration = Duration::from_millis(50);
-
-/// Business logic as a component, named by its file.
-pub struct Plugin {
-    pub(super) router: Router,
-    pub(super) mesh: Option<Arc<Mesh>>,
-    pub(super) slot: ArcSwapOption<Generation>,
-    pub(super) loads: AtomicU64,
-    pub(super) draining: AtomicBool,
-    pub(super) sessions: AtomicUsize,
-    pub(super) session_ended: Notify,
-    /// Its clients are being closed, since no node has it any more.
-    pub(super) draining_orphans: AtomicBool,
-    /// Held while the slot and what is told of it change together.
-    pub(super) transition: Mutex<()>,
-    /// What the manifest of its last generation, running or removed, demanded of who comes in.
-    pub(super) former_rules: Mutex<Option<FormerRules>>,
-    /// Of other nodes' clients.
-    pub(super) peer_events: PeerEvents,
-    /// Calls that went to other nodes.
-    pub(super) calls: AtomicU64,
-    pub(super) retiring: TaskTracker,
+/// A plugin's slot on this node, for generations of the type `G`.
+#[derive(Debug, Default)]
+pub(super) enum Slot<G> {
+    /// The node has no generation. The plugin may run at other nodes, for clients of this one.
+    #[default]
+    Empty,
+    /// The generation handles events, and clients may come in.
+    Running(Arc<G>),
+    /// The generation handles the last events of its clients, which are being closed.
+    Draining(Arc<G>),
+    /// The node has no generation, and no other node has one any more: clients are being closed.
+    DrainingOrphans,
 }
 
-impl Plugin {
-    pub(super) fn new(
-        name: &str,
-        registry: &Arc<Registry>,
-        mesh: Option<&Arc<Mesh>>,
-        retiring: &TaskTracker,
-    ) -> Plugin {
-        Plugin {
-            router: Router::new(registry.open(name), mesh.cloned()),
-            mesh: mesh.cloned(),
-            draining_orphans: AtomicBool::new(false),
-            transition: Mutex::default(),
-            former_rules: Mutex::default(),
-            peer_events: PeerEvents::default(),
-            calls: AtomicU64::new(0),
-            slot: ArcSwapOption::empty(),
-            loads: AtomicU64::new(0),
-            draining: AtomicBool::new(false),
-            sessions: AtomicUsize::new(0),
-            session_ended: Notify::new(),
-            retiring: retiring.clone(),
+// Written out: a generation need not be `Clone`.
+impl<G> Clone for Slot<G> {
+    fn clone(&self) -> Slot<G> {
+        match self {
+            Slot::Empty => Slot::Empty,
+            Slot::Running(generation) => Slot::Running(generation.clone()),
+            Slot::Draining(generation) => Slot::Draining(generation.clone()),
+            Slot::DrainingOrphans => Slot::DrainingOrphans,
+        }
+    }
+}
+
+impl<G> Slot<G> {
+    /// The generation that handles events, if there is one: also while it drains.
+    pub(super) fn generation(&self) -> Option<&Arc<G>> {
+        match self {
+            Slot::Running(generation) | Slot::Draining(generation) => Some(generation),
+            Slot::Empty | Slot::DrainingOrphans => None,
         }
     }
 
-    /// Its name: the component's file name without `.wasm`.
-    pub fn name(&self) -> &str {
-        self.namespace().name()
+    /// Whether this very generation handles events.
+    pub(super) fn holds(&self, generation: &Arc<G>) -> bool {
+        let held = self.generation();
+        held.is_some_and(|held| Arc::ptr_eq(held, generation))
     }
 
-    /// Its clients.
-    pub fn namespace(&self) -> &Arc<Namespace> {
-        self.router.namespace()
-    }
-
-    /// The way to its clients, here and at other nodes.
-    pub fn router(&self) -> &Router {
-        &self.router
-    }
-
-    /// Which generation runs, if one does.
-    pub fn generation(&self) -> Option<u64> {
-        self.slot
-            .load()
-            .as_ref()
-            .map(|generation| generation.number)
-    }
-
-    /// Whether a route of it is this very path.
-    pub(super) fn has_route(&self, path: &str) -> bool {
-        match &*self.slot.load() {
-            Some(running) => running.routes.has_exact(path),
-            None => self.routes_elsewhere().has_exact(path),
+    /// A new generation takes over, whatever was before. The former one, if any, is to be retired.
+    pub(super) fn load(&mut self, generation: Arc<G>) -> Option<Arc<G>> {
+        match std::mem::replace(self, Slot::Running(generation)) {
+            Slot::Running(former) | Slot::Draining(former) => Some(former),
+            Slot::Empty | Slot::DrainingOrphans => None,
         }
     }
 
-    /// How much of the path its longest route covers that is a prefix.
-    pub(super) fn longest_prefix(&self, path: &str) -> Option<usize> {
-        match &*self.slot.load() {
-            Some(running) => running.routes.longest_prefix(path),
-            None => self.routes_elsewhere().longest_prefix(path),
-        }
-    }
-
-    /// Whether clients may come in: it runs here, or at another node.
-    pub fn is_open(&self) -> bool {
-        match self.runs() {
-            true => !self.draining.load(Ordering::Relaxed),
-            false => self.elsewhere() == Elsewhere::Open,
-        }
-    }
-
-    /// How its clients are refused.
-    pub fn refuse_policy(&self) -> RefusePolicy {
-        if let Some(mesh) = self.mesh.as_ref().filter(|_| !self.runs()) {
-            mesh.follow_policies(self.namespace());
-        }
-        self.namespace().policies().refuse
-    }
-
-    /// Whether anybody has it, be it that he can't run it now.
-    pub fn is_known(&self) -> bool {
-        self.namespace().serving().state != ServingState::None
-            || self.elsewhere() != Elsewhere::Nobody
-    }
-
-    /// Whether it was taken from all nodes that had it.
-    pub(super) fn is_nowhere(&self) -> bool {
-        matches!(self.elsewhere(), Elsewhere::Closing | Elsewhere::Nobody)
-    }
-
-    /// Whether it has a generation here.
-    pub(super) fn runs(&self) -> bool {
-        self.slot.load().is_some()
-    }
-
-    /// It is run like this here, as other nodes are told.
-    pub(super) fn serve(&self, state: ServingState) {
-        let serving = match &*self.slot.load() {
-            Some(running) => running.serving(state),
-            None => Serving {
-                state,
-                ..Serving::default()
-            },
-        };
-        self.namespace().serve(serving);
-    }
-
-    /// Lets `generation` take over.
-    pub(super) fn swap(&self, generation: Arc<Generation>) {
-        if let Some(keys) = generation.access.keys_passed_over() {
-            tracing::info!(plugin = self.name(), "keys are passed over: {keys}");
-        }
-        self.namespace().set_policies(generation.policies);
-        let (limit, fires) = (generation.limits().timers, generation.pool.hears_timers());
-        let number = generation.number;
-        *self.former_rules.lock() = Some(FormerRules {
-            generation: number,
-            rules: generation.rules.clone(),
-        });
-        let transition = self.transition.lock();
-        let former = self.slot.swap(Some(generation));
-        self.namespace().emit(|| EventKind::Loaded(number));
-        self.draining.store(false, Ordering::Relaxed);
-        self.serve(ServingState::Open);
-        drop(transition);
-        self.namespace().timers().open(limit, fires);
-        if let Some(former) = former {
-            self.retiring.spawn(former.pool.clone().retire());
-        }
-    }
-
-    /// No clients come in and no timer fires from here on; what `drain` needs to go on.
-    pub(super) fn stop_accepting(&self, reason: DrainReason) -> Option<Arc<Generation>> {
-        self.draining.store(true, Ordering::Relaxed);
-        let generation = self.slot.load_full()?;
-        self.serve(match reason {
-            DrainReason::Removed => ServingState::Closing,
-            DrainReason::Restart => ServingState::Away,
-        });
-        self.namespace().timers().end(generation.number);
+    /// No more clients come in. Answers the generation whose clients are to be closed, if there
+    /// is one.
+    pub(super) fn stop_accepting(&mut self) -> Option<Arc<G>> {
+        let generation = self.generation()?.clone();
+        *self = Slot::Draining(generation.clone());
         Some(generation)
     }
 
-    /// Empties the slot, if it has this generation.
-    pub(super) fn take_out(&self, generation: &Arc<Generation>, reason: DrainReason) -> bool {
-        let _turning = self.transition.lock();
-        let taken = self.is_current(generation);
-        if taken {
-            self.slot.store(None);
-            self.draining.store(false, Ordering::Relaxed);
-            if matches!(reason, DrainReason::Removed) {
-                self.serve(ServingState::None);
+    /// The clients of this generation have been closed. Answers whether it has left the slot and
+    /// is to be retired: not if another one has taken over meanwhile.
+    pub(super) fn take_out(&mut self, generation: &Arc<G>) -> bool {
+        let is_held = self.holds(generation);
+        if is_held {
+            *self = Slot::Empty;
+        }
+        is_held
+    }
+
+    /// No node has the plugin any more. Answers whether the clients are to be closed: not if a
+    /// generation is here, or if they are being closed already.
+    pub(super) fn begin_draining_orphans(&mut self) -> bool {
+        let is_empty = matches!(self, Slot::Empty);
+        if is_empty {
+            *self = Slot::DrainingOrphans;
+        }
+        is_empty
+    }
+
+    /// The clients that no node had a generation for have been closed.
+    pub(super) fn end_draining_orphans(&mut self) {
+        if matches!(self, Slot::DrainingOrphans) {
+            *self = Slot::Empty;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state without its generation.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum State {
+        Empty,
+        Running,
+        Draining,
+        DrainingOrphans,
+    }
+
+    use State::{Draining, DrainingOrphans, Empty, Running};
+
+    const STATES: [State; 4] = [Empty, Running, Draining, DrainingOrphans];
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Step {
+        Load,
+        StopAccepting,
+        /// Of the generation that the slot had at the beginning.
+        TakeOut,
+        /// Of a generation that had been replaced before.
+        TakeOutFormer,
+        BeginDrainingOrphans,
+        EndDrainingOrphans,
+    }
+
+    const STEPS: [Step; 6] = [
+        Step::Load,
+        Step::StopAccepting,
+        Step::TakeOut,
+        Step::TakeOutFormer,
+        Step::BeginDrainingOrphans,
+        Step::EndDrainingOrphans,
+    ];
+
+    /// The model: where a step leads, and whether it hands a generation or an order to its caller.
+    fn model(state: State, step: Step) -> (State, bool) {
+        match (state, step) {
+            (Running | Draining, Step::Load) => (Running, true),
+            (Empty | DrainingOrphans, Step::Load) => (Running, false),
+            (Running | Draining, Step::StopAccepting) => (Draining, true),
+            (Running | Draining, Step::TakeOut) => (Empty, true),
+            (Empty, Step::BeginDrainingOrphans) => (DrainingOrphans, true),
+            (DrainingOrphans, Step::EndDrainingOrphans) => (Empty, false),
+            (state, _) => (state, false),
+        }
+    }
+
+    fn state(slot: &Slot<u32>) -> State {
+        match slot {
+            Slot::Empty => Empty,
+            Slot::Running(_) => Running,
+            Slot::Draining(_) => Draining,
+            Slot::DrainingOrphans => DrainingOrphans,
+        }
+    }
+
+    fn slot(state: State, generation: &Arc<u32>) -> Slot<u32> {
+        match state {
+            Empty => Slot::Empty,
+            Running => Slot::Running(generation.clone()),
+            Draining => Slot::Draining(generation.clone()),
+            DrainingOrphans => Slot::DrainingOrphans,
+        }
+    }
+
+    #[test]
+    fn every_step_from_every_state_leads_where_the_model_says() {
+        let (former, held, next) = (Arc::new(1), Arc::new(2), Arc::new(3));
+        for from in STATES {
+            for step in STEPS {
+                let mut slot = slot(from, &held);
+                let answered = match step {
+                    Step::Load => slot.load(next.clone()).map(|retired| {
+                        assert!(Arc::ptr_eq(&retired, &held));
+                    }),
+                    Step::StopAccepting => slot.stop_accepting().map(|closed| {
+                        assert!(Arc::ptr_eq(&closed, &held));
+                    }),
+                    Step::TakeOut => slot.take_out(&held).then_some(()),
+                    Step::TakeOutFormer => slot.take_out(&former).then_some(()),
+                    Step::BeginDrainingOrphans => slot.begin_draining_orphans().then_some(()),
+                    Step::EndDrainingOrphans => {
+                        slot.end_draining_orphans();
+                        None
+                    }
+                };
+                let (to, answers) = model(from, step);
+                assert_eq!(state(&slot), to, "{from:?} {step:?}");
+                assert_eq!(answered.is_some(), answers, "{from:?} {step:?}");
+                let holds = matches!(to, Running | Draining);
+                let expected = if step == Step::Load { &next } else { &held };
+                assert_eq!(slot.holds(expected), holds, "{from:?} {step:?}");
+                assert_eq!(slot.generation().is_some(), holds, "{from:?} {step:?}");
             }
         }
-        taken
     }
 
-    pub(super) fn is_current(&self, generation: &Arc<Generation>) -> bool {
-        let now = self.slot.load();
-        now.as_ref().is_some_and(|now| Arc::ptr_eq(now, generation))
-    }
-
-    /// Frees the instances that were not needed of late.
-    pub(super) async fn trim(&self) {
-        if let Some(generation) = self.slot.load_full() {
-            generation.pool.trim().await;
-        }
-    }
-
-    /// An instance, however long it takes; none when there is no generation.
-    pub(super) async fn lease_patiently(&self) -> Option<Lease> {
-        loop {
-            match self.lease().await {
-                Ok(lease) => return Some(lease),
-                Err(Failure::Absent) => return None,
-                Err(_) => tokio::time::sleep(LEASE_RETRY).await,
-            }
-        }
-    }
-
-    pub(super) async fn lease(&self) -> Result<Lease, Failure> {
-        loop {
-            let generation = self.slot.load_full().ok_or(Failure::Absent)?;
-            match generation.pool.get().await {
-                Ok(instance) => {
-                    return Ok(Lease {
-                        generation,
-                        instance,
-                    });
+    /// Each generation that was loaded is given back for its retirement exactly once, or is held
+    /// at the end: along every path of five steps.
+    #[test]
+    fn no_generation_is_lost_or_retired_twice() {
+        let paths = STEPS.len().pow(5);
+        for path in 0..paths {
+            let mut slot = Slot::Empty;
+            let (mut loaded, mut retired) = (Vec::<Arc<u32>>::new(), Vec::new());
+            let mut rest = path;
+            for number in 0..5 {
+                match STEPS[rest % STEPS.len()] {
+                    Step::Load => {
+                        let generation = Arc::new(number);
+                        retired.extend(slot.load(generation.clone()));
+                        loaded.push(generation);
+                    }
+                    Step::StopAccepting => drop(slot.stop_accepting()),
+                    step @ (Step::TakeOut | Step::TakeOutFormer) => {
+                        let generation = match step {
+                            Step::TakeOut => loaded.last(),
+                            _ => loaded.first(),
+                        };
+                        let taken = generation.filter(|generation| slot.take_out(generation));
+                        retired.extend(taken.cloned());
+                    }
+                    Step::BeginDrainingOrphans => drop(slot.begin_draining_orphans()),
+                    Step::EndDrainingOrphans => slot.end_draining_orphans(),
                 }
-                // Replaced between the look at the slot and now: look again.
-                Err(NoInstance::Retired) => tokio::task::yield_now().await,
-                Err(NoInstance::Overloaded) => return Err(Failure::Overloaded),
+                rest /= STEPS.len();
             }
+            retired.extend(slot.generation().cloned());
+            let mut numbers: Vec<u32> = retired.iter().map(|generation| **generation).collect();
+            numbers.sort_unstable();
+            let all: Vec<u32> = loaded.iter().map(|generation| **generation).collect();
+            assert_eq!(numbers, all, "path {path}");
         }
-    }
-
-    /// What other nodes have of it.
-    pub(super) fn elsewhere(&self) -> Elsewhere {
-        let mesh = self.mesh.as_ref();
-        mesh.map_or(Elsewhere::Nobody, |mesh| mesh.elsewhere(self.name()))
-    }
-
-    /// Its routes, as other nodes have them.
-    pub(super) fn routes_elsewhere(&self) -> Routes {
-        let mesh = self.mesh.as_ref();
-        let routes = mesh.map(|mesh| mesh.routes_elsewhere(self.name()));
-        Routes::parse(&routes.unwrap_or_default()).unwrap_or_default()
     }
 }

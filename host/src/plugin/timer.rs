@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::slot::Plugin;
+use super::handle::Plugin;
 use crate::registry::{Firing, Timers};
 
 impl Plugin {
@@ -17,12 +17,12 @@ impl Plugin {
         let timers = self.namespace().timers().clone();
         loop {
             // Until there is a generation, a first one's `on-start` may have set some.
-            let next = match self.slot.load().is_some() {
+            let next = match self.runs() {
                 true => timers.next_due(),
                 false => None,
             };
             wait_until(next, &timers).await;
-            if self.slot.load().is_some() {
+            if self.runs() {
                 let is_ours = |timer: &str| self.router.fires(timer);
                 for firing in timers.take_due(Instant::now(), is_ours) {
                     tokio::spawn(self.clone().fire(firing));

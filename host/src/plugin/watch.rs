@@ -24,15 +24,15 @@ const LOOK_IDLE: Duration = Duration::from_millis(500);
 
 /// What has been seen of the folder, and what was done about it.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct FolderWatch {
     folder: Option<FolderId>,
-    plugins: BTreeMap<String, Watched>,
+    plugins: BTreeMap<String, WatchedName>,
     busy_until: Option<Instant>,
 }
 
-/// One plugin's files.
+/// The files of one plugin, as they were seen.
 #[derive(Debug)]
-struct Watched {
+struct WatchedName {
     /// None: the name is missing.
     seen: Option<Stamp>,
     since: Instant,
@@ -50,7 +50,7 @@ struct Watched {
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum FolderChange {
     /// The plugin's files are new, and have been still for long enough.
     Settled(String),
     /// The component has been missing for long enough.
@@ -59,14 +59,14 @@ pub(super) enum Change {
     Displaced(String),
 }
 
-impl Watch {
+impl FolderWatch {
     /// Takes what was found as acted on.
     pub(super) fn accept(&mut self, found: Found, now: Instant) {
         let folder = found.folder;
         self.folder = Some(folder);
-        let watched = |stamp| Watched {
+        let watched = |stamp| WatchedName {
             acted_on: Some(stamp),
-            ..Watched::new(Some(stamp), folder, now)
+            ..WatchedName::new(Some(stamp), folder, now)
         };
         let plugins = found.plugins.into_iter();
         self.plugins = plugins
@@ -80,12 +80,12 @@ impl Watch {
     }
 
     /// Takes a look at the folder, and says what is to be done first.
-    pub(super) fn change(&mut self, mut found: Found, now: Instant) -> Option<Change> {
+    pub(super) fn change(&mut self, mut found: Found, now: Instant) -> Option<FolderChange> {
         let folder = found.folder;
         let is_other_folder = self.is_other_folder(&found);
         self.folder = Some(folder);
         for name in found.plugins.keys() {
-            let new = || Watched::new(None, folder, now);
+            let new = || WatchedName::new(None, folder, now);
             self.plugins.entry(name.clone()).or_insert_with(new);
         }
         let mut is_changing = is_other_folder;
@@ -105,13 +105,13 @@ impl Watch {
         let name = name.clone();
         if watched.seen.is_none() && watched.folder != folder {
             watched.is_displaced = true;
-            return Some(Change::Displaced(name));
+            return Some(FolderChange::Displaced(name));
         }
         watched.acted_on = watched.seen;
         watched.is_retry = watched.retry_at.take().is_some();
         Some(match watched.seen {
-            Some(_) => Change::Settled(name),
-            None => Change::Removed(name),
+            Some(_) => FolderChange::Settled(name),
+            None => FolderChange::Removed(name),
         })
     }
 
@@ -149,9 +149,9 @@ impl Watch {
     }
 }
 
-impl Watched {
-    fn new(seen: Option<Stamp>, folder: FolderId, since: Instant) -> Watched {
-        Watched {
+impl WatchedName {
+    fn new(seen: Option<Stamp>, folder: FolderId, since: Instant) -> WatchedName {
+        WatchedName {
             seen,
             since,
             acted_on: None,
@@ -210,9 +210,9 @@ mod tests {
     }
 
     /// What a watch that has acted on `before` says to these looks, 100 ms apart.
-    fn said(before: Look, looks: &[Look]) -> Vec<(usize, Change)> {
+    fn said(before: Look, looks: &[Look]) -> Vec<(usize, FolderChange)> {
         let start = Instant::now();
-        let mut watch = Watch::default();
+        let mut watch = FolderWatch::default();
         watch.accept(found(before), start);
         let mut said = Vec::new();
         let mut now = start;
@@ -227,16 +227,16 @@ mod tests {
         said
     }
 
-    fn settled(at: usize) -> Vec<(usize, Change)> {
-        vec![(at, Change::Settled("chat".to_owned()))]
+    fn settled(at: usize) -> Vec<(usize, FolderChange)> {
+        vec![(at, FolderChange::Settled("chat".to_owned()))]
     }
 
-    fn removed(at: usize) -> Vec<(usize, Change)> {
-        vec![(at, Change::Removed("chat".to_owned()))]
+    fn removed(at: usize) -> Vec<(usize, FolderChange)> {
+        vec![(at, FolderChange::Removed("chat".to_owned()))]
     }
 
-    fn displaced(at: usize) -> Vec<(usize, Change)> {
-        vec![(at, Change::Displaced("chat".to_owned()))]
+    fn displaced(at: usize) -> Vec<(usize, FolderChange)> {
+        vec![(at, FolderChange::Displaced("chat".to_owned()))]
     }
 
     #[test]
@@ -287,9 +287,9 @@ mod tests {
     #[test]
     fn a_load_that_failed_for_the_machines_sake_is_tried_again_and_said_once() {
         let start = Instant::now();
-        let mut watch = Watch::default();
+        let mut watch = FolderWatch::default();
         watch.accept(found((1, Some(1))), start);
-        let failed = |watch: &mut Watch, text: &str, at| {
+        let failed = |watch: &mut FolderWatch, text: &str, at| {
             let is_news = watch.failed("chat", text.to_owned(), true, at);
             (is_news, at)
         };
@@ -299,13 +299,13 @@ mod tests {
             assert_eq!(watch.change(found((1, Some(1))), now), None);
             now += RETRY;
             let change = watch.change(found((1, Some(1))), now);
-            assert_eq!(change, Some(Change::Settled("chat".to_owned())));
+            assert_eq!(change, Some(FolderChange::Settled("chat".to_owned())));
             assert_eq!(failed(&mut watch, text, now).0, is_news, "{text}");
         }
         // Somebody saved it once more: what is still wrong is said again.
         watch.change(found((1, Some(2))), now);
         let change = watch.change(found((1, Some(2))), now + SETTLE);
-        assert_eq!(change, Some(Change::Settled("chat".to_owned())));
+        assert_eq!(change, Some(FolderChange::Settled("chat".to_owned())));
         assert!(failed(&mut watch, "no file", now).0);
         assert!(watch.loaded("chat"));
         assert!(!watch.loaded("chat"));
@@ -314,18 +314,18 @@ mod tests {
     #[test]
     fn a_plugin_whose_last_load_failed_can_still_be_removed() {
         let start = Instant::now();
-        let mut watch = Watch::default();
+        let mut watch = FolderWatch::default();
         watch.accept(found((1, Some(1))), start);
         watch.failed("chat", "no memory".to_owned(), true, start);
         watch.change(found((1, None)), start);
         let change = watch.change(found((1, None)), start + REMOVAL_SETTLE);
-        assert_eq!(change, Some(Change::Removed("chat".to_owned())));
+        assert_eq!(change, Some(FolderChange::Removed("chat".to_owned())));
     }
 
     #[test]
     fn looks_are_few_while_nothing_changes() {
         let start = Instant::now();
-        let mut watch = Watch::default();
+        let mut watch = FolderWatch::default();
         watch.accept(found((1, Some(1))), start);
         watch.change(found((1, Some(1))), start);
         assert_eq!(watch.pause(start), LOOK_IDLE);

@@ -10,12 +10,12 @@ use tokio::sync::mpsc;
 
 use super::answer::{Answer, Decision, Failure};
 use super::directory::Directory;
-use super::slot::Plugin;
+use super::handle::Plugin;
 use crate::access::Handshake;
 use crate::guest::{CallError, CallErrorCode, Caller, EventClient};
 use crate::id::ClientId;
-use crate::mesh::peer_event::{self, NotHandled, PeerEvent, not_handled};
-use crate::mesh::{self, Ask, ask};
+use crate::mesh;
+use crate::mesh::peer_event::{self, Event, NotHandled, PeerEvent, not_handled};
 use crate::message::Message;
 use crate::policy::TrapPolicy;
 use crate::registry::{Close, Closer, Departure};
@@ -63,19 +63,18 @@ impl Drop for UnderWay {
 }
 
 impl Plugin {
-    async fn handle(&self, event: &Ask) -> mesh::Answer {
+    async fn handle(&self, event: &Event) -> mesh::Answer {
         let handled = async {
             match event {
-                Ask::Connect(connect) => self.handle_connect(connect).await,
-                Ask::Said(said) => self.handle_said(said).await,
-                Ask::Closed(closed) => self.handle_closed(closed).await,
-                Ask::Call(call) => self.handle_call(call).await,
-                _ => Err(Failure::Absent),
+                Event::Connect(connect) => self.handle_connect(connect).await,
+                Event::Said(said) => self.handle_said(said).await,
+                Event::Closed(closed) => self.handle_closed(closed).await,
+                Event::Call(call) => self.handle_call(call).await,
             }
         };
         // Nobody waits for longer, but for an end: the client's next event may come meanwhile.
         let patience = match event {
-            Ask::Closed(_) => Duration::MAX,
+            Event::Closed(_) => Duration::MAX,
             _ => self.namespace().serving().patience,
         };
         let handled = tokio::time::timeout(patience, handled).await;
@@ -184,7 +183,7 @@ impl Plugin {
 
 /// No node gives out another one.
 fn client(bytes: &[u8]) -> Result<ClientId, Failure> {
-    ask::client(bytes).ok_or(Failure::Absent)
+    peer_event::client(bytes).ok_or(Failure::Absent)
 }
 
 fn done() -> mesh::Answer {

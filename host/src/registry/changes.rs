@@ -1,8 +1,9 @@
-//! Changes: which uids and groups have another number of clients here than before, for
-//! whoever tells the other nodes.
+//! Changes: the uids and groups whose number of clients on this node has changed, for the task that
+//! tells the other nodes.
 //!
-//! A set and no queue: a name that changes a hundred times before somebody looks is told once,
-//! with the number it then has. So it holds at most the names that there are and were since.
+//! The changes are a set and not a queue: a name that changes a hundred times before the task looks
+//! is told once, with its last number. The set thus holds at most the names that exist or have
+//! existed since the last look.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,16 +12,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// What a name names.
+/// The kind of a name: uid or group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A uid.
+    /// The name is a uid.
     Uid,
-    /// A group.
+    /// The name is a group.
     Group,
 }
 
-/// What has changed since the last look, for each plugin.
+/// The changes since they were last taken, for each plugin.
 #[derive(Debug, Default)]
 pub struct Changes {
     changed: Mutex<BTreeMap<Arc<str>, Changed>>,
@@ -28,31 +29,31 @@ pub struct Changes {
     something: Notify,
 }
 
-/// What has changed of one plugin.
+/// The changes of one plugin.
 #[derive(Debug, Default)]
 pub struct Changed {
-    /// The number of its clients.
+    /// Whether the plugin's number of clients has changed.
     pub clients: bool,
-    /// Numbers of its uids' clients.
+    /// The uids whose number of clients has changed.
     pub uids: BTreeSet<Arc<str>>,
-    /// Numbers of its groups' members.
+    /// The groups whose number of members has changed.
     pub groups: BTreeSet<Arc<str>>,
-    /// Whether its timers fire here.
+    /// Whether this node's firing rank for the plugin's timers may have changed.
     pub fires: bool,
-    /// How it is run here.
+    /// Whether the way in which this node serves the plugin has changed.
     pub serving: bool,
-    /// Timers of the cluster.
+    /// The timers of the cluster that have changed.
     pub timers: BTreeSet<Arc<str>>,
 }
 
 impl Changes {
-    /// What has changed since the last call.
+    /// Takes the changes since the last call.
     pub fn take(&self) -> BTreeMap<Arc<str>, Changed> {
         std::mem::take(&mut *self.changed.lock())
     }
 
-    /// What was taken has been told. Until then it is pending: whoever must not speak before
-    /// it is told waits for that.
+    /// Marks the changes that were taken as told. Until then these changes are pending, so that
+    /// whoever must not send anything before them can wait. Newer changes stay pending.
     pub fn told(&self) {
         let changed = self.changed.lock();
         if changed.is_empty() {
@@ -62,7 +63,7 @@ impl Changes {
         }
     }
 
-    /// Whether something has changed that has not been told.
+    /// Whether there are changes that have not been told yet.
     pub fn is_pending(&self) -> bool {
         self.is_pending.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! One client: its id, its outbox, and what is held of it.
+//! One client: its id, its outbox, and its state in the registry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::id::{ClientId, ClientIdText};
 use crate::message::Frame;
-use crate::outbox::{Bound, Outbox};
+use crate::outbox::{Outbox, OutboxBound};
 
 /// A small map that lives exactly as long as its client.
 pub type Info = BTreeMap<String, String>;
@@ -18,7 +18,7 @@ pub type Info = BTreeMap<String, String>;
 #[derive(Debug)]
 pub struct Client {
     id: ClientId,
-    /// The id as guests have it: every event takes it along.
+    /// The id as text, in the form that guests get with every event.
     id_text: ClientIdText,
     outbox: Outbox,
     wake: Notify,
@@ -26,31 +26,31 @@ pub struct Client {
     pub(super) held: Mutex<ClientState>,
 }
 
-/// What the registry holds of a client. Its lock comes before those of the indexes: whoever
-/// changes a client's uid or groups changes both under it.
+/// The state of a client in the registry. The lock of this state is taken before those of the
+/// indexes: a change of the client's uid or groups changes the state and the index under it.
 #[derive(Debug, Default)]
 pub(super) struct ClientState {
     pub(super) uid: Option<Arc<str>>,
-    /// When it was bound, in milliseconds since 1970: between nodes, the time decides who
-    /// keeps a uid that only one may have.
+    /// The time when the uid was bound, in milliseconds since 1970. Between nodes, this time
+    /// decides which client keeps a uid that only one may have.
     pub(super) bound_at_ms: u64,
     pub(super) groups: BTreeSet<Arc<str>>,
     pub(super) info: Info,
     pub(super) departure: Option<Box<Departure>>,
 }
 
-/// Why and how a connection ends.
+/// The reason why a connection ends, and who ends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
-    /// The close frame's code; 1005 and 1006 stand for none and are never sent.
+    /// The code of the close frame; 1005 and 1006 mean that there is no code, and are never sent.
     pub code: u16,
-    /// The close frame's reason.
+    /// The reason in the close frame.
     pub reason: String,
-    /// Who ended it.
+    /// The side that ended the connection.
     pub by: Closer,
 }
 
-/// The end of one connection or of many: its frames are encoded once.
+/// The end of one connection or of several; its frames are encoded once.
 #[derive(Clone, Debug)]
 pub struct Ending {
     pub(super) close: Close,
@@ -58,34 +58,34 @@ pub struct Ending {
     close_frame: Option<Frame>,
 }
 
-/// Who ended a connection.
+/// The side that ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closer {
     /// The client sent a close frame.
     Client,
-    /// The plugin closed it, or one of its policies did.
+    /// The plugin closed the connection, or one of its policies did.
     Plugin,
-    /// The node: a broken protocol or limit, no answer to a ping, a drain.
+    /// The node closed the connection: a broken protocol or limit, no answer to a ping, or a drain.
     Node,
-    /// Nobody: the connection broke.
+    /// Nobody closed the connection: it broke.
     Network,
 }
 
-/// A client that has left, as it was.
+/// The last state of a client that has left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Departure {
-    /// Why and how.
+    /// The reason for the end of the connection.
     pub close: Close,
-    /// The uid it had.
+    /// The uid that the client had.
     pub uid: Option<Arc<str>>,
-    /// The groups it was in.
+    /// The groups that the client was in.
     pub groups: Vec<Arc<str>>,
-    /// The info it had.
+    /// The info that the client had.
     pub info: Info,
 }
 
 impl Client {
-    pub(super) fn new(id: ClientId, bound: Bound) -> Client {
+    pub(super) fn new(id: ClientId, bound: OutboxBound) -> Client {
         Client {
             id,
             id_text: id.text(),
@@ -96,48 +96,47 @@ impl Client {
         }
     }
 
-    /// Its id.
+    /// The id of the client.
     pub fn id(&self) -> ClientId {
         self.id
     }
 
-    /// Its id, written out.
+    /// The id of the client, as text.
     pub fn id_text(&self) -> &str {
         &self.id_text
     }
 
-    /// The queue to its socket.
+    /// The queue of frames to the client's socket.
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
     }
 
-    /// Waits until somebody has something to tell the client's task: look at its departure
-    /// and at its outbox.
+    /// Waits until the client's task is woken, and must look at the client's departure and outbox.
     pub async fn woken(&self) {
         self.wake.notified().await;
     }
 
-    /// Tells the client's task to look.
+    /// Wakes the client's task, so that it looks at the client's departure and outbox.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// Whether it has left.
+    /// Whether the client has left.
     pub fn has_left(&self) -> bool {
         self.has_left.load(Ordering::Acquire)
     }
 
-    /// It has, and `held` says how.
+    /// Marks the client as left. Its departure is in `held` by then.
     pub(super) fn set_left(&self) {
         self.has_left.store(true, Ordering::Release);
     }
 
-    /// What `on-close` is told, once the client has left.
+    /// The departure that `on-close` gets, once the client has left.
     pub fn departure(&self) -> Option<Departure> {
         self.held.lock().departure.as_deref().cloned()
     }
 
-    /// Queues the end: what waits goes out first, then this.
+    /// Queues the end of the connection, after the frames that wait already.
     pub(super) fn end(&self, ending: &Ending) {
         self.outbox
             .close(ending.last_message.clone(), ending.close_frame.clone());
@@ -146,17 +145,17 @@ impl Client {
 }
 
 impl Ending {
-    /// Why and how.
+    /// The reason for the end, and who ends the connection.
     pub fn close(&self) -> &Close {
         &self.close
     }
 
-    /// What the client gets before its close.
+    /// The message that the client gets before its close frame, if there is one.
     pub fn last_message(&self) -> Option<&Frame> {
         self.last_message.as_ref()
     }
 
-    /// As `close` says, with a message before it.
+    /// An ending with this close, and a message before it.
     pub fn new(close: Close, last_message: Option<Frame>) -> Ending {
         let close_frame = match close.code {
             1005 => Some(Frame::close_without_code()),

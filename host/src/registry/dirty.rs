@@ -1,6 +1,6 @@
 //! Dirty lists: the clients whose outboxes have something to write.
 //!
-//! One list for each sweeper; a client is always on the same one, and at most once.
+//! Each sweeper has one list. A client is always on the same list, and at most once.
 
 use std::sync::Arc;
 
@@ -9,19 +9,20 @@ use tokio::sync::Notify;
 
 use super::client::Client;
 
-/// All of a node's dirty lists.
+/// All dirty lists of a node.
 #[derive(Debug)]
 pub struct DirtyLists(Box<[Arc<DirtyList>]>);
 
-/// One sweeper's list. As long as the node has clients at most: each is on it once.
+/// The list of one sweeper. A client is on it at most once, so it is never longer than the number
+/// of clients on the node.
 #[derive(Debug, Default)]
 pub struct DirtyList {
     clients: Mutex<Vec<Arc<Client>>>,
     added: Notify,
 }
 
-/// Clients gathered while a delivery walks an index, added at its end: a lock for each list
-/// and delivery instead of one for each recipient.
+/// Clients that are gathered while a delivery walks an index, and added to the lists at its end.
+/// This takes one lock for each list and delivery instead of one for each recipient.
 #[derive(Debug)]
 pub(super) struct Dirtied<'a> {
     lists: &'a DirtyLists,
@@ -38,7 +39,7 @@ impl DirtyLists {
         &self.0
     }
 
-    /// Adds one client.
+    /// Adds one client to its list.
     pub fn add(&self, client: Arc<Client>) {
         let list = &self.0[self.index(&client)];
         list.clients.lock().push(client);

@@ -1,8 +1,8 @@
-//! Events: what happens on this node, for whoever watches. Where nobody does, they cost a look
-//! at a flag.
+//! Events on this node, for whoever watches them. While nobody watches, an event costs one read of
+//! a flag.
 //!
-//! Whoever makes an event never waits for a watcher: one that is too slow misses some, and is
-//! told how many.
+//! Emitting an event never waits for a watcher: a watcher that is too slow misses some events, and
+//! gets their number.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,69 +14,69 @@ use super::changes::Kind;
 use super::client::Close;
 use crate::id::ClientId;
 
-/// Events that a watcher may be behind.
+/// How many events a watcher may be behind.
 const BEHIND: usize = 8192;
 
-/// Something that has happened to a plugin or to one of its clients.
+/// An event of a plugin or of one of its clients.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// The plugin's name.
+    /// The name of the plugin.
     pub plugin: Arc<str>,
-    /// What it was.
+    /// The kind of the event, with its details.
     pub what: EventKind,
 }
 
-/// What has happened.
+/// The kinds of events, with their details.
 #[derive(Clone, Debug)]
 pub enum EventKind {
-    /// A client has come in.
+    /// A client has connected.
     Connected(ClientId),
     /// A client has left, and its plugin has been told.
     Closed {
-        /// Which.
+        /// The id of the client.
         client: ClientId,
-        /// Why and how.
+        /// The reason for the end of the connection.
         close: Close,
-        /// The uid it had.
+        /// The uid that the client had.
         uid: Option<Arc<str>>,
     },
     /// A uid or a group has its first client here.
     Occupied(Kind, Arc<str>),
-    /// It has none any more.
+    /// A uid or a group has no client here any more.
     Vacated(Kind, Arc<str>),
-    /// This generation has taken over.
+    /// A new generation with this number has taken over.
     Loaded(u64),
-    /// Another node had an event of a client here, and went while it was at it.
+    /// Another node had an event of a client here, and was lost before it answered.
     Lost {
-        /// Whose event it was.
+        /// The client that the event belongs to.
         client: ClientId,
-        /// Which of the plugin's functions.
+        /// The plugin's function that was called.
         function: &'static str,
     },
 }
 
-/// The way from what happens to whoever watches.
+/// The channel on which events are emitted and watched.
 #[derive(Debug, Default)]
 pub struct Events {
     is_watched: AtomicBool,
-    watched: Mutex<Watched>,
+    watched: Mutex<EventWatchers>,
 }
 
 #[derive(Debug, Default)]
-struct Watched {
+struct EventWatchers {
     watchers: usize,
-    /// While there are any.
+    /// The sender of the events, while there are any watchers.
     sender: Option<broadcast::Sender<Event>>,
 }
 
-/// Somebody who watches, until it is dropped.
+/// A watcher of events, until it is dropped.
 pub struct Watcher {
     events: Arc<Events>,
     receiver: broadcast::Receiver<Event>,
 }
 
 impl Events {
-    /// Watches from now on.
+    /// Begins to watch all events from now on.
     pub fn watch(self: &Arc<Self>) -> Watcher {
         let mut watched = self.watched.lock();
         watched.watchers += 1;
@@ -89,7 +89,7 @@ impl Events {
         }
     }
 
-    /// This happens to the plugin of that name.
+    /// Emits an event of the plugin with that name. `what` is called only if somebody watches.
     pub fn emit(&self, plugin: &Arc<str>, what: impl FnOnce() -> EventKind) {
         if !self.is_watched.load(Ordering::Relaxed) {
             return;
@@ -102,7 +102,11 @@ impl Events {
 }
 
 impl Watcher {
-    /// The next event; or how many have been missed.
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    ///
+    /// The watcher was too slow. The error is the number of events that it has missed.
     pub async fn next(&mut self) -> Result<Event, u64> {
         match self.receiver.recv().await {
             Ok(event) => Ok(event),

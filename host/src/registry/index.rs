@@ -1,7 +1,7 @@
-//! An index: from a name (a uid, a group) to the clients that have it.
+//! An index: from a name (a uid or a group) to the clients that have it.
 //!
-//! A name exists while it has members. Walks hold a shard's lock for a bounded number of
-//! members at a time, so a large group does not stop the others.
+//! A name exists while it has members. A walk through the members holds a shard's lock for a
+//! limited number of members at a time, so a large group does not block the other names.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,13 +12,13 @@ use super::client::Client;
 use super::events::{EventKind, Events};
 use super::names::Names;
 
-/// Members visited under one lock: some 50 µs of it.
+/// How many members are visited under one lock, for some 50 µs.
 const MEMBERS_A_LOCK: usize = 1024;
 
-/// The clients of one name, by their counter.
+/// The clients of one name, by the counters in their ids.
 pub(super) type Members = BTreeMap<u64, Arc<Client>>;
 
-/// Names, each with its clients.
+/// All names of one kind, each with its clients.
 #[derive(Debug)]
 pub(super) struct Index {
     names: Names<Members>,
@@ -28,7 +28,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// An empty one of a plugin's.
+    /// An empty index for a plugin.
     pub(super) fn new(kind: Kind, plugin: &Arc<str>, events: &Arc<Events>) -> Index {
         Index {
             names: Names::default(),
@@ -38,7 +38,7 @@ impl Index {
         }
     }
 
-    /// Adds a client unless `admit`, which sees the members so far, says otherwise.
+    /// Adds a client to a name, unless `admit`, which gets the members so far, returns an error.
     pub(super) fn insert<T, E>(
         &self,
         name: &Arc<str>,
@@ -62,7 +62,7 @@ impl Index {
         result
     }
 
-    /// Removes a client; the name goes with its last member.
+    /// Removes a client from a name. A name without members is removed, too.
     pub(super) fn remove(&self, name: &str, client: &Client) {
         let mut shard = self.names.shard(name).write();
         if let Some(members) = shard.get_mut(name) {
@@ -75,7 +75,7 @@ impl Index {
         }
     }
 
-    /// How many clients have the name.
+    /// How many clients have this name.
     pub(super) fn count(&self, name: &str) -> usize {
         self.names
             .shard(name)
@@ -84,12 +84,12 @@ impl Index {
             .map_or(0, BTreeMap::len)
     }
 
-    /// How many names there are.
+    /// The number of names in the index.
     pub(super) fn name_count(&self) -> u64 {
         self.names.count()
     }
 
-    /// Visits each member once, as the index stands when it gets there.
+    /// Visits each member of the name once, as the index is when the visit reaches the member.
     pub(super) fn for_each(&self, name: &str, mut visit: impl FnMut(&Arc<Client>)) {
         let shard = self.names.shard(name);
         walk(|after| {
@@ -99,14 +99,14 @@ impl Index {
         });
     }
 
-    /// The members as they are now.
+    /// The members that the name has now.
     pub(super) fn members(&self, name: &str) -> Vec<Arc<Client>> {
         let mut members = Vec::new();
         self.for_each(name, |client| members.push(client.clone()));
         members
     }
 
-    /// Up to `limit` members that come after the counter `after`.
+    /// Up to `limit` members whose counter is higher than `after`, in order.
     pub(super) fn members_after(
         &self,
         name: &str,
@@ -128,8 +128,8 @@ impl Index {
     }
 }
 
-/// Repeats `step`, which visits some members after a counter and answers the last one's, to
-/// the end.
+/// Repeats `step` until it returns `None`. A step visits some members after a counter, and returns
+/// the counter of the last one.
 pub(super) fn walk(mut step: impl FnMut(Option<u64>) -> Option<u64>) {
     let mut after = None;
     while let Some(last) = step(after) {
@@ -137,8 +137,8 @@ pub(super) fn walk(mut step: impl FnMut(Option<u64>) -> Option<u64>) {
     }
 }
 
-/// Visits a bounded number of members after a counter; answers the last one's, if there may
-/// be more.
+/// Visits a limited number of members after a counter. The result is the counter of the last one,
+/// if there may be more.
 pub(super) fn visit_some(
     members: &Members,
     after: Option<u64>,

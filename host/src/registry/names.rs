@@ -1,8 +1,9 @@
-//! Names in order, and something for each of them: what the indexes of this node are made of,
-//! and what is known of the other nodes'.
+//! Names in order, each with a value: the base of this node's indexes and of the interest of the
+//! other nodes.
 //!
-//! Sharded by name: whoever holds a lock holds up a sixteenth of the names. Ordered, so that a
-//! page goes on where the last one ended, whatever came and went meanwhile.
+//! The names are spread over shards, so that a lock blocks only a sixteenth of them. The names are
+//! ordered, so that a page continues where the last one ended, even if names came or went
+//! meanwhile.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -13,7 +14,7 @@ use parking_lot::RwLock;
 
 pub(super) const SHARDS: usize = 16;
 
-/// Names, each with its `T`.
+/// A map of names in order, each with its `T`.
 #[derive(Debug)]
 pub struct Names<T> {
     shards: [RwLock<BTreeMap<Arc<str>, T>>; SHARDS],
@@ -30,7 +31,7 @@ impl<T> Default for Names<T> {
 }
 
 impl<T> Names<T> {
-    /// Where a name is, if it is there.
+    /// The shard that the name belongs to.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "which shard does not matter"
@@ -39,7 +40,7 @@ impl<T> Names<T> {
         &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
     }
 
-    /// All parts.
+    /// All shards of the map.
     pub fn shards(&self) -> &[RwLock<BTreeMap<Arc<str>, T>>] {
         &self.shards
     }
@@ -58,13 +59,13 @@ impl<T> Names<T> {
         names
     }
 
-    /// How many names there are.
+    /// The number of names in the map.
     pub fn count(&self) -> u64 {
         let shards = self.shards.iter();
         shards.map(|shard| shard.read().len() as u64).sum()
     }
 
-    /// How many names are such that `counts`.
+    /// How many names have a value for which `counts` is true.
     pub fn count_where(&self, counts: impl Fn(&T) -> bool) -> u64 {
         let shards = self.shards.iter();
         shards

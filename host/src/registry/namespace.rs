@@ -1,7 +1,10 @@
 //! A namespace: the clients, uids and groups of one plugin on this node.
 //!
-//! It outlives the plugin's generations; their policies are handed in with each reload. What
-//! a call changes, the next call sees.
+//! A namespace outlives the plugin's generations, and gets the policies of each new one. Every call
+//! sees the changes of the calls before it.
+//!
+//! Long because uids, groups and clients change together, under the locks of one value; what can
+//! stand alone is in `client`, `index`, `changes` and `timers`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -18,26 +21,26 @@ use super::index::{Index, Members, visit_some, walk};
 use super::names::SHARDS;
 use super::refused::Refused;
 use super::serving::Serving;
-use super::shared::{Shared, now_ms};
+use super::shared::{NodeState, now_ms};
 use super::timers::Timers;
 use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
-use crate::outbox::{Bound, Outcome, Pushed};
+use crate::outbox::{OutboxBound, Outcome, Pushed};
 use crate::policy::{OverflowPolicy, Policies, UidPolicy};
 
-/// Sent to whoever had a uid that another client took over (policy `kick-old`). Of the
-/// private range, so that a client library does not come back at once.
+/// The close code and reason for a client whose uid another client took over (policy `kick-old`).
+/// The code is from the private range, so that a client library does not connect again at once.
 const TAKEN_OVER: (u16, &str) = (4001, "uid taken over");
 
-/// Clients that one call changes before it lets others run: at most a millisecond of it.
+/// How many clients one call changes before it yields to other tasks, after a millisecond at most.
 const CLIENTS_A_TURN: usize = 512;
 
-/// One plugin's clients on this node.
+/// The clients, uids and groups of one plugin on this node.
 #[derive(Debug)]
 pub struct Namespace {
     name: Arc<str>,
-    shared: Arc<Shared>,
+    shared: Arc<NodeState>,
     clients: [RwLock<Members>; SHARDS],
     uids: Index,
     groups: Index,
@@ -46,19 +49,19 @@ pub struct Namespace {
     timers: Arc<Timers>,
 }
 
-/// A client that has a uid, and since when. Between two nodes the order of these decides who
-/// keeps a uid that only one may have.
+/// A client that has a uid, and the time when it got it. Between two nodes, the order of their
+/// bindings decides which client keeps a uid that only one may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Binding {
-    /// In milliseconds since 1970.
+    /// The time of the binding, in milliseconds since 1970.
     pub at_ms: u64,
-    /// Which client.
+    /// The client that has the uid.
     pub client: ClientId,
 }
 
 impl Namespace {
-    /// An empty namespace for the plugin of that name.
-    pub(super) fn new(name: &Arc<str>, shared: &Arc<Shared>) -> Arc<Namespace> {
+    /// An empty namespace for the plugin with that name.
+    pub(super) fn new(name: &Arc<str>, shared: &Arc<NodeState>) -> Arc<Namespace> {
         Arc::new(Namespace {
             name: name.clone(),
             shared: shared.clone(),
@@ -71,22 +74,22 @@ impl Namespace {
         })
     }
 
-    /// The plugin's name.
+    /// The name of the plugin.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// This happens to the plugin, or to one of its clients.
+    /// Emits an event of the plugin, or of one of its clients.
     pub fn emit(&self, what: impl FnOnce() -> EventKind) {
         self.shared.events().emit(&self.name, what);
     }
 
-    /// What the namespaces of the node share.
-    pub fn shared(&self) -> &Arc<Shared> {
+    /// The state that all namespaces of the node share.
+    pub fn shared(&self) -> &Arc<NodeState> {
         &self.shared
     }
 
-    /// The policies of the generation that runs.
+    /// The policies of the running generation.
     pub fn policies(&self) -> Policies {
         **self.policies.load()
     }
@@ -96,17 +99,17 @@ impl Namespace {
         &self.timers
     }
 
-    /// A generation with these policies has taken over.
+    /// Sets the policies, when a generation takes over.
     pub fn set_policies(&self, policies: Policies) {
         self.policies.store(Arc::new(policies));
     }
 
-    /// How the plugin is run here.
+    /// How this node serves the plugin.
     pub fn serving(&self) -> Arc<Serving> {
         self.serving.load_full()
     }
 
-    /// It is run like this from here on.
+    /// Sets how this node serves the plugin from now on.
     pub fn serve(&self, serving: Serving) {
         if *self.serving.load_full() != serving {
             self.serving.store(Arc::new(serving));
@@ -116,10 +119,11 @@ impl Namespace {
         }
     }
 
-    /// A client asks to come in: it can be bound, joined and sent to from here on.
+    /// Adds a client that asks to connect. From now on the client can be bound to a uid, join
+    /// groups and get messages.
     pub fn arrive(&self) -> Arc<Client> {
         let limits = self.shared.limits();
-        let bound = Bound {
+        let bound = OutboxBound {
             messages: limits.outbox_messages,
             bytes: limits.outbox_bytes,
         };
@@ -133,13 +137,13 @@ impl Namespace {
         client
     }
 
-    /// The client has left, as `close` says: nothing here counts it any more. True the first
-    /// time; what it was is kept for its `on-close`.
+    /// Removes a client that has left, with the reason `close`; true the first time. The client's
+    /// last state is kept for its `on-close`.
     pub fn leave(&self, client: &Client, close: &Close) -> bool {
         self.take_out(client, &mut client.held.lock(), close)
     }
 
-    /// Makes the client leave and queues its ending; false if it had left.
+    /// Makes the client leave, and queues its ending; false if it had left already.
     pub fn end(&self, client: &Client, ending: &Ending) -> bool {
         // Both under one lock: whoever sees that it has left finds its last frames queued.
         let mut held = client.held.lock();
@@ -150,7 +154,7 @@ impl Namespace {
         leaves
     }
 
-    /// Queues a delivery for each client it is for, once.
+    /// Queues a delivery once for each of its clients on this node.
     pub fn deliver(&self, delivery: &Delivery<'_>) -> Reach {
         let mut sending = Sending::new(self, delivery);
         match delivery.to {
@@ -168,6 +172,10 @@ impl Namespace {
     }
 
     /// Queues a frame for one client.
+    ///
+    /// # Errors
+    ///
+    /// The client's outbox is full, or the client is being closed.
     pub fn send_to(&self, client: &Arc<Client>, frame: Frame) -> Result<(), Refused> {
         let id = client.id();
         let overflow = self.policies.load().overflow;
@@ -183,8 +191,12 @@ impl Namespace {
         }
     }
 
-    /// Gives the client this uid in place of the one it had; `elsewhere`, so many clients of
-    /// other nodes have it too.
+    /// Binds the client to a uid, in place of its former uid. `elsewhere` is the number of clients
+    /// on other nodes that have the uid.
+    ///
+    /// # Errors
+    ///
+    /// The client is not here, or the uid can take no further client.
     pub fn bind_uid(&self, id: ClientId, uid: &str, elsewhere: u64) -> Result<(), Refused> {
         let client = self.find(id)?;
         let kicked = {
@@ -210,7 +222,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// The clients that have the uid, and since when.
+    /// The clients that have the uid, each with the time of its binding.
     pub fn bindings(&self, uid: &str) -> Vec<Binding> {
         let members = self.uids.members(uid).into_iter();
         let bindings = members.filter_map(|client| {
@@ -223,8 +235,9 @@ impl Namespace {
         bindings.collect()
     }
 
-    /// A client of another node has the uid, too: where only one may, those here that have to
-    /// go for it are closed. The newest keeps a uid by `kick-old`, the oldest by `reject-new`.
+    /// Takes note that a client of another node has the uid, too. If only one may have it, the
+    /// clients here that must yield are closed: by `kick-old` the newest keeps the uid, by
+    /// `reject-new` the oldest.
     pub fn yield_uid(&self, uid: &str, theirs: Binding) {
         let policy = self.policies.load().uid;
         for ours in self.bindings(uid) {
@@ -249,7 +262,7 @@ impl Namespace {
         self.end(client, &Ending::new(close, None));
     }
 
-    /// A name has another number of clients here.
+    /// Records that the number of clients of a name here has changed.
     fn changed(&self, kind: Kind, name: &Arc<str>) {
         if let Some(changes) = self.shared.changes() {
             changes.add(&self.name, kind, name);
@@ -263,7 +276,12 @@ impl Namespace {
         }
     }
 
-    /// Takes the client's uid away; with `uid` given, only if it is that one.
+    /// Removes the client's uid and returns whether there was one. If `uid` is given, only this uid
+    /// is removed.
+    ///
+    /// # Errors
+    ///
+    /// The client is not here.
     pub fn unbind_uid(&self, id: ClientId, uid: Option<&str>) -> Result<bool, Refused> {
         let client = self.find(id)?;
         let mut held = present(&client)?;
@@ -279,6 +297,10 @@ impl Namespace {
     }
 
     /// The client's uid, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// The client is not here.
     pub fn uid(&self, id: ClientId) -> Result<Option<String>, Refused> {
         let client = self.find(id)?;
         let held = present(&client)?;
@@ -286,6 +308,10 @@ impl Namespace {
     }
 
     /// Puts the client into the group.
+    ///
+    /// # Errors
+    ///
+    /// The client is not here, or it is in too many groups.
     pub fn join_group(&self, id: ClientId, group: &str) -> Result<(), Refused> {
         let client = self.find(id)?;
         let mut held = present(&client)?;
@@ -308,13 +334,17 @@ impl Namespace {
         Ok(())
     }
 
-    /// Takes the client out of the group; not being in it is fine.
+    /// Takes the client out of the group. A client that is not in the group is no error.
+    ///
+    /// # Errors
+    ///
+    /// The client is not here.
     pub fn leave_group(&self, id: ClientId, group: &str) -> Result<(), Refused> {
         let client = self.find(id)?;
         self.leave_group_of(&client, group).map(drop)
     }
 
-    /// Takes every member out of the group, and counts them.
+    /// Takes every member out of the group, and returns how many there were.
     pub async fn ungroup(&self, group: &str) -> u64 {
         let mut count = 0;
         let leave = |client: &Arc<Client>| {
@@ -329,7 +359,7 @@ impl Namespace {
         self.index(kind).count(name) as u64
     }
 
-    /// The uids in the group, each once.
+    /// The uids in the group, each listed once.
     pub async fn group_uids(&self, group: &str) -> BTreeSet<Arc<str>> {
         let mut uids = BTreeSet::new();
         let add = |client: &Arc<Client>| uids.extend(client.held.lock().uid.clone());
@@ -337,8 +367,9 @@ impl Namespace {
         uids
     }
 
-    /// Up to `limit` clients with the uid, or in the group, that come after one, in order; and
-    /// whether there are more. A client of a node before this one comes before all of them.
+    /// Up to `limit` clients with the uid or in the group that come after the client `after`, in
+    /// order; and whether there are more. Clients are ordered by their node's incarnation first,
+    /// and `after` may be a client of another node.
     pub fn clients_after(
         &self,
         kind: Kind,
@@ -359,8 +390,8 @@ impl Namespace {
         (ids, more)
     }
 
-    /// Up to `limit` uids in the group that come after one, in order; and whether there are
-    /// more.
+    /// Up to `limit` uids in the group that come after the uid `after`, in order; and whether there
+    /// are more.
     pub async fn group_uids_after(
         &self,
         group: &str,
@@ -373,22 +404,22 @@ impl Namespace {
         (uids, rest.next().is_some())
     }
 
-    /// How many uids, or groups, there are.
+    /// How many uids or groups the namespace has.
     pub fn name_count(&self, kind: Kind) -> u64 {
         self.index(kind).name_count()
     }
 
-    /// Up to `limit` uids, or groups, that come after one, in order.
+    /// Up to `limit` uids or groups that come after the name `after`, in order.
     pub fn names_after(&self, kind: Kind, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
         self.index(kind).names_after(after, limit)
     }
 
-    /// Whether the client is here and not being closed.
+    /// Whether the client is on this node and not being closed.
     pub fn is_online(&self, id: ClientId) -> bool {
         self.find(id).is_ok()
     }
 
-    /// How many clients there are.
+    /// How many clients the namespace has.
     pub fn client_count(&self) -> u64 {
         self.clients
             .iter()
@@ -396,7 +427,7 @@ impl Namespace {
             .sum()
     }
 
-    /// All clients as they are now.
+    /// All clients that the namespace has now.
     pub fn clients(&self) -> Vec<Arc<Client>> {
         let shards = self.clients.iter();
         shards
@@ -404,7 +435,11 @@ impl Namespace {
             .collect()
     }
 
-    /// Closes one client.
+    /// Closes the connection of one client.
+    ///
+    /// # Errors
+    ///
+    /// The client is not here.
     pub fn close_client(&self, id: ClientId, ending: &Ending) -> Result<(), Refused> {
         let client = self.find(id)?;
         if self.end(&client, ending) {
@@ -414,7 +449,7 @@ impl Namespace {
         }
     }
 
-    /// Closes every client of the uid, or in the group, and counts them.
+    /// Closes every client with this uid, or in this group, and returns how many there were.
     pub async fn close_all(&self, kind: Kind, name: &str, ending: &Ending) -> u64 {
         let mut count = 0;
         let close = |client: &Arc<Client>| count += u64::from(self.end(client, ending));
@@ -422,7 +457,11 @@ impl Namespace {
         count
     }
 
-    /// The client's info.
+    /// The info of the client.
+    ///
+    /// # Errors
+    ///
+    /// The client is not here.
     pub fn info(&self, id: ClientId) -> Result<Info, Refused> {
         let client = self.find(id)?;
         let held = present(&client)?;
@@ -430,6 +469,10 @@ impl Namespace {
     }
 
     /// Replaces the client's info.
+    ///
+    /// # Errors
+    ///
+    /// The client is not here, or the info is too long.
     pub fn set_info(&self, id: ClientId, info: Info) -> Result<(), Refused> {
         let client = self.find(id)?;
         let mut held = present(&client)?;
@@ -438,7 +481,12 @@ impl Namespace {
         Ok(())
     }
 
-    /// Sets each key to its value, deletes those given as none, and answers the whole.
+    /// Sets each key to its value, deletes the keys whose value is `None`, and returns the whole
+    /// info.
+    ///
+    /// # Errors
+    ///
+    /// The client is not here, or the info would be too long.
     pub fn update_info(
         &self,
         id: ClientId,
@@ -499,7 +547,7 @@ impl Namespace {
         Ok(was_in)
     }
 
-    /// Whether one more client may have the uid; takes out those who must go for it.
+    /// Whether one more client may have the uid. By `kick-old` this takes out the former clients.
     fn admit(&self, uid: &str, members: &mut Members, elsewhere: u64) -> Result<Members, Refused> {
         let limit = self.shared.limits().clients_per_uid;
         let clients = members.len() as u64 + elsewhere;
@@ -558,7 +606,11 @@ impl Namespace {
         pushed
     }
 
-    /// The client of that id, if it is here and has not left.
+    /// The client with that id.
+    ///
+    /// # Errors
+    ///
+    /// The client is not on this node, or has left.
     pub fn find(&self, id: ClientId) -> Result<Arc<Client>, Refused> {
         let client = self.shard(id).read().get(&id.counter()).cloned();
         client
@@ -575,7 +627,7 @@ impl Namespace {
     }
 }
 
-/// A delivery on its way through an index.
+/// A delivery while it walks through an index.
 struct Sending<'a> {
     namespace: &'a Namespace,
     delivery: &'a Delivery<'a>,
@@ -636,8 +688,8 @@ impl<'a> Sending<'a> {
     }
 }
 
-/// Does this with each of them. Every so often it steps aside, waiting for nobody: what is done
-/// with a hundred thousand must not hold up a worker for as long as that takes.
+/// Calls `work` with each of the clients. After every `CLIENTS_A_TURN` of them it yields, so that
+/// work on a hundred thousand clients does not block a worker thread for all that time.
 async fn in_turns(clients: &[Arc<Client>], work: impl FnMut(&Arc<Client>)) {
     let mut work = work;
     for some in clients.chunks(CLIENTS_A_TURN) {
@@ -648,7 +700,7 @@ async fn in_turns(clients: &[Arc<Client>], work: impl FnMut(&Arc<Client>)) {
     }
 }
 
-/// The client's state, if it has not left.
+/// Locks the client's state, if the client has not left.
 fn present(client: &Client) -> Result<parking_lot::MutexGuard<'_, ClientState>, Refused> {
     let held = client.held.lock();
     if held.departure.is_some() {

@@ -1,36 +1,37 @@
-//! How a node runs a plugin: what those that do not run it need for their clients of it.
+//! How a node serves a plugin. Nodes without the plugin need this for the plugin's clients that are
+//! connected to them.
 
 use std::time::Duration;
 
 use crate::policy::{OverflowPolicy, RefusePolicy, UidPolicy};
 
-/// How a node runs a plugin.
+/// How a node serves a plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Serving {
-    /// Whether it takes events.
+    /// Whether the node takes events of the plugin's clients.
     pub state: ServingState,
-    /// Its paths beside `/NAME` and `/api/NAME`, as its manifest has them.
+    /// The plugin's paths in addition to `/NAME` and `/api/NAME`, as in its manifest.
     pub routes: Vec<String>,
-    /// Policies that hold where its clients are.
+    /// The plugin's policy for uids, which applies on the nodes of its clients.
     pub uid: UidPolicy,
-    /// Likewise.
+    /// The plugin's policy for full outboxes, which applies on the nodes of its clients.
     pub overflow: OverflowPolicy,
-    /// Likewise.
+    /// The plugin's policy for refused clients, which applies on the nodes of its clients.
     pub refuse: RefusePolicy,
-    /// How long one event takes at most.
+    /// How long the node takes for one event at most.
     pub patience: Duration,
 }
 
 /// Whether a node takes events of a plugin's clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ServingState {
-    /// It has no such plugin.
+    /// The node has no such plugin.
     #[default]
     None,
-    /// It does.
+    /// The node takes events.
     Open,
-    /// The plugin's file is gone: it still takes the ends of clients.
+    /// The plugin's file is gone; the node only takes the ends of clients.
     Closing,
-    /// It has the plugin, and can't run it now.
+    /// The node has the plugin, but can't run it now.
     Away,
 }

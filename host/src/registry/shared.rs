@@ -1,4 +1,4 @@
-//! What all namespaces of a node share.
+//! The state of a node that all its namespaces share.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -12,30 +12,30 @@ use crate::counters::Counters;
 use crate::id::{ClientId, Incarnation};
 use crate::limits::Limits;
 
-/// The node's own: its limits and counters, and where its clients' changes are told.
+/// The state of the node that all its namespaces share: its limits, counters, changes and events.
 #[derive(Debug)]
-pub struct Shared {
+pub struct NodeState {
     incarnation: Incarnation,
     next: AtomicU64,
     random: RandomState,
     dirty: DirtyLists,
     limits: Limits,
     counters: Arc<Counters>,
-    /// For whoever tells the other nodes, where there are any.
+    /// The changes for the task that tells the other nodes, if there are any.
     changes: Option<Changes>,
-    /// For whoever watches.
+    /// The events for whoever watches them.
     events: Arc<Events>,
 }
 
-impl Shared {
+impl NodeState {
     pub(super) fn new(
         incarnation: Incarnation,
         limits: Limits,
         counters: Arc<Counters>,
         sweepers: usize,
         is_meshed: bool,
-    ) -> Shared {
-        Shared {
+    ) -> NodeState {
+        NodeState {
             incarnation,
             next: AtomicU64::new(1),
             random: RandomState::new(),
@@ -47,32 +47,32 @@ impl Shared {
         }
     }
 
-    /// What changes, where there are other nodes to be told.
+    /// The changes that other nodes must be told, if the node is part of a mesh.
     pub fn changes(&self) -> Option<&Changes> {
         self.changes.as_ref()
     }
 
-    /// What happens, for whoever watches.
+    /// The events of the node, for whoever watches them.
     pub fn events(&self) -> &Arc<Events> {
         &self.events
     }
 
-    /// This run of the node.
+    /// The incarnation of this run of the node.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
 
-    /// The node's limits.
+    /// The limits of the node.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// The node's counters.
+    /// The counters of the node.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
-    /// The clients that have something to write.
+    /// The lists of clients that have something to write.
     pub fn dirty(&self) -> &DirtyLists {
         &self.dirty
     }
@@ -91,7 +91,7 @@ impl Shared {
     }
 }
 
-/// The time, in milliseconds since 1970.
+/// The current time, in milliseconds since 1970.
 pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {

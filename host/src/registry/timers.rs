@@ -1,12 +1,15 @@
-//! Timers: which of a plugin's are set, which are due, and which are firing. Time is handed in,
-//! and whoever takes what is due runs it.
+//! Timers of one plugin: those that are set, those that are due, and those that fire now. The
+//! caller passes the time in, and runs the timers that are due.
 //!
-//! As many as the plugin's limit `timers`. Of one timer one event at a time: what comes due
-//! meanwhile is left out, or waits if it was set anew. They outlive the generation that set them.
+//! There may be as many timers as the plugin's limit `timers`. A timer has one event at a time: if
+//! it comes due again meanwhile, this time is skipped, or waits if the timer was set again. Timers
+//! outlive the generation that set them.
 //!
-//! Those of the cluster are known at every node that runs the plugin. Each change has a version,
-//! and the newest counts; of those that have ended the last `ENDED` are remembered, so that a
-//! node that has not heard of it yet does not bring them back.
+//! Timers of the cluster are known to every node that runs the plugin. Each change has a version,
+//! and the newest counts. The last `ENDED` timers that have ended are remembered, so that a node
+//! that does not know this yet cannot bring them back.
+//!
+//! Long because half of it is tests.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,105 +20,106 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::refused::Refused;
-use super::shared::{Shared, now_ms};
+use super::shared::{NodeState, now_ms};
 use crate::id::Incarnation;
 
-/// Timers of the cluster that have ended and are remembered.
+/// How many ended timers of the cluster are remembered.
 const ENDED: usize = 1024;
 
-/// How soon a node looks again at a timer that is due and another node's to fire. The other one
-/// says when it has; if it goes before that, this one may be next.
+/// How soon a node looks again at a due timer that another node should fire. The other node tells
+/// when the timer has fired; if that node is lost before, this one may fire the timer.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// A plugin's timers.
+/// The timers of one plugin on this node.
 #[derive(Debug)]
 pub struct Timers {
     plugin: Arc<str>,
-    shared: Arc<Shared>,
-    state: Mutex<State>,
-    /// A generation runs here that hears of timers. Looked at while the state is locked.
+    shared: Arc<NodeState>,
+    state: Mutex<TimersState>,
+    /// Whether a generation runs here that handles timers. This flag is read while the state is
+    /// locked.
     fires: AtomicBool,
     changed: Notify,
 }
 
-/// Which node fires a timer.
+/// The scope of a timer, which decides the node that fires it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// The one where it was set.
+    /// The timer fires on the node where it was set.
     Node,
-    /// One of the cluster.
+    /// The timer fires on one node of the cluster.
     Cluster,
 }
 
-/// When a timer fires.
+/// The times at which a timer fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// The first time.
+    /// The first time at which it fires.
     pub at: Instant,
-    /// How often from then on, if at all.
+    /// The interval after the first time; `None` means that the timer does not repeat.
     pub every: Option<Duration>,
 }
 
-/// When a timer was set or ended, and where. Between two nodes the newest counts.
+/// The version of a timer: when and where it was set or ended. Between two nodes the newest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// In milliseconds since 1970.
+    /// The time of the change, in milliseconds since 1970.
     pub at_ms: u64,
-    /// Which node.
+    /// The node that made the change.
     pub node: Incarnation,
 }
 
-/// What there is to say of a timer of the cluster.
+/// The record of a timer of the cluster that nodes send to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimerRecord {
-    /// Its name.
+    /// The name of the timer.
     pub name: Arc<str>,
-    /// When it was set or ended.
+    /// The version of its last change.
     pub version: Version,
-    /// When it fires; none: it has ended.
+    /// The times at which it fires; `None` means that it has ended.
     pub schedule: Option<Schedule>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    timers: BTreeMap<Key, Timer>,
-    /// Those that wait for their time. One that is firing, or waits for its name's event to
-    /// end, is not among them.
-    due: BTreeSet<(Instant, Key)>,
-    /// Of these an event is under way, or waits for an instance.
-    firing: BTreeSet<Key>,
-    /// How many have ever been set.
+struct TimersState {
+    timers: BTreeMap<TimerKey, Timer>,
+    /// The timers that wait for their time. A timer that fires, or that waits for the event of its
+    /// name to end, is not among them.
+    due: BTreeSet<(Instant, TimerKey)>,
+    /// The timers whose event is under way, or waits for an instance.
+    firing: BTreeSet<TimerKey>,
+    /// How many timers have ever been set.
     sets: u64,
-    /// Timers of this generation and those before have ended.
+    /// The newest generation whose timers have been ended, with those of all generations before it.
     ended: u64,
-    /// Those of the cluster that have ended, the last one last.
+    /// The timers of the cluster that have ended; the last one is at the end.
     ended_timers: VecDeque<(Arc<str>, Version)>,
-    /// The limit of the generation that runs; none: none does, and what others tell is for
-    /// those that run one.
+    /// The limit of the running generation. `None` means that no generation runs here, and that
+    /// records of other nodes are ignored.
     limit: Option<usize>,
 }
 
-type Key = (Scope, Arc<str>);
+type TimerKey = (Scope, Arc<str>);
 
 #[derive(Debug)]
 struct Timer {
-    /// Tells it from one of the same name, set before or after it.
+    /// A number that distinguishes the timer from earlier and later ones of the same name.
     number: u64,
     version: Version,
     at: Instant,
     every: Option<Duration>,
 }
 
-/// A timer that has come due. Until it is dropped, no other one of its name does.
+/// A timer that has come due. Until this value is dropped, no other timer of its name comes due.
 #[derive(Debug)]
 pub struct Firing {
     timers: Arc<Timers>,
-    key: Key,
+    key: TimerKey,
     number: u64,
 }
 
 impl Timers {
-    pub(super) fn new(plugin: &Arc<str>, shared: &Arc<Shared>) -> Arc<Timers> {
+    pub(super) fn new(plugin: &Arc<str>, shared: &Arc<NodeState>) -> Arc<Timers> {
         Arc::new(Timers {
             plugin: plugin.clone(),
             shared: shared.clone(),
@@ -125,7 +129,12 @@ impl Timers {
         })
     }
 
-    /// Sets a timer, or sets it anew, for an event of this generation. There may be `limit`.
+    /// Sets a timer, or replaces it, for an event of `generation`. There may be `limit` timers. If
+    /// the timers of that generation have been ended, nothing is set.
+    ///
+    /// # Errors
+    ///
+    /// There are too many timers already.
     pub fn set(
         &self,
         generation: u64,
@@ -154,7 +163,7 @@ impl Timers {
         Ok(())
     }
 
-    /// Ends a timer; whether there was one.
+    /// Ends a timer; true if there was one.
     pub fn cancel(&self, scope: Scope, name: &str) -> bool {
         let key = (scope, name.into());
         let mut state = self.state.lock();
@@ -168,7 +177,7 @@ impl Timers {
         true
     }
 
-    /// A generation runs, with this limit; `fires`: it hears of timers.
+    /// Notes that a generation runs, with its limit; `fires` means that it handles timers.
     pub fn open(&self, limit: usize, fires: bool) {
         self.state.lock().limit = Some(limit);
         self.fires.store(fires, Ordering::Relaxed);
@@ -176,34 +185,34 @@ impl Timers {
         self.look_again();
     }
 
-    /// Ends all of them, and what this generation, or one before it, sets from here on. Those
-    /// of the cluster go on elsewhere.
+    /// Ends all timers on this node, and ignores those that `generation` or an earlier one sets
+    /// later. Timers of the cluster go on at other nodes.
     pub fn end(&self, generation: u64) {
         let mut state = self.state.lock();
         let (sets, firing) = (state.sets, std::mem::take(&mut state.firing));
-        *state = State {
+        *state = TimersState {
             sets,
             firing,
             ended: generation,
-            ..State::default()
+            ..TimersState::default()
         };
         drop(state);
         self.fires.store(false, Ordering::Relaxed);
         self.tell_fires();
     }
 
-    /// Whether a generation runs here that hears of timers.
+    /// Whether a generation runs here that handles timers.
     pub fn fires(&self) -> bool {
         self.fires.load(Ordering::Relaxed)
     }
 
-    /// When the next one is due, if one is.
+    /// The time when the next timer is due, if there is one.
     pub fn next_due(&self) -> Option<Instant> {
         self.state.lock().due.first().map(|(at, _)| *at)
     }
 
-    /// What is due at `now`: each of them is to begin, and to be dropped when it has ended.
-    /// `is_ours`: of those of the cluster, which this node fires.
+    /// The timers that are due at `now`. The caller begins each of them, and drops it when its
+    /// event has ended. `is_ours` decides whether this node fires a timer of the cluster.
     pub fn take_due(self: &Arc<Self>, now: Instant, is_ours: impl Fn(&str) -> bool) -> Vec<Firing> {
         let due = self.state.lock().take_due(now, is_ours).into_iter();
         due.map(|(key, number)| Firing {
@@ -214,24 +223,24 @@ impl Timers {
         .collect()
     }
 
-    /// Has whoever waits for timers look again.
+    /// Wakes the task that waits for timers, so that it looks again.
     pub fn look_again(&self) {
         self.changed.notify_one();
     }
 
-    /// Waits until there may be something new to see.
+    /// Waits until the timers may have changed.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
     // What nodes tell each other.
 
-    /// What there is to say of a timer of the cluster.
+    /// The record of a timer of the cluster, if it is known.
     pub fn known(&self, name: &str) -> Option<TimerRecord> {
         self.state.lock().known(name)
     }
 
-    /// Of all of them.
+    /// The records of all timers of the cluster.
     pub fn all_known(&self) -> Vec<TimerRecord> {
         let state = self.state.lock();
         let ended = state.ended_timers.iter().map(|(name, _)| name);
@@ -243,20 +252,20 @@ impl Timers {
             .collect()
     }
 
-    /// Another node says this of one; false: there is no room for it.
+    /// Takes the record that another node gives of a timer; false if there is no room for it.
     pub fn note(&self, known: TimerRecord) -> bool {
         let noted = self.state.lock().note(known);
         self.look_again();
         noted
     }
 
-    fn tell(&self, (scope, name): &Key) {
+    fn tell(&self, (scope, name): &TimerKey) {
         if let (Scope::Cluster, Some(changes)) = (scope, self.shared.changes()) {
             changes.add_timer(&self.plugin, name);
         }
     }
 
-    /// Whether it fires timers here, or how surely, may have changed.
+    /// Records that this node's firing rank for the plugin may have changed.
     pub fn tell_fires(&self) {
         if let Some(changes) = self.shared.changes() {
             changes.add_fires(&self.plugin);
@@ -264,12 +273,12 @@ impl Timers {
     }
 }
 
-impl State {
-    fn has_room(&self, key: &Key, limit: usize) -> bool {
+impl TimersState {
+    fn has_room(&self, key: &TimerKey, limit: usize) -> bool {
         self.timers.len() < limit || self.timers.contains_key(key)
     }
 
-    fn set(&mut self, key: Key, Schedule { at, every }: Schedule, version: Version) {
+    fn set(&mut self, key: TimerKey, Schedule { at, every }: Schedule, version: Version) {
         self.remove(&key);
         self.sets += 1;
         let timer = Timer {
@@ -282,13 +291,13 @@ impl State {
         self.timers.insert(key, timer);
     }
 
-    fn remove(&mut self, key: &Key) {
+    fn remove(&mut self, key: &TimerKey) {
         if let Some(timer) = self.timers.remove(key) {
             self.due.remove(&(timer.at, key.clone()));
         }
     }
 
-    fn end(&mut self, key: &Key, version: Version) {
+    fn end(&mut self, key: &TimerKey, version: Version) {
         self.remove(key);
         if key.0 == Scope::Cluster {
             self.ended_timers.retain(|(name, _)| *name != key.1);
@@ -299,7 +308,7 @@ impl State {
         }
     }
 
-    fn version(&self, key: &Key) -> Option<Version> {
+    fn version(&self, key: &TimerKey) -> Option<Version> {
         if let Some(timer) = self.timers.get(key) {
             return Some(timer.version);
         }
@@ -308,15 +317,15 @@ impl State {
         ended.map(|(_, version)| *version)
     }
 
-    /// One that counts more than all before, also where another node's clock is ahead.
-    fn next_version(&self, key: &Key, node: Incarnation) -> Version {
+    /// A version that is newer than all before, even if the clock of another node is ahead.
+    fn next_version(&self, key: &TimerKey, node: Incarnation) -> Version {
         let last = self.version(key).map_or(0, |version| version.at_ms);
         let at_ms = now_ms().max(last.saturating_add(1));
         Version { at_ms, node }
     }
 
-    /// Several nodes may set the last one at once, and who fires it must know it. So of those
-    /// that others have set there may be as many again.
+    /// Takes the record of a timer. Several nodes may reach the limit at the same time, and the
+    /// node that fires must know all timers, so records of other nodes may be twice as many.
     fn note(&mut self, known: TimerRecord) -> bool {
         let Some(limit) = self.limit else { return true };
         let key = (Scope::Cluster, known.name);
@@ -332,7 +341,7 @@ impl State {
     }
 
     fn known(&self, name: &str) -> Option<TimerRecord> {
-        let key: Key = (Scope::Cluster, name.into());
+        let key: TimerKey = (Scope::Cluster, name.into());
         let version = self.version(&key)?;
         let schedule = self.timers.get(&key).map(|timer| Schedule {
             at: match timer.every {
@@ -349,7 +358,7 @@ impl State {
         })
     }
 
-    fn take_due(&mut self, now: Instant, is_ours: impl Fn(&str) -> bool) -> Vec<(Key, u64)> {
+    fn take_due(&mut self, now: Instant, is_ours: impl Fn(&str) -> bool) -> Vec<(TimerKey, u64)> {
         let mut taken = Vec::new();
         while self.due.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, key)) = self.due.pop_first() else {
@@ -376,7 +385,7 @@ impl State {
         taken
     }
 
-    fn begin(&mut self, key: &Key, number: u64, own: Incarnation) -> Begun {
+    fn begin(&mut self, key: &TimerKey, number: u64, own: Incarnation) -> Begun {
         match self.timers.get(key) {
             Some(timer) if timer.number != number => Begun::No,
             None => Begun::No,
@@ -389,7 +398,7 @@ impl State {
         }
     }
 
-    fn over(&mut self, key: &Key, number: u64, now: Instant) {
+    fn over(&mut self, key: &TimerKey, number: u64, now: Instant) {
         self.firing.remove(key);
         let Some(timer) = self.timers.get_mut(key) else {
             return;
@@ -401,18 +410,18 @@ impl State {
     }
 }
 
-/// Whether a timer's event begins.
+/// Whether the event of a due timer begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Begun {
-    /// It has been ended, or set anew, since it came due.
+    /// The timer has been ended, or set again, since it came due.
     No,
     Yes,
-    /// It does not repeat: it is none any more.
+    /// The event begins, and the timer ends with it, since it does not repeat.
     ForTheLastTime,
 }
 
-/// The first of the times `at`, and then `every`, that is later than `now`: what has been missed
-/// is left out.
+/// The first time later than `now` of a timer that fires at `at` and then at each `every`. Times
+/// that were missed are skipped.
 fn next(at: Instant, every: Duration, now: Instant) -> Instant {
     let since = now.saturating_duration_since(at);
     let past = since.as_nanos() % every.as_nanos().max(1);
@@ -420,12 +429,13 @@ fn next(at: Instant, every: Duration, now: Instant) -> Instant {
 }
 
 impl Firing {
-    /// The timer's name.
+    /// The name of the timer.
     pub fn name(&self) -> &str {
         &self.key.1
     }
 
-    /// Its event begins; false if the timer has been ended, or set anew, since it came due.
+    /// Begins the timer's event; false if the timer has been ended, or set again, since it came
+    /// due.
     pub fn begin(&self) -> bool {
         let own = self.timers.shared.incarnation();
         let begun = self.timers.state.lock().begin(&self.key, self.number, own);
@@ -452,7 +462,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn key(name: &str) -> Key {
+    fn key(name: &str) -> TimerKey {
         (Scope::Node, name.into())
     }
 
@@ -465,15 +475,15 @@ mod tests {
         Version { at_ms, node }
     }
 
-    fn set(state: &mut State, key: &Key, at: Instant, every: Option<Duration>) {
+    fn set(state: &mut TimersState, key: &TimerKey, at: Instant, every: Option<Duration>) {
         state.set(key.clone(), schedule(at, every), version(1));
     }
 
-    fn take_due(state: &mut State, now: Instant) -> Vec<(Key, u64)> {
+    fn take_due(state: &mut TimersState, now: Instant) -> Vec<(TimerKey, u64)> {
         state.take_due(now, |_| true)
     }
 
-    fn begin(state: &mut State, key: &Key, number: u64) -> bool {
+    fn begin(state: &mut TimersState, key: &TimerKey, number: u64) -> bool {
         state.begin(key, number, node()) != Begun::No
     }
 
@@ -481,13 +491,13 @@ mod tests {
         Schedule { at, every }
     }
 
-    fn names(taken: &[(Key, u64)]) -> Vec<&str> {
+    fn names(taken: &[(TimerKey, u64)]) -> Vec<&str> {
         taken.iter().map(|((_, name), _)| &**name).collect()
     }
 
     #[test]
     fn they_come_due_in_order_and_once() {
-        let (start, mut state) = (Instant::now(), State::default());
+        let (start, mut state) = (Instant::now(), TimersState::default());
         for (name, after) in [("c", 3), ("a", 1), ("b", 2)] {
             set(&mut state, &key(name), start + SECOND * after, None);
         }
@@ -499,7 +509,7 @@ mod tests {
 
     #[test]
     fn one_that_does_not_repeat_is_gone_once_it_has_begun() {
-        let (start, mut state) = (Instant::now(), State::default());
+        let (start, mut state) = (Instant::now(), TimersState::default());
         set(&mut state, &key("a"), start, None);
         let (key, number) = take_due(&mut state, start).remove(0);
         assert!(begin(&mut state, &key, number) && !state.timers.contains_key(&key));
@@ -509,7 +519,7 @@ mod tests {
 
     #[test]
     fn what_a_long_event_overlaps_is_left_out() {
-        let (start, mut state) = (Instant::now(), State::default());
+        let (start, mut state) = (Instant::now(), TimersState::default());
         set(&mut state, &key("a"), start, Some(SECOND));
         let (key, number) = take_due(&mut state, start).remove(0);
         assert!(begin(&mut state, &key, number));
@@ -526,7 +536,7 @@ mod tests {
     #[test]
     fn one_set_anew_by_its_own_event_waits_for_the_end_of_it() {
         for every in [None, Some(SECOND)] {
-            let (start, mut state) = (Instant::now(), State::default());
+            let (start, mut state) = (Instant::now(), TimersState::default());
             set(&mut state, &key("a"), start, every);
             let (key, number) = take_due(&mut state, start).remove(0);
             assert!(begin(&mut state, &key, number));
@@ -540,7 +550,7 @@ mod tests {
 
     #[test]
     fn one_that_was_ended_or_set_anew_does_not_begin() {
-        let (start, mut state) = (Instant::now(), State::default());
+        let (start, mut state) = (Instant::now(), TimersState::default());
         for name in ["ended", "anew"] {
             set(&mut state, &key(name), start, None);
         }
@@ -556,7 +566,7 @@ mod tests {
 
     #[test]
     fn what_a_generation_sets_after_the_end_is_not_set() {
-        let shared = Shared::new(node(), Limits::default(), Arc::default(), 1, false);
+        let shared = NodeState::new(node(), Limits::default(), Arc::default(), 1, false);
         let (now, timers) = (Instant::now(), Timers::new(&"p".into(), &Arc::new(shared)));
         let set = |generation| {
             let set = timers.set(generation, Scope::Node, "a", schedule(now, None), 1);
@@ -574,7 +584,7 @@ mod tests {
 
     #[test]
     fn anothers_stay_until_it_says_that_they_have_fired() {
-        let (start, mut state) = (Instant::now(), State::default());
+        let (start, mut state) = (Instant::now(), TimersState::default());
         let (once, often) = (
             (Scope::Cluster, "once".into()),
             (Scope::Cluster, "often".into()),
@@ -592,9 +602,9 @@ mod tests {
     #[test]
     fn the_newest_word_on_a_timer_counts() {
         let now = Instant::now();
-        let mut state = State {
+        let mut state = TimersState {
             limit: Some(1),
-            ..State::default()
+            ..TimersState::default()
         };
         let mut note = |name: &str, at_ms, is_set: bool| {
             let noted = state.note(TimerRecord {

@@ -1,29 +1,41 @@
-//! What callers pass, checked: a guest and a backend are told the same about it.
+//! Checks of the arguments of calls. Guests and backends get the same errors.
 
 use std::time::{Duration, Instant};
 
-use super::refused::Refused;
+use super::refused::RouterError;
 use crate::id::ClientId;
 use crate::limits::{PAGE_ITEMS, TARGETS_A_SEND, TIMER_MAX, TIMER_MIN};
 use crate::message::{CLOSE_REASON_BYTES, Frame, may_be_sent};
 use crate::registry::{Close, Closer, Ending, Schedule};
 
-/// Clients that a delivery leaves out.
-pub fn excluded(ids: &[String]) -> Result<Vec<ClientId>, Refused> {
+/// Parses the ids of clients that a delivery leaves out.
+///
+/// # Errors
+///
+/// There are too many ids, or one of them is malformed.
+pub fn excluded(ids: &[String]) -> Result<Vec<ClientId>, RouterError> {
     check_count("clients to exclude", ids.len())?;
     ids.iter().map(|id| client_id(id)).collect()
 }
 
-/// A client id.
-pub fn client_id(text: &str) -> Result<ClientId, Refused> {
+/// Parses a client id.
+///
+/// # Errors
+///
+/// The text is no client id.
+pub fn client_id(text: &str) -> Result<ClientId, RouterError> {
     text.parse().map_err(|malformed| {
         let shown: String = text.chars().take(64).collect();
         invalid(format!("{shown:?} is {malformed}"))
     })
 }
 
-/// How many items a page has.
-pub fn page_limit(limit: u32) -> Result<usize, Refused> {
+/// Checks the number of items that a page may have.
+///
+/// # Errors
+///
+/// The number is 0, or higher than `PAGE_ITEMS`.
+pub fn page_limit(limit: u32) -> Result<usize, RouterError> {
     match limit as usize {
         limit @ 1..=PAGE_ITEMS => Ok(limit),
         limit => Err(invalid(format!(
@@ -32,15 +44,19 @@ pub fn page_limit(limit: u32) -> Result<usize, Refused> {
     }
 }
 
-/// When a timer fires, from now on.
-pub fn schedule(after_ms: u64, every_ms: Option<u64>) -> Result<Schedule, Refused> {
+/// The schedule of a timer that is set now.
+///
+/// # Errors
+///
+/// A time is shorter than `TIMER_MIN` or longer than `TIMER_MAX`.
+pub fn schedule(after_ms: u64, every_ms: Option<u64>) -> Result<Schedule, RouterError> {
     let after = timer_time("after-ms", after_ms)?;
     let every = every_ms.map(|ms| timer_time("every-ms", ms)).transpose()?;
     let at = Instant::now() + after;
     Ok(Schedule { at, every })
 }
 
-fn timer_time(what: &str, ms: u64) -> Result<Duration, Refused> {
+fn timer_time(what: &str, ms: u64) -> Result<Duration, RouterError> {
     let time = Duration::from_millis(ms);
     if (TIMER_MIN..=TIMER_MAX).contains(&time) {
         return Ok(time);
@@ -51,8 +67,16 @@ fn timer_time(what: &str, ms: u64) -> Result<Duration, Refused> {
     )))
 }
 
-/// The end of a connection that a plugin, or who speaks for it, has asked for.
-pub fn ending(code: u16, reason: String, last_message: Option<Frame>) -> Result<Ending, Refused> {
+/// The ending of a connection that a plugin or a backend closes.
+///
+/// # Errors
+///
+/// The code must not be sent in a close frame, or the reason is too long for one.
+pub fn ending(
+    code: u16,
+    reason: String,
+    last_message: Option<Frame>,
+) -> Result<Ending, RouterError> {
     if !may_be_sent(code) {
         let allowed = "1000 to 1003, 1007 to 1014 and 3000 to 4999";
         return Err(invalid(format!(
@@ -73,15 +97,15 @@ pub fn ending(code: u16, reason: String, last_message: Option<Frame>) -> Result<
     Ok(Ending::new(close, last_message))
 }
 
-pub(super) fn check_count(what: &str, count: usize) -> Result<(), Refused> {
+pub(super) fn check_count(what: &str, count: usize) -> Result<(), RouterError> {
     if count > TARGETS_A_SEND {
-        return Err(Refused::TooMany(format!(
+        return Err(RouterError::TooMany(format!(
             "{count} {what}, more than {TARGETS_A_SEND} (a call's most)"
         )));
     }
     Ok(())
 }
 
-pub(super) fn invalid(message: String) -> Refused {
-    Refused::Invalid(message)
+pub(super) fn invalid(message: String) -> RouterError {
+    RouterError::Invalid(message)
 }

@@ -1,40 +1,40 @@
-//! Why a call on the cluster has no effect.
+//! The reasons why a call on the cluster has no effect.
 
 use crate::mesh::{Reason, Unanswered};
 use crate::registry;
 
-/// Why a call had no effect.
+/// The reason why a call on the cluster had no effect.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// This node says so.
+pub enum RouterError {
+    /// This node has refused the call.
     #[error(transparent)]
     Here(#[from] registry::Refused),
-    /// Another one does.
+    /// Another node has refused the call.
     #[error("{message}")]
     There {
-        /// Which kind of refusal it is.
+        /// The kind of the refusal.
         reason: Reason,
-        /// What it said.
+        /// The message of the other node.
         message: String,
     },
     /// The client's node has not answered.
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
-    /// No page gave out this cursor.
+    /// The cursor does not come from any page.
     #[error("not a cursor: pass `next` of the page before, or none for the first page")]
     MalformedCursor,
-    /// An argument can't be what it claims.
+    /// An argument has a value that it can't have.
     #[error("{0}")]
     Invalid(String),
-    /// More than one call may ask for.
+    /// The call names more things than one call may.
     #[error("{0}")]
     TooMany(String),
-    /// A message that no outbox could hold.
+    /// The message is too large for any outbox.
     #[error("{bytes} bytes in the message, more than {limit} (outbox_bytes)")]
     TooLarge {
-        /// With its frame's header.
+        /// The length of the message with its frame's header, in bytes.
         bytes: usize,
-        /// The node's limit.
+        /// The node's limit `outbox_bytes`.
         limit: usize,
     },
 }

@@ -1,7 +1,8 @@
-//! A JWK set (RFC 7517). Each key is read by itself: one that makes no sense costs nobody else.
+//! A JWK set (RFC 7517). Each key is read independently, so a malformed key does not affect the
+//! other keys.
 //!
-//! Members that say nothing of a key's use (`x5c`, `x5t`, `issuer`, …) are not looked at, so
-//! nothing in them can be wrong.
+//! Members that do not describe the use of a key (`x5c`, `x5t`, `issuer`, …) are not read, so their
+//! values cannot cause errors.
 
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
@@ -9,9 +10,10 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use super::key::{Key, Keys, fitting, shown};
+use super::key::{Keys, VerificationKey, fitting, shown};
 
-/// Padding does not belong there (RFC 7515, section 2), and some issuers have it.
+/// The decoder for base64url. A JWK must not contain padding (RFC 7515, section 2), but some
+/// issuers write it, so the decoder accepts both forms.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -19,7 +21,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Bytes of a coordinate on P-256.
+/// The length of a coordinate on the curve P-256, in bytes.
 const COORDINATE_BYTES: usize = 32;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Keys, String> {
@@ -41,7 +43,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Keys, String> {
     keys.not_empty("it has no key for HS256, RS256, ES256 or EdDSA")
 }
 
-/// The set's list; or what to do with a document that has none.
+/// Takes the list of keys out of a JWK set. If the document has no such list, the error says what
+/// to do.
 fn list(document: Value) -> Result<Vec<Value>, String> {
     let mut members = match document {
         Value::Object(members) => members,
@@ -75,8 +78,8 @@ fn is_certificate(member: &Value) -> bool {
     text.starts_with("-----BEGIN CERTIFICATE")
 }
 
-/// A key that tokens may be signed with; or why it is none.
-fn key(jwk: &Value) -> Result<Key, String> {
+/// Reads a key that can verify tokens. For any other key, the error says why it cannot be used.
+fn key(jwk: &Value) -> Result<VerificationKey, String> {
     let jwk = jwk.as_object().ok_or("it is no object")?;
     let kid = text(jwk, "kid")?.map(str::to_owned);
     if let Some(other) = text(jwk, "use")?.filter(|name| *name != "sig") {
@@ -132,7 +135,8 @@ fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     decoded.map_err(|_| format!("its {name} is no base64url"))
 }
 
-/// A number without the zeros before it, which some libraries write to say that it is positive.
+/// Decodes a number and removes its leading zero bytes. Some libraries write such a zero byte to
+/// mark the number as positive.
 fn number(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     let mut bytes = bytes(jwk, name)?;
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -140,7 +144,8 @@ fn number(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// A coordinate in full: some libraries leave zeros out, or write one more.
+/// Decodes a coordinate to its full length. Some libraries leave leading zero bytes out, or write
+/// one zero byte too many.
 fn coordinate(jwk: &Map<String, Value>, name: &str) -> Result<[u8; COORDINATE_BYTES], String> {
     let number = number(jwk, name)?;
     let mut coordinate = [0; COORDINATE_BYTES];
@@ -160,12 +165,12 @@ mod tests {
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// A modulus of so many bits, which nobody has the factors of.
+    /// An RSA modulus of `bits` bits whose factors nobody knows.
     fn modulus(bits: usize) -> Vec<u8> {
         vec![0xff; bits / 8]
     }
 
-    /// An RSA key with these members beside.
+    /// An RSA key with the additional members `more`.
     fn rsa(more: &Value) -> Value {
         let mut key = json!({ "kty": "RSA", "n": encoded(&modulus(2048)), "e": "AQAB" });
         for (name, value) in more.as_object().expect("members") {
@@ -183,15 +188,17 @@ mod tests {
         key
     }
 
-    /// What is used of a set with these keys, as `ALGORITHM kid`.
+    /// The keys of the set that are used, each written as `ALGORITHM kid`.
     fn used(keys: &[Value]) -> Vec<String> {
         let set = json!({ "keys": keys }).to_string();
         let keys = parse(set.as_bytes()).unwrap_or_default().usable;
-        let name = |key: &Key| format!("{:?} {}", key.algorithm, key.kid.as_deref().unwrap_or("-"));
+        let name = |key: &VerificationKey| {
+            format!("{:?} {}", key.algorithm, key.kid.as_deref().unwrap_or("-"))
+        };
         keys.iter().map(name).collect()
     }
 
-    /// Sets that are shaped as issuers' are, with keys of our own.
+    /// The key sets have the same form as those of the issuers, but contain our own keys.
     #[test]
     fn what_issuers_publish_is_read() {
         let certificate = json!(["MIIDQjCCAiqgAwIBAgIGATz/FuLiMA0GCSqGSIb3DQEB"]);

@@ -1,39 +1,40 @@
-//! A key that tokens are verified with: what makes it one, and what is noted of the others.
+//! A key that verifies tokens, and the record of the keys that cannot be used.
 
 use std::fmt;
 
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 
-/// Bytes of a secret. A shorter one can be guessed (RFC 7518, section 3.2).
+/// The shortest allowed secret, in bytes. A shorter secret can be guessed (RFC 7518, section 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 
-/// Bits of an RSA key's modulus.
+/// The allowed sizes of an RSA key's modulus, in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// What an RSA key in DER has beside its modulus.
+/// The bytes that an RSA key in DER has in addition to its modulus, at least. At most, there are
+/// twice as many.
 const RSA_DER_BYTES: usize = 8;
 
-/// Keys that were passed over and are named; of the others there is a number.
+/// The most skipped keys that are named in a message. Further skipped keys are only counted.
 const NAMED_MAX: usize = 8;
 
-/// Letters of a name or value out of a file that a line shows.
+/// The most characters of a name or value from a file that a message shows.
 const SHOWN_MAX: usize = 64;
 
-/// A key, and the algorithm that it is for.
-pub(in crate::access) struct Key {
+/// A key, together with the algorithm that it is for.
+pub(in crate::access) struct VerificationKey {
     pub(in crate::access) kid: Option<String>,
     pub(in crate::access) algorithm: Algorithm,
     pub(in crate::access) key: DecodingKey,
 }
 
-/// A file's keys.
+/// The keys of one key file: the usable ones and those that were skipped.
 #[derive(Default)]
 pub(in crate::access) struct Keys {
-    pub(in crate::access) usable: Vec<Key>,
+    pub(in crate::access) usable: Vec<VerificationKey>,
     pub(in crate::access) passed_over: PassedOver,
 }
 
-/// The keys of a file that tokens are not verified with, and why.
+/// The keys of a file that cannot verify tokens, with the reasons.
 #[derive(Debug, Default)]
 pub(in crate::access) struct PassedOver {
     named: Vec<String>,
@@ -41,8 +42,12 @@ pub(in crate::access) struct PassedOver {
 }
 
 impl Keys {
-    /// Takes a key, or notes by this name why it is none.
-    pub(super) fn note(&mut self, key: Result<Key, String>, name: impl FnOnce() -> String) {
+    /// Adds a usable key. For a key that cannot be used, its `name` and the reason are recorded.
+    pub(super) fn note(
+        &mut self,
+        key: Result<VerificationKey, String>,
+        name: impl FnOnce() -> String,
+    ) {
         let passed_over = &mut self.passed_over;
         match key {
             Ok(key) => self.usable.push(key),
@@ -51,11 +56,12 @@ impl Keys {
         }
     }
 
-    /// The same keys, if there is a usable one.
+    /// Returns the keys if at least one of them is usable.
     ///
     /// # Errors
     ///
-    /// This sentence, and what is wrong with each.
+    /// Returns a text when no key is usable. The text is `otherwise`, followed by what is wrong
+    /// with each key.
     pub(super) fn not_empty(self, otherwise: &str) -> Result<Keys, String> {
         match (self.usable.is_empty(), self.passed_over.is_empty()) {
             (false, _) => Ok(self),
@@ -81,7 +87,7 @@ impl fmt::Display for PassedOver {
     }
 }
 
-/// A name or value out of a file, as a line shows it.
+/// Quotes a name or value from a file for a message, and shortens a long one.
 pub(super) fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN_MAX) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
@@ -89,8 +95,9 @@ pub(super) fn shown(text: &str) -> String {
     }
 }
 
-/// The key with its algorithm; or what is wrong with it.
-pub(super) fn fitting(kid: Option<String>, key: DecodingKey) -> Result<Key, String> {
+/// Finds the algorithm of a key and checks the key for it. The error says what is wrong with the
+/// key.
+pub(super) fn fitting(kid: Option<String>, key: DecodingKey) -> Result<VerificationKey, String> {
     use jsonwebtoken::AlgorithmFamily::{Ec, Ed, Hmac, Rsa};
     let (algorithm, fits, wanted) = match (key.family(), key.kind()) {
         (Hmac, DecodingKeyKind::SecretOrDer(secret)) if secret.len() < SECRET_BYTES_MIN => {
@@ -126,7 +133,7 @@ pub(super) fn fitting(kid: Option<String>, key: DecodingKey) -> Result<Key, Stri
         }
     };
     match fits {
-        true => Ok(Key {
+        true => Ok(VerificationKey {
             kid,
             algorithm,
             key,
@@ -135,13 +142,14 @@ pub(super) fn fitting(kid: Option<String>, key: DecodingKey) -> Result<Key, Stri
     }
 }
 
-/// Bits of a number that begins with no zero byte.
+/// The number of bits in a number whose first byte is not zero.
 fn bits(number: &[u8]) -> usize {
     let zeros = number.first().map_or(0, |byte| byte.leading_zeros());
     number.len() * 8 - zeros as usize
 }
 
-/// Whether ring takes it: odd, from 3 on, of 33 bits at most.
+/// Whether the crate `ring` accepts this RSA exponent: an odd number of at least 3, with at most 33
+/// bits.
 fn is_exponent(exponent: &[u8]) -> bool {
     is_odd(exponent) && (2..=33).contains(&bits(exponent))
 }

@@ -1,14 +1,15 @@
-//! Public keys in PEM (RFC 7468): each block by itself, with any text around, with lines that
-//! end in either way.
+//! Public keys in PEM (RFC 7468). Each block is read independently, any text may stand around the
+//! blocks, and both kinds of line endings are accepted.
 
 use jsonwebtoken::DecodingKey;
 
-use super::key::{Key, Keys, fitting, shown};
+use super::key::{Keys, VerificationKey, fitting, shown};
 
 const BEGIN: &str = "-----BEGIN ";
 
-/// How a public key on P-256 begins in base64: what it is (RFC 5480), and that both of its
-/// coordinates follow. Keys on other curves are as long.
+/// The beginning of a public key on P-256, in base64. These bytes name the curve (RFC 5480) and say
+/// that both coordinates follow. Keys on other curves have the same length, so the length does not
+/// show the curve.
 const P256: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Keys, String> {
@@ -26,7 +27,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Keys, String> {
     )
 }
 
-fn public_key(label: &str, body: &str, block: &str) -> Result<Key, String> {
+fn public_key(label: &str, body: &str, block: &str) -> Result<VerificationKey, String> {
     if !matches!(label, "PUBLIC KEY" | "RSA PUBLIC KEY") {
         return Err("it is no public key".to_owned());
     }
@@ -54,8 +55,8 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use jsonwebtoken::Algorithm;
 
-    /// What comes before the point in a key on P-256, on secp256k1 (RFC 5480), and of Ed25519
-    /// (RFC 8410).
+    /// The DER bytes before the point of a key, in hexadecimal. This constant and `SECP256K1` come
+    /// from RFC 5480, and `ED25519` comes from RFC 8410.
     const P256: &str = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
     const SECP256K1: &str = "3056301006072a8648ce3d020106052b8104000a034200";
     const ED25519: &str = "302a300506032b6570032100";
@@ -90,7 +91,9 @@ mod tests {
             (both.clone(), 0),
             (both.replace('\n', "\r\n"), 0),
             (
-                format!("\u{feff}Public-Key: (256 bit)\npub:\n    04:a0\n{both}the end"),
+                format!(
+                    "\u{feff}Public-VerificationKey: (256 bit)\npub:\n    04:a0\n{both}the end"
+                ),
                 0,
             ),
             (format!("{both}{}", on_curve(SECP256K1)), 1),

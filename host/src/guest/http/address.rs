@@ -1,5 +1,5 @@
-//! Where a name leads: its addresses, those of the internet apart from those of this machine
-//! and its networks. What is checked here is what is connected to: nobody asks a second time.
+//! Name resolution for requests: it tells addresses of the internet from those of this machine and
+//! its networks. Connections use exactly the checked addresses, without a second lookup.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::LazyLock;
@@ -9,16 +9,18 @@ use wasmtime_wasi_http::{Error, Result};
 
 use super::error::internal_error;
 use crate::limits::HTTP_LOOKUPS;
-use crate::manifest::{Reach, Target};
+use crate::manifest::{AllowedAddresses, RequestTarget};
 
-/// A resolver that hangs keeps its thread, whether somebody still waits or not.
+/// The permits for lookups. A lookup that hangs keeps its thread and its permit, even if nobody
+/// waits for it any more.
 static LOOKUPS: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(HTTP_LOOKUPS));
 
-/// The addresses that a request for the target may connect to, at least one.
-/// Who asks keeps `place` for as long as the lookup takes, whether it waits or not.
+/// The addresses that a request for the target may connect to; for `AllowedAddresses::Public` at
+/// least one. The lookup holds a clone of `place` until it ends, even if nobody waits for it any
+/// more.
 pub(super) async fn resolve<P: Clone + Send + 'static>(
-    target: &Target,
-    reach: Reach,
+    target: &RequestTarget,
+    reach: AllowedAddresses,
     place: &P,
 ) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = target.host.parse::<IpAddr>() {
@@ -40,7 +42,7 @@ pub(super) async fn resolve<P: Clone + Send + 'static>(
         Ok(Err(error)) => return Err(no_address(error.to_string())),
         Err(error) => return Err(no_address(error.to_string())),
     };
-    if reach == Reach::Anywhere {
+    if reach == AllowedAddresses::Anywhere {
         return Ok(found);
     }
     let public: Vec<_> = found.iter().filter(|found| is_public(found.ip())).collect();
@@ -55,7 +57,7 @@ pub(super) async fn resolve<P: Clone + Send + 'static>(
     }
 }
 
-/// Whether it is an address of the internet, as the registries of IANA have it.
+/// Whether `address` is an address of the internet, according to the registries of IANA.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -112,12 +114,12 @@ mod tests {
             .acquire_many(permits)
             .await
             .expect("it is never closed");
-        let target = Target {
+        let target = RequestTarget {
             is_https: false,
             host: "localhost".to_owned(),
             port: 80,
         };
-        let mut found = std::pin::pin!(resolve(&target, Reach::Anywhere, &()));
+        let mut found = std::pin::pin!(resolve(&target, AllowedAddresses::Anywhere, &()));
         assert!(futures_util::poll!(&mut found).is_pending());
         let waiting = LOOKUPS.try_acquire().is_err();
         drop(hanging);
@@ -178,16 +180,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_leads_here_is_refused_unless_that_is_meant() {
-        let target = Target {
+        let target = RequestTarget {
             is_https: false,
             host: "localhost".to_owned(),
             port: 80,
         };
-        let error = resolve(&target, Reach::Public, &())
+        let error = resolve(&target, AllowedAddresses::Public, &())
             .await
             .expect_err("loopback");
         assert!(error.to_string().contains("http.allow_private"), "{error}");
-        let found = resolve(&target, Reach::Anywhere, &())
+        let found = resolve(&target, AllowedAddresses::Anywhere, &())
             .await
             .expect("loopback");
         assert!(found.iter().all(|found| found.ip().is_loopback()));

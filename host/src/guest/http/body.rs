@@ -1,4 +1,4 @@
-//! Bodies, counted as they pass, and an answer's with a time.
+//! Bodies with a size limit; the body of a response also has a deadline.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,50 +10,51 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, Result};
 
-/// A body that may have so many bytes.
+/// A body with a limit on its size, in bytes.
 pub(super) struct Counted<B> {
     body: B,
     limit: usize,
     left: usize,
-    kind: Kind,
+    kind: BodyKind,
 }
 
-enum Kind {
-    /// It goes out. Whoever sends it only hears that it broke off, and looks here why.
+enum BodyKind {
+    /// The body of a request, which is sent. The sender only sees that the body broke off; this
+    /// flag then says that the body was too large.
     Request(Arc<AtomicBool>),
-    /// It comes in, until then.
+    /// The body of a response, which must be complete before this timer ends.
     Answer(Pin<Box<Sleep>>),
 }
 
 impl<B> Counted<B> {
-    /// A request's; the flag will say that it was too large.
+    /// The body of a request. `is_too_large` becomes true if the body exceeds the limit.
     pub(super) fn request(body: B, limit: usize, is_too_large: Arc<AtomicBool>) -> Counted<B> {
         Counted {
             body,
             limit,
             left: limit,
-            kind: Kind::Request(is_too_large),
+            kind: BodyKind::Request(is_too_large),
         }
     }
 
-    /// An answer's.
+    /// The body of a response, which must be complete when `until` ends.
     pub(super) fn answer(body: B, limit: usize, until: Sleep) -> Counted<B> {
         Counted {
             body,
             limit,
             left: limit,
-            kind: Kind::Answer(Box::pin(until)),
+            kind: BodyKind::Answer(Box::pin(until)),
         }
     }
 
     fn too_large(&self) -> Error {
         let limit = Some(self.limit as u64);
         match &self.kind {
-            Kind::Request(is_too_large) => {
+            BodyKind::Request(is_too_large) => {
                 is_too_large.store(true, Ordering::Relaxed);
                 Error::HttpRequestBodySize(limit)
             }
-            Kind::Answer(_) => Error::HttpResponseBodySize(limit),
+            BodyKind::Answer(_) => Error::HttpResponseBodySize(limit),
         }
     }
 }
@@ -83,15 +84,15 @@ where
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(match &self.kind {
                 // The connection has the same end, and may see it first.
-                Kind::Answer(until) if until.deadline() <= Instant::now() => {
+                BodyKind::Answer(until) if until.deadline() <= Instant::now() => {
                     Error::HttpResponseTimeout
                 }
                 _ => error.into(),
             }))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => match &mut self.kind {
-                Kind::Request(_) => Poll::Pending,
-                Kind::Answer(until) => {
+                BodyKind::Request(_) => Poll::Pending,
+                BodyKind::Answer(until) => {
                     let late = || Some(Err(Error::HttpResponseTimeout));
                     until.as_mut().poll(context).map(|()| late())
                 }

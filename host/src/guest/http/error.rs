@@ -1,15 +1,15 @@
-//! Errors of requests, in the words of `wasi:http`.
+//! Errors of requests, as the error codes of `wasi:http`.
 
 use wasmtime_wasi_http::Error;
 
 use crate::limits::HTTP_HEAD_BYTES;
 
-/// An error that `wasi:http` has no word for: it says why.
+/// An error that `wasi:http` has no code for; `why` is its text.
 pub(super) fn internal_error(why: String) -> Error {
     Error::InternalError(Some(why))
 }
 
-/// An error of a connection, in the contract's words where it has some.
+/// Converts an error of a connection to the error code of `wasi:http` that fits best.
 pub(super) fn to_wasi_error(error: hyper::Error) -> Error {
     if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         Error::ConnectionTerminated

@@ -1,4 +1,4 @@
-//! What a plugin may ask of whom: what its manifest allows, and how much of it at once.
+//! The requests that a plugin may make: which hosts its manifest allows, and how many at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,30 +7,30 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::manifest::AllowedHosts;
 
-/// The requests that a plugin may make.
+/// The hosts that a plugin may send requests to, and the permits for its requests.
 #[derive(Debug)]
-pub(crate) struct Grant {
+pub(crate) struct HttpGrant {
     pub(super) allowed: AllowedHosts,
     pub(super) requests: Arc<Semaphore>,
-    /// A request that was denied has been logged.
+    /// Whether a denied request has been logged before.
     has_logged_denial: AtomicBool,
 }
 
-/// A request has a place among its plugin's, and one among all of the node. A lookup that hangs
-/// keeps both.
+/// The two permits of a request: one of its plugin and one of the node. A lookup that hangs keeps
+/// both.
 pub(super) type RequestPermit = Arc<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
 
-impl Grant {
-    /// To these hosts, so many `requests` at once.
-    pub(crate) fn new(allowed: AllowedHosts, requests: usize) -> Grant {
-        Grant {
+impl HttpGrant {
+    /// Allows requests to the hosts `allowed`, with at most `requests` of them at once.
+    pub(crate) fn new(allowed: AllowedHosts, requests: usize) -> HttpGrant {
+        HttpGrant {
             allowed,
             requests: Arc::new(Semaphore::new(requests)),
             has_logged_denial: AtomicBool::new(false),
         }
     }
 
-    /// Whether this is the first denial, which is logged.
+    /// Whether this is the first denied request; only the first is logged.
     pub(super) fn is_first_denial(&self) -> bool {
         !self.has_logged_denial.swap(true, Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! TLS of the plugins' requests.
+//! TLS for the requests of plugins.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,12 +9,18 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::authorities::Authorities;
 
-/// Whom TLS trusts: the authorities that browsers do, and those of a file.
+/// The TLS configuration of requests. This configuration trusts the authorities that browsers
+/// trust, and those of a file.
 #[derive(Clone)]
 pub(crate) struct Https(Arc<ClientConfig>);
 
 impl Https {
-    /// `authorities`: a file of more certificates, in PEM; empty: none.
+    /// Builds the configuration. `authorities` is a PEM file of more authorities; an empty path
+    /// means that there are no more.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or holds no usable certificates.
     pub(crate) fn new(authorities: &Path) -> anyhow::Result<Https> {
         let mut roots = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.into(),
@@ -31,7 +37,7 @@ impl Https {
         Ok(Https(Arc::new(config)))
     }
 
-    /// What a connection is made with.
+    /// The TLS configuration for a new connection.
     pub(super) fn config(&self) -> Arc<ClientConfig> {
         self.0.clone()
     }

@@ -1,4 +1,4 @@
-//! One request and its answer, over a connection of its own, HTTP/1.1.
+//! One request and its response, over a connection of its own, in HTTP/1.1.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,21 +24,22 @@ use super::error::{internal_error, to_wasi_error};
 use super::grant::RequestPermit;
 use super::https::Https;
 use crate::limits::{HTTP_HEAD_BYTES, HTTP_HEADERS};
-use crate::manifest::{Reach, Target};
+use crate::manifest::{AllowedAddresses, RequestTarget};
 
-/// How long each of a name's addresses is tried, where there are several.
+/// How long a connection to each of a name's addresses is tried, if the name has several. The last
+/// address may take longer.
 const TRY: Duration = Duration::from_secs(1);
 
-/// An answer, and what keeps its connection going.
-pub(super) type Answered = (
+/// A response, and the future that keeps its connection running.
+pub(super) type HttpAnswer = (
     http::Response<WasiBody>,
     Box<dyn Future<Output = Result<()>> + Send>,
 );
 
-/// A request that is allowed, and its bounds.
+/// A request that is allowed, with its limits.
 pub(super) struct Exchange {
-    pub(super) target: Target,
-    pub(super) reach: Reach,
+    pub(super) target: RequestTarget,
+    pub(super) reach: AllowedAddresses,
     pub(super) https: Https,
     pub(super) permit: RequestPermit,
     pub(super) connected_until: Instant,
@@ -48,12 +49,12 @@ pub(super) struct Exchange {
     pub(super) response_bytes: usize,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 impl Exchange {
-    /// Sends it, and waits for the answer's head.
-    pub(super) async fn run(self, mut request: http::Request<WasiBody>) -> Result<Answered> {
+    /// Sends the request, and waits for the head of the response.
+    pub(super) async fn run(self, mut request: http::Request<WasiBody>) -> Result<HttpAnswer> {
         let stream = timeout_at(self.connected_until, self.connect());
         let stream = stream.await.map_err(|_| Error::ConnectionTimeout)??;
         // Who is asked stands in `Host`: in the first line it would be for a proxy.
@@ -100,7 +101,7 @@ impl Exchange {
         Ok((answer, Box::new(going_on)))
     }
 
-    async fn connect(&self) -> Result<Box<dyn Stream>> {
+    async fn connect(&self) -> Result<Box<dyn ByteStream>> {
         let addresses = resolve(&self.target, self.reach, &self.permit).await?;
         let stream = connect_to_one(&addresses).await?;
         // What is sent is sent at once.
@@ -117,7 +118,8 @@ impl Exchange {
     }
 }
 
-/// Waits for an answer and drives the connection meanwhile, which is gone when it has ended.
+/// Waits for a response, and drives the connection meanwhile. When the connection has ended,
+/// `connection` becomes `None`.
 async fn while_connected<T>(
     answer: impl Future<Output = T>,
     connection: &mut Option<impl Future + Unpin>,
@@ -136,7 +138,7 @@ async fn while_connected<T>(
     }
 }
 
-/// The first that answers.
+/// Connects to the first address that accepts a connection.
 async fn connect_to_one(addresses: &[SocketAddr]) -> Result<TcpStream> {
     let mut failed = Error::DestinationNotFound;
     for (number, address) in addresses.iter().enumerate() {

@@ -1,4 +1,5 @@
-//! The file itself: how it is opened, whether it is still where it was, and whether there is room.
+//! The database file: how it is opened, whether it is still at its path, and whether the disk has
+//! room for it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,30 +19,30 @@ use rustix::process::{Resource, getrlimit};
 
 use super::tables::{ENTRIES, USED};
 
-/// What redb may keep of the file in memory.
+/// The most bytes of the file that redb may keep in memory.
 const CACHE_BYTES: usize = 32 << 20;
 
-/// Where the plugins' state is.
-pub(super) struct File(PathBuf);
+/// The path of the file with the plugins' state.
+pub(super) struct DatabaseFile(PathBuf);
 
-/// Which file it is, and how long: another process that writes into it changes that.
+/// The identity and the length of a file. A write by another process changes one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct FileIdentity {
     device: u64,
     inode: u64,
     bytes: u64,
 }
 
-impl File {
-    pub(super) fn new(path: PathBuf) -> File {
-        File(path)
+impl DatabaseFile {
+    pub(super) fn new(path: PathBuf) -> DatabaseFile {
+        DatabaseFile(path)
     }
 
-    /// Opens the database, and makes it if there is none.
+    /// Opens the database, and creates it if there is none.
     ///
     /// # Errors
     ///
-    /// As `Disk::open`; the error says what to do.
+    /// Returns an error in the same cases as `Disk::open`. The error says what to do.
     pub(super) fn open_or_make(&self) -> anyhow::Result<Database> {
         self.try_open_or_make().map_err(|error| {
             let advice = advice(&error);
@@ -69,12 +70,12 @@ impl File {
         Ok(database)
     }
 
-    /// Opens the database that is there. A file that is empty or missing is none: to make one
-    /// would be to forget, with nobody told.
+    /// Opens the existing database. An empty or missing file is an error, since a new file would
+    /// lose the state silently.
     ///
     /// # Errors
     ///
-    /// When there is none that can be written.
+    /// Returns an error when there is no database that can be written.
     pub(super) fn open_again(&self) -> Result<Database, redb::Error> {
         let database = builder().open(&self.0)?;
         match has_tables(&database)? {
@@ -85,11 +86,11 @@ impl File {
         }
     }
 
-    /// Opens the database that is there for reads alone: nothing is written into the file.
+    /// Opens the existing database for reads only. Nothing is written to the file.
     ///
     /// # Errors
     ///
-    /// When there is none that can be read.
+    /// Returns an error when there is no database that can be read.
     pub(super) fn open_unwritable(&self) -> Result<Database, redb::Error> {
         let file = std::fs::File::open(&self.0)?;
         if file.metadata()?.len() == 0 {
@@ -102,20 +103,20 @@ impl File {
         Ok(builder().create_with_backend(backend)?)
     }
 
-    /// Which file the path leads to now.
+    /// The identity of the file that the path leads to now.
     ///
     /// # Errors
     ///
-    /// When it leads to none.
-    pub(super) fn identity(&self) -> io::Result<Identity> {
-        std::fs::metadata(&self.0).map(|file| Identity::of(&file))
+    /// Returns an error when the path leads to no file.
+    pub(super) fn identity(&self) -> io::Result<FileIdentity> {
+        std::fs::metadata(&self.0).map(|file| FileIdentity::of(&file))
     }
 
-    /// Whether the file could be written, and made longer by so many bytes.
+    /// Checks whether the file can be written, and made longer by `bytes` bytes.
     ///
     /// # Errors
     ///
-    /// When it could not.
+    /// Returns an error when the file cannot be written or made longer.
     pub(super) fn check_room(&self, bytes: u64) -> io::Result<()> {
         let file = OpenOptions::new().read(true).write(true).open(&self.0)?;
         let longer = file.metadata()?.len() + bytes;
@@ -142,33 +143,34 @@ impl File {
     }
 }
 
-impl fmt::Display for File {
+impl fmt::Display for DatabaseFile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.display().fmt(formatter)
     }
 }
 
-impl Identity {
-    fn of(file: &Metadata) -> Identity {
-        Identity {
+impl FileIdentity {
+    fn of(file: &Metadata) -> FileIdentity {
+        FileIdentity {
             device: file.dev(),
             inode: file.ino(),
             bytes: file.len(),
         }
     }
 
-    /// Whether it is the same file, however long it is.
-    pub(super) fn is_file(&self, other: &Identity) -> bool {
+    /// Whether both are the same file, whatever their lengths are.
+    pub(super) fn is_file(&self, other: &FileIdentity) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
 }
 
-/// A file that cannot be written. redb does not read one that it has not closed, unless it may
-/// mend it first; what it writes to do so stays in memory.
+/// A file that is opened without writing. redb reads a file that was not closed properly only after
+/// a repair. The pages that redb writes for the repair stay in memory.
 #[derive(Debug)]
 struct Unwritable {
     file: std::fs::File,
-    /// By offset. A few pages: nobody changes anything meanwhile.
+    /// The written pages, by offset. There are only a few of them, since no change is made
+    /// meanwhile.
     written: Mutex<BTreeMap<u64, Vec<u8>>>,
 }
 
@@ -207,7 +209,7 @@ impl StorageBackend for Unwritable {
     }
 }
 
-/// Of what is in memory.
+/// Converts a length in memory into an index.
 fn index(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
@@ -231,7 +233,7 @@ fn has_tables(database: &Database) -> Result<bool, redb::Error> {
     }
 }
 
-/// What to do about a file that cannot be opened.
+/// Advice about a file that cannot be opened.
 fn advice(error: &redb::Error) -> &'static str {
     let kind = match error {
         redb::Error::DatabaseAlreadyOpen => {

@@ -1,75 +1,76 @@
-//! The one task that writes the file, and opens it again when it does not take what is written.
+//! The only task that writes the file. After a failed write, the task opens the file again.
 //!
-//! redb does nothing any more after an error of the file, so the file is opened again at once, for
-//! reads. Changes fail then, without a try, until the file has room for what it did not take: that
-//! is looked at each second, and what is looked at is the file system's word and no change of a
-//! plugin. A commit counts when it is in the file that the path leads to: a file that was moved,
-//! replaced or cut by somebody else acknowledges nothing.
+//! redb stops working after an error of the file, so the file is opened again at once, for reads.
+//! From then on, changes fail without an attempt, until the file has room for what could not be
+//! written. The task checks this every second. The check asks the file system, and does not try a
+//! plugin's change. A commit counts only if it is in the file that the path leads to. A file that
+//! was moved, replaced or truncated by another program therefore acknowledges nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::file::{File, Identity};
+use super::file::{DatabaseFile, FileIdentity};
 use super::tables::{Opened, Write, write};
 use crate::keyvalue::change::{Change, ChangeOutcome};
-use crate::keyvalue::failure::Failure;
+use crate::keyvalue::failure::StoreFailure;
 use crate::keyvalue::health::Health;
 
-/// How long the next look at a file that fails waits, at least; doubled for each commit in a row
-/// that failed after a look had found nothing, up to so many times.
+/// The shortest time before the next check of a failing file. The time doubles for each commit in a
+/// row that failed after a check had found nothing, at most `DOUBLED` times.
 const LOOK: Duration = Duration::from_secs(1);
 const DOUBLED: u32 = 5;
 
-/// How much longer the pause is than the look: opening a file reads all of it.
+/// The ratio of the pause to the check before it, since opening a file reads all of it.
 const PAUSE_TO_LOOK: u32 = 8;
 
-/// Commits that succeeded for so long since the last one that failed: the next is the first.
+/// The time without a failed commit after which the next failure counts as the first one.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// Room that has to be there, at least and at most: twice what was not taken.
+/// The least room that the check asks for, in bytes. The check asks for twice what could not be
+/// written, but for `ROOM_MOST` at most.
 const ROOM_LEAST: u64 = 1 << 20;
 const ROOM_MOST: u64 = 64 << 20;
 
-/// Changes that may wait for the writer; each of a plugin's instances waits for one at most.
-/// Beyond: they wait in their callers.
+/// The most changes that may wait for the writer. Each instance of a plugin waits for at most one
+/// change. Further changes wait in their callers.
 pub(super) const WRITES: usize = 64;
 
-/// What the task is asked for.
-pub(super) enum Job {
+/// A job for the task that writes.
+pub(super) enum WriterJob {
     Write(Write),
-    /// A read has found the file broken, for this reason.
+    /// A read has found that the file is broken, for this reason.
     Reopen(String),
 }
 
 pub(super) struct Writer {
-    file: Arc<File>,
+    file: Arc<DatabaseFile>,
     opened: Arc<Opened>,
     health: Arc<Health>,
-    /// The file that is open to be written, as the last commit has left it.
-    identity: Option<Identity>,
+    /// The identity of the writable file, as the last commit has left it.
+    identity: Option<FileIdentity>,
     outage: Option<Outage>,
     failed_commits: u32,
     last_failure: Option<Instant>,
 }
 
-/// Changes fail, from a failed commit on until the file takes them again.
+/// An outage: from a failed commit on, changes fail until the file accepts them again.
 struct Outage {
     why: String,
     room: u64,
     next_look: Instant,
 }
 
-/// Why a batch was not acknowledged.
+/// The reason why a batch was not acknowledged.
 struct NotWritten {
     why: String,
-    /// The database does nothing any more.
+    /// Whether the database has stopped working.
     is_broken: bool,
 }
 
 impl Writer {
-    pub(super) fn new(file: Arc<File>, opened: Arc<Opened>, health: Arc<Health>) -> Writer {
+    pub(super) fn new(file: Arc<DatabaseFile>, opened: Arc<Opened>, health: Arc<Health>) -> Writer {
         Writer {
             identity: file.identity().ok(),
             file,
@@ -81,8 +82,8 @@ impl Writer {
         }
     }
 
-    /// Writes what comes, until nobody can ask any more.
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    /// Runs all jobs until no sender is left.
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<WriterJob>) {
         loop {
             let first = match &self.outage {
                 None => jobs.recv().await,
@@ -105,8 +106,8 @@ impl Writer {
             let rest = std::iter::from_fn(|| jobs.try_recv().ok());
             for job in std::iter::once(first).chain(rest).take(WRITES) {
                 match job {
-                    Job::Write(write) => batch.push(write),
-                    Job::Reopen(why) => broken = Some(why),
+                    WriterJob::Write(write) => batch.push(write),
+                    WriterJob::Reopen(why) => broken = Some(why),
                 }
             }
             match broken {
@@ -166,7 +167,7 @@ impl Writer {
         }
     }
 
-    /// Changes fail from here on.
+    /// Begins an outage, in which all changes fail.
     fn fail(&mut self, why: String, bytes: u64) {
         tracing::error!(
             file = %self.file,
@@ -185,7 +186,7 @@ impl Writer {
         });
     }
 
-    /// Looks whether the file takes changes again.
+    /// Checks whether the file accepts changes again.
     async fn look(&mut self) {
         let Some(room) = self.outage.as_ref().map(|outage| outage.room) else {
             return;
@@ -232,9 +233,9 @@ impl Writer {
         }
     }
 
-    /// Opens the file again, once nobody reads it; says why that cannot be, if it cannot. One that
-    /// cannot be written is opened for reads. Of one that is not there at all, what redb has in
-    /// memory goes on being read.
+    /// Opens the file again once its readers are done, and returns the reason if changes cannot be
+    /// written. A file that cannot be written is opened for reads. If no file is there at all,
+    /// reads go on with what redb has in memory.
     async fn reopen(&mut self) -> Option<String> {
         let mut opened = self.opened.clone().write_owned().await;
         let file = self.file.clone();
@@ -267,13 +268,14 @@ impl Writer {
     }
 }
 
-/// All of them, or none: what was done, and how that has left the file.
+/// Writes all changes of a batch, or none of them. The result contains the outcomes, and the
+/// identity of the file after the commit.
 fn write_all(
     opened: &Result<redb::Database, String>,
-    file: &File,
-    identity: Option<Identity>,
+    file: &DatabaseFile,
+    identity: Option<FileIdentity>,
     batch: &[Write],
-) -> Result<(Vec<Result<ChangeOutcome, Failure>>, Identity), NotWritten> {
+) -> Result<(Vec<Result<ChangeOutcome, StoreFailure>>, FileIdentity), NotWritten> {
     let moved = |why: String| NotWritten {
         why,
         is_broken: false,
@@ -306,11 +308,11 @@ const ANOTHER: &str = "another file is there than the one that was opened";
 
 fn refuse(batch: Vec<Write>, why: &str) {
     for write in batch {
-        let _ = write.done.send(Err(Failure::Failed(why.to_owned())));
+        let _ = write.done.send(Err(StoreFailure::Failed(why.to_owned())));
     }
 }
 
-/// The bytes that a change brings.
+/// The number of bytes that a change adds.
 fn weight(write: &Write) -> u64 {
     let bytes = match &write.change {
         Change::Set(values) => values

@@ -1,10 +1,10 @@
-//! The one connection to the server, and the task that keeps it.
+//! The only connection to the server, and the task that maintains it.
 //!
-//! The task dials, asks each second whether the server still takes changes, and dials again when
-//! it does not or when a call finds that out first. The log says once that the server cannot be
-//! used and once that it is back. Without a connection calls fail at once; the one that finds it
-//! broken fails too, since nobody knows what the server has done. The pause between two dials
-//! doubles up to `REDIAL_MOST`.
+//! The task connects, checks every second whether the server still accepts changes, and connects
+//! again when the server does not. The task also connects again when a call finds the problem
+//! first. The log says once that the server cannot be used, and once that it is back. Without a
+//! connection, calls fail at once. The call that finds a broken connection fails too, since nobody
+//! knows what the server has done. The pause between two attempts doubles up to `REDIAL_MOST`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,45 +20,46 @@ use super::fault::{Fault, explain, is_of_the_value};
 use crate::config::KeyvalueConfig;
 use crate::keyvalue::health::Health;
 
-/// How often the server is asked.
+/// The interval at which the server is checked.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The first pause before the next dial, and the longest one.
+/// The first pause before the next attempt to connect. `REDIAL_MOST` is the longest pause.
 const REDIAL: Duration = Duration::from_millis(100);
 const REDIAL_MOST: Duration = Duration::from_secs(2);
 
-/// A connection that lasted so long was a good one: the next pause is the first one again.
+/// The age from which a connection counts as stable. After a stable connection, the pause is the
+/// first one again.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// How often the log says at most that calls are refused.
+/// The shortest time between two log lines about refused calls.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
-pub(super) struct Connection {
-    shared: Arc<Shared>,
+pub(super) struct RedisConnection {
+    shared: Arc<ConnectionState>,
     keeping: JoinHandle<()>,
 }
 
-struct Shared {
+struct ConnectionState {
     server: String,
     current: watch::Sender<Option<Numbered>>,
-    /// What a call has found, of the connection with this number.
+    /// The error that a call has found, and the number of its connection.
     found: Mutex<Option<(u64, String)>>,
     look_now: Notify,
-    refused: Mutex<Refused>,
+    refused: Mutex<RefusedCalls>,
     status: Mutex<Status>,
     health: Arc<Health>,
 }
 
-/// A connection and its number: an error tells of the one that had it.
+/// A connection and its number. An error is reported with the number of its connection.
 #[derive(Clone)]
 struct Numbered(u64, MultiplexedConnection);
 
-/// What can be said of the server.
+/// The state of the server, as the log and operators see it.
 #[derive(Clone, Default)]
 enum Status {
     #[default]
     Works,
-    /// It answers reads, and refuses changes for this reason.
+    /// The server answers reads, but refuses changes, for this reason.
     Refuses(String),
     /// There is no connection, for this reason.
     Lost(String),
@@ -70,26 +71,26 @@ impl Status {
     }
 }
 
-/// The calls that a server refuses while it takes others.
+/// The calls that a server refuses while it accepts others.
 #[derive(Default)]
-struct Refused {
-    /// The command that is refused, once the log has said so.
+struct RefusedCalls {
+    /// The refused command, once the log has named it.
     command: Option<Vec<u8>>,
     said: Option<Instant>,
 }
 
-impl Connection {
-    /// Dials once. A server that cannot be reached may come.
+impl RedisConnection {
+    /// Connects once. A server that cannot be reached now may come back later.
     ///
     /// # Errors
     ///
-    /// When the configuration is wrong.
+    /// Returns an error when the configuration is wrong.
     pub(super) async fn open(
         config: &KeyvalueConfig,
         health: Arc<Health>,
-    ) -> anyhow::Result<Connection> {
+    ) -> anyhow::Result<RedisConnection> {
         let server = client(config)?.get_connection_info().addr().to_string();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ConnectionState {
             server,
             current: watch::Sender::new(None),
             found: Mutex::default(),
@@ -103,7 +104,7 @@ impl Connection {
         let keeping = tokio::spawn(async move { keeper.keep(&config).await });
         // Whatever came of the first dial: plugins start when it is over.
         let _ = current.changed().await;
-        Ok(Connection { shared, keeping })
+        Ok(RedisConnection { shared, keeping })
     }
 
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
@@ -120,20 +121,20 @@ impl Connection {
         answer
     }
 
-    /// A call was not answered in time: the server is asked whether it is there.
+    /// Reports that a call was not answered in time, so that the server is checked now.
     pub(super) fn was_too_slow(&self) {
         self.shared.look_now.notify_one();
     }
 }
 
-impl Drop for Connection {
+impl Drop for RedisConnection {
     fn drop(&mut self) {
         self.keeping.abort();
     }
 }
 
-impl Shared {
-    /// Keeps the connection, for as long as the node runs.
+impl ConnectionState {
+    /// Maintains the connection for as long as the node runs.
     async fn keep(&self, config: &KeyvalueConfig) {
         let (mut number, mut pause) = (0, REDIAL);
         loop {
@@ -152,7 +153,7 @@ impl Shared {
         }
     }
 
-    /// Lets calls use a connection until it is no good, and says why it is not.
+    /// Lets calls use a connection until it is broken, and returns the reason.
     async fn until_broken(
         &self,
         config: &KeyvalueConfig,
@@ -199,7 +200,7 @@ impl Shared {
         self.current.send_replace(Some(numbered));
     }
 
-    /// What the log says of the server, once for each change, and operators see.
+    /// Reports the state of the server, to the log once for each change, and to operators.
     fn report(&self, status: Status) {
         let former = std::mem::replace(&mut *self.status.lock(), status.clone());
         let server = &self.server;
@@ -251,14 +252,15 @@ impl Shared {
         }
     }
 
-    /// The server refuses such calls and takes others: it has no room, or forbids them.
+    /// Notes that the server refuses such calls but accepts others, since it has no room or forbids
+    /// them.
     fn refused(&self, command: &Cmd, error: &RedisError) {
         let mut refused = self.refused.lock();
         let is_said = refused.said.is_some_and(|said| said.elapsed() < SAY_AGAIN);
         if refused.command.is_some() || is_said {
             return;
         }
-        *refused = Refused {
+        *refused = RefusedCalls {
             command: Some(name(command)),
             said: Some(Instant::now()),
         };
@@ -287,7 +289,7 @@ impl Shared {
     }
 }
 
-/// A command's name, as it is sent.
+/// The name of a command, as it is sent.
 fn name(command: &Cmd) -> Vec<u8> {
     match command.args_iter().next() {
         Some(redis::Arg::Simple(name)) => name.to_vec(),

@@ -1,10 +1,10 @@
-//! A connection to the server that a name leads to: the one that takes changes.
+//! Connecting to the server behind a name: to the one that accepts changes.
 //!
-//! Each dial begins anew: the files with the password and the authorities are read, the name is
-//! looked up, and all its addresses are tried at once. After a failover a name leads to another
-//! address, or to several of which one is the master. A server proves that it is one by a change
-//! that changes nothing: `ROLE` and `INFO` are commands that operators forbid, and a proxy before
-//! the server does not know them.
+//! Each attempt begins anew: the files with the password and the authorities are read, the name is
+//! looked up, and all its addresses are tried at once. After a failover, a name leads to another
+//! address, or to several addresses of which one is the master. A server proves that it is the
+//! master by a command that changes nothing. The commands `ROLE` and `INFO` do not help, since
+//! operators forbid them, and a proxy in front of the server does not know them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,21 +23,21 @@ use super::fault::{Fault, explain};
 use crate::authorities::Authorities;
 use crate::config::KeyvalueConfig;
 
-/// How long each may take: a name, a connection, an answer to "do you take changes".
+/// The time for each step: a lookup of a name, a connection, or an answer to the check for changes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The addresses of a name that are tried. More are more than any set of replicas has.
+/// The most addresses of a name that are tried. No set of replicas has more addresses.
 const ADDRESSES: usize = 16;
 
 /// A connection to a server that answers.
 pub(super) struct Dialled {
     pub(super) connection: MultiplexedConnection,
-    /// Why the server refuses changes for now, if it does.
+    /// The reason why the server refuses changes for now, if it does.
     pub(super) refusal: Option<String>,
 }
 
-/// Dials the server of this configuration. One that takes changes comes before one that only
-/// answers reads.
+/// Connects to the server of this configuration. A server that accepts changes is preferred to one
+/// that only answers reads.
 pub(super) async fn dial(config: &KeyvalueConfig) -> Result<Dialled, String> {
     let dialled = async {
         let reading = config.clone();
@@ -71,11 +71,12 @@ pub(super) async fn dial(config: &KeyvalueConfig) -> Result<Dialled, String> {
     second_best.ok_or_else(|| errors.join("; "))
 }
 
-/// Whether the server takes changes: why not, if it refuses them for now and answers reads.
+/// Checks whether the server accepts changes. If the server refuses changes for now but answers
+/// reads, the result is the reason.
 ///
 /// # Errors
 ///
-/// When the server is not to be used: it does not answer, or it is another one than the master.
+/// Returns an error when the server does not answer, or when it is not the master.
 pub(super) async fn check(
     connection: &mut MultiplexedConnection,
 ) -> Result<Option<String>, String> {
@@ -95,11 +96,11 @@ pub(super) async fn check(
     }
 }
 
-/// What the configuration says, with its files as they are now.
+/// Creates a client from the configuration, with the current content of its files.
 ///
 /// # Errors
 ///
-/// When the address is not one, or a file cannot be read or has nothing in it.
+/// Returns an error when the address is not valid, or when a file cannot be read or is empty.
 pub(super) fn client(config: &KeyvalueConfig) -> anyhow::Result<Client> {
     use redis::IntoConnectionInfo as _;
     let mut info = config.store.as_str().into_connection_info()?;
@@ -171,7 +172,8 @@ async fn dial_one(client: &Client, address: SocketAddr) -> Result<Dialled, Strin
     })
 }
 
-/// The crate's own resolver connects to whichever address answers first, be it a replica's.
+/// The resolver for one fixed address. The crate's own resolver connects to whichever address
+/// answers first, even to a replica.
 struct Resolved(SocketAddr);
 
 impl AsyncDNSResolver for Resolved {

@@ -1,23 +1,23 @@
-//! What a server's error means: which of them another connection mends.
+//! The meaning of a server's errors: which of them a new connection can repair.
 
 use redis::{ErrorKind, RedisError};
 
-/// What a server says of a number that cannot be added to.
+/// The text in a server's error for a number that would overflow.
 pub(super) const OVERFLOW: &str = "overflow";
 
 pub(super) const NO_INTEGER: &str = "not an integer";
 
-/// What to do about an error.
+/// The kind of a server error, which decides what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The connection is no good, or leads to a server that is not the one: dial again.
+    /// The connection is broken, or it leads to the wrong server. A new connection is needed.
     Connection,
-    /// The server is the one, and refuses changes or all calls until it recovers by itself.
-    /// Another connection would come to the same server.
+    /// The server is the right one, but it refuses changes or all calls until it recovers by
+    /// itself. A new connection would lead to the same server.
     Refusal,
-    /// The server's user may not do this.
+    /// The server's user may not run this command.
     Denied,
-    /// The call itself is refused, others may not be.
+    /// The server refuses this call, but may accept others.
     Call,
 }
 
@@ -38,7 +38,7 @@ impl Fault {
     }
 }
 
-/// The error in words, with what to do where that is not plain.
+/// The error in words, with advice where the error alone is not clear.
 pub(super) fn explain(error: &RedisError) -> String {
     let said = match error.code() {
         Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
@@ -61,7 +61,7 @@ pub(super) fn explain(error: &RedisError) -> String {
     format!("{said} ({advice})")
 }
 
-/// Whether it is the value that a call is refused for, and not the call.
+/// Whether the call is refused because of the stored value, and not because of the call itself.
 pub(super) fn is_of_the_value(error: &RedisError) -> bool {
     let said = error.detail().unwrap_or_default();
     [OVERFLOW, NO_INTEGER].iter().any(|why| said.contains(why))
