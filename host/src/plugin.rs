@@ -1,8 +1,8 @@
 //! Plugins: business logic as components, replaced while the sockets stay open.
 //!
-//! The folder (`folder`) loads a build (`load`) into a plugin's slot (`slot`, `handle`). A client's stay
-//! with its plugin is a `session`. Where the plugin runs at another node only, its events go
-//! there (`gateway`) and are handled there (`worker`).
+//! The folder (`folder`) loads a build (`load`) into a plugin's slot (`slot`, `handle`). A client
+//! has a `session` with its plugin. Where the plugin runs at other nodes only, the client's events
+//! go there (`gateway`) and are handled there (`worker`).
 
 mod answer;
 mod call;

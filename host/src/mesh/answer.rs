@@ -1,7 +1,8 @@
-//! Answering a peer: what it asks of the clients that are here.
+//! Answers to peers' questions about the clients of this node.
 //!
-//! Nothing here waits; what concerns very many clients steps aside now and then. Whatever changes uids or groups is told to all peers before the answer
-//! (`Mesh::tell`), on the same link: who has its answer reads its own write.
+//! Nothing here waits for other nodes. Work on very many clients lets other tasks run now and then.
+//! Every change of uids or groups is told to all peers before the answer (`Mesh::tell`), on the
+//! same link. A peer that has its answer therefore sees its own change.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::limits::PAGE_ITEMS;
 use crate::message::Frame;
 use crate::registry::{Close, Closer, Ending, Kind, Namespace, Refused};
 
-/// Why there is no answer: the question makes no sense here.
+/// The error that a question makes no sense to this node.
 struct NotUnderstood;
 
 type Answered = Result<Result<Answer, Refused>, NotUnderstood>;
@@ -115,7 +116,11 @@ impl Mesh {
         })
     }
 
-    /// Binds a uid to a client that is here, as the whole cluster lets it.
+    /// Binds a uid to a client of this node. Clients that have the uid at other nodes count too.
+    ///
+    /// # Errors
+    ///
+    /// The client is not on this node, or the namespace refuses the uid.
     pub fn bind_uid(&self, namespace: &Namespace, id: ClientId, uid: &str) -> Result<(), Refused> {
         let space = self.interest.space(namespace.name());
         let holders = space.map(|space| space.holders(Kind::Uid, uid));
@@ -125,7 +130,8 @@ impl Mesh {
         Ok(())
     }
 
-    /// The different uids in a group here: a number for those that nobody else holds.
+    /// Counts the different uids in a group on this node. Uids that no other node holds are only a
+    /// number; uids that other nodes hold too are listed by name.
     pub async fn uid_count(&self, namespace: &Namespace, group: &str) -> wire::UidCount {
         let space = self.interest.space(namespace.name());
         let is_shared = |uid: &str| {
@@ -144,7 +150,7 @@ impl Mesh {
     }
 }
 
-/// The answer of a node that has no such plugin, and thus none of its clients.
+/// Returns the answer of a node that has no such plugin, and thus none of the plugin's clients.
 fn nobody(question: &Question) -> Answered {
     let id = match question {
         Question::IsOnline(_) => return Ok(Ok(Answer::Flag(false))),

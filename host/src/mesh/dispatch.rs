@@ -12,15 +12,18 @@ use super::wire::{self, answer::Answer};
 use crate::id::Incarnation;
 
 impl Mesh {
-    /// Where the events of peers come out: for the one who handles them.
+    /// Returns the receiver of peers' events, for the code that handles them. Only the first call
+    /// returns the receiver.
     pub fn work(&self) -> Option<mpsc::Receiver<PeerEvent>> {
         self.work.receiver.lock().take()
     }
 
-    /// Lets another node handle an event, and waits for that, `patience` at most.
+    /// Lets another node handle an event, and waits for the answer, `patience` at most.
+    ///
     /// # Errors
     ///
-    /// The node could not be told, has not handled the event, or has not answered.
+    /// The event could not be sent to the node, or the node has not handled it, or has not answered
+    /// as expected and in time.
     pub async fn dispatch<A>(
         &self,
         worker: Incarnation,
@@ -44,7 +47,8 @@ impl Mesh {
         }
     }
 
-    /// Takes in an event of a peer's client.
+    /// Takes an event that a peer has sent into the queue. If the queue is full, the event is
+    /// refused.
     pub(super) fn take_event(
         self: &Arc<Self>,
         peer: &Arc<Peer>,

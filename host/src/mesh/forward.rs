@@ -1,4 +1,4 @@
-//! Deliveries and questions that go to other nodes.
+//! Deliveries and questions that this node sends to other nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -19,12 +19,13 @@ use crate::id::{ClientId, Incarnation};
 use crate::message::Frame;
 use crate::registry::Kind;
 
-/// What became of a delivery's part for other nodes.
+/// The outcome of the part of a delivery that goes to other nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forwarded {
-    /// Clients there, as their nodes have told.
+    /// The number of clients at the nodes that the delivery was queued for, as those nodes have
+    /// told.
     pub clients: u64,
-    /// Nodes whose link did not take it.
+    /// The nodes whose link did not take the delivery.
     pub missing: Vec<Incarnation>,
 }
 
@@ -75,6 +76,10 @@ impl Mesh {
     }
 
     /// Sends a frame to one client of another node.
+    ///
+    /// # Errors
+    ///
+    /// The client's node is not known, or its link does not take the frame.
     pub fn forward_to_client(
         &self,
         plugin: &str,
@@ -95,7 +100,8 @@ impl Mesh {
     ///
     /// # Errors
     ///
-    /// The peer is not known or suspect, its link is full, or it refuses or gives no answer.
+    /// The peer is unknown or suspect, its link does not take the question, or the peer refuses or
+    /// gives no answer in time.
     pub async fn ask<A>(
         &self,
         node: Incarnation,
@@ -168,7 +174,7 @@ impl Mesh {
     }
 }
 
-/// A delivery, as peers get it.
+/// Encodes a delivery into the frame that peers receive.
 fn deliver_frame(plugin: &str, to: To, exclude: &[ClientId], frame: &Frame) -> Bytes {
     let deliver = wire::Deliver {
         plugin: plugin.to_owned(),

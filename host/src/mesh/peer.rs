@@ -1,8 +1,9 @@
-//! A peer: one other node, as this one knows it.
+//! A peer: one other node, as this node knows it.
 //!
-//! Two streams join two nodes, one each way. What this node has to say waits in the peer's
-//! `OutgoingFrames`, bounded; what the peer says is taken by one connection at a time. A peer is
-//! alive while both are heard: its frames, and its acknowledgements of ours.
+//! Two streams join two nodes, one in each direction. Frames for a peer wait in the peer's
+//! `OutgoingFrames`, whose size is limited. Frames from a peer are received by one connection at a
+//! time. A peer is alive while this node gets both its frames and its acknowledgements of this
+//! node's frames.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -20,17 +21,18 @@ use crate::id::Incarnation;
 use crate::limits::PEER_MESSAGE_BYTES_MIN;
 use crate::log_throttle::LogThrottle;
 
-/// Another node, as this one knows it.
+/// A peer: another node, as this node knows it.
 #[derive(Debug)]
 pub struct Peer {
     incarnation: Incarnation,
     address: Mutex<String>,
     outgoing: Mutex<OutgoingFrames>,
-    /// There is something for the connection: frames, or another session.
+    /// Wakes the connection when there are frames to send, or another session.
     queued: Notify,
-    /// Frames were acknowledged: there may be room.
+    /// Wakes those who wait for room, when frames were acknowledged.
     room: Notify,
-    /// Taken by the connection that receives; another one waits until it has stopped.
+    /// The state of receiving, locked by the connection that receives. Another connection waits
+    /// until that one has stopped.
     pub(super) incoming: tokio::sync::Mutex<IncomingFrames>,
     connections: AtomicU64,
     superseded: Notify,
@@ -42,92 +44,93 @@ pub struct Peer {
     gone: Notify,
     pub(super) is_leaving: AtomicBool,
     pub(super) is_suspect: AtomicBool,
-    /// It is told what this node holds: everything that changes from here on.
+    /// Whether the peer is sent every change of what this node holds.
     pub(super) is_subscribed: AtomicBool,
-    /// The session in which it was told everything, to the end; 0: none yet.
+    /// The session in which the peer was told everything to the end; 0 if there is none yet.
     synced_session: AtomicU64,
-    /// Which full snapshot of what it holds it tells, or told last; 0: none yet.
+    /// The number of the snapshot that the peer sends, or sent last; 0 if there is none yet.
     snapshot: AtomicU32,
-    /// The last one is complete.
+    /// Whether the last snapshot of the peer is complete.
     pub(super) is_known: AtomicBool,
-    /// One was complete once: who it is has been said.
+    /// Whether a snapshot of the peer was ever complete; its arrival has been reported then.
     has_come: AtomicBool,
-    /// Deliveries that were queued for it.
+    /// The number of deliveries that were queued for the peer.
     pub(super) deliveries: AtomicU64,
-    /// Frames that found its link full.
+    /// The number of frames that found the peer's link full.
     dropped: AtomicU64,
-    /// What a link does that is full, for every message.
+    /// Limits how often a full link to the peer is logged, since every message may meet one.
     full: LogThrottle,
-    /// What is done with a frame that is too large for it, for every message.
+    /// Limits how often a frame that is too large for the peer is logged.
     pub(super) too_large: LogThrottle,
-    /// The largest message that it takes.
+    /// The largest message that the peer takes, in bytes.
     message_bytes: AtomicUsize,
 }
 
-/// How a peer stands.
+/// The state of a peer, as operators see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
-    /// It has not said yet what it holds.
+    /// The peer has not yet said completely what it holds.
     New,
-    /// The peer says something often enough.
+    /// The peer sends something often enough.
     Alive,
-    /// It has said nothing for `suspect_after`.
+    /// The peer has been silent for `suspect_after`.
     Suspect,
     /// The peer has said that it drains.
     Leaving,
 }
 
-/// When a peer was last heard.
+/// The times when a peer was last heard.
 #[derive(Clone, Copy, Debug)]
 struct Heard {
-    /// A batch of its own.
+    /// The time of the last batch that the peer sent.
     pushing: Instant,
-    /// An acknowledgement of ours.
+    /// The time of the peer's last acknowledgement of this node's frames.
     pulling: Instant,
 }
 
-/// The least between a peer's last two signs, one each way, that makes it one way. It
-/// acknowledges what it is sent each half second, and sends something itself as often.
+/// The shortest time between a peer's last batch and a later acknowledgement that marks the peer as
+/// one-way. A peer acknowledges frames every half second, and sends something itself as often.
 const ONE_WAY: Duration = Duration::from_secs(2);
 
-/// What a batch has around its one frame, at most.
+/// The largest number of bytes that a batch adds around its one frame.
 const BATCH_HEAD: usize = 1 << 10;
 
-/// What became of a frame for a peer.
+/// The outcome of queueing a frame for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PushOutcome {
-    /// It waits for the connection.
+    /// The frame waits for the connection.
     Queued,
-    /// The link was full, for the first time or the first in a while: it should be said.
+    /// The link was full for the first time, or the first time in a while. This should be logged.
     FullNow,
     /// The link was full, as it was a moment ago.
     StillFull,
 }
 
-/// One connection's turn to receive.
+/// The number of a connection, which identifies its turn to receive.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Receiving(u64);
 
-/// Somebody who waits for an answer.
+/// The sender and the kind of a question or event that waits for its answer.
 #[derive(Debug)]
 struct Waiting {
     sender: Answering,
     kind: AskKind,
 }
 
-/// The two kinds of what a peer is asked.
+/// The kind of a request to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AskKind {
     /// A question about the peer's clients.
     Question,
-    /// An event of a client here, which the peer is to handle.
+    /// An event of a client here, or a backend's call, which the peer is to handle.
     Event,
 }
 
-/// Where the answer to a question goes.
+/// The channel that the answer to a question or an event goes to.
 type Answering = oneshot::Sender<Result<Answer, Failed>>;
 
-/// A question that a peer has been asked. Dropped, nobody waits for its answer any more.
+/// A question or an event for a peer. When `Asked` is dropped, nobody waits for the answer any
+/// more.
 pub(super) struct Asked<'a> {
     peer: &'a Peer,
     id: u64,
@@ -139,7 +142,7 @@ impl Asked<'_> {
         self.id
     }
 
-    /// Waits for the answer, and no longer than the peer is there.
+    /// Waits for the answer, but only as long as the peer is there.
     pub(super) async fn answer(mut self) -> Result<Answer, Failed> {
         (&mut self.answer).await.unwrap_or(Err(Failed::Gone))
     }
@@ -194,17 +197,17 @@ impl Peer {
         }
     }
 
-    /// Which run of a node it is.
+    /// Returns the incarnation: the run of a node that this peer is.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
 
-    /// Where it is dialled.
+    /// Returns the address at which the peer is dialled.
     pub fn address(&self) -> String {
         self.address.lock().clone()
     }
 
-    /// The state of the peer, as operators see it.
+    /// Returns the state of the peer, as operators see it.
     pub fn state(&self) -> PeerState {
         let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         if is(&self.is_leaving) {
@@ -218,42 +221,43 @@ impl Peer {
         }
     }
 
-    /// Deliveries that were queued for it.
+    /// Returns the number of deliveries that were queued for the peer.
     pub fn delivered(&self) -> u64 {
         self.deliveries.load(Ordering::Relaxed)
     }
 
-    /// Frames that its link could not take.
+    /// Returns the number of frames that the peer's link could not take.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
     // What this node tells it.
 
-    /// The peer has said the largest message that it takes.
+    /// Records the largest message that the peer says it takes, with a lower limit of
+    /// `PEER_MESSAGE_BYTES_MIN`.
     pub(super) fn takes_messages_of(&self, bytes: u64) {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         let bytes = bytes.max(PEER_MESSAGE_BYTES_MIN);
         self.message_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// The largest frame that it takes: one beyond would be sent again and again, with all that
-    /// waits behind it.
+    /// Returns the largest frame that the peer takes. A larger frame would be sent again and again,
+    /// with all frames that wait behind it.
     pub(super) fn largest_frame(&self) -> usize {
         self.message_bytes.load(Ordering::Relaxed) - BATCH_HEAD
     }
 
-    /// Queues a frame; never waits.
+    /// Queues a frame for the peer, and never waits.
     pub(super) fn push(&self, frame: Bytes) -> PushOutcome {
         self.pushed(|outgoing| outgoing.push(frame))
     }
 
-    /// Queues a frame that it must not miss.
+    /// Queues a frame that the peer must not miss.
     pub(super) fn push_reliable(&self, frame: Bytes) -> PushOutcome {
         self.pushed(|outgoing| outgoing.push_reliable(frame))
     }
 
-    /// Queues a question or an event.
+    /// Queues a question or an event for the peer.
     pub(super) fn put(&self, asked: &Asked<'_>, frame: Bytes) -> PushOutcome {
         self.pushed(|outgoing| outgoing.push_question(asked.id, frame))
     }
@@ -273,7 +277,8 @@ impl Peer {
         }
     }
 
-    /// Begins a new sequence: what waits is lost, and the peer is told everything anew.
+    /// Begins a new session with the peer. Frames that wait are lost, and the peer is told
+    /// everything anew. Returns how many frames are lost.
     pub(super) fn restart(&self, session: u64) -> usize {
         let mut outgoing = self.outgoing.lock();
         let untold = outgoing.take_back();
@@ -293,7 +298,8 @@ impl Peer {
         self.outgoing.lock().resume(received)
     }
 
-    /// What a connection of this session should send next; nothing once there is another.
+    /// Returns the next batch for a connection of this session. The result is nothing if no frame
+    /// waits, or once there is another session.
     pub(super) fn next_batch(&self, session: u64) -> Option<Batch> {
         let mut outgoing = self.outgoing.lock();
         let is_current = outgoing.session() == session;
@@ -304,7 +310,8 @@ impl Peer {
         self.outgoing.lock().sign_of_life()
     }
 
-    /// A connection of this session has heard how far the peer is.
+    /// Records that the peer has received everything up to `received`, as a connection of this
+    /// session has heard.
     pub(super) fn acknowledged(&self, session: u64, received: u64) {
         self.heard.lock().pulling = Instant::now();
         let mut outgoing = self.outgoing.lock();
@@ -316,12 +323,12 @@ impl Peer {
         self.room.notify_one();
     }
 
-    /// Whether it must be told everything: it was not, or not to the end.
+    /// Returns whether the peer has not yet been told everything to the end in this session.
     pub(super) fn must_be_told(&self) -> bool {
         self.synced_session.load(Ordering::Relaxed) != self.session()
     }
 
-    /// It was told everything, in this session.
+    /// Records that the peer was told everything in this session.
     pub(super) fn synced(&self, session: u64) {
         self.synced_session.store(session, Ordering::Relaxed);
     }
@@ -331,15 +338,15 @@ impl Peer {
         self.queued.notified().await;
     }
 
-    /// Waits until it has acknowledged most of what it must not miss: whoever has much of that to
-    /// say goes by this.
+    /// Waits until the peer has acknowledged most of the frames that it must not miss. Code that
+    /// has many such frames to send waits here first.
     pub(super) async fn has_room(&self) {
         while !self.outgoing.lock().has_room() {
             self.room.notified().await;
         }
     }
 
-    /// Waits until it has acknowledged everything.
+    /// Waits until the peer has acknowledged everything, or is gone.
     pub(super) async fn is_empty(&self) {
         while self.outgoing.lock().frames() > 0 && !self.is_gone() {
             self.room.notified().await;
@@ -350,7 +357,7 @@ impl Peer {
         self.is_dialled.load(Ordering::Acquire)
     }
 
-    /// One dialler at a time; false: there is one.
+    /// Claims the right to dial the peer. Returns false if somebody dials the peer already.
     pub(super) fn take_dialling(&self) -> bool {
         !self.is_dialled.swap(true, Ordering::AcqRel)
     }
@@ -359,12 +366,12 @@ impl Peer {
         self.is_dialled.store(false, Ordering::Release);
     }
 
-    /// Frames that are lost if it is gone.
+    /// Returns how many frames are lost if the peer is gone.
     pub(super) fn lost(&self) -> usize {
         self.outgoing.lock().lost()
     }
 
-    /// Frames and bytes that it has not acknowledged.
+    /// Returns the numbers of frames and bytes that the peer has not acknowledged.
     pub fn waiting(&self) -> (usize, usize) {
         let outgoing = self.outgoing.lock();
         (outgoing.frames(), outgoing.bytes())
@@ -372,7 +379,7 @@ impl Peer {
 
     // What it tells this node.
 
-    /// A new connection wants to receive: the one before stops.
+    /// Registers a new connection that wants to receive. The connection before it stops.
     pub(super) fn supersede(&self, address: &str) -> Receiving {
         let number = self.connections.fetch_add(1, Ordering::AcqRel) + 1;
         self.superseded.notify_waiters();
@@ -395,19 +402,20 @@ impl Peer {
         self.heard.lock().pushing = Instant::now();
     }
 
-    /// It begins to tell everything that it holds.
+    /// Records that the peer begins to send the snapshot of this number.
     pub(super) fn begin_picture(&self, number: u32) {
         self.is_known.store(false, Ordering::Relaxed);
         self.snapshot.store(number, Ordering::Relaxed);
     }
 
-    /// It has told everything that it holds; whether it had before.
+    /// Records that the peer has told everything that it holds. Returns whether the peer ever had
+    /// before.
     pub(super) fn now_known(&self) -> bool {
         self.is_known.store(true, Ordering::Relaxed);
         self.has_come.swap(true, Ordering::Relaxed)
     }
 
-    /// Whether it ever has.
+    /// Returns whether the peer has ever told everything that it holds.
     pub(super) fn has_come(&self) -> bool {
         self.has_come.load(Ordering::Relaxed)
     }
@@ -421,7 +429,7 @@ impl Peer {
 
     // Questions.
 
-    /// A question that is about to be put to it.
+    /// Registers a question or an event for the peer, which is about to be sent.
     pub(super) fn begin_ask(&self, kind: AskKind) -> Asked<'_> {
         let id = self.next_ask.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
@@ -433,7 +441,8 @@ impl Peer {
         }
     }
 
-    /// Takes back what it was asked and has not seen: whoever asked may ask another one.
+    /// Takes back the questions and events that the peer has not seen. Whoever sent them may ask
+    /// another node.
     pub(super) fn take_back(&self) {
         let untold = self.outgoing.lock().take_back();
         self.answer_untold(untold);
@@ -452,19 +461,20 @@ impl Peer {
 
     // Life and death.
 
-    /// For how long it has been silent, one way or the other.
+    /// Returns how long the peer has been silent, in the direction that has been silent longer.
     pub(super) fn silent_for(&self) -> Duration {
         let heard = *self.heard.lock();
         heard.pushing.min(heard.pulling).elapsed()
     }
 
-    /// Whether it hears this node, but has said nothing itself.
+    /// Returns whether the peer acknowledges frames of this node, but has sent nothing itself.
     pub(super) fn is_one_way(&self) -> bool {
         let heard = *self.heard.lock();
         heard.pushing + ONE_WAY < heard.pulling
     }
 
-    /// This process itself was stopped for a while: nobody else's silence.
+    /// Counts the peer as heard just now. This process itself was stopped for a while, so the
+    /// silence was not the peer's.
     pub(super) fn excuse(&self) {
         let now = Instant::now();
         let mut heard = self.heard.lock();
@@ -472,7 +482,8 @@ impl Peer {
         heard.pulling = now;
     }
 
-    /// Nobody is to wait for it any more; how many events it had.
+    /// Marks the peer as gone, so that nobody waits for it any more. Returns how many events the
+    /// peer had not answered.
     pub(super) fn end(&self) -> usize {
         self.is_gone.store(true, Ordering::Release);
         // A question from now on is refused, and one before was sent, or is taken back.

@@ -1,8 +1,9 @@
-//! Events that go to another node, and those that come from one.
+//! Events that go to other nodes, and events that come from them.
 //!
-//! Whoever holds a client asks a node that runs its plugin, and waits for the answer: of one
-//! client there is one event under way at a time, so they stay in order. What comes from peers
-//! waits here for the room that runs plugins, which says how many there may be of a plugin.
+//! The node that holds a client asks a node that runs the client's plugin, and waits for the
+//! answer. Each client has at most one event under way, so its events stay in order. Events from
+//! peers wait here until the plugin side of the node takes them. That side limits how many events
+//! of a plugin are under way.
 
 use std::sync::Arc;
 
@@ -23,41 +24,41 @@ pub use super::wire::{
 
 /// An event of a peer's client, or a call that came to a peer.
 pub struct PeerEvent {
-    /// Whose event it is.
+    /// The name of the plugin that the event is for.
     pub plugin: String,
-    /// What happened: `Connect`, `Said`, `Closed` or `Call`.
+    /// The event itself: `Connect`, `Said`, `Closed` or `Call`.
     pub event: Event,
     pub(super) counters: Arc<Counters>,
-    /// Tells the client's node.
+    /// Sends the answer to the peer that sent the event.
     pub(super) reply: Box<dyn FnOnce(Answer) + Send>,
 }
 
-/// Why a node has not handled an event.
+/// The reason why a node has not handled an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {
-    /// It could not be told: nothing has happened.
+    /// The event could not be sent to the node, so nothing has happened.
     Untold,
-    /// No link takes so much at once: nothing has happened.
+    /// The event is larger than the node's link takes at once, so nothing has happened.
     TooLarge,
-    /// It went while it was at it: perhaps it has.
+    /// The node went away after it got the event, which may have been handled.
     Gone,
-    /// It did not answer in time: perhaps it still does.
+    /// The node did not answer in time, and may still handle the event.
     Late,
-    /// It says why it has not handled the event.
+    /// The node says why it has not handled the event.
     NotHandled(NotHandled),
-    /// It answered something else than an event has for an answer.
+    /// The node answered with something that is no answer to this event.
     UnexpectedAnswer,
 }
 
-/// An event for another node, whose answer is an `A`.
+/// A request for another node to handle an event, whose answer is an `A`.
 #[derive(Debug)]
 pub struct EventRequest<A> {
     pub(super) event: Event,
-    /// Reads the answer; none: the peer has answered something else.
+    /// Reads the answer; returns nothing if the peer has answered something else.
     pub(super) read: fn(Answer) -> Option<A>,
 }
 
-/// What a node answers to a client that asks to come in.
+/// The answer of a node to a client that asks to come in.
 #[derive(Debug)]
 pub enum ConnectAnswer {
     /// The client comes in.
@@ -67,7 +68,7 @@ pub enum ConnectAnswer {
 }
 
 impl EventRequest<ConnectAnswer> {
-    /// A client asks to come in.
+    /// Creates the request for a client that asks to come in.
     pub fn connect(connect: Connect) -> Self {
         EventRequest {
             event: Event::Connect(connect),
@@ -81,12 +82,12 @@ impl EventRequest<ConnectAnswer> {
 }
 
 impl EventRequest<()> {
-    /// A client has sent a message.
+    /// Creates the request for a message that a client has sent.
     pub fn message(said: Said) -> Self {
         EventRequest::done(Event::Said(said))
     }
 
-    /// A client has left.
+    /// Creates the request for a client that has left.
     pub fn closed(closed: Closed) -> Self {
         EventRequest::done(Event::Closed(closed))
     }
@@ -100,7 +101,7 @@ impl EventRequest<()> {
 }
 
 impl EventRequest<Result<Bytes, CallFailed>> {
-    /// A backend calls the plugin.
+    /// Creates the request for a backend's call to the plugin.
     pub fn call(call: Call) -> Self {
         EventRequest {
             event: Event::Call(call),
@@ -113,11 +114,12 @@ impl EventRequest<Result<Bytes, CallFailed>> {
     }
 }
 
-/// Events that wait until somebody looks at them, which takes no time: how many may be under way
-/// is said there. Beyond: overloaded.
+/// The largest number of peers' events that wait in the queue. The receiver takes events without
+/// delay, and limits how many are under way. If the queue is full, further events are refused as
+/// overloaded.
 const WAITING: usize = 1 << 16;
 
-/// Where events of peers wait.
+/// The queue in which events of peers wait.
 pub(super) struct Queue {
     pub(super) sender: mpsc::Sender<PeerEvent>,
     pub(super) receiver: parking_lot::Mutex<Option<mpsc::Receiver<PeerEvent>>>,
@@ -134,19 +136,19 @@ impl Queue {
 }
 
 impl PeerEvent {
-    /// Tells the client's node how it went.
+    /// Sends the answer to the peer that sent the event.
     pub fn answer(self, answer: Answer) {
         (self.reply)(answer);
     }
 
-    /// There are too many.
+    /// Refuses the event as overloaded, since there are too many.
     pub fn refuse(self) {
         self.counters.peer_events_refused.add_one();
         self.answer(not_handled(NotHandled::Overloaded));
     }
 }
 
-/// The answer to an event that had no good end.
+/// Creates the answer for an event that was not handled, with the reason.
 pub fn not_handled(why: NotHandled) -> Answer {
     Answer::NotHandled(wire::NotHandled { why: why.into() })
 }

@@ -1,4 +1,4 @@
-//! What becomes of a client's handshake and of its events.
+//! The outcome of a client's handshake and of a client's events.
 
 use tokio::time::Instant;
 
@@ -7,60 +7,60 @@ use crate::guest::Acceptance;
 use crate::policy::TrapPolicy;
 use crate::registry::{Close, Closer};
 
-/// Whether a client may come in: what its plugin's manifest or `on-connect` says.
+/// The answer to a handshake, as the plugin's manifest or its `on-connect` gives it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The client comes in.
     Accepted {
-        /// One of the subprotocols it offered.
+        /// The subprotocol for the connection, one of those that the client offered.
         subprotocol: Option<String>,
-        /// When its token expires.
+        /// The time when the client's token expires, if it does.
         until: Option<Instant>,
     },
-    /// Its token is missing or no good.
+    /// The client's token is missing or not valid.
     Unauthorized {
-        /// The text of the answer's body.
+        /// The text of the HTTP answer's body.
         reason: String,
     },
-    /// It is a page of an origin that may not connect.
+    /// The client is a page of an origin that may not connect.
     OriginDenied {
-        /// The text of the answer's body.
+        /// The text of the HTTP answer's body.
         reason: String,
     },
-    /// It is turned away, with an HTTP status and a sentence.
+    /// The client is turned away, with an HTTP status and a sentence.
     Refused {
-        /// The HTTP status, 400 to 599.
+        /// The HTTP status of the answer, from 400 to 599.
         status: u16,
-        /// The text of the answer's body.
+        /// The text of the HTTP answer's body.
         reason: String,
     },
 }
 
-/// Whether a client may come in, before it does.
+/// The decision about a handshake, before anything is applied to the client.
 pub(super) enum Decision {
-    /// The client comes in with this, where it can be had.
+    /// The client comes in with this uid, these groups and this info, if they can be applied.
     Accepted(Acceptance, Granted),
     /// The client may not come in.
     TurnedAway(Answer),
 }
 
-/// Why an event was not handled. It has been logged and counted.
+/// The reason why an event was not handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The guest trapped; this is what its plugin wants done with the client.
+    /// The guest trapped. The policy says what the plugin wants done with the client.
     Trapped(TrapPolicy),
-    /// No instance was to be had within `call_wait`.
+    /// No instance was free within `call_wait`, or no node took the event in time.
     Overloaded,
-    /// The plugin has no generation: its file is gone, or never loaded.
+    /// The plugin has no generation: its file is gone, or was never loaded.
     Absent,
-    /// Another node had the event, and went while it was at it.
+    /// Another node got the event, and then went away or did not answer in time.
     Lost,
-    /// Another node was to have the event, and it is larger than a link takes.
+    /// The event is for another node, and is larger than a link takes.
     TooLarge,
 }
 
 impl Failure {
-    /// How a client is closed for it; none: it stays.
+    /// Returns how a client is closed after this failure, or nothing if the client stays.
     pub fn close(self) -> Option<Close> {
         let (code, reason, by) = match self {
             Failure::Trapped(TrapPolicy::Keep) | Failure::Lost => return None,

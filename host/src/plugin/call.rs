@@ -1,8 +1,9 @@
-//! Calls: a backend, or another plugin of the node, asks and waits for the answer.
+//! Calls: a backend, or another plugin of the node, asks a plugin and waits for the answer.
 //!
-//! A call is an event of the callee like others, on the caller's own task: dropped with it, its
-//! instance is dropped too. What it may carry is bounded by the callee's `call_bytes`, and how
-//! deep calls may go within calls by `CALL_DEPTH`, since each keeps an instance.
+//! A call is handled like any other event of the called plugin, but on the caller's own task. If
+//! that task is dropped, the call and its instance are dropped too. The `call_bytes` of the called
+//! plugin limits the size of a call. `CALL_DEPTH` limits how deep calls may go within calls, since
+//! each call keeps an instance.
 
 use super::generation::Generation;
 use super::handle::Plugin;
@@ -13,8 +14,13 @@ use crate::limits::CALL_DEPTH;
 use crate::mesh::Elsewhere;
 
 impl Plugin {
-    /// Calls the plugin's `on-call`, and waits for its answer. A backend's goes to another node
-    /// where the plugin does not run here.
+    /// Calls the plugin's `on-call`, and waits for the answer. A backend's call goes to another
+    /// node if the plugin does not run on this one.
+    ///
+    /// # Errors
+    ///
+    /// The plugin runs nowhere or drains, does not take the call, has no free instance, traps, or
+    /// answers with an error. The node that got the call may also go away, or not answer in time.
     pub async fn on_call(
         &self,
         caller: Caller<'_>,
@@ -31,7 +37,7 @@ impl Plugin {
         }
     }
 
-    /// The same, of the generation that runs here.
+    /// Calls `on-call` of the generation that runs on this node.
     pub(super) async fn call_here(
         &self,
         caller: Caller<'_>,
@@ -58,7 +64,7 @@ impl Plugin {
         }
     }
 
-    /// An instance, for a call that the generation takes.
+    /// Checks out an instance for a call, if the generation takes the call.
     async fn lease_for_call(&self, caller: Caller<'_>, bytes: usize) -> Result<Lease, CallError> {
         loop {
             let generation = self.running().ok_or(CallError::Absent)?;
@@ -82,7 +88,7 @@ impl Plugin {
 }
 
 impl Generation {
-    /// Whether it takes this call.
+    /// Checks whether the generation takes this call.
     fn check_call(&self, caller: Caller<'_>, bytes: usize) -> Result<(), CallError> {
         if !self.pool.takes_calls() {
             return Err(CallError::NoHandler);

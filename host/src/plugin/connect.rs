@@ -1,4 +1,5 @@
-//! A handshake: what the manifest says of it, what `on-connect` says, and what follows from that.
+//! The handshake of a client: the manifest's checks, the answer of `on-connect`, and what follows
+//! from both.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::registry::{self, Client};
 use crate::router::{Router, RouterError};
 
 impl Plugin {
-    /// Asks the generation that runs here whether a client may come in.
+    /// Asks the generation that runs on this node whether a client may come in.
     pub(super) async fn decide(
         &self,
         client: EventClient<&Arc<Client>>,
@@ -48,7 +49,7 @@ impl Plugin {
         }
     }
 
-    /// What the manifest has to say, before the plugin is asked.
+    /// Checks a handshake against the manifest, before the plugin is asked.
     fn check_access(&self, access: &Access, handshake: &Handshake) -> Result<Granted, Answer> {
         let refused = |status, reason: &str| Answer::Refused {
             status,
@@ -119,7 +120,8 @@ impl Plugin {
         }
     }
 
-    /// An answer of `on-connect` is the plugin's mistake: its client hears no more than that.
+    /// Refuses a client because the answer of `on-connect` is wrong. The mistake is the plugin's,
+    /// so the client gets no details.
     fn cannot_have(&self, client: &Client, error: &str) -> Answer {
         tracing::error!(
             plugin = self.name(),
@@ -132,8 +134,8 @@ impl Plugin {
     }
 }
 
-/// Applies what a client is let in with, by the rules of the calls it stands for. The uid comes
-/// last: with `kick-old` it is what can't be taken back.
+/// Applies what `on-connect` lets a client in with. The rules are those of the calls that do the
+/// same. The uid comes last, since a binding with `kick-old` can't be taken back.
 async fn apply(router: &Router, id: ClientId, acceptance: Acceptance) -> Result<(), RouterError> {
     let names = acceptance.groups.iter().map(|group| ("group", group));
     for (what, name) in names.chain(acceptance.uid.iter().map(|uid| ("uid", uid))) {

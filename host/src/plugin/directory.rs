@@ -1,4 +1,4 @@
-//! A node's plugins, by name: the way from one of them to another.
+//! The plugins of a node by name, through which one plugin calls another.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use super::handle::Plugin;
 use crate::guest::{CallError, Callees, Caller, Calling};
 
-/// The plugins of a node.
+/// The plugins of a node, by name.
 #[derive(Default)]
 pub(super) struct Directory(RwLock<BTreeMap<String, Arc<Plugin>>>);
 

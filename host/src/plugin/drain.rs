@@ -1,4 +1,4 @@
-//! A plugin that ends: its clients are closed, and its generation is retired.
+//! The drain of a plugin: its clients are closed, and its generation is retired.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,15 +9,16 @@ use super::generation::Generation;
 use super::handle::Plugin;
 use crate::mesh::Elsewhere;
 
-/// Clients closed before others get their turn.
+/// The number of clients that a drain closes before other tasks get their turn.
 const DRAIN_BATCH: usize = 256;
 
-/// How often a drain looks for clients that came in through the closing door.
+/// The longest pause before a drain looks again for clients that came in after it began.
 const DRAIN_ROUND: Duration = Duration::from_millis(50);
 
 impl Plugin {
-    /// Closes all clients of `generation`, waits until they have gone, and frees it; unless
-    /// another one takes over meanwhile. None: those of a plugin that runs at other nodes.
+    /// Closes all clients of `generation`, waits until they have gone, and retires `generation`,
+    /// unless another generation takes over meanwhile. If `generation` is `None`, the plugin has no
+    /// generation on this node, and only its clients are closed.
     pub(super) async fn drain(&self, generation: Option<Arc<Generation>>, reason: DrainReason) {
         // The rest of it is the generation's: its last events, and `on-stop`.
         let timeout = self.namespace().shared().limits().drain_timeout * 3 / 4;
@@ -69,8 +70,8 @@ impl Plugin {
         }
     }
 
-    /// Whether nodes that do not have the plugin have clients of it, whose ends nobody but this
-    /// one can take.
+    /// Returns whether nodes without the plugin still have clients of it. Only this node can take
+    /// the `on-close` of such clients.
     fn is_awaited(&self) -> bool {
         let Some(mesh) = &self.mesh else { return false };
         if mesh.elsewhere(self.name()) == Elsewhere::Open {
@@ -82,7 +83,7 @@ impl Plugin {
         !self.peer_events.is_quiet()
     }
 
-    /// Closes the clients here if the plugin was taken from all nodes that had it.
+    /// Closes the plugin's clients on this node if the plugin was taken from all nodes that had it.
     pub(super) async fn drain_if_orphaned(self: Arc<Self>) {
         let is_idle = self.sessions.load(Ordering::Relaxed) == 0;
         if self.runs() || !self.is_nowhere() || is_idle || !self.begin_draining_orphans() {

@@ -1,20 +1,20 @@
-//! Why all clients of a plugin are closed, and what they are told.
+//! The reasons why all clients of a plugin are closed, and what the clients are told.
 
 use std::time::Duration;
 
 use crate::registry::{Client, Close, Closer, Ending};
 
-/// Why all clients of a plugin are closed.
+/// The reason why all clients of a plugin are closed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum DrainReason {
-    /// Its file is gone.
+    /// The plugin's file is gone.
     Removed,
-    /// The node ends, and another one, or the next run of it, takes its clients.
+    /// The node ends, and another node, or the next run of this one, takes the clients.
     Restart,
 }
 
 impl DrainReason {
-    /// What one of so many clients is told.
+    /// Returns how one client is closed when `clients` clients are closed in all.
     pub(super) fn to(self, client: &Client, clients: usize) -> Ending {
         let (code, reason) = match self {
             DrainReason::Removed => (1001, "the service has ended".to_owned()),
@@ -31,8 +31,9 @@ impl DrainReason {
     }
 }
 
-/// When a client should come back: spread, so that the nodes that take them over see a
-/// thousand a second of them and not all at once.
+/// Returns after what time a client should come back. The times are spread over up to `RETURN_MAX`,
+/// so that the nodes that take over the clients see a thousand of them a second, and not all at
+/// once.
 fn return_after(counter: u64, clients: usize) -> Duration {
     let window = RETURN_MIN + Duration::from_millis(clients as u64);
     let window = window.min(RETURN_MAX).as_nanos();

@@ -1,9 +1,10 @@
-//! The plugins folder: drop a `NAME.wasm` in, and the plugin `NAME` runs; replace it, and it
-//! is reloaded; remove it, and its clients are drained.
+//! The plugins folder. When a file `NAME.wasm` is added, the plugin `NAME` runs; when the file is
+//! replaced, the plugin is reloaded; when the file is removed, the plugin's clients are drained.
 //!
-//! The folder is looked at again and again, rather than watched: that works on every file
-//! system (network mounts and containers' bind mounts send no events), cannot miss a change,
-//! and costs some 30 µs. A file counts once it has settled; only a new digest reloads.
+//! The node looks at the folder again and again, and does not wait for file system events. This
+//! works on every file system (network mounts and containers' bind mounts send no events), cannot
+//! miss a change, and costs about 30 µs each time. A file counts once it has settled, and only a
+//! new digest causes a reload.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -33,30 +34,36 @@ use crate::manifest::{Routes, fits_a_path, name_in};
 use crate::mesh::Mesh;
 use crate::registry::{Registry, ServingState};
 
-/// How often instances that were not needed are freed.
+/// The time between two rounds that free the instances that were not needed.
 const TRIM: Duration = Duration::from_secs(10);
 
-/// How long a look may take before somebody hears of it: a network mount may answer never.
+/// The time that a look at the folder may take before an error is logged. A network mount may never
+/// answer.
 const SLOW_LOOK: Duration = Duration::from_secs(10);
 
 /// The plugins of a node, and the folder that they come from.
 pub struct Plugins {
     folder: PathBuf,
-    /// None: it runs no plugins.
+    /// The loader of plugins; none if this node runs no plugins.
     loader: Option<Loader>,
     registry: Arc<Registry>,
     mesh: Option<Arc<Mesh>>,
     plugins: Arc<Directory>,
     looking: Mutex<Option<JoinHandle<()>>>,
-    /// Those that fire the plugins' timers, and those that other nodes need.
+    /// The tasks that fire timers, handle peers' events, and drain plugins that no node has any
+    /// more.
     tasks: Mutex<JoinSet<()>>,
-    /// Generations on their way out, and plugins that drain.
+    /// The generations that are being retired, and the plugins that drain.
     retiring: TaskTracker,
 }
 
 impl Plugins {
-    /// Loads what is in the folder. A file that can't be loaded is logged, and waits for its
-    /// next change; only a folder that can't be read is an error.
+    /// Loads the plugins in the folder. A file that can't be loaded is logged, and is tried again
+    /// when it changes. A load that failed because of the machine is also tried again later.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read, or the component engine cannot be set up.
     pub async fn open(
         folder: &Path,
         cache: &CacheFolder,
@@ -87,7 +94,8 @@ impl Plugins {
         Ok(plugins)
     }
 
-    /// Those of a gateway: they run at other nodes. In `folder` it has their pages, if any.
+    /// Creates the plugins of a gateway, which run at other nodes. The gateway takes its pages from
+    /// `folder`, if there are any.
     pub fn of_gateway(folder: &Path, registry: Arc<Registry>, mesh: Arc<Mesh>) -> Arc<Plugins> {
         Plugins::new(folder, None, Arc::default(), registry, Some(mesh))
     }
@@ -121,7 +129,7 @@ impl Plugins {
         plugins
     }
 
-    /// The plugin of that name.
+    /// Returns the plugin of that name, if this node knows it.
     pub fn get(&self, name: &str) -> Option<Arc<Plugin>> {
         let find = || self.plugins.read().get(name).cloned();
         find().or_else(|| {
@@ -130,7 +138,7 @@ impl Plugins {
         })
     }
 
-    /// Takes up the plugins that other nodes have.
+    /// Adds the plugins that other nodes have to those that this node knows.
     fn adopt(&self) {
         let elsewhere = self.mesh.iter().flat_map(|mesh| mesh.plugins_elsewhere());
         for name in elsewhere {
@@ -142,8 +150,8 @@ impl Plugins {
         }
     }
 
-    /// The plugin whose clients come in at this path: the one of that name, one with that
-    /// route, or the one with the longest prefix.
+    /// Returns the plugin whose clients come in at this path: the plugin of that name, a plugin
+    /// with that route, or the plugin with the longest matching prefix.
     pub fn at(&self, path: &str) -> Option<Arc<Plugin>> {
         let exact = match path {
             "/" => path,
@@ -179,7 +187,7 @@ impl Plugins {
             .or_else(|| prefixed().cloned())
     }
 
-    /// The plugin of the path `/`: `default`, or the only one there is.
+    /// Returns the plugin of the path `/`: the plugin `default`, or the only open one.
     fn default_plugin(&self) -> Option<Arc<Plugin>> {
         let plugins = self.plugins.read();
         let mut open = plugins.values().filter(|plugin| plugin.is_open());
@@ -190,24 +198,24 @@ impl Plugins {
         }
     }
 
-    /// Whether there may be plugins that this node has not heard of yet: a gateway that has just
-    /// started, which runs none itself.
+    /// Returns whether there may be plugins that this node has not heard of yet. This is so for a
+    /// gateway that has just started, since a gateway runs no plugins itself.
     pub fn may_be_unknown(&self) -> bool {
         let mesh = self.mesh.as_ref().filter(|_| self.loader.is_none());
         mesh.is_some_and(|mesh| !mesh.is_settled())
     }
 
-    /// All plugins that this node knows, in the order of their names.
+    /// Returns all plugins that this node knows, in the order of their names.
     pub fn all(&self) -> Vec<Arc<Plugin>> {
         self.plugins.read().values().cloned().collect()
     }
 
-    /// Where they come from.
+    /// Returns the folder that the plugins come from.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Closes all clients of all plugins with 1012, and ends the plugins.
+    /// Closes all clients of all plugins with the code 1012, and ends the plugins.
     pub async fn drain(&self) {
         // Ended, and not only told to: a load that is nearly done must not take over now.
         let looking = self.looking.lock().take();
@@ -261,7 +269,7 @@ impl Plugins {
         }
     }
 
-    /// Says what has become of the folder itself, once.
+    /// Logs what has become of the folder itself, once for each change.
     fn log_folder(&self, watch: &FolderWatch, looked: &std::io::Result<Found>, was_readable: bool) {
         let folder = self.folder.display();
         match looked {
@@ -370,8 +378,8 @@ impl Plugins {
         Ok(Some(number))
     }
 
-    /// Whether a plugin may have these routes, and its name: loads come one after another, so
-    /// nobody takes them meanwhile.
+    /// Checks whether a plugin may have these routes and its name. Loads come one after another, so
+    /// no other plugin takes the routes meanwhile.
     fn check_routes(&self, name: &str, routes: &Routes) -> Result<(), LoadError> {
         for other in self.all().iter().filter(|other| other.name() != name) {
             let Some(running) = other.running() else {
@@ -424,18 +432,23 @@ async fn drain_orphans(plugins: Arc<Directory>, retiring: TaskTracker, mesh: Arc
     }
 }
 
-/// What `jackfield check` found.
+/// The result of `jackfield check` for one component.
 #[derive(Debug)]
 pub struct Checked {
-    /// What the component imports and exports, as far as it could be read.
+    /// The interfaces that the component imports and exports, as far as they could be read.
     pub interfaces: Interfaces,
-    /// What of it its author should know, if it would load.
+    /// Advice for the component's author, if the component would load.
     pub advice: Vec<Advice>,
-    /// Why it would not load.
+    /// The reason why the component would not load, if any.
     pub error: Option<LoadError>,
 }
 
-/// Loads a component as a node would, without clients.
+/// Loads a component as a node would, but without clients.
+///
+/// # Errors
+///
+/// The component engine, the services or the random incarnation cannot be set up. A component that
+/// cannot be loaded is no error here, but part of the result.
 pub async fn check(
     component: &Path,
     cache: &CacheFolder,

@@ -1,10 +1,11 @@
 //! The gateway's side: events of clients here, whose plugin runs at another node.
 //!
-//! Of one client there is one under way at a time, and they go to the same node for as long as
-//! it takes them. Where a node says, or it is known, that an event has not begun there, another
-//! one gets it; where none is to be had, it waits for one, `worker_wait` at most. An event whose
-//! node went while it was at it may have had its effect: it is lost, counted and said, and not
-//! handed to another one. But an `on-close` is: it is owed.
+//! Each client has at most one event under way, and all its events go to the same node while that
+//! node takes them. If it is known that an event has not begun at a node, another node gets the
+//! event. If no node can take the event, the event waits for one, `worker_wait` at most. If a node
+//! goes away after it got an event, the event may have had its effect. Such an event is counted and
+//! reported as lost, and is not given to another node. An `on-close` is the exception: another node
+//! gets it, since the plugin must learn that the client has gone.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,15 +24,16 @@ use crate::message::Message;
 use crate::policy::TrapPolicy;
 use crate::registry::{Closer, Departure, EventKind};
 
-/// How soon a node is asked again that could not be told, or that is just ending; one that is
-/// overloaded, later each time.
+/// The first pause before an event is offered to a node again. For an `on-close`, the pause doubles
+/// each time the node is overloaded.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// And no later than that.
+/// The longest pause before an `on-close` is offered to an overloaded node again.
 const AGAIN_AT_MOST: Duration = Duration::from_millis(500);
 
-/// The function whose event is a client's end.
+/// The name of the plugin function that answers a handshake.
 const ON_CONNECT: &str = "on-connect";
+/// The name of the plugin function that handles a client's end.
 const ON_CLOSE: &str = "on-close";
 
 /// An event that another node is to handle.
@@ -39,19 +41,20 @@ struct RemoteEvent<'a> {
     mesh: &'a Mesh,
     counters: &'a Counters,
     plugin: &'a str,
-    /// Says which node gets it, where none has had one of its client before.
+    /// A number that selects the node if no node has had an event of this client before.
     number: u64,
     current: Option<Incarnation>,
-    /// It is the client's end.
+    /// Whether the event is the client's end (`on-close`).
     ends: bool,
-    /// How long it may take in all; but for what a worker has begun.
+    /// The time that the event may wait for a node in all. A node that has begun the event may take
+    /// longer, except for an `on-close`.
     wait: Duration,
-    /// The way there and back.
+    /// The time that the event and its answer may need on the link.
     grace: Duration,
 }
 
 impl RemoteEvent<'_> {
-    /// Has it handled; answers by whom, and how that went.
+    /// Lets another node handle the event. Returns the node that did, and its answer.
     async fn run<A>(
         self,
         event: impl Fn() -> EventRequest<A>,
@@ -111,14 +114,14 @@ impl RemoteEvent<'_> {
         }
     }
 
-    /// Half to all of it, another part for each client: all of them at once would find no room
-    /// again and again.
+    /// Returns between half of `pause` and all of it, which differs for each client. Clients that
+    /// tried again all at once would find no room again and again.
     fn spread(&self, pause: Duration) -> Duration {
         let fraction = self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
         pause / 2 + pause.mul_f64(fraction as f64 / f64::from(1 << 17))
     }
 
-    /// Whether nobody is left who might take it.
+    /// Returns whether no node is left that might take the event.
     fn is_over(&self) -> bool {
         match self.mesh.elsewhere(self.plugin) {
             Elsewhere::Nobody => true,
@@ -128,15 +131,16 @@ impl RemoteEvent<'_> {
     }
 }
 
-/// The way of one client's events to the node that runs its plugin.
+/// The gateway of one client: it sends the client's events to a node that runs the plugin.
 pub(super) struct Gateway<'a> {
     plugin: &'a Plugin,
-    /// The node that has the client's events; 0: none yet.
+    /// The node that has the client's events; 0 if there is none yet.
     worker: &'a AtomicU64,
 }
 
 impl<'a> Gateway<'a> {
-    /// For a client whose events have gone to `worker`; it is told of another one.
+    /// Creates the gateway of a client whose events have gone to `worker`. When another node
+    /// handles an event, its number is stored in `worker`.
     pub(super) fn new(plugin: &'a Plugin, worker: &'a AtomicU64) -> Gateway<'a> {
         Gateway { plugin, worker }
     }

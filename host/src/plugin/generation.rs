@@ -1,4 +1,4 @@
-//! A generation: one loaded build of a plugin, with what its manifest says.
+//! A generation: one loaded build of a plugin, with the settings of its manifest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,33 +10,34 @@ use crate::manifest::{Routes, Rules};
 use crate::policy::Policies;
 use crate::registry::{Serving, ServingState};
 
-/// What makes a generation new: the digest of its component and its manifest.
+/// The digest of a generation's component, manifest, keys and settings. A different digest makes a
+/// new generation.
 pub(super) type Digest = [u8; 32];
 
 /// One loaded build of a plugin.
 pub(super) struct Generation {
-    /// Which load of the plugin it is.
+    /// The number of the plugin's load that made this generation.
     pub(super) number: u64,
     pub(super) pool: Arc<Pool>,
     pub(super) policies: Policies,
     pub(super) routes: Routes,
     pub(super) access: Access,
-    /// What its manifest demands of who comes in; none: it has no manifest.
+    /// The rules of the manifest for clients that come in; none if there is no manifest.
     pub(super) rules: Option<Rules>,
     pub(super) digest: Digest,
-    /// The plugins that may call it.
+    /// The names of the plugins that may call this one.
     pub(super) callers: Vec<String>,
-    /// A timer that nobody handles has been logged.
+    /// Whether a timer that the plugin does not handle has been logged.
     pub(super) has_logged_timers: AtomicBool,
 }
 
 impl Generation {
-    /// What bounds its events.
+    /// Returns the limits for the events of this generation.
     pub(super) fn limits(&self) -> &PluginLimits {
         &self.pool.context().limits
     }
 
-    /// How the plugin is run with it, as other nodes are told.
+    /// Returns how the plugin runs with this generation, in the form that other nodes are told.
     pub(super) fn serving(&self, state: ServingState) -> Serving {
         let limits = self.limits();
         Serving {
@@ -49,7 +50,8 @@ impl Generation {
         }
     }
 
-    /// Whether this is the first timer that nobody hears, which is logged.
+    /// Returns whether this is the first timer that the plugin does not handle; only that one is
+    /// logged.
     pub(super) fn is_first_unheard_timer(&self) -> bool {
         !self.has_logged_timers.swap(true, Ordering::Relaxed)
     }

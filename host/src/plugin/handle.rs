@@ -1,7 +1,7 @@
 //! A plugin, as its clients' tasks, the folder and the API hold it.
 //!
-//! An event loads the slot, checks one of the generation's instances out and runs on the task
-//! of the client whose event it is. A reload swaps the slot: events under way finish on the old
+//! An event loads the slot, checks out one of the generation's instances, and runs on the task of
+//! the client whose event it is. A reload swaps the slot. Events under way finish on the old
 //! generation, every client's next event goes to the new one, and no client ever goes back.
 
 use std::sync::Arc;
@@ -26,25 +26,27 @@ use crate::policy::RefusePolicy;
 use crate::registry::{EventKind, Namespace, Registry, Serving, ServingState};
 use crate::router::Router;
 
-/// How often an `on-close` asks again for an instance.
+/// The pause before `lease_patiently` asks for an instance again.
 const LEASE_RETRY: Duration = Duration::from_millis(50);
 
-/// Business logic as a component, named by its file.
+/// A plugin: business logic as a component, named by its file.
 pub struct Plugin {
     pub(super) router: Router,
     pub(super) mesh: Option<Arc<Mesh>>,
-    /// Read by each event. Changed with `change_slot` only.
+    /// The slot with the plugin's generation. Each event reads the slot, and only `change_slot`
+    /// changes it.
     slot: ArcSwap<Slot<Generation>>,
-    /// Held while the slot and what is told of it change together.
+    /// A lock that is held while the slot changes and the change is reported.
     transition: Mutex<()>,
     pub(super) loads: AtomicU64,
     pub(super) sessions: AtomicUsize,
     pub(super) session_ended: Notify,
-    /// What the manifest of its last generation, running or removed, demanded of who comes in.
+    /// The rules for clients that come in, from the manifest of the plugin's last generation,
+    /// running or removed.
     pub(super) former_rules: Mutex<Option<FormerRules>>,
-    /// Of other nodes' clients.
+    /// The events of other nodes' clients that are under way here.
     pub(super) peer_events: PeerEvents,
-    /// Calls that went to other nodes.
+    /// The number of calls that went to other nodes.
     pub(super) calls: AtomicU64,
     pub(super) retiring: TaskTracker,
 }
@@ -71,38 +73,38 @@ impl Plugin {
         }
     }
 
-    /// Its name: the component's file name without `.wasm`.
+    /// Returns the plugin's name: the component's file name without `.wasm`.
     pub fn name(&self) -> &str {
         self.namespace().name()
     }
 
-    /// The plugin's clients on this node.
+    /// Returns the namespace: the plugin's clients on this node.
     pub fn namespace(&self) -> &Arc<Namespace> {
         self.router.namespace()
     }
 
-    /// The way to its clients, here and at other nodes.
+    /// Returns the router that reaches the plugin's clients, here and at other nodes.
     pub fn router(&self) -> &Router {
         &self.router
     }
 
-    /// Which generation runs, if one does.
+    /// Returns the number of the generation that runs on this node, if one does.
     pub fn generation(&self) -> Option<u64> {
         let slot = self.slot.load();
         slot.generation().map(|generation| generation.number)
     }
 
-    /// The slot as it is now.
+    /// Returns the plugin's slot as it is now.
     pub(super) fn slot(&self) -> Guard<Arc<Slot<Generation>>> {
         self.slot.load()
     }
 
-    /// The generation that handles events, if there is one.
+    /// Returns the generation that handles events on this node, if there is one.
     pub(super) fn running(&self) -> Option<Arc<Generation>> {
         self.slot.load().generation().cloned()
     }
 
-    /// Changes the slot, and tells of it what `told` says, before anybody else changes it.
+    /// Changes the slot and then calls `told`, before anybody else can change the slot.
     fn change_slot<T>(
         &self,
         change: impl FnOnce(&mut Slot<Generation>) -> T,
@@ -116,7 +118,7 @@ impl Plugin {
         answer
     }
 
-    /// Whether a route of it is this very path.
+    /// Returns whether this exact path is one of the plugin's routes.
     pub(super) fn has_route(&self, path: &str) -> bool {
         match self.slot.load().generation() {
             Some(running) => running.routes.has_exact(path),
@@ -124,7 +126,7 @@ impl Plugin {
         }
     }
 
-    /// How much of the path its longest route covers that is a prefix.
+    /// Returns how much of the path the plugin's longest matching prefix route covers.
     pub(super) fn longest_prefix(&self, path: &str) -> Option<usize> {
         match self.slot.load().generation() {
             Some(running) => running.routes.longest_prefix(path),
@@ -132,7 +134,8 @@ impl Plugin {
         }
     }
 
-    /// Whether clients may come in: it runs here, or at another node.
+    /// Returns whether clients may come in. The plugin must run on this node without draining, or
+    /// run at another node.
     pub fn is_open(&self) -> bool {
         match &**self.slot.load() {
             Slot::Running(_) => true,
@@ -141,7 +144,7 @@ impl Plugin {
         }
     }
 
-    /// How its clients are refused.
+    /// Returns how the plugin's clients are refused.
     pub fn refuse_policy(&self) -> RefusePolicy {
         if let Some(mesh) = self.mesh.as_ref().filter(|_| !self.runs()) {
             mesh.follow_policies(self.namespace());
@@ -149,23 +152,23 @@ impl Plugin {
         self.namespace().policies().refuse
     }
 
-    /// Whether anybody has it, be it that he can't run it now.
+    /// Returns whether any node has the plugin, even one that can't run it now.
     pub fn is_known(&self) -> bool {
         self.namespace().serving().state != ServingState::None
             || self.elsewhere() != Elsewhere::Nobody
     }
 
-    /// Whether it was taken from all nodes that had it.
+    /// Returns whether the plugin was taken from all other nodes that had it.
     pub(super) fn is_nowhere(&self) -> bool {
         matches!(self.elsewhere(), Elsewhere::Closing | Elsewhere::Nobody)
     }
 
-    /// Whether it has a generation here.
+    /// Returns whether the plugin has a generation on this node.
     pub(super) fn runs(&self) -> bool {
         self.slot.load().generation().is_some()
     }
 
-    /// It is run like this here, as other nodes are told.
+    /// Tells other nodes how the plugin runs on this node.
     pub(super) fn serve(&self, state: ServingState) {
         let serving = match self.slot.load().generation() {
             Some(running) => running.serving(state),
@@ -177,7 +180,7 @@ impl Plugin {
         self.namespace().serve(serving);
     }
 
-    /// Lets `generation` take over.
+    /// Lets `generation` take over, and retires the former generation.
     pub(super) fn swap(&self, generation: Arc<Generation>) {
         if let Some(keys) = generation.access.keys_passed_over() {
             tracing::info!(plugin = self.name(), "keys are passed over: {keys}");
@@ -202,7 +205,8 @@ impl Plugin {
         }
     }
 
-    /// No clients come in and no timer fires from here on; what `drain` needs to go on.
+    /// Stops new clients and timers. Returns the generation that `drain` is to close, if there is
+    /// one.
     pub(super) fn stop_accepting(&self, reason: DrainReason) -> Option<Arc<Generation>> {
         self.change_slot(Slot::stop_accepting, |generation| {
             let Some(generation) = generation else { return };
@@ -214,7 +218,7 @@ impl Plugin {
         })
     }
 
-    /// Empties the slot, if it has this generation.
+    /// Empties the slot if it holds this generation. Returns whether it did.
     pub(super) fn take_out(&self, generation: &Arc<Generation>, reason: DrainReason) -> bool {
         self.change_slot(
             |slot| slot.take_out(generation),
@@ -226,12 +230,13 @@ impl Plugin {
         )
     }
 
-    /// Whether the clients here are to be closed, since no node has the plugin any more.
+    /// Begins to drain the clients here if no generation is here. Returns whether the clients are
+    /// to be closed.
     pub(super) fn begin_draining_orphans(&self) -> bool {
         self.change_slot(Slot::begin_draining_orphans, |_| {})
     }
 
-    /// The clients that were to be closed have gone.
+    /// Ends the drain of clients for which no node had a generation.
     pub(super) fn end_draining_orphans(&self) {
         self.change_slot(Slot::end_draining_orphans, |()| {});
     }
@@ -247,7 +252,7 @@ impl Plugin {
         }
     }
 
-    /// An instance, however long it takes; none when there is no generation.
+    /// Checks out an instance, however long it takes. Returns nothing if there is no generation.
     pub(super) async fn lease_patiently(&self) -> Option<Lease> {
         loop {
             match self.lease().await {
@@ -275,13 +280,13 @@ impl Plugin {
         }
     }
 
-    /// What other nodes have of it.
+    /// Returns how the plugin stands at other nodes.
     pub(super) fn elsewhere(&self) -> Elsewhere {
         let mesh = self.mesh.as_ref();
         mesh.map_or(Elsewhere::Nobody, |mesh| mesh.elsewhere(self.name()))
     }
 
-    /// Its routes, as other nodes have them.
+    /// Returns the plugin's routes, as other nodes have them.
     pub(super) fn routes_elsewhere(&self) -> Routes {
         let mesh = self.mesh.as_ref();
         let routes = mesh.map(|mesh| mesh.routes_elsewhere(self.name()));

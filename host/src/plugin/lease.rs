@@ -1,4 +1,4 @@
-//! An instance that is checked out, with the generation that it is of.
+//! An instance that is checked out, with its generation.
 
 use std::sync::Arc;
 
@@ -7,14 +7,15 @@ use super::generation::Generation;
 use crate::guest::{PooledInstance, Trapped};
 use crate::id::ClientId;
 
-/// A generation, and an instance of it that is checked out.
+/// A generation, and one of its instances that is checked out.
 pub(super) struct Lease {
     pub(super) generation: Arc<Generation>,
     pub(super) instance: PooledInstance,
 }
 
 impl Lease {
-    /// Logs and counts a trap of a client's event; answers what is to be done with the client.
+    /// Logs and counts a trap in a client's event. Returns the failure with the plugin's policy for
+    /// the client.
     pub(super) fn client_event_trapped(
         &self,
         function: &str,
@@ -25,7 +26,7 @@ impl Lease {
         Failure::Trapped(self.generation.policies.on_trap)
     }
 
-    /// Logs and counts a trap, once.
+    /// Logs a trap and adds it to the counter of its kind.
     pub(super) fn log_trap(&self, function: &str, client: Option<ClientId>, trapped: &Trapped) {
         let identity = &self.generation.pool.context().identity;
         trapped.kind.counter(&identity.counters).add_one();

@@ -1,5 +1,5 @@
-//! From files to a generation: every way in which a plugin's file can be wrong ends here,
-//! with a sentence that says what to do, and changes nothing that runs.
+//! The load of a plugin, from its files to a generation. Every fault of a plugin's file is found
+//! here. Each error says what to do, and changes nothing that runs.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::limits::{COMPONENT_BYTES, MANIFEST_BYTES, PluginLimits};
 use crate::manifest::{FormerRules, Manifest, ManifestError};
 use crate::router::Router;
 
-/// Makes generations: of components, and of what guests may use of the node.
+/// The loader that makes generations, from components and the services that guests may use.
 pub(super) struct Loader {
     components: Components,
     pub(super) defaults: PluginLimits,
@@ -27,7 +27,7 @@ pub(super) struct Loader {
     services: Services,
 }
 
-/// A plugin's files, read.
+/// The contents of a plugin's files, as they were read.
 pub(super) struct PluginFiles {
     pub(super) component: Vec<u8>,
     manifest_path: PathBuf,
@@ -35,33 +35,33 @@ pub(super) struct PluginFiles {
     pub(super) digest: Digest,
 }
 
-/// Why a plugin's file can't be loaded.
+/// The reason why a plugin's file can't be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It can't be read.
+    /// The component's file can't be read.
     #[error("it cannot be read: {0}")]
     Read(#[from] io::Error),
-    /// What stands beside it can't be.
+    /// The manifest beside the component can't be read.
     #[error("its manifest {} cannot be read: {error}", path.display())]
     ReadManifest {
         /// The path of the manifest.
         path: PathBuf,
-        /// Why the file cannot be read.
+        /// The reason why the manifest cannot be read.
         error: io::Error,
     },
-    /// The manifest of the last generation is gone.
+    /// The manifest is missing or empty, and the last generation had one.
     #[error(
         "its manifest {} is missing or empty, and generation {generation} had one; perhaps its copy \
          has only begun. If the plugin is to have none, write one that has a comment and nothing else",
         path.display()
     )]
     NoManifest {
-        /// Where it should be.
+        /// The path where the manifest should be.
         path: PathBuf,
-        /// Which generation had one.
+        /// The number of the generation that had a manifest.
         generation: u64,
     },
-    /// The manifest demands less of who comes in than the last one, and does not say so.
+    /// The manifest demands less of clients than the last one, and does not say that this is meant.
     #[error(
         "its manifest has nothing of {} any more, which generation {generation} had; perhaps a \
          part of it is missing. If it is meant so, write {}",
@@ -69,14 +69,14 @@ pub enum LoadError {
         .undo.join(", ")
     )]
     LostRules {
-        /// Keys of the manifest.
+        /// The manifest's keys for the rules that are lost.
         lost: Vec<&'static str>,
-        /// What takes each of them back.
+        /// The entries that take back each of these rules.
         undo: Vec<&'static str>,
-        /// Which generation had them.
+        /// The number of the generation that had the rules.
         generation: u64,
     },
-    /// Its name can't stand in a path.
+    /// The plugin's name can't be part of a path.
     #[error("{0:?} is no plugin's name: a-z, A-Z, 0-9, - and _, and .wasm at its end")]
     Name(String),
     /// The component cannot be used.
@@ -91,7 +91,7 @@ pub enum LoadError {
     /// The manifest is wrong.
     #[error("its manifest is wrong: {0}")]
     Manifest(#[from] ManifestError),
-    /// It wants a path that another plugin has.
+    /// The plugin wants a path that another plugin has.
     #[error(
         "the path {path} is the plugin {owner}'s: take it out of the one or the other manifest"
     )]
@@ -103,16 +103,16 @@ pub enum LoadError {
     },
 }
 
-/// What the author of a plugin should know, though it can be loaded.
+/// Advice for the author of a plugin that can be loaded.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Advice {
-    /// It sets timers that nobody hears.
+    /// The plugin sets timers, but exports no handler for them.
     #[error(
         "it imports set-timer and does not export timer-handler: its timers fire and nothing \
          happens. In Rust, write jackfield_sdk::export!(NAME, timer_handler)"
     )]
     NoTimerHandler,
-    /// Each of its instances begins with a lot of memory.
+    /// Each instance of the plugin begins with a lot of memory.
     #[error(
         "each of its instances begins with {0} bytes of memory, and there is one for each event \
          under way. If its stack is that large (zig and zig cc make 16 MiB), link it with \
@@ -135,7 +135,7 @@ fn advice(generation: &Generation, initial_bytes: usize) -> Vec<Advice> {
 }
 
 impl LoadError {
-    /// Whether the fault is not the file's own, and may be gone in a while.
+    /// Returns whether the fault may lie outside the file and be gone after a while.
     pub(super) fn may_pass(&self) -> bool {
         match self {
             LoadError::Read(error) | LoadError::ReadManifest { error, .. } => !matches!(
@@ -155,7 +155,8 @@ impl PluginFiles {
     ///
     /// # Errors
     ///
-    /// One of the two cannot be read. A manifest that says something wrong is in the answer.
+    /// One of the two files cannot be read. A manifest that can be read but is wrong is part of the
+    /// result.
     pub(super) fn read(
         component: &Path,
         defaults: &PluginLimits,
@@ -186,8 +187,9 @@ impl PluginFiles {
         })
     }
 
-    /// Whether they demand as much of who comes in as the plugin's last generation did, or say
-    /// that they do not: a file that is missing or incomplete for a moment opens no door.
+    /// Checks that the files demand as much of clients as the plugin's last generation did, or say
+    /// that they do not. A file that is missing or incomplete for a moment must not let more
+    /// clients in.
     ///
     /// # Errors
     ///
@@ -216,7 +218,7 @@ impl PluginFiles {
     }
 }
 
-/// A manifest's text, if the file is there.
+/// Reads the text of a manifest, if the file is there.
 fn read_manifest(path: &Path) -> io::Result<Option<String>> {
     match file::read_text(path, MANIFEST_BYTES) {
         // A link that leads nowhere is not the absence of a manifest.
@@ -226,7 +228,7 @@ fn read_manifest(path: &Path) -> io::Result<Option<String>> {
 }
 
 impl Loader {
-    /// `callees`: the plugins that those it loads may call.
+    /// Creates a loader. `callees` are the plugins that a loaded plugin may call.
     pub(super) fn new(
         components: Components,
         defaults: PluginLimits,
@@ -241,8 +243,8 @@ impl Loader {
         }
     }
 
-    /// Makes a generation, ready to take over: compiled, checked, instantiated, started; and
-    /// says what of it its author should know.
+    /// Makes a generation that is ready to take over: compiled, checked, instantiated and started.
+    /// Also returns advice for the plugin's author.
     ///
     /// # Errors
     ///
@@ -295,11 +297,11 @@ impl Loader {
         }
     }
 
-    /// What a component imports and exports.
+    /// Returns what a component imports and exports.
     ///
     /// # Errors
     ///
-    /// The bytes are no component.
+    /// The bytes are not a valid component.
     pub(super) async fn interfaces(&self, component: Vec<u8>) -> Result<Interfaces, LoadError> {
         Ok(self.components.interfaces(component).await?)
     }

@@ -1,9 +1,10 @@
-//! One look at the plugins folder: which plugins it has, and what changes when their files do.
+//! One look at the plugins folder: the plugins that it has, and a stamp for each that changes with
+//! its files.
 //!
-//! A plugin is there as long as the folder lists its name. Whatever else the system answers
-//! about a file (a link that leads nowhere, a directory, an error) is a state of that file and
-//! never its absence: only a name that is gone is an order to remove a plugin. One file that
-//! cannot be looked at hides none of the others.
+//! A plugin is there as long as the folder lists its name. Any other answer of the system about a
+//! file (a link that leads nowhere, a directory, an error) is a state of that file and never its
+//! absence. Only a missing name removes a plugin. A file that cannot be looked at hides none of the
+//! others.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,37 +16,38 @@ use std::time::SystemTime;
 
 use rustix::io::Errno;
 
-/// What a look at the folder saw.
+/// The result of one look at the folder.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) folder: FolderId,
     pub(super) plugins: BTreeMap<String, Stamp>,
 }
 
-/// Which folder it is: after an unmount or a move, the same path leads to another one.
+/// The identity of a folder. After an unmount or a move, the same path leads to another folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FolderId {
     device: u64,
     inode: u64,
-    /// A folder that was deleted and made anew often has the inode of the one before.
+    /// The folder's time of creation, if known. A folder that was deleted and made again often has
+    /// the inode of the former one.
     created: Option<SystemTime>,
 }
 
-/// What changes when a plugin's files do.
+/// A plugin's stamp, which changes when the plugin's files do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) component: FileStamp,
     pub(super) manifest: FileStamp,
 }
 
-/// What changes when a file does.
+/// A file's stamp, which changes when the file does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileStamp {
-    /// The folder does not have that name.
+    /// The folder does not list the file's name.
     Missing,
-    /// The name is there, and no file can be read by it: the system's error number.
+    /// The folder lists the name, but no file can be read by it. The number is the system's error.
     Unreadable(i32),
-    /// The name leads to a file.
+    /// The name leads to a regular file.
     File {
         device: u64,
         inode: u64,
@@ -59,7 +61,7 @@ pub(super) enum FileStamp {
 ///
 /// # Errors
 ///
-/// The folder itself cannot be listed. What is wrong with one of its files is in its stamp.
+/// The folder itself cannot be listed. A fault of one of the files is in that file's stamp.
 pub(super) fn look(folder: &Path) -> io::Result<Found> {
     let id = FolderId::of(folder)?;
     let mut plugins = BTreeMap::new();
@@ -90,13 +92,14 @@ pub(super) fn look(folder: &Path) -> io::Result<Found> {
     })
 }
 
-/// The manifest that belongs to a component.
+/// Returns the path of the manifest that belongs to a component.
 pub(super) fn manifest_path(component: &Path) -> PathBuf {
     component.with_extension("toml")
 }
 
-/// A component's name. Hidden files are how many tools write, and are not looked at. A name
-/// that is not UTF-8 has its replacement characters, and fits no path for it.
+/// Returns the plugin's name for a component's path. Hidden files are skipped, since many tools
+/// write to a hidden file first. A name that is not UTF-8 gets replacement characters, and
+/// therefore fits no URL path.
 pub(super) fn plugin_name(path: &Path) -> Option<String> {
     let name = path.file_name().map(OsStr::to_string_lossy)?;
     let name = name.strip_suffix(".wasm")?;
@@ -121,7 +124,7 @@ impl FolderId {
 
 #[cfg(test)]
 impl FolderId {
-    /// One that differs from those of other numbers.
+    /// Creates an id that differs from the ids of other numbers.
     pub(super) fn numbered(inode: u64) -> FolderId {
         FolderId {
             device: 0,
@@ -133,7 +136,7 @@ impl FolderId {
 
 #[cfg(test)]
 impl Stamp {
-    /// One that differs from those of other numbers.
+    /// Creates a stamp that differs from the stamps of other numbers.
     pub(super) fn numbered(inode: u64) -> Stamp {
         Stamp {
             component: FileStamp::File {

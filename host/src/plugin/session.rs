@@ -1,7 +1,7 @@
-//! A client's stay with its plugin: its events, one at a time and in order.
+//! A client's session with its plugin. The client's events come one at a time and in order.
 //!
-//! They go to the generation that runs here. Where none does, they go to a node that runs the
-//! plugin (`gateway.rs`).
+//! The events go to the generation that runs on this node. If none does, they go to a node that
+//! runs the plugin (`gateway.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,14 +15,15 @@ use crate::guest::EventClient;
 use crate::message::Message;
 use crate::registry::{Client, Departure};
 
-/// A client's stay with its plugin, up to the end of its `on-close`.
+/// A client's session with its plugin, up to the end of the client's `on-close`.
 pub struct Session {
     plugin: Arc<Plugin>,
-    /// The node that has its events, where the plugin does not run here; 0: none yet.
+    /// The node that has the client's events if the plugin does not run here; 0 if there is none
+    /// yet.
     worker: AtomicU64,
 }
 
-/// A client's turn: its waiting messages go through one instance, one after another.
+/// A client's turn, in which its waiting messages go through one instance, one after another.
 pub struct Turn<'a> {
     session: &'a Session,
     lease: Option<Lease>,
@@ -30,7 +31,7 @@ pub struct Turn<'a> {
 }
 
 impl Plugin {
-    /// A client begins its stay.
+    /// Begins a client's session with the plugin.
     pub fn session(self: &Arc<Self>) -> Session {
         self.sessions.fetch_add(1, Ordering::Relaxed);
         Session {
@@ -41,12 +42,18 @@ impl Plugin {
 }
 
 impl Session {
-    /// The plugin that the client is connected to.
+    /// Returns the plugin that the client is connected to.
     pub fn plugin(&self) -> &Arc<Plugin> {
         &self.plugin
     }
 
-    /// Asks the plugin whether a client may come in, and applies what it accepts with.
+    /// Asks the plugin whether a client may come in, and applies what the plugin accepts the client
+    /// with.
+    ///
+    /// # Errors
+    ///
+    /// The plugin runs nowhere, is overloaded or trapped, or the handshake is too large for another
+    /// node. The node that got the handshake may also go away, or not answer in time.
     pub async fn on_connect(
         &self,
         client: &Arc<Client>,
@@ -69,8 +76,8 @@ impl Session {
         })
     }
 
-    /// Tells the plugin that a client has left. Waits for an instance longer than other
-    /// events do: this one is owed.
+    /// Tells the plugin that a client has left. An `on-close` waits longer for an instance than
+    /// other events, since the plugin must get it.
     pub async fn on_close(&self, client: &Arc<Client>, departure: &Departure) {
         let told = match self
             .plugin
@@ -97,7 +104,7 @@ impl Session {
         Gateway::new(&self.plugin, &self.worker)
     }
 
-    /// Begins a client's turn.
+    /// Begins a client's turn, which handles its waiting messages.
     pub fn turn(&self) -> Turn<'_> {
         Turn {
             session: self,
@@ -116,6 +123,11 @@ impl Drop for Session {
 
 impl Turn<'_> {
     /// Handles one message, on the generation that runs now.
+    ///
+    /// # Errors
+    ///
+    /// The plugin runs nowhere, is overloaded or trapped, or the message is too large for another
+    /// node. The node that got the message may also go away, or not answer in time.
     pub async fn on_message(
         &mut self,
         client: &Arc<Client>,
@@ -164,7 +176,7 @@ impl Drop for Turn<'_> {
 }
 
 impl Plugin {
-    /// Runs `on-close` in the generation that runs here.
+    /// Runs `on-close` in the generation that runs on this node.
     pub(super) async fn tell_on_close(
         &self,
         client: EventClient<&Arc<Client>>,

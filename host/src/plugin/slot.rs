@@ -1,6 +1,7 @@
-//! The slot of a plugin: which generation it holds, and what is done with its clients.
+//! The slot of a plugin: the generation that it holds, and what is done with the clients.
 //!
-//! A plain state and its transitions; `handle` keeps one under a lock and tells others of it.
+//! A slot is a plain state with its transitions. The module `handle` keeps a slot under a lock, and
+//! reports its changes to others.
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ pub(super) enum Slot<G> {
     Running(Arc<G>),
     /// The generation handles the last events of its clients, which are being closed.
     Draining(Arc<G>),
-    /// The node has no generation, and no other node has one any more: clients are being closed.
+    /// The node has no generation, and no other node has one any more. The clients are being
+    /// closed.
     DrainingOrphans,
 }
 
@@ -31,7 +33,8 @@ impl<G> Clone for Slot<G> {
 }
 
 impl<G> Slot<G> {
-    /// The generation that handles events, if there is one: also while it drains.
+    /// Returns the generation that handles events, if there is one. A generation that drains also
+    /// handles events.
     pub(super) fn generation(&self) -> Option<&Arc<G>> {
         match self {
             Slot::Running(generation) | Slot::Draining(generation) => Some(generation),
@@ -39,13 +42,14 @@ impl<G> Slot<G> {
         }
     }
 
-    /// Whether this very generation handles events.
+    /// Returns whether the slot holds exactly this generation.
     pub(super) fn holds(&self, generation: &Arc<G>) -> bool {
         let held = self.generation();
         held.is_some_and(|held| Arc::ptr_eq(held, generation))
     }
 
-    /// A new generation takes over, whatever was before. The former one, if any, is to be retired.
+    /// Lets a new generation take over, whatever the slot held before. Returns the former
+    /// generation, if any, which the caller retires.
     pub(super) fn load(&mut self, generation: Arc<G>) -> Option<Arc<G>> {
         match std::mem::replace(self, Slot::Running(generation)) {
             Slot::Running(former) | Slot::Draining(former) => Some(former),
@@ -53,16 +57,16 @@ impl<G> Slot<G> {
         }
     }
 
-    /// No more clients come in. Answers the generation whose clients are to be closed, if there
-    /// is one.
+    /// Stops new clients. Returns the generation whose clients are to be closed, if there is one.
     pub(super) fn stop_accepting(&mut self) -> Option<Arc<G>> {
         let generation = self.generation()?.clone();
         *self = Slot::Draining(generation.clone());
         Some(generation)
     }
 
-    /// The clients of this generation have been closed. Answers whether it has left the slot and
-    /// is to be retired: not if another one has taken over meanwhile.
+    /// Removes a generation whose clients have been closed. Returns whether the generation has left
+    /// the slot and is to be retired. If another generation has taken over meanwhile, the answer is
+    /// false.
     pub(super) fn take_out(&mut self, generation: &Arc<G>) -> bool {
         let is_held = self.holds(generation);
         if is_held {
@@ -71,8 +75,9 @@ impl<G> Slot<G> {
         is_held
     }
 
-    /// No node has the plugin any more. Answers whether the clients are to be closed: not if a
-    /// generation is here, or if they are being closed already.
+    /// Begins to close the clients when no node has the plugin any more. Returns whether the
+    /// clients are to be closed. If a generation is here, or the clients are being closed already,
+    /// the answer is false.
     pub(super) fn begin_draining_orphans(&mut self) -> bool {
         let is_empty = matches!(self, Slot::Empty);
         if is_empty {
@@ -81,7 +86,7 @@ impl<G> Slot<G> {
         is_empty
     }
 
-    /// The clients that no node had a generation for have been closed.
+    /// Ends the state in which clients without any generation are closed.
     pub(super) fn end_draining_orphans(&mut self) {
         if matches!(self, Slot::DrainingOrphans) {
             *self = Slot::Empty;
@@ -93,7 +98,7 @@ impl<G> Slot<G> {
 mod tests {
     use super::*;
 
-    /// A state without its generation.
+    /// The state of a slot, without its generation.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum State {
         Empty,
@@ -110,9 +115,9 @@ mod tests {
     enum Step {
         Load,
         StopAccepting,
-        /// Of the generation that the slot had at the beginning.
+        /// Takes out the generation that the slot had at the beginning.
         TakeOut,
-        /// Of a generation that had been replaced before.
+        /// Takes out a generation that had been replaced before.
         TakeOutFormer,
         BeginDrainingOrphans,
         EndDrainingOrphans,
@@ -127,7 +132,8 @@ mod tests {
         Step::EndDrainingOrphans,
     ];
 
-    /// The model: where a step leads, and whether it hands a generation or an order to its caller.
+    /// Returns the state that a step leads to, and whether the step returns something to its
+    /// caller.
     fn model(state: State, step: Step) -> (State, bool) {
         match (state, step) {
             (Running | Draining, Step::Load) => (Running, true),
@@ -190,8 +196,8 @@ mod tests {
         }
     }
 
-    /// Each generation that was loaded is given back for its retirement exactly once, or is held
-    /// at the end: along every path of five steps.
+    /// The slot gives back each loaded generation for its retirement exactly once, or holds it at
+    /// the end. The test follows every path of five steps.
     #[test]
     fn no_generation_is_lost_or_retired_twice() {
         let paths = STEPS.len().pow(5);

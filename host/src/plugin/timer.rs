@@ -1,9 +1,9 @@
-//! Timers that fire: their events in the generation that runs.
+//! Timers that fire: their events run in the generation that runs now.
 //!
-//! One task for each plugin waits for the next one that is due. Each event is a task of its own,
-//! so that one that takes its time holds up no other; of one timer there is one at a time, so
-//! they are no more than the plugin's `timers`. A firing waits for an instance as long as it
-//! takes: what comes due meanwhile is left out.
+//! One task for each plugin waits for the next timer that is due. Each event is a task of its own,
+//! so a slow event delays no other. Each timer has at most one event at a time, so there are no
+//! more events than the plugin's `timers`. A firing waits for an instance as long as necessary. A
+//! timer that is due again meanwhile is left out.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -60,7 +60,7 @@ impl Plugin {
     }
 }
 
-/// Waits until it is time, or until there is something new to see.
+/// Waits until `time`, or until the plugin's timers have changed.
 async fn wait_until(time: Option<Instant>, timers: &Timers) {
     let due = async {
         match time {

@@ -1,10 +1,9 @@
-//! What is to be done about the plugins folder: a plain function from looks at it and the time
-//! to the next plugin that must be loaded or removed.
+//! The rules for changes of the plugins folder. A plain function takes looks at the folder and the
+//! time, and returns the next plugin that must be loaded or removed.
 //!
-//! A file counts once it has been still for `SETTLE`, and a plugin is removed when its name has
-//! been missing for `REMOVAL_SETTLE` from the very folder that had it. Where the path leads to
-//! another folder now, because the former one was unmounted or moved away, a missing name
-//! orders nothing.
+//! A file counts once it has been still for `SETTLE`. A plugin is removed when its name has been
+//! missing for `REMOVAL_SETTLE` from the very folder that had it. If the path leads to another
+//! folder now, because the former one was unmounted or moved away, a missing name removes nothing.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,17 +11,19 @@ use std::time::{Duration, Instant};
 use super::look::{FolderId, Found, Stamp};
 use crate::limits::{REMOVAL_SETTLE, SETTLE};
 
-/// How long a load that failed for the machine's sake waits for its next try.
+/// The pause before the next try of a load that failed because of the machine, not the file.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// How long after a change the folder is looked at often: who changes one file may change more.
+/// The time after a change in which the folder is looked at often. Somebody who changes one file
+/// may change more.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// How often the folder is looked at while it changes, and while it does not.
+/// The time between two looks at the folder while the folder changes.
 const LOOK_BUSY: Duration = Duration::from_millis(100);
+/// The time between two looks at the folder while nothing changes.
 const LOOK_IDLE: Duration = Duration::from_millis(500);
 
-/// What has been seen of the folder, and what was done about it.
+/// The last view of the folder, and what was done about each plugin.
 #[derive(Debug, Default)]
 pub(super) struct FolderWatch {
     folder: Option<FolderId>,
@@ -33,22 +34,22 @@ pub(super) struct FolderWatch {
 /// The files of one plugin, as they were seen.
 #[derive(Debug)]
 struct WatchedName {
-    /// None: the name is missing.
+    /// The stamp that was seen last; none if the name is missing.
     seen: Option<Stamp>,
     since: Instant,
     acted_on: Option<Stamp>,
-    /// The folder that had the name.
+    /// The folder that had the name last.
     folder: FolderId,
-    /// Its absence from another folder has been reported.
+    /// Whether the absence of the name from another folder has been reported.
     is_displaced: bool,
     retry_at: Option<Instant>,
-    /// The last load was a retry: its files were those of the one before.
+    /// Whether the last load was a retry with the same files as the load before.
     is_retry: bool,
-    /// What the last load failed with.
+    /// The error text of the last load, if that failed.
     failure: Option<String>,
 }
 
-/// What is to be done.
+/// The next action for one plugin of the folder.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FolderChange {
     /// The plugin's files are new, and have been still for long enough.
@@ -60,7 +61,7 @@ pub(super) enum FolderChange {
 }
 
 impl FolderWatch {
-    /// Takes what was found as acted on.
+    /// Takes everything that was found as already acted on.
     pub(super) fn accept(&mut self, found: Found, now: Instant) {
         let folder = found.folder;
         self.folder = Some(folder);
@@ -74,12 +75,12 @@ impl FolderWatch {
             .collect();
     }
 
-    /// Whether a look saw another folder than the one before.
+    /// Returns whether a look saw another folder than the look before.
     pub(super) fn is_other_folder(&self, found: &Found) -> bool {
         self.folder.is_some_and(|folder| folder != found.folder)
     }
 
-    /// Takes a look at the folder, and says what is to be done first.
+    /// Takes the result of a look at the folder, and returns what is to be done first.
     pub(super) fn change(&mut self, mut found: Found, now: Instant) -> Option<FolderChange> {
         let folder = found.folder;
         let is_other_folder = self.is_other_folder(&found);
@@ -115,9 +116,9 @@ impl FolderWatch {
         })
     }
 
-    /// A load of the plugin failed with these words; whether that is news, and not a retry that
-    /// failed like the load before. `may_pass`: the machine is to blame, and the load is due
-    /// again after `RETRY`.
+    /// Records that a load of the plugin failed with this text. Returns false if the load was a
+    /// retry that failed like the load before, and true otherwise. If `may_pass` is true, the
+    /// machine is to blame, and the load is due again after `RETRY`.
     pub(super) fn failed(
         &mut self,
         name: &str,
@@ -134,13 +135,13 @@ impl FolderWatch {
         is_new
     }
 
-    /// A load of the plugin did not fail; whether the one before did.
+    /// Records that a load of the plugin did not fail. Returns whether the load before failed.
     pub(super) fn loaded(&mut self, name: &str) -> bool {
         let watched = self.plugins.get_mut(name);
         watched.is_some_and(|watched| watched.failure.take().is_some())
     }
 
-    /// How long until the next look.
+    /// Returns how long to wait until the next look.
     pub(super) fn pause(&self, now: Instant) -> Duration {
         match self.busy_until.is_some_and(|until| now < until) {
             true => LOOK_BUSY,
@@ -163,7 +164,7 @@ impl WatchedName {
         }
     }
 
-    /// Takes what a look saw of it; whether that is new.
+    /// Takes the stamp that a look saw for the name. Returns whether the stamp is new.
     fn see(&mut self, stamp: Option<Stamp>, folder: FolderId, now: Instant) -> bool {
         if stamp.is_some() {
             self.folder = folder;
@@ -198,7 +199,8 @@ mod tests {
 
     const EVERY: Duration = Duration::from_millis(100);
 
-    /// A look: the folder's number, and the number of the plugin's stamp, if its name is there.
+    /// A look in a test: the folder's number, and the number of the plugin's stamp if its name is
+    /// there.
     type Look = (u64, Option<u64>);
 
     fn found((folder, stamp): Look) -> Found {
@@ -209,7 +211,7 @@ mod tests {
         }
     }
 
-    /// What a watch that has acted on `before` says to these looks, 100 ms apart.
+    /// Returns what a watch that has acted on `before` says to these looks, 100 ms apart.
     fn said(before: Look, looks: &[Look]) -> Vec<(usize, FolderChange)> {
         let start = Instant::now();
         let mut watch = FolderWatch::default();

@@ -1,7 +1,7 @@
 //! The worker's side: events of other nodes' clients, and calls that came to other nodes.
 //!
-//! Each is a task while it lasts, since it may wait, and there are `peer_events` of a plugin at
-//! most. They are handled by what runs here and never passed on.
+//! Each event is a task of its own, since it may wait. A plugin has at most `peer_events` of them
+//! under way. The events are handled by the generation that runs here, and are never passed on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,11 +44,11 @@ pub(super) async fn handle_peer_events(
     }
 }
 
-/// An event of a plugin that is under way.
+/// A peer's event that is under way in a plugin.
 struct UnderWay(Arc<Plugin>);
 
 impl UnderWay {
-    /// One more, if there are fewer than `most`.
+    /// Begins one more event of the plugin, if fewer than `most` are under way.
     fn begin(plugin: Arc<Plugin>, most: usize) -> Option<UnderWay> {
         let before = plugin.peer_events.begin();
         let under_way = UnderWay(plugin);
@@ -181,7 +181,8 @@ impl Plugin {
     }
 }
 
-/// No node gives out another one.
+/// Reads a client's id as another node sent it. An id that cannot be read counts as absent, since
+/// no node sends one.
 fn client(bytes: &[u8]) -> Result<ClientId, Failure> {
     peer_event::client(bytes).ok_or(Failure::Absent)
 }
