@@ -18,7 +18,7 @@ use signal_hook::iterator::Signals;
 use crate::process::{self, cargo};
 use crate::workspace::Workspace;
 
-/// Builds it to be looked at: as fast as a release nearly, in half its time.
+/// Builds it to be looked at: in half the time of a release, and slower than one.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     process::run(
         cargo()

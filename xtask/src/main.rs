@@ -12,6 +12,7 @@ mod ci;
 mod cluster;
 mod component;
 mod demo;
+mod deny;
 mod file;
 mod fuzz;
 mod guests;
