@@ -141,9 +141,9 @@ impl Access {
             let why = "the header Origin may be there once";
             return Err(Denied::Incomplete(why.to_owned()));
         }
-        self.subprotocols
-            .check(&handshake.subprotocols)
-            .map_err(Denied::Incomplete)?;
+        if let Some(missing) = self.subprotocols.missing(&handshake.subprotocols) {
+            return Err(Denied::Incomplete(missing));
+        }
         match &self.identity {
             UidSource::Plugin => Ok(Granted::default()),
             UidSource::Request(required) => match required.find(handshake) {

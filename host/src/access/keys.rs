@@ -15,7 +15,7 @@ use jsonwebtoken::DecodingKey;
 use self::key::fitting;
 use crate::file;
 
-pub(super) use self::key::{Keys, PassedOver, VerificationKey};
+pub(super) use self::key::{KeyError, Keys, PassedOver, VerificationKey};
 
 /// The largest size of a key file, in bytes. The key set of a large issuer has about 10 KB.
 const KEY_FILE_BYTES: u64 = 1 << 20;
@@ -29,9 +29,9 @@ pub(super) enum KeyFormat {
 }
 
 /// Reads the bytes of a key file.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
     file::read(path, KEY_FILE_BYTES)
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()))
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()).into())
 }
 
 /// Parses the keys in the bytes of a key file.
@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
 ///
 /// Returns a text when the file has no usable key. The text says what is wrong with the file and
 /// what to do about it.
-pub(super) fn parse(kind: KeyFormat, bytes: &[u8]) -> Result<Keys, String> {
+pub(super) fn parse(kind: KeyFormat, bytes: &[u8]) -> Result<Keys, KeyError> {
     match kind {
         KeyFormat::Secret => Ok(Keys {
             usable: vec![secret(bytes)?],
@@ -51,7 +51,7 @@ pub(super) fn parse(kind: KeyFormat, bytes: &[u8]) -> Result<Keys, String> {
     }
 }
 
-fn secret(bytes: &[u8]) -> Result<VerificationKey, String> {
+fn secret(bytes: &[u8]) -> Result<VerificationKey, KeyError> {
     let mut secret = bytes;
     // What an editor or `echo` leaves is not meant.
     while let Some(shorter) = secret.strip_suffix(b"\n").or(secret.strip_suffix(b"\r")) {
@@ -71,6 +71,9 @@ mod tests {
         assert!(read(file.path()).is_ok());
         file.as_file().set_len(KEY_FILE_BYTES + 1).expect("room");
         let error = read(file.path()).expect_err("a byte too many");
-        assert!(error.contains("has 1048577 bytes, more than"), "{error}");
+        assert!(
+            error.to_string().contains("has 1048577 bytes, more than"),
+            "{error}"
+        );
     }
 }

@@ -34,14 +34,13 @@ impl Subprotocols {
         self.preferred.iter().find(is_offered).cloned()
     }
 
-    /// Checks that the client offers a known subprotocol, if one is required. The error is the text
-    /// that the client receives.
-    pub(super) fn check(&self, offered: &[String]) -> Result<(), String> {
-        if self.is_required && self.choose(offered).is_none() {
+    /// What a client that offers no known subprotocol is to be told, if one is required.
+    pub(super) fn missing(&self, offered: &[String]) -> Option<String> {
+        let is_missing = self.is_required && self.choose(offered).is_none();
+        is_missing.then(|| {
             let names = self.preferred.join(", ");
-            return Err(format!("offer one of these subprotocols: {names}"));
-        }
-        Ok(())
+            format!("offer one of these subprotocols: {names}")
+        })
     }
 }
 
@@ -65,7 +64,7 @@ mod tests {
         assert_eq!(spoken.choose(&names(&["v1", "v2"])).as_deref(), Some("v2"));
         assert_eq!(spoken.choose(&names(&["v0", "v1"])).as_deref(), Some("v1"));
         assert_eq!(spoken.choose(&names(&["V2"])), None);
-        let told = spoken.check(&[]).expect_err("one is required");
+        let told = spoken.missing(&[]).expect("one is required");
         assert!(told.contains("v2, v1"), "{told}");
     }
 

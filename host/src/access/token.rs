@@ -121,7 +121,7 @@ impl TokenVerifier {
                 return Err(InvalidValue::new("jwt", why));
             }
         };
-        let wrong = |why| InvalidValue::new(name, why);
+        let wrong = |error: keys::KeyError| InvalidValue::new(name, error.to_string());
         let key_bytes = keys::read(&folder.join(file)).map_err(wrong)?;
         let keys = keys::parse(kind, &key_bytes).map_err(wrong)?;
         Ok(TokenVerifier::new(jwt, keys, key_bytes))

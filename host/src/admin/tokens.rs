@@ -13,6 +13,7 @@
 //! every caller may do anything, and the API listens on loopback only.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
@@ -279,19 +280,20 @@ async fn keep_reading(tokens: Weak<ApiTokens>, path: PathBuf, mut taken: Vec<u8>
         let Some(tokens) = tokens.upgrade() else {
             return;
         };
-        let first = read_again(&path).await;
-        if first.as_ref() == Ok(&taken) {
+        let first = read_again(&path).await.ok();
+        if first.as_ref() == Some(&taken) {
             if complaint.is_none() {
                 continue;
             }
         } else {
             tokio::time::sleep(SETTLED).await;
-            if read_again(&path).await != first {
-                continue;
-            }
         }
-        let read = first.and_then(|text| {
-            let read = parse(&text).map_err(|error| format!("{error:#}"))?;
+        let second = read_again(&path).await;
+        if second.as_ref().ok() != first.as_ref() {
+            continue;
+        }
+        let read = second.map_err(anyhow::Error::new).and_then(|text| {
+            let read = parse(&text)?;
             Ok((text, read))
         });
         match read {
@@ -301,6 +303,7 @@ async fn keep_reading(tokens: Weak<ApiTokens>, path: PathBuf, mut taken: Vec<u8>
                 (taken, complaint) = (text, None);
             }
             Err(error) => {
+                let error = format!("{error:#}");
                 if complaint.as_ref() != Some(&error) {
                     let file = path.display();
                     tracing::error!(%file, error, "the API's tokens stay as they were");
@@ -311,16 +314,14 @@ async fn keep_reading(tokens: Weak<ApiTokens>, path: PathBuf, mut taken: Vec<u8>
     }
 }
 
-async fn read_again(path: &Path) -> Result<Vec<u8>, String> {
-    let about = tokio::fs::metadata(path).await;
-    let about = about.map_err(|error| error.to_string())?;
+async fn read_again(path: &Path) -> io::Result<Vec<u8>> {
+    let about = tokio::fs::metadata(path).await?;
     // To read from a pipe would be to wait for whoever writes into it.
     if !about.is_file() || about.len() > FILE_BYTES {
-        return Err(format!("it is no file of {FILE_BYTES} bytes at most"));
+        let why = format!("it is no file of {FILE_BYTES} bytes at most");
+        return Err(io::Error::other(why));
     }
-    tokio::fs::read(path)
-        .await
-        .map_err(|error| error.to_string())
+    tokio::fs::read(path).await
 }
 
 #[cfg(test)]

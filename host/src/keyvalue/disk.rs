@@ -140,7 +140,9 @@ impl Disk {
     ) -> Result<T, StoreFailure> {
         let opened = self.opened.clone().read_owned().await;
         let read = tokio::task::spawn_blocking(move || {
-            let database = opened.as_ref().map_err(|why| (why.clone(), false))?;
+            let database = opened
+                .as_ref()
+                .map_err(|error| (error.to_string(), false))?;
             let failed = |error: redb::Error| (error.to_string(), is_of_the_file(&error));
             let transaction: ReadTransaction = database
                 .begin_read()

@@ -35,7 +35,7 @@ impl Settings {
         let mut bytes = 0;
         for (name, value) in written {
             let wrong = |why: String| InvalidValue::new("config", format!("{name:?} {why}"));
-            let value = text(value, folder).map_err(wrong)?;
+            let value = text(value, folder).map_err(|error| wrong(error.0))?;
             bytes += name.len() + value.len();
             if bytes > CONFIG_BYTES {
                 return Err(wrong(format!(
@@ -70,32 +70,44 @@ impl Settings {
     }
 }
 
+/// Why a setting has no value: the end of a sentence that begins with its name.
+#[derive(Debug)]
+struct SettingError(String);
+
+impl<T: Into<String>> From<T> for SettingError {
+    fn from(why: T) -> SettingError {
+        SettingError(why.into())
+    }
+}
+
 /// The text of one value, or a description of what is wrong with the value.
-fn text(value: &toml::Value, folder: &Path) -> Result<String, String> {
+fn text(value: &toml::Value, folder: &Path) -> Result<String, SettingError> {
     match value {
         toml::Value::String(text) => Ok(text.clone()),
         toml::Value::Table(table) => match (table.len(), table.get("file")) {
             (1, Some(toml::Value::String(file))) => secret(&folder.join(file)),
-            _ => Err("is a table, and only { file = \"…\" } is one".to_owned()),
+            _ => Err("is a table, and only { file = \"…\" } is one".into()),
         },
         // Guessing its text would make 1.0 and 1.00 the same.
         other => {
             let kind = other.type_str();
-            Err(format!("is no text but {kind}: write it in quotes"))
+            Err(format!("is no text but {kind}: write it in quotes").into())
         }
     }
 }
 
 /// The text of a file, without the line break that an editor or `echo` leaves at its end.
-fn secret(path: &Path) -> Result<String, String> {
-    let unreadable = |error| format!("cannot be read from {}: {error}", path.display());
+fn secret(path: &Path) -> Result<String, SettingError> {
+    let unreadable =
+        |error| SettingError(format!("cannot be read from {}: {error}", path.display()));
     let text = file::read_text(path, CONFIG_BYTES as u64).map_err(unreadable)?;
     // An empty secret is one that everybody knows.
     if text.trim().is_empty() {
         return Err(format!(
             "is empty in {}; perhaps its copy has only begun",
             path.display()
-        ));
+        )
+        .into());
     }
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())

@@ -9,14 +9,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::state::Mesh;
-use super::wire::{self, answer::Answer, ask::Question, refused::Reason};
+use super::wire::{self, NotUnderstood, answer::Answer, ask::Question, refused::Reason};
 use crate::id::ClientId;
 use crate::limits::PAGE_ITEMS;
 use crate::message::Frame;
 use crate::registry::{Close, Closer, Ending, Kind, Namespace, Refused};
-
-/// The error that a question makes no sense to this node.
-struct NotUnderstood;
 
 type Answered = Result<Result<Answer, Refused>, NotUnderstood>;
 

@@ -12,7 +12,7 @@ use prost::Message as _;
 
 use super::peer::Peer;
 use super::state::Mesh;
-use super::wire;
+use super::wire::{self, NotUnderstood};
 use crate::delivery::{Delivery, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
@@ -34,7 +34,7 @@ impl Mesh {
             Some(Deliver(deliver)) => self.deliver(deliver),
             Some(Interest(interest)) => {
                 self.note(peer, &interest);
-                Some(())
+                Ok(())
             }
             Some(Ask(wire::Ask {
                 id,
@@ -43,29 +43,29 @@ impl Mesh {
                 ..
             })) => {
                 self.take_event(peer, id, plugin, event);
-                Some(())
+                Ok(())
             }
             Some(Ask(ask)) => {
                 self.answer_to(peer, ask);
-                Some(())
+                Ok(())
             }
             Some(Answer(answer)) => {
                 // Nobody waits any more: it came too late.
                 if let (Some(asker), Some(answer)) = (peer.end_ask(answer.id), answer.answer) {
                     let _ = asker.send(Ok(answer));
                 }
-                Some(())
+                Ok(())
             }
             Some(Claim(claim)) => self.claimed(&claim),
             Some(Timers(timers)) => self.note_timers(&timers),
             Some(Leaving(_)) => {
                 peer.is_leaving.store(true, Ordering::Relaxed);
                 self.serving_changed.send_replace(());
-                Some(())
+                Ok(())
             }
-            None => None,
+            None => Err(NotUnderstood),
         };
-        if understood.is_none() {
+        if understood.is_err() {
             self.registry.counters().mesh_not_understood.add_one();
         }
     }
@@ -85,24 +85,24 @@ impl Mesh {
         }
     }
 
-    fn deliver(&self, deliver: wire::Deliver) -> Option<()> {
+    fn deliver(&self, deliver: wire::Deliver) -> Result<(), NotUnderstood> {
         use wire::deliver::To;
-        let frame = Frame::from_wire(deliver.frame)?;
+        let frame = Frame::from_wire(deliver.frame).ok_or(NotUnderstood)?;
         let exclude: Option<Vec<ClientId>> = deliver
             .exclude
             .iter()
             .map(|bytes| wire::client(bytes))
             .collect();
-        let exclude = &exclude?;
+        let exclude = &exclude.ok_or(NotUnderstood)?;
         // A plugin that is not here has no clients here.
         let Some(namespace) = self.registry.namespace(&deliver.plugin) else {
-            return Some(());
+            return Ok(());
         };
         let counters = self.registry.counters();
         counters.mesh_delivered.add_one();
         let to = match &deliver.to {
             Some(To::Client(bytes)) => {
-                let client = wire::client(bytes)?;
+                let client = wire::client(bytes).ok_or(NotUnderstood)?;
                 let sent = namespace
                     .find(client)
                     .and_then(|client| namespace.send_to(&client, frame));
@@ -110,15 +110,15 @@ impl Mesh {
                     // It has left while the message was on its way.
                     counters.mesh_client_missing.add_one();
                 }
-                return Some(());
+                return Ok(());
             }
             Some(To::All(_)) => Target::All,
             Some(To::Uids(uids)) => Target::Uids(&uids.names),
             Some(To::Groups(groups)) => Target::Groups(&groups.names),
-            None => return None,
+            None => return Err(NotUnderstood),
         };
         namespace.deliver(&Delivery { to, exclude, frame });
-        Some(())
+        Ok(())
     }
 
     fn note(&self, peer: &Peer, interest: &wire::Interest) {
@@ -210,14 +210,14 @@ impl Mesh {
         }
     }
 
-    fn claimed(&self, claim: &wire::Claim) -> Option<()> {
+    fn claimed(&self, claim: &wire::Claim) -> Result<(), NotUnderstood> {
         let binding = Binding {
             at_ms: claim.bound_at_ms,
-            client: wire::client(&claim.client)?,
+            client: wire::client(&claim.client).ok_or(NotUnderstood)?,
         };
         if let Some(namespace) = self.registry.namespace(&claim.plugin) {
             namespace.yield_uid(&claim.uid, binding);
         }
-        Some(())
+        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::peer::Peer;
 use super::state::Mesh;
-use super::wire;
+use super::wire::{self, NotUnderstood};
 use crate::id::Incarnation;
 use crate::limits::{TIMER_MAX, TIMER_MIN};
 use crate::registry::{Namespace, Schedule, TimerRecord, Version};
@@ -73,20 +73,24 @@ impl Mesh {
         }
     }
 
-    /// Takes what a peer says about timers; `None` means that it is not valid.
-    pub(super) fn note_timers(&self, told: &wire::Timers) -> Option<()> {
+    /// Takes what a peer says about timers.
+    ///
+    /// # Errors
+    ///
+    /// A timer of them can be no timer.
+    pub(super) fn note_timers(&self, told: &wire::Timers) -> Result<(), NotUnderstood> {
         let known: Option<Vec<TimerRecord>> = told.timers.iter().map(known).collect();
-        let known = known?;
+        let known = known.ok_or(NotUnderstood)?;
         // Where the plugin does not run, nobody fires them.
         let Some(namespace) = self.registry.namespace(&told.plugin) else {
-            return Some(());
+            return Ok(());
         };
         for known in known {
             if !namespace.timers().note(known) {
                 self.registry.counters().timers_refused.add_one();
             }
         }
-        Some(())
+        Ok(())
     }
 }
 

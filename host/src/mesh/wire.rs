@@ -22,6 +22,11 @@ mod generated {
     include!("../../generated/jackfield.mesh.v1.rs");
 }
 
+/// A frame of a peer, or a question in it, that makes no sense here: perhaps the peer has another
+/// version.
+#[derive(Debug)]
+pub(super) struct NotUnderstood;
+
 /// Encodes one frame, once for all peers that it is sent to.
 pub(super) fn encode(frame: frame::Frame) -> Bytes {
     Frame { frame: Some(frame) }.encode_to_vec().into()

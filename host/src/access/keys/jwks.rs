@@ -10,7 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use super::key::{Keys, VerificationKey, fitting, shown};
+use super::key::{KeyError, Keys, VerificationKey, fitting, shown};
 
 /// The decoder for base64url. A JWK must not contain padding (RFC 7515, section 2), but some
 /// issuers write it, so the decoder accepts both forms.
@@ -24,14 +24,14 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The length of a coordinate on the curve P-256, in bytes.
 const COORDINATE_BYTES: usize = 32;
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Keys, String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Keys, KeyError> {
     let wrong = |why: &str| format!("it is no JWK set ({{\"keys\":[…]}}): {why}");
     // Some editors put a byte order mark before a text.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let document = serde_json::from_slice(bytes).map_err(|error| wrong(&error.to_string()))?;
     let mut keys = Keys::default();
     for (place, jwk) in list(document)
-        .map_err(|why| wrong(&why))?
+        .map_err(|error| wrong(&error.to_string()))?
         .iter()
         .enumerate()
     {
@@ -45,11 +45,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Keys, String> {
 
 /// Takes the list of keys out of a JWK set. If the document has no such list, the error says what
 /// to do.
-fn list(document: Value) -> Result<Vec<Value>, String> {
+fn list(document: Value) -> Result<Vec<Value>, KeyError> {
     let mut members = match document {
         Value::Object(members) => members,
-        Value::Array(_) => return Err("it is a list: write {\"keys\":[…]} around it".to_owned()),
-        _ => return Err("it is no object".to_owned()),
+        Value::Array(_) => return Err("it is a list: write {\"keys\":[…]} around it".into()),
+        _ => return Err("it is no object".into()),
     };
     let why = match members.remove("keys") {
         Some(Value::Array(keys)) => return Ok(keys),
@@ -65,12 +65,14 @@ fn list(document: Value) -> Result<Vec<Value>, String> {
             let has_keys = |member: &Value| member.get("keys").is_some_and(Value::is_array);
             let mut wrapped = members.iter().filter(|(_, member)| has_keys(member));
             return Err(match wrapped.next() {
-                Some((name, _)) => format!("the set is under {}: take that alone", shown(name)),
-                None => "it has no \"keys\"".to_owned(),
+                Some((name, _)) => {
+                    format!("the set is under {}: take that alone", shown(name)).into()
+                }
+                None => "it has no \"keys\"".into(),
             });
         }
     };
-    Err(why.to_owned())
+    Err(why.into())
 }
 
 fn is_certificate(member: &Value) -> bool {
@@ -79,16 +81,16 @@ fn is_certificate(member: &Value) -> bool {
 }
 
 /// Reads a key that can verify tokens. For any other key, the error says why it cannot be used.
-fn key(jwk: &Value) -> Result<VerificationKey, String> {
+fn key(jwk: &Value) -> Result<VerificationKey, KeyError> {
     let jwk = jwk.as_object().ok_or("it is no object")?;
     let kid = text(jwk, "kid")?.map(str::to_owned);
     if let Some(other) = text(jwk, "use")?.filter(|name| *name != "sig") {
-        return Err(format!("its use is {}, and not \"sig\"", shown(other)));
+        return Err(format!("its use is {}, and not \"sig\"", shown(other)).into());
     }
     match jwk.get("key_ops") {
         None | Some(Value::Null) => {}
         Some(Value::Array(operations)) if operations.iter().any(|name| name == "verify") => {}
-        Some(_) => return Err("its key_ops do not have \"verify\"".to_owned()),
+        Some(_) => return Err("its key_ops do not have \"verify\"".into()),
     }
     let kty = text(jwk, "kty")?.ok_or("it has no kty")?;
     let key = match (kty, text(jwk, "crv")?) {
@@ -104,10 +106,10 @@ fn key(jwk: &Value) -> Result<VerificationKey, String> {
         ("OKP", Some("Ed25519")) => DecodingKey::from_ed_der(&bytes(jwk, "x")?),
         ("EC" | "OKP", Some(curve)) => {
             let why = "curves are P-256 and Ed25519";
-            return Err(format!("its crv is {}: {why}", shown(curve)));
+            return Err(format!("its crv is {}: {why}", shown(curve)).into());
         }
-        ("EC" | "OKP", None) => return Err("it has no crv".to_owned()),
-        _ => return Err(format!("its kty is {}", shown(kty))),
+        ("EC" | "OKP", None) => return Err("it has no crv".into()),
+        _ => return Err(format!("its kty is {}", shown(kty)).into()),
     };
     let key = fitting(kid, key)?;
     match text(jwk, "alg")? {
@@ -115,29 +117,30 @@ fn key(jwk: &Value) -> Result<VerificationKey, String> {
             "its alg is {}, where {:?} is served",
             shown(named),
             key.algorithm
-        )),
+        )
+        .into()),
         _ => Ok(key),
     }
 }
 
-fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, String> {
+fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, KeyError> {
     match jwk.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("its {name} is no text")),
+        Some(_) => Err(format!("its {name} is no text").into()),
     }
 }
 
-fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
+fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, KeyError> {
     let text = text(jwk, name)?.ok_or_else(|| format!("it has no {name}"))?;
     // Not the decoder's own words, which show what stands there: it may be a secret.
     let decoded = BASE64.decode(text);
-    decoded.map_err(|_| format!("its {name} is no base64url"))
+    decoded.map_err(|_| format!("its {name} is no base64url").into())
 }
 
 /// Decodes a number and removes its leading zero bytes. Some libraries write such a zero byte to
 /// mark the number as positive.
-fn number(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
+fn number(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, KeyError> {
     let mut bytes = bytes(jwk, name)?;
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     bytes.drain(..zeros);
@@ -146,7 +149,7 @@ fn number(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
 
 /// Decodes a coordinate to its full length. Some libraries leave leading zero bytes out, or write
 /// one zero byte too many.
-fn coordinate(jwk: &Map<String, Value>, name: &str) -> Result<[u8; COORDINATE_BYTES], String> {
+fn coordinate(jwk: &Map<String, Value>, name: &str) -> Result<[u8; COORDINATE_BYTES], KeyError> {
     let number = number(jwk, name)?;
     let mut coordinate = [0; COORDINATE_BYTES];
     let place = COORDINATE_BYTES.checked_sub(number.len());
@@ -306,10 +309,8 @@ mod tests {
         }
         let set = json!({ "keys": [ec(&json!({}))], "next": 7 });
         let marked = format!("\u{feff}{set}\r\n");
-        assert_eq!(
-            parse(marked.as_bytes()).map(|keys| keys.usable.len()),
-            Ok(1)
-        );
+        let marked = parse(marked.as_bytes()).expect("a set");
+        assert_eq!(marked.usable.len(), 1);
     }
 
     #[test]
@@ -391,7 +392,8 @@ mod tests {
             let error = parse(alone.as_bytes()).err().expect("no usable key");
             let why = why.replace("key 2", "key 1");
             assert!(
-                error.starts_with("it has no key for") && error.contains(&why),
+                error.to_string().starts_with("it has no key for")
+                    && error.to_string().contains(&why),
                 "{error}"
             );
         }
@@ -404,8 +406,12 @@ mod tests {
         let keys: Vec<_> = (0..1_000).map(key).collect();
         let set = json!({ "keys": keys }).to_string();
         let error = parse(set.as_bytes()).err().expect("no usable key");
-        assert!(error.ends_with("; and 992 more"), "{error}");
-        assert!(error.len() < 2_000, "{} bytes", error.len());
+        assert!(error.to_string().ends_with("; and 992 more"), "{error}");
+        assert!(
+            error.to_string().len() < 2_000,
+            "{} bytes",
+            error.to_string().len()
+        );
     }
 
     #[test]
@@ -438,8 +444,8 @@ mod tests {
             ),
         ] {
             let error = parse(document.as_bytes()).err().expect("no set");
-            assert!(error.starts_with("it is no JWK set"), "{error}");
-            assert!(error.contains(hint), "{document}: {error}");
+            assert!(error.to_string().starts_with("it is no JWK set"), "{error}");
+            assert!(error.to_string().contains(hint), "{document}: {error}");
         }
     }
 }

@@ -20,6 +20,23 @@ const NAMED_MAX: usize = 8;
 /// The most characters of a name or value from a file that a message shows.
 const SHOWN_MAX: usize = 64;
 
+/// Why a key, or a file of keys, cannot be used, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(in crate::access) struct KeyError(String);
+
+impl From<String> for KeyError {
+    fn from(why: String) -> KeyError {
+        KeyError(why)
+    }
+}
+
+impl From<&str> for KeyError {
+    fn from(why: &str) -> KeyError {
+        KeyError(why.to_owned())
+    }
+}
+
 /// A key, together with the algorithm that it is for.
 pub(in crate::access) struct VerificationKey {
     pub(in crate::access) kid: Option<String>,
@@ -45,7 +62,7 @@ impl Keys {
     /// Adds a usable key. For a key that cannot be used, its `name` and the reason are recorded.
     pub(super) fn note(
         &mut self,
-        key: Result<VerificationKey, String>,
+        key: Result<VerificationKey, KeyError>,
         name: impl FnOnce() -> String,
     ) {
         let passed_over = &mut self.passed_over;
@@ -62,11 +79,11 @@ impl Keys {
     ///
     /// Returns a text when no key is usable. The text is `otherwise`, followed by what is wrong
     /// with each key.
-    pub(super) fn not_empty(self, otherwise: &str) -> Result<Keys, String> {
+    pub(super) fn not_empty(self, otherwise: &str) -> Result<Keys, KeyError> {
         match (self.usable.is_empty(), self.passed_over.is_empty()) {
             (false, _) => Ok(self),
-            (true, true) => Err(otherwise.to_owned()),
-            (true, false) => Err(format!("{otherwise}; {}", self.passed_over)),
+            (true, true) => Err(otherwise.into()),
+            (true, false) => Err(format!("{otherwise}; {}", self.passed_over).into()),
         }
     }
 }
@@ -97,7 +114,7 @@ pub(super) fn shown(text: &str) -> String {
 
 /// Finds the algorithm of a key and checks the key for it. The error says what is wrong with the
 /// key.
-pub(super) fn fitting(kid: Option<String>, key: DecodingKey) -> Result<VerificationKey, String> {
+pub(super) fn fitting(kid: Option<String>, key: DecodingKey) -> Result<VerificationKey, KeyError> {
     use jsonwebtoken::AlgorithmFamily::{Ec, Ed, Hmac, Rsa};
     let (algorithm, fits, wanted) = match (key.family(), key.kind()) {
         (Hmac, DecodingKeyKind::SecretOrDer(secret)) if secret.len() < SECRET_BYTES_MIN => {
@@ -105,7 +122,8 @@ pub(super) fn fitting(kid: Option<String>, key: DecodingKey) -> Result<Verificat
                 "a secret for HS256 has at least {SECRET_BYTES_MIN} bytes, and this one has {}: \
                  `openssl rand -hex 32` makes one",
                 secret.len()
-            ));
+            )
+            .into());
         }
         (Hmac, _) => (Algorithm::HS256, true, ""),
         (Rsa, kind) => {
@@ -138,7 +156,7 @@ pub(super) fn fitting(kid: Option<String>, key: DecodingKey) -> Result<Verificat
             algorithm,
             key,
         }),
-        false => Err(wanted.to_owned()),
+        false => Err(wanted.into()),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use jsonwebtoken::DecodingKey;
 
-use super::key::{Keys, VerificationKey, fitting, shown};
+use super::key::{KeyError, Keys, VerificationKey, fitting, shown};
 
 const BEGIN: &str = "-----BEGIN ";
 
@@ -12,7 +12,7 @@ const BEGIN: &str = "-----BEGIN ";
 /// show the curve.
 const P256: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Keys, String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Keys, KeyError> {
     let text = String::from_utf8_lossy(bytes);
     let mut keys = Keys::default();
     for (place, block) in text.split(BEGIN).skip(1).enumerate() {
@@ -27,9 +27,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Keys, String> {
     )
 }
 
-fn public_key(label: &str, body: &str, block: &str) -> Result<VerificationKey, String> {
+fn public_key(label: &str, body: &str, block: &str) -> Result<VerificationKey, KeyError> {
     if !matches!(label, "PUBLIC KEY" | "RSA PUBLIC KEY") {
-        return Err("it is no public key".to_owned());
+        return Err("it is no public key".into());
     }
     let pem = format!("{BEGIN}{block}");
     let pem = pem.as_bytes();
@@ -132,8 +132,11 @@ mod tests {
             ("-----BEGIN ".to_owned(), "it is no public key"),
         ] {
             let error = parse(text.as_bytes()).err().expect("no key");
-            assert!(error.starts_with("it has no public key in PEM"), "{error}");
-            assert!(error.contains(why), "{text}: {error}");
+            assert!(
+                error.to_string().starts_with("it has no public key in PEM"),
+                "{error}"
+            );
+            assert!(error.to_string().contains(why), "{text}: {error}");
         }
     }
 }

@@ -18,7 +18,12 @@ const BETWEEN: u8 = 0;
 
 /// The database, or the reason why there is none. Opening it again waits until its readers are
 /// done.
-pub(super) type Opened = RwLock<Result<Database, String>>;
+pub(super) type Opened = RwLock<Result<Database, DatabaseError>>;
+
+/// Why the database cannot be used, in words for operators and guests.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct DatabaseError(pub(super) String);
 
 /// A change that waits for its transaction.
 pub(super) struct Write {
@@ -33,16 +38,16 @@ pub(super) struct Write {
 pub(super) fn write(
     database: &Database,
     batch: &[Write],
-) -> Result<Vec<Result<ChangeOutcome, StoreFailure>>, String> {
-    let transaction = database.begin_write().map_err(said)?;
+) -> Result<Vec<Result<ChangeOutcome, StoreFailure>>, DatabaseError> {
+    let transaction = database.begin_write().map_err(unusable)?;
     let mut outcomes = Vec::with_capacity(batch.len());
     for write in batch {
         match write_one(&transaction, write) {
-            Err(StoreFailure::Failed(why)) => return Err(why),
+            Err(StoreFailure::Failed(why)) => return Err(DatabaseError(why)),
             outcome => outcomes.push(outcome),
         }
     }
-    transaction.commit().map_err(said)?;
+    transaction.commit().map_err(unusable)?;
     Ok(outcomes)
 }
 
@@ -90,11 +95,11 @@ impl Entries for FileBucket<'_> {
 }
 
 fn failed(error: impl Into<redb::Error>) -> StoreFailure {
-    StoreFailure::Failed(said(error))
+    StoreFailure::Failed(unusable(error).0)
 }
 
-fn said(error: impl Into<redb::Error>) -> String {
-    error.into().to_string()
+fn unusable(error: impl Into<redb::Error>) -> DatabaseError {
+    DatabaseError(error.into().to_string())
 }
 
 /// The complete key of an entry in the file.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::file::{DatabaseFile, FileIdentity};
-use super::tables::{Opened, Write, write};
+use super::tables::{DatabaseError, Opened, Write, write};
 use crate::keyvalue::change::{Change, ChangeOutcome};
 use crate::keyvalue::failure::StoreFailure;
 use crate::keyvalue::health::Health;
@@ -247,15 +247,15 @@ impl Writer {
                 return (None, Some(why.to_string()));
             }
             // The former one has to let go of the file.
-            *opened = Err("the file is opened again".to_owned());
+            *opened = Err(DatabaseError("the file is opened again".to_owned()));
             let reopened = match &unwritable {
                 None => file.open_again(),
                 Some(_) => file.open_unwritable(),
             };
-            *opened = reopened.map_err(|error| error.to_string());
+            *opened = reopened.map_err(|error| DatabaseError(error.to_string()));
             match (unwritable, &*opened) {
                 (Some(why), _) => (None, Some(why.to_string())),
-                (None, Err(why)) => (None, Some(why.clone())),
+                (None, Err(error)) => (None, Some(error.to_string())),
                 (None, Ok(_)) => (file.identity().ok(), None),
             }
         });
@@ -271,7 +271,7 @@ impl Writer {
 /// Writes all changes of a batch, or none of them. The result contains the outcomes, and the
 /// identity of the file after the commit.
 fn write_all(
-    opened: &Result<redb::Database, String>,
+    opened: &Result<redb::Database, DatabaseError>,
     file: &DatabaseFile,
     identity: Option<FileIdentity>,
     batch: &[Write],
@@ -284,7 +284,7 @@ fn write_all(
         why,
         is_broken: true,
     };
-    let database = opened.as_ref().map_err(|why| failed(why.clone()))?;
+    let database = opened.as_ref().map_err(|error| failed(error.to_string()))?;
     let now = file.identity().map_err(|error| moved(error.to_string()))?;
     match identity {
         Some(identity) if !identity.is_file(&now) => {
@@ -295,7 +295,7 @@ fn write_all(
         }
         _ => {}
     }
-    let outcomes = write(database, batch).map_err(failed)?;
+    let outcomes = write(database, batch).map_err(|error| failed(error.to_string()))?;
     // A commit into a file that has gone from its path is nothing to rely on.
     let left = file.identity().map_err(|error| moved(error.to_string()))?;
     match now.is_file(&left) {

@@ -141,7 +141,7 @@ impl ConnectionState {
             let began = Instant::now();
             let error = match dial(config).await {
                 Ok(dialled) => self.until_broken(config, &mut number, dialled).await,
-                Err(error) => error,
+                Err(error) => error.to_string(),
             };
             self.current.send_replace(None);
             self.report(Status::Lost(error));
@@ -189,7 +189,7 @@ impl ConnectionState {
                         self.take(number, &connection);
                     }
                 }
-                Err(error) => return error,
+                Err(error) => return error.to_string(),
             }
         }
     }

@@ -36,9 +36,14 @@ pub(super) struct Dialled {
     pub(super) refusal: Option<String>,
 }
 
+/// Why no connection came about, or why one is of no use, in words for operators.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct DialError(String);
+
 /// Connects to the server of this configuration. A server that accepts changes is preferred to one
 /// that only answers reads.
-pub(super) async fn dial(config: &KeyvalueConfig) -> Result<Dialled, String> {
+pub(super) async fn dial(config: &KeyvalueConfig) -> Result<Dialled, DialError> {
     let dialled = async {
         let reading = config.clone();
         // Files of a mount that has gone hold up this thread, and no other.
@@ -47,12 +52,12 @@ pub(super) async fn dial(config: &KeyvalueConfig) -> Result<Dialled, String> {
         anyhow::Ok((client, addresses))
     };
     let (client, addresses) = match tokio::time::timeout(PATIENCE * 2, dialled).await {
-        Ok(found) => found.map_err(|error| format!("{error:#}"))?,
+        Ok(found) => found.map_err(|error| DialError(format!("{error:#}")))?,
         Err(_) => {
-            return Err(format!(
+            return Err(DialError(format!(
                 "its name is not looked up within {:?}",
                 PATIENCE * 2
-            ));
+            )));
         }
     };
     let mut dials: FuturesUnordered<_> = addresses
@@ -65,10 +70,10 @@ pub(super) async fn dial(config: &KeyvalueConfig) -> Result<Dialled, String> {
         match dialled {
             Ok(dialled) if dialled.refusal.is_none() => return Ok(dialled),
             Ok(dialled) => second_best = Some(dialled),
-            Err(error) => errors.push(error),
+            Err(DialError(error)) => errors.push(error),
         }
     }
-    second_best.ok_or_else(|| errors.join("; "))
+    second_best.ok_or_else(|| DialError(errors.join("; ")))
 }
 
 /// Checks whether the server accepts changes. If the server refuses changes for now but answers
@@ -79,7 +84,7 @@ pub(super) async fn dial(config: &KeyvalueConfig) -> Result<Dialled, String> {
 /// Returns an error when the server does not answer, or when it is not the master.
 pub(super) async fn check(
     connection: &mut MultiplexedConnection,
-) -> Result<Option<String>, String> {
+) -> Result<Option<String>, DialError> {
     // No plugin has an empty name, so there is no such hash.
     let mut command = redis::cmd("HDEL");
     command.arg("jackfield::").arg("-");
@@ -90,9 +95,9 @@ pub(super) async fn check(
             Fault::Refusal => Ok(Some(explain(&error))),
             // Whoever grants each plugin's keys by themselves does not grant this one.
             Fault::Denied => Ok(None),
-            Fault::Connection | Fault::Call => Err(explain(&error)),
+            Fault::Connection | Fault::Call => Err(DialError(explain(&error))),
         },
-        Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+        Err(_) => Err(DialError(format!("no answer within {PATIENCE:?}"))),
     }
 }
 
@@ -155,7 +160,7 @@ async fn look_up(address: &ConnectionAddr) -> anyhow::Result<Vec<SocketAddr>> {
     Ok(found)
 }
 
-async fn dial_one(client: &Client, address: SocketAddr) -> Result<Dialled, String> {
+async fn dial_one(client: &Client, address: SocketAddr) -> Result<Dialled, DialError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))
         // Each call has its own.
@@ -163,9 +168,10 @@ async fn dial_one(client: &Client, address: SocketAddr) -> Result<Dialled, Strin
         // The name is still what the server's certificate has to be for.
         .set_dns_resolver(Resolved(address));
     let dialled = client.get_multiplexed_async_connection_with_config(&config);
-    let said = |why: String| format!("{address}: {why}");
-    let mut connection = dialled.await.map_err(|error| said(explain(&error)))?;
-    let refusal = check(&mut connection).await.map_err(said)?;
+    let failed = |why: String| DialError(format!("{address}: {why}"));
+    let mut connection = dialled.await.map_err(|error| failed(explain(&error)))?;
+    let refusal = check(&mut connection).await;
+    let refusal = refusal.map_err(|DialError(why)| failed(why))?;
     Ok(Dialled {
         connection,
         refusal,
