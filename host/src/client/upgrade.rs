@@ -61,7 +61,7 @@ pub(super) fn check(parts: &Parts, has_body: bool) -> Result<Good, Box<Response<
     let no_key = || bad("Sec-WebSocket-Key must be 16 bytes in base64\n".to_owned());
     Ok(Good {
         accepting: switching(proof.ok_or_else(no_key)?),
-        offered: subprotocols(headers).map_err(bad)?,
+        offered: subprotocols(headers).map_err(|error| bad(error.to_string()))?,
     })
 }
 
@@ -83,21 +83,24 @@ fn fault(parts: &Parts, has_body: bool) -> Option<&'static str> {
     }
 }
 
+/// An offered subprotocol that is not a token.
+#[derive(Debug, thiserror::Error)]
+#[error("Sec-WebSocket-Protocol: {0:?} is no token (RFC 6455, section 4.1)\n")]
+struct NotAToken(String);
+
 /// The subprotocols from all lines of the header, each once.
 ///
 /// # Errors
 ///
-/// Returns the text of the refusal when an offered subprotocol is not a token.
-fn subprotocols(headers: &HeaderMap) -> Result<Vec<String>, String> {
+/// An offered subprotocol is not a token.
+fn subprotocols(headers: &HeaderMap) -> Result<Vec<String>, NotAToken> {
     let mut seen = HashSet::new();
     let offered = elements(headers, &SEC_WEBSOCKET_PROTOCOL).filter(|name| seen.insert(*name));
     let offered = offered.map(|name| {
         let name = String::from_utf8_lossy(name);
         match is_token(&name) {
             true => Ok(name.into_owned()),
-            false => Err(format!(
-                "Sec-WebSocket-Protocol: {name:?} is no token (RFC 6455, section 4.1)\n"
-            )),
+            false => Err(NotAToken(name.into_owned())),
         }
     });
     offered.collect()
