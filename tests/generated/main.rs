@@ -1,7 +1,7 @@
 //! Keeps the files that are generated ahead what their schemas make of them: `host/generated`
 //! of `proto/`, and the SDK's `src/bindings` of `wit/`.
 //!
-//! Their generators were a fifth of a first build of the node, and most of an author's.
+//! So neither a first build of the node nor an author's has their generators in it.
 
 mod protobuf;
 mod wit;

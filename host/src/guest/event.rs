@@ -50,14 +50,18 @@ pub(crate) enum StartError {
 /// Runs one call of the instance to its end, with its limits. This is a macro, since each call is a
 /// different future that borrows the instance.
 macro_rules! event {
-    ($pooled:expr, $client:expr, $is_last:literal, |$instance:ident| $call:expr) => {{
+    ($pooled:expr, $client:expr, $is_last:literal, |$instance:ident| $call:expr) => {
+        event!($pooled, $client, $is_last, is_cut: true, |$instance| $call)
+    };
+    ($pooled:expr, $client:expr, $is_last:literal, is_cut: $is_cut:literal, |$instance:ident| $call:expr) => {{
         let checked_out = $pooled.checked_out();
         checked_out.in_event = true;
         let pool = &checked_out.pool;
         let $instance = &mut checked_out.instance;
         $instance.begin($client, $is_last);
         let wait = pool.context.limits.wait_timeout;
-        let ended = bounded($call, wait, &pool.ticker, Some(&pool.retired)).await;
+        let retired = $is_cut.then_some(&pool.retired);
+        let ended = bounded($call, wait, &pool.ticker, retired).await;
         checked_out.ended(ended)
     }};
 }
@@ -174,9 +178,8 @@ impl PooledInstance {
         let Some(lifecycle) = self.checked_out().instance.lifecycle.clone() else {
             return Ok(());
         };
-        event!(self, None, false, |instance| {
-            // Its generation is retired already; what it does now has its own time.
-            instance.store.data_mut().event_mut().outlives_generation = true;
+        // The generation is retired already. The event has its own time.
+        event!(self, None, false, is_cut: false, |instance| {
             let lifecycle = lifecycle.jackfield_plugin_lifecycle();
             lifecycle.call_on_stop(&mut instance.store)
         })

@@ -57,8 +57,6 @@ pub(super) struct EventState {
     pub(super) depth: u32,
     /// How many ticks the event may still run.
     ticks_left: u64,
-    /// Whether the event runs on although its generation is retired, as `on-stop` does.
-    pub(super) outlives_generation: bool,
 }
 
 /// A meter that grants memory up to a limit, and records the last refusal.
@@ -127,6 +125,11 @@ impl Instance {
             timer_handler: timer_handler.transpose()?.map(Arc::new),
             events: 0,
         })
+    }
+
+    /// Lets the next events run on, although the generation is retired.
+    pub(super) fn outlive_generation(&mut self) {
+        self.store.data_mut().retired = CancellationToken::new();
     }
 
     /// Prepares the instance for its next event. `is_last` means that the event is the client's
@@ -242,7 +245,7 @@ impl Guest {
     }
 
     fn is_retired(&self) -> bool {
-        !self.event.outlives_generation && self.retired.is_cancelled()
+        self.retired.is_cancelled()
     }
 
     fn begin(&mut self, client: Option<EventClient<&Arc<Client>>>, is_last: bool) {
@@ -256,7 +259,6 @@ impl Guest {
             self.event.client = client.map(EventClient::owned);
         }
         self.event.is_last = is_last;
-        self.event.outlives_generation = false;
         self.event.sends = 0;
         self.event.ticks_left = self.event_ticks;
         self.memory.refused_bytes = None;

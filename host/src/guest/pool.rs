@@ -122,7 +122,10 @@ impl Pool {
     ///
     /// The component cannot be instantiated.
     pub(crate) async fn first(self: &Arc<Self>) -> Result<PooledInstance, ComponentError> {
-        let instance = self.make().await.map_err(ComponentError::Instantiate)?;
+        let instance = self
+            .make(&self.retired)
+            .await
+            .map_err(ComponentError::Instantiate)?;
         let permit = self.permits.clone().try_acquire_owned().ok();
         Ok(self.check_out(instance, permit))
     }
@@ -149,7 +152,7 @@ impl Pool {
         }
         let deadline = Time::now() + self.context.limits.call_wait;
         loop {
-            let error = match self.make().await {
+            let error = match self.make(&self.retired).await {
                 Ok(instance) => return Ok(instance),
                 Err(error) => error,
             };
@@ -208,8 +211,11 @@ impl Pool {
 
     async fn stop(self: &Arc<Self>) {
         let instance = match self.pop_idle() {
-            Some(instance) => Ok(instance),
-            None => self.make().await,
+            Some(mut instance) => {
+                instance.outlive_generation();
+                Ok(instance)
+            }
+            None => self.make(&CancellationToken::new()).await,
         };
         let stopped = match instance {
             Ok(instance) => {
@@ -243,9 +249,9 @@ impl Pool {
         }
     }
 
-    async fn make(&self) -> wasmtime::Result<Instance> {
+    async fn make(&self, retired: &CancellationToken) -> wasmtime::Result<Instance> {
         self.context.identity.counters.instances_made.add_one();
-        let made = Instance::new(&self.exports, &self.context, &self.retired);
+        let made = Instance::new(&self.exports, &self.context, retired);
         // A component's start functions are the guest's code too, and may wait.
         let limit = self.context.limits.wait_timeout;
         let made = bounded(made, limit, &self.ticker, None).await;

@@ -73,13 +73,8 @@ impl Plugin {
                 return Err(CallError::Draining);
             }
             generation.check_call(caller, bytes)?;
-            match generation.pool.get().await {
-                Ok(instance) => {
-                    return Ok(Lease {
-                        generation,
-                        instance,
-                    });
-                }
+            match Lease::of(generation).await {
+                Ok(lease) => return Ok(lease),
                 Err(NoInstance::Retired) => tokio::task::yield_now().await,
                 Err(NoInstance::Overloaded) => return Err(CallError::Overloaded),
             }

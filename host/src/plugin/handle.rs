@@ -266,13 +266,8 @@ impl Plugin {
     pub(super) async fn lease(&self) -> Result<Lease, Failure> {
         loop {
             let generation = self.running().ok_or(Failure::Absent)?;
-            match generation.pool.get().await {
-                Ok(instance) => {
-                    return Ok(Lease {
-                        generation,
-                        instance,
-                    });
-                }
+            match Lease::of(generation).await {
+                Ok(lease) => return Ok(lease),
                 // Replaced between the look at the slot and now: look again.
                 Err(NoInstance::Retired) => tokio::task::yield_now().await,
                 Err(NoInstance::Overloaded) => return Err(Failure::Overloaded),

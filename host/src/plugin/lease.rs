@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::answer::Failure;
 use super::generation::Generation;
-use crate::guest::{PooledInstance, Trapped};
+use crate::guest::{NoInstance, PooledInstance, Trapped};
 use crate::id::ClientId;
 
 /// A generation, and one of its instances that is checked out.
@@ -14,6 +14,19 @@ pub(super) struct Lease {
 }
 
 impl Lease {
+    /// Checks an instance of this generation out.
+    ///
+    /// # Errors
+    ///
+    /// The generation is retired, or no instance came free in time.
+    pub(super) async fn of(generation: Arc<Generation>) -> Result<Lease, NoInstance> {
+        let instance = generation.pool.get().await?;
+        Ok(Lease {
+            generation,
+            instance,
+        })
+    }
+
     /// Logs and counts a trap in a client's event. Returns the failure with the plugin's policy for
     /// the client.
     pub(super) fn client_event_trapped(
