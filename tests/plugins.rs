@@ -390,6 +390,27 @@ async fn an_event_that_outlasts_its_generation_is_cut() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_generation_whose_event_was_cut_still_runs_its_on_stop() -> Result<()> {
+    let node = Node::builder()
+        .plugin("lifecycle")
+        .config("[plugin]\nretire_timeout = '100ms'\nwait_timeout = '1h'")
+        .start()
+        .await?;
+    let mut client = node.client("/lifecycle").await?;
+    client.say("sleep").await?;
+    node.wait_for_log(|line| line.message() == "asleep").await?;
+
+    reload(&node, "lifecycle").await?;
+
+    assert_eq!(client.end().await?.code(), 1011);
+    let stopped =
+        |line: &LogLine| line.message() == "stopped" && line.number("generation") == Some(1);
+    node.wait_for_log(stopped).await?;
+    assert_eq!(node.counters().await?.get("traps_retired")?, 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn other_files_in_the_folder_are_nobodys_business() -> Result<()> {
     let node = Node::start("console").await?;
     for name in ["notes.txt", ".hidden.wasm", "upload.wasm.part", "lone.toml"] {

@@ -26,9 +26,13 @@ use tokio::net::TcpListener;
 
 use self::api::Api;
 use self::listener::ApiListener;
+use crate::listener::listen;
 
 pub use self::tokens::ApiTokens;
 pub use self::view::View;
+
+/// The length of the kernel's queue of new connections on the API's port.
+const BACKLOG: u32 = 1024;
 
 /// Binds the API's listener to `address`, written as `HOST:PORT`. Without tokens, every program
 /// that reaches the port may do anything, so other machines must not reach it.
@@ -38,7 +42,7 @@ pub use self::view::View;
 /// Returns an error when the address cannot be bound, or when other machines can reach it and there
 /// are no tokens.
 pub async fn bind(address: &str, tokens: &ApiTokens) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await.with_context(|| {
+    let listener = listen(address, BACKLOG).await.with_context(|| {
         format!("cannot listen on {address}: name a free address with --api (port 0 takes one)")
     })?;
     anyhow::ensure!(

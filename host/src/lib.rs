@@ -4,7 +4,7 @@
 //! Rooms, in the direction a message travels; a file uses only rooms to its right
 //! (`tests/layers.rs` keeps that true):
 //!
-//! node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · delivery · message · id · counters · log · log_throttle · pending_connections · invalid_value · file · authorities
+//! node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · delivery · message · close_code · id · counters · log · log_throttle · pending_connections · listener · host_pattern · invalid_value · file · authorities
 
 pub mod node;
 
@@ -23,13 +23,16 @@ pub mod keyvalue;
 pub mod manifest;
 
 pub mod authorities;
+pub mod close_code;
 pub mod config;
 pub mod counters;
 pub mod delivery;
 pub mod file;
+mod host_pattern;
 pub mod id;
 pub mod invalid_value;
 pub mod limits;
+pub mod listener;
 pub mod log;
 pub mod log_throttle;
 pub mod message;

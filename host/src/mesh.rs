@@ -17,24 +17,34 @@ mod discover;
 mod dispatch;
 mod etcd;
 mod forward;
+mod inbound;
 mod interest;
+mod last_heard;
 mod link;
+mod link_end;
 mod listed_here;
 mod listen;
+mod outbound;
 mod own_address;
 mod peer;
 pub mod peer_event;
+mod phase;
 mod publish;
+mod questions;
 mod receive;
 mod register;
 mod registration;
+mod rendezvous;
 mod servers;
 mod serving;
 mod snapshot;
 mod source;
 mod state;
+#[cfg(test)]
+mod suite;
 mod timers;
 mod tls;
+mod transport;
 mod transport_error;
 mod trust;
 mod unanswered;
@@ -50,7 +60,8 @@ pub use self::address::{check_address, is_elsewhere, is_loopback};
 pub use self::ask::{AskError, Listed, Question};
 pub use self::interest::{Holder, Interest, Sizes, Space};
 pub use self::listen::bind;
-pub use self::peer::{Peer, PeerState};
+pub use self::peer::Peer;
+pub use self::phase::PeerState;
 pub use self::register::Register;
 pub use self::serving::{Elsewhere, Worker};
 pub use self::source::Source;
@@ -80,6 +91,11 @@ impl Mesh {
                 tracing::error!(%error, "the mesh's port is closed");
             }
         });
+        self.run();
+    }
+
+    /// Starts everything that does not need the mesh's port.
+    fn run(self: &Arc<Self>) {
         tokio::spawn(self.clone().keep_publishing());
         tokio::spawn(self.clone().watch());
         tokio::spawn(self.clone().watch_own_address());
@@ -109,14 +125,17 @@ impl Mesh {
         }
         let heard = async {
             for peer in &peers {
-                peer.is_empty().await;
+                tokio::select! {
+                    () = peer.outbound.is_empty() => {}
+                    () = peer.gone() => {}
+                };
             }
         };
         let _ = tokio::time::timeout(LEAVE_TIMEOUT, heard).await;
         self.leaving.cancel();
         // Connections end once they have seen that.
         let ended = async {
-            while peers.iter().any(|peer| peer.is_dialled()) {
+            while peers.iter().any(|peer| peer.outbound.is_dialled()) {
                 tokio::time::sleep(LEFT_LOOK).await;
             }
         };

@@ -6,6 +6,8 @@
 
 use bytes::{BufMut, Bytes};
 
+use crate::close_code::CloseCode;
+
 /// One message, which stays text or binary from end to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
@@ -40,10 +42,10 @@ impl Frame {
     }
 
     /// A close frame. `reason` has at most 123 bytes.
-    pub fn close(code: u16, reason: &str) -> Frame {
+    pub fn close(code: CloseCode, reason: &str) -> Frame {
         debug_assert!(reason.len() <= CLOSE_REASON_BYTES);
         let mut payload = Vec::with_capacity(2 + reason.len());
-        payload.put_u16(code);
+        payload.put_u16(code.into());
         payload.extend_from_slice(reason.as_bytes());
         Frame::encode(CLOSE, &payload)
     }
@@ -122,11 +124,6 @@ fn header_bytes(payload: usize) -> usize {
 /// the code.
 pub const CLOSE_REASON_BYTES: usize = 123;
 
-/// Whether RFC 6455, section 7.4, lets an endpoint send this code in a close frame.
-pub fn may_be_sent(close_code: u16) -> bool {
-    matches!(close_code, 1000..=1003 | 1007..=1014 | 3000..=4999)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +168,7 @@ mod tests {
             [0x81, 2, 0xc3, 0xa9]
         );
         assert_eq!(
-            Frame::close(1000, "ok").as_bytes(),
+            Frame::close(CloseCode::Normal, "ok").as_bytes(),
             [0x88, 4, 3, 0xe8, b'o', b'k']
         );
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -17,6 +16,7 @@ use crate::counters::Counters;
 use crate::guest::Services;
 use crate::id::Incarnation;
 use crate::limits::{FileShares, open_files};
+use crate::listener::listen;
 use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
 use crate::plugin::Plugins;
 use crate::registry::Registry;
@@ -57,10 +57,10 @@ impl Node {
     /// Returns an error when a port cannot be bound, when the configuration cannot be used, or when
     /// the plugins or their store cannot be opened.
     pub async fn start(config: &Config, counters: Arc<Counters>) -> anyhow::Result<Node> {
-        let listen = config.listen;
-        let listener = bind(listen).with_context(|| {
+        let address = config.listen.to_string();
+        let listener = listen(&address, BACKLOG).await.with_context(|| {
             format!(
-                "cannot listen on {listen}: name a free address with --listen (port 0 takes one)"
+                "cannot listen on {address}: name a free address with --listen (port 0 takes one)"
             )
         })?;
         let address = listener.local_addr()?;
@@ -297,14 +297,3 @@ async fn join(
 /// at once, the usual length of 128 or 1,024 makes most of them wait a second for their next
 /// attempt.
 const BACKLOG: u32 = 4096;
-
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // A restarted node must not wait for the last connections of the one before.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}

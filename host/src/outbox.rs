@@ -216,6 +216,16 @@ impl Outbox {
         state.broken || state.overflowed || state.above_half(self.bound)
     }
 
+    /// Takes all frames that wait, in the place of a socket.
+    #[cfg(test)]
+    pub(crate) fn take_queued(&self) -> Vec<Frame> {
+        let mut state = self.state.lock();
+        let frames = state.queue.iter().map(|entry| entry.frame.clone());
+        let frames = frames.collect();
+        state.clear();
+        frames
+    }
+
     /// The current condition of the outbox.
     pub fn condition(&self) -> Condition {
         self.state.lock().condition(self.bound)

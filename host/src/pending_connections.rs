@@ -63,7 +63,7 @@ pub struct Unauthenticated {
 /// A connection that can be closed by the node while it is pending.
 pub struct GuardedConnection {
     stream: TcpStream,
-    stranger: Arc<Unauthenticated>,
+    authentication: Arc<Unauthenticated>,
     /// The bytes that the peer may still send while the connection is pending. `None` means no
     /// limit.
     allowance: Option<usize>,
@@ -99,18 +99,18 @@ impl PendingConnections {
         // An answer in two writes would wait 40 ms for the other side to acknowledge the first.
         let _ = stream.set_nodelay(true);
         let cut = CancellationToken::new();
-        let stranger = Arc::new(Unauthenticated {
+        let authentication = Arc::new(Unauthenticated {
             from: stream.peer_addr().ok(),
             has_proved: AtomicBool::new(false),
             proved: self.proved.clone(),
             cut: cut.clone(),
         });
         self.make_room();
-        self.here.lock().push_back(Arc::downgrade(&stranger));
+        self.here.lock().push_back(Arc::downgrade(&authentication));
         let timeout = self.must_prove.then_some(PROOF_TIMEOUT);
         GuardedConnection {
             stream,
-            stranger,
+            authentication,
             allowance: self.must_prove.then_some(PROOF_BYTES),
             cut: Box::pin(async move {
                 match timeout {
@@ -123,7 +123,7 @@ impl PendingConnections {
 
     fn make_room(&self) {
         let mut here = self.here.lock();
-        here.retain(|stranger| stranger.upgrade().is_some_and(|s| !s.has_proved()));
+        here.retain(|authentication| authentication.upgrade().is_some_and(|s| !s.has_proved()));
         if here.len() < self.most {
             return;
         }
@@ -151,8 +151,19 @@ impl Unauthenticated {
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Arc<Unauthenticated>, Status> {
         let all = request.extensions();
         let by_tls = || Some(all.get::<TlsConnectInfo<Arc<Unauthenticated>>>()?.get_ref());
-        let stranger = all.get::<Arc<Unauthenticated>>().or_else(by_tls).cloned();
-        stranger.ok_or_else(|| Status::internal("nobody knows whose connection this is"))
+        let authentication = all.get::<Arc<Unauthenticated>>().or_else(by_tls).cloned();
+        authentication.ok_or_else(|| Status::internal("nobody knows whose connection this is"))
+    }
+
+    /// The state of a connection inside this process, which no port has accepted.
+    #[cfg(test)]
+    pub(crate) fn in_process() -> Arc<Unauthenticated> {
+        Arc::new(Unauthenticated {
+            from: None,
+            has_proved: AtomicBool::new(false),
+            proved: Arc::new(Semaphore::new(1)),
+            cut: CancellationToken::new(),
+        })
     }
 
     /// Marks the connection as authenticated. Without a free permit, the connection still counts as
@@ -185,19 +196,23 @@ impl Drop for Unauthenticated {
 
 impl GuardedConnection {
     /// The authentication state of this connection.
-    pub fn stranger(&self) -> &Arc<Unauthenticated> {
-        &self.stranger
+    pub fn authentication(&self) -> &Arc<Unauthenticated> {
+        &self.authentication
     }
 
     /// Returns an error if the pending connection must be closed.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let GuardedConnection { stranger, cut, .. } = self;
-        if stranger.has_proved() {
+        let GuardedConnection {
+            authentication,
+            cut,
+            ..
+        } = self;
+        if authentication.has_proved() {
             return Ok(());
         }
         // Polled once more after its end, it would panic.
-        if stranger.cut.is_cancelled() || cut.as_mut().poll(context).is_ready() {
-            stranger.cut.cancel();
+        if authentication.cut.is_cancelled() || cut.as_mut().poll(context).is_ready() {
+            authentication.cut.cancel();
             return Err(io::ErrorKind::TimedOut.into());
         }
         Ok(())
@@ -215,11 +230,11 @@ impl AsyncRead for GuardedConnection {
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let read = buffer.filled().len() - before;
         if let Some(allowance) = self.allowance
-            && !self.stranger.has_proved()
+            && !self.authentication.has_proved()
         {
             self.allowance = Some(allowance.saturating_sub(read));
             if read > allowance {
-                self.stranger.cut.cancel();
+                self.authentication.cut.cancel();
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
         }
@@ -263,6 +278,6 @@ impl Connected for GuardedConnection {
     type ConnectInfo = Arc<Unauthenticated>;
 
     fn connect_info(&self) -> Arc<Unauthenticated> {
-        self.stranger.clone()
+        self.authentication.clone()
     }
 }

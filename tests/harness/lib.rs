@@ -44,7 +44,7 @@ pub use mounts::{Mounts, on_own_mounts};
 pub use nginx::Nginx;
 pub use node::{Node, NodeBuilder, Stopped};
 pub use page::run_curl_lines;
-pub use proxy::{Proxy, Way};
+pub use proxy::Proxy;
 pub use raw::{Raw, Response, upgrade_request};
 pub use redis::Redis;
 pub use wire::{Carried, Faults, Place, Wire, on_wire};

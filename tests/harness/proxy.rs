@@ -17,15 +17,6 @@ pub struct Proxy {
     task: AbortHandle,
 }
 
-/// Which way bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// From who connects to where the proxy leads.
-    There,
-    /// Back.
-    Back,
-}
-
 /// How the network is.
 #[derive(Clone, Debug, Default)]
 struct Network {
@@ -35,14 +26,12 @@ struct Network {
     is_cut: bool,
     /// Connections of a number below this one have been cut.
     first: u64,
-    /// Nothing comes through this way. It waits, as what TCP sends again.
-    stalled: [bool; 2],
+    /// Nothing comes through. It waits, as what TCP sends again.
+    is_stalled: bool,
     /// Connections below this number are lost: nothing ever comes through, and nobody is told.
     stranded: u64,
     /// The last connection's number.
     last: u64,
-    /// The next connection is cut once so many bytes have come through.
-    allowance: Option<usize>,
 }
 
 impl Proxy {
@@ -89,22 +78,10 @@ impl Proxy {
         self.restore();
     }
 
-    /// The next connection ends once so many bytes have gone `There`.
-    pub fn cut_after(&self, bytes: usize) {
-        self.network
-            .send_modify(|network| network.allowance = Some(bytes));
-    }
-
     /// Connections stay, new ones come about, and nothing comes through any of them.
     pub fn stall(&self) {
         self.network
-            .send_modify(|network| network.stalled = [true; 2]);
-    }
-
-    /// The same, one way.
-    pub fn stall_one_way(&self, way: Way) {
-        self.network
-            .send_modify(|network| network.stalled[way as usize] = true);
+            .send_modify(|network| network.is_stalled = true);
     }
 
     /// Nothing ever comes through the connections that there are, nor is their end told; new
@@ -118,7 +95,7 @@ impl Proxy {
     pub fn restore(&self) {
         self.network.send_modify(|network| {
             network.is_cut = false;
-            network.stalled = [false; 2];
+            network.is_stalled = false;
         });
     }
 }
@@ -178,15 +155,14 @@ impl Connection {
         let (to_back, to_there) = to.into_split();
         // An end one way is told that way, and the other may go on.
         tokio::try_join!(
-            self.pass(Way::There, from_there, to_there),
-            self.pass(Way::Back, to_back, from_back),
+            self.pass(from_there, to_there),
+            self.pass(to_back, from_back),
         )?;
         Ok(())
     }
 
     async fn pass(
         &self,
-        way: Way,
         mut from: impl AsyncRead + Unpin,
         mut to: impl AsyncWrite + Unpin,
     ) -> std::io::Result<()> {
@@ -195,9 +171,8 @@ impl Connection {
         loop {
             // A reset does not come through either.
             let read = from.read(&mut buffer).await;
-            let passes = changes.wait_for(|network| {
-                !network.stalled[way as usize] && network.stranded <= self.number
-            });
+            let passes =
+                changes.wait_for(|network| !network.is_stalled && network.stranded <= self.number);
             if passes.await.map(drop).is_err() {
                 return Ok(());
             }
@@ -206,23 +181,6 @@ impl Connection {
                 return to.shutdown().await;
             }
             to.write_all(&buffer[..length]).await?;
-            if way == Way::There {
-                self.count(length);
-            }
         }
-    }
-
-    fn count(&self, length: usize) {
-        self.network.send_if_modified(|network| {
-            let Some(left) = network.allowance else {
-                return false;
-            };
-            network.allowance = left.checked_sub(length);
-            let is_used_up = network.allowance.is_none();
-            if is_used_up {
-                network.first = self.number + 1;
-            }
-            is_used_up
-        });
     }
 }

@@ -1,12 +1,10 @@
 //! A link that breaks, is made again, and has lost nothing; or too much waited for it.
 
-use std::time::Duration;
-
 use anyhow::Result;
-use jackfield_tests::{Console, LogLine, Node, NodeBuilder, Proxy, Register, Way, within};
+use jackfield_tests::{Console, LogLine, Node, NodeBuilder, Proxy, Register, within};
 use serde_json::{Value, json};
 
-use crate::traffic::{self, Talker, next_number};
+use crate::traffic::{Talker, next_number};
 use crate::{becomes, console, reaches};
 
 /// Two nodes, a proxy before each.
@@ -41,17 +39,6 @@ impl Scene {
         })
     }
 
-    /// See [`traffic::loses_nothing`].
-    async fn loses_nothing(
-        &self,
-        seconds: usize,
-        breaks: impl Fn(&Scene),
-        heals: impl Fn(&Scene),
-    ) -> Result<()> {
-        let (breaks, heals) = (|| breaks(self), || heals(self));
-        traffic::loses_nothing(&self.here, &self.there, seconds, breaks, heals).await
-    }
-
     /// Waits until nothing waits in the link to `there`.
     async fn link_is_empty(&self) -> Result<()> {
         let emptied = async {
@@ -64,42 +51,6 @@ impl Scene {
         };
         within("the link to be empty", emptied).await
     }
-}
-
-#[tokio::test]
-async fn cut_for_three_seconds_it_loses_nothing() -> Result<()> {
-    let scene = Scene::new("").await?;
-    let cut = |scene: &Scene| {
-        scene.from_here.cut();
-        scene.from_there.cut();
-    };
-    let restore = |scene: &Scene| {
-        scene.from_here.restore();
-        scene.from_there.restore();
-    };
-    scene.loses_nothing(3, cut, restore).await
-}
-
-#[tokio::test]
-async fn stalled_for_three_seconds_it_loses_nothing() -> Result<()> {
-    let scene = Scene::new("").await?;
-    let stall = |scene: &Scene| {
-        scene.from_here.stall();
-        scene.from_there.stall();
-    };
-    let restore = |scene: &Scene| {
-        scene.from_here.restore();
-        scene.from_there.restore();
-    };
-    scene.loses_nothing(3, stall, restore).await
-}
-
-#[tokio::test]
-async fn without_acknowledgements_for_three_seconds_it_doubles_nothing() -> Result<()> {
-    let scene = Scene::new("").await?;
-    let stall = |scene: &Scene| scene.from_here.stall_one_way(Way::Back);
-    let restore = |scene: &Scene| scene.from_here.restore();
-    scene.loses_nothing(3, stall, restore).await
 }
 
 #[tokio::test]
@@ -148,30 +99,6 @@ async fn a_node_without_files_is_linked_again_once_it_has_some() -> Result<()> {
     scene.there.keep_out_of_files(false)?;
     reaches(&mut ada, &mut bob).await?;
     assert_eq!(scene.there.log().so_far(is_news).len(), 1);
-    Ok(())
-}
-
-#[tokio::test]
-async fn cut_again_and_again_it_loses_and_doubles_nothing() -> Result<()> {
-    let scene = Scene::new("").await?;
-    let cutting = tokio::sync::watch::Sender::new(false);
-    let mut pace = tokio::time::interval(Duration::from_millis(40));
-    let flapping = async {
-        let mut started = cutting.subscribe();
-        started.wait_for(|is_cutting| *is_cutting).await?;
-        while *cutting.borrow() {
-            pace.tick().await;
-            scene.from_here.cut_for_a_moment();
-            scene.from_there.cut_for_a_moment();
-        }
-        anyhow::Ok(())
-    };
-    let talking = scene.loses_nothing(
-        4,
-        |_| cutting.send_modify(|is_cutting| *is_cutting = true),
-        |_| cutting.send_modify(|is_cutting| *is_cutting = false),
-    );
-    tokio::try_join!(flapping, talking)?;
     Ok(())
 }
 
@@ -280,72 +207,6 @@ async fn a_link_that_is_too_slow_says_so_now_and_then() -> Result<()> {
     let lines = scene.here.log().so_far(|line| line.says("link is full"));
     assert_eq!(lines.len(), 1, "{lines:?}");
     Ok(())
-}
-
-#[tokio::test]
-async fn after_it_was_full_it_tells_what_the_node_holds() -> Result<()> {
-    let scene = Scene::new("[limits]\nlink_bytes = 65536\n").await?;
-    let mut ada = scene.here.console(&[("group", "old")]).await?;
-    let mut bob = scene.there.console(&[]).await?;
-    ada.ok(json!({ "do": "join-group", "client": bob.id(), "group": "g" }))
-        .await?;
-    scene.link_is_empty().await?;
-    scene.from_here.cut();
-
-    Talker::to_group(&mut ada, "g")
-        .say(100, &"m".repeat(1000))
-        .await?;
-    // These can't be told, and must not be forgotten.
-    ada.ok(json!({ "do": "leave-group", "group": "old" }))
-        .await?;
-    ada.ok(json!({ "do": "join-group", "group": "new" }))
-        .await?;
-    ada.ok(json!({ "do": "bind-uid", "uid": "ada" })).await?;
-    scene.from_here.restore();
-
-    holds(&mut bob, "old", 0).await?;
-    holds(&mut bob, "new", 1).await?;
-    let online = json!({ "do": "is-uid-online", "uid": "ada" });
-    becomes(&mut bob, online, &json!(true)).await?;
-    scene.there.wait_for_peers(1).await?;
-    let lost = scene.here.counters().await?.get("mesh_dropped")?;
-    assert!(lost >= 36, "{lost} of 100 and what waited");
-    Ok(())
-}
-
-#[tokio::test]
-async fn cut_while_it_tells_what_the_node_holds_it_tells_all_of_it() -> Result<()> {
-    // The link has room for one page of names at a time: telling takes many round trips.
-    let config = "[limits]\nlink_bytes = 20000\ngroups_per_client = 20000\n";
-    let alone = || {
-        let node = Node::builder().alone().plugin("console").config(config);
-        node.meshed()
-    };
-    let here = alone().start().await?;
-    let mut ada = here.console(&[]).await?;
-    let groups = 10_000;
-    for some in (0..groups).collect::<Vec<_>>().chunks(100) {
-        let mut asked = Vec::new();
-        for group in some {
-            let join = json!({ "do": "join-group", "group": format!("group {group:05}") });
-            asked.push(ada.start(join).await?);
-        }
-        for id in asked {
-            assert!(ada.answer(id).await?["ok"].is_null());
-        }
-    }
-
-    // What there is to tell is some 170 KB.
-    let proxy = Proxy::start().await?;
-    proxy.cut_after(60_000);
-    let peer = here.mesh_address()?.to_string();
-    let there = alone().arguments(&["--peer", &peer]);
-    let there = there.start_behind(&proxy).await?;
-    there.wait_for_peers(1).await?;
-    assert_eq!(there.peers().await?[0]["groups"], groups);
-    let mut bob = there.console(&[]).await?;
-    holds(&mut bob, "group 09999", 1).await?;
-    here.wait_for_peers(1).await
 }
 
 /// Sent all the same it would end the connection, and come again with the next one, for ever.

@@ -4,13 +4,10 @@
 use std::time::SystemTime;
 
 use anyhow::{Result, ensure};
-use jackfield_tests::{
-    Console, End, Faults, LogLine, Node, Register, Wire, count, on_wire, within,
-};
+use jackfield_tests::{Console, End, Faults, LogLine, Wire, count, on_wire};
 use serde_json::{Value, json};
 
-use crate::traffic::{Talker, hears};
-use crate::wire::{PATIENT, Scene, start};
+use crate::wire::{Scene, start};
 use crate::{becomes, reaches};
 
 /// A failure is noticed soon.
@@ -18,57 +15,6 @@ const SOON: &str = "suspect_after = '1500ms'\ngone_after = '3s'\nask_timeout = '
 
 fn is_gone(line: &LogLine) -> bool {
     line.says("a node is gone")
-}
-
-#[test]
-fn cut_for_too_long_both_forget_each_other_and_meet_again() -> Result<()> {
-    on_wire(3, async |wire| {
-        let scene = Scene::on(wire, 2, SOON).await?;
-        let [here, there] = &scene.nodes[..] else {
-            anyhow::bail!("two nodes");
-        };
-        let mut ada = here.console(&[("uid", "ada"), ("group", "g")]).await?;
-        let mut bob = there.console(&[("uid", "bob"), ("group", "g")]).await?;
-        let (ada_id, bob_id) = (ada.id().to_owned(), bob.id().to_owned());
-        holds(&mut ada, "g", 2).await?;
-        holds(&mut bob, "g", 2).await?;
-
-        wire.between(0, 1, Faults::CUT);
-        // It waits for the other node, and is dropped with it.
-        Talker::to_client(&mut ada, &bob_id).say(100, "").await?;
-        for (node, client, uid, id) in [
-            (here, &mut ada, "bob", &bob_id),
-            (there, &mut bob, "ada", &ada_id),
-        ] {
-            node.wait_for_log(is_gone).await?;
-            node.wait_for_peers(0).await?;
-            let online = json!({ "do": "is-uid-online", "uid": uid });
-            assert_eq!(client.ok(online).await?, false);
-            let send = json!({ "do": "send-to-client", "client": id, "text": "m" });
-            assert_eq!(client.error(send).await?, "not-found");
-            holds(client, "g", 1).await?;
-        }
-        was_cut(wire, 0, 1)?;
-        // What happens meanwhile the other one has to hear afterwards.
-        bob.ok(json!({ "do": "leave-group", "group": "g" })).await?;
-        bob.ok(json!({ "do": "join-group", "group": "h" })).await?;
-        bob.ok(json!({ "do": "bind-uid", "uid": "bert" })).await?;
-        wire.between(0, 1, Faults::NONE);
-
-        scene.everybody_knows_everybody().await?;
-        for client in [&mut ada, &mut bob] {
-            holds(client, "g", 1).await?;
-            holds(client, "h", 1).await?;
-            let uids = json!({ "items": ["ada", "bert"], "next": null, "missing": [] });
-            becomes(client, json!({ "do": "get-all-uids" }), &uids).await?;
-        }
-        Talker::to_client(&mut ada, &bob_id).say(100, "").await?;
-        hears(&mut bob, 100).await?;
-        Talker::to_client(&mut bob, &ada_id).say(100, "").await?;
-        hears(&mut ada, 100).await?;
-        has_one_connection(here).await?;
-        has_one_connection(there).await
-    })
 }
 
 #[test]
@@ -174,41 +120,6 @@ fn on_both_sides_of_a_partition_nodes_serve_and_afterwards_they_agree() -> Resul
     })
 }
 
-/// One node takes the other one for gone, which does not: what that one has to say of a uid
-/// must not be lost with what waited in its link.
-#[test]
-fn taken_for_gone_by_one_side_only_they_agree_on_a_uid() -> Result<()> {
-    on_wire(3, async |wire| {
-        let register = Register::start_in(wire.place(2)).await?;
-        let forgetful = start(wire.place(0), &register, SOON).await?;
-        let patient = start(wire.place(1), &register, PATIENT).await?;
-        forgetful.wait_for_peers(1).await?;
-        patient.wait_for_peers(1).await?;
-        let mut ada = forgetful.console(&[]).await?;
-        let mut bob = patient.console(&[]).await?;
-        // Its link has a past.
-        reaches(&mut bob, &mut ada).await?;
-
-        wire.between(0, 1, Faults::CUT);
-        forgetful.wait_for_log(is_gone).await?;
-        patient.wait_for_peer_states(&["suspect"]).await?;
-        let mut older = forgetful.console(&[("uid", "zoe")]).await?;
-        next_millisecond();
-        let newer = patient.console(&[("uid", "zoe")]).await?;
-        wire.between(0, 1, Faults::NONE);
-
-        assert_eq!(older.end().await?, End::closed(4001, "uid taken over"));
-        for client in [&mut ada, &mut bob] {
-            let zoe = json!({ "do": "get-client-ids-by-uid", "uid": "zoe" });
-            let found = json!({ "items": [newer.id()], "next": null, "missing": [] });
-            becomes(client, zoe, &found).await?;
-        }
-        let gone = patient.log().so_far(is_gone);
-        ensure!(gone.is_empty(), "{gone:?}");
-        Ok(())
-    })
-}
-
 /// Waits until a group has so many clients, all nodes asked.
 async fn holds(client: &mut Console, group: &str, clients: u64) -> Result<()> {
     let request: Value = json!({ "do": "get-client-count-by-group", "group": group });
@@ -221,17 +132,6 @@ fn was_cut(wire: &Wire, one: usize, other: usize) -> Result<()> {
         ensure!(carried.cut > 0, "{carried:?}");
     }
     Ok(())
-}
-
-/// Waits until connections that the wire has lost are closed.
-async fn has_one_connection(node: &Node) -> Result<()> {
-    let closed = async {
-        while node.mesh_connections()? != 1 {
-            tokio::task::yield_now().await;
-        }
-        anyhow::Ok(())
-    };
-    within("the lost connections to be closed", closed).await
 }
 
 /// When a client was bound is known in milliseconds: the next one is in another.

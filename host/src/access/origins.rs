@@ -3,6 +3,7 @@
 //! the pages of other sites, and nobody else.
 
 use super::handshake::Handshake;
+use crate::host_pattern::HostPattern;
 use crate::invalid_value::InvalidValue;
 
 /// The rules `origins` and `require_origin` of a manifest.
@@ -13,13 +14,13 @@ pub(super) struct Origins {
     is_required: bool,
 }
 
-#[derive(Debug, PartialEq)]
-enum Origin {
-    /// A single origin, such as `https://example.com`.
-    One(String),
-    /// All subdomains of a domain, such as `https://*.example.com`, as the texts before and after
-    /// the star.
-    Below(String, String),
+/// An allowed origin, such as `https://example.com` or `https://*.example.com`.
+#[derive(Debug)]
+struct Origin {
+    /// The scheme, with the characters `://` behind it.
+    scheme: String,
+    /// The host, with the port if the origin has one.
+    host: HostPattern,
 }
 
 impl Origins {
@@ -55,16 +56,9 @@ impl Origin {
     fn parse(text: &str) -> Result<Origin, InvalidValue> {
         let lower = text.to_ascii_lowercase();
         let parsed = lower.split_once("://").and_then(|(scheme, host)| {
-            let (below, host) = match host.strip_prefix("*.") {
-                Some(host) => (true, host),
-                None => (false, host),
-            };
-            let of_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-            let is_good = !scheme.is_empty() && !host.is_empty() && host.bytes().all(of_host);
-            is_good.then(|| match below {
-                true => Origin::Below(format!("{scheme}://"), format!(".{host}")),
-                false => Origin::One(lower.clone()),
-            })
+            let host = HostPattern::read(host, of_host, of_host)?;
+            let scheme = format!("{scheme}://");
+            (scheme != "://").then_some(Origin { scheme, host })
         });
         parsed.ok_or_else(|| {
             let why = format!(
@@ -76,18 +70,16 @@ impl Origin {
     }
 
     fn is(&self, said: &str) -> bool {
-        match self {
-            Origin::One(origin) => origin == said,
-            Origin::Below(scheme, domain) => said
-                .strip_prefix(scheme.as_str())
-                .and_then(|host| host.strip_suffix(domain.as_str()))
-                .is_some_and(|name| !name.is_empty() && name.bytes().all(is_of_name)),
-        }
+        let host = said.strip_prefix(self.scheme.as_str());
+        host.is_some_and(|host| self.host.has(host))
     }
 }
 
-fn is_of_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
+/// Reads the host of an origin, with its port.
+fn of_host(text: &str) -> Option<String> {
+    let is_of_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    let is_host = !text.is_empty() && text.bytes().all(is_of_host);
+    is_host.then(|| text.to_owned())
 }
 
 #[cfg(test)]

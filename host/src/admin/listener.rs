@@ -22,21 +22,21 @@ use crate::pending_connections::{GuardedConnection, PendingConnections, Unauthen
 
 /// The most connections that have made no allowed call yet. Beyond that, the oldest one is closed,
 /// so that idle connections keep no caller out.
-const STRANGERS: usize = 256;
+const PENDING: usize = 256;
 
 /// The listener of the API's port.
 pub(super) struct ApiListener {
     listener: TcpListener,
-    strangers: PendingConnections,
+    pending: PendingConnections,
 }
 
 impl ApiListener {
     /// Creates a listener with at most `files` connections.
     pub(super) fn new(listener: TcpListener, files: usize) -> ApiListener {
-        let strangers = STRANGERS.min(files / 2);
+        let pending = PENDING.min(files / 2);
         ApiListener {
             listener,
-            strangers: PendingConnections::unproved("api", strangers, files - strangers),
+            pending: PendingConnections::unproved("api", pending, files - pending),
         }
     }
 }
@@ -47,7 +47,7 @@ impl axum::serve::Listener for ApiListener {
 
     async fn accept(&mut self) -> (GuardedConnection, SocketAddr) {
         let (stream, from) = axum::serve::Listener::accept(&mut self.listener).await;
-        (self.strangers.accept(stream), from)
+        (self.pending.accept(stream), from)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -61,7 +61,7 @@ pub(super) struct ConnectionOrigin(Arc<Unauthenticated>);
 
 impl Connected<IncomingStream<'_, ApiListener>> for ConnectionOrigin {
     fn connect_info(stream: IncomingStream<'_, ApiListener>) -> ConnectionOrigin {
-        ConnectionOrigin(stream.io().stranger().clone())
+        ConnectionOrigin(stream.io().authentication().clone())
     }
 }
 
@@ -73,13 +73,13 @@ struct Identified(Result<Arc<ApiCaller>, Problem>);
 /// rejects the request if there is none.
 pub(super) async fn identify(
     State(api): State<Arc<Api>>,
-    ConnectInfo(ConnectionOrigin(stranger)): ConnectInfo<ConnectionOrigin>,
+    ConnectInfo(ConnectionOrigin(authentication)): ConnectInfo<ConnectionOrigin>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let caller = api.identify(&request);
     if caller.is_ok() {
-        stranger.proved();
+        authentication.proved();
     }
     request.extensions_mut().insert(Identified(caller));
     next.run(request).await

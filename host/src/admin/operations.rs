@@ -8,6 +8,7 @@ use super::problem::{Problem, Reason};
 use super::replay::Replay;
 use super::tokens::{ApiCaller, TokenScope};
 use super::wire::{self, operation::Operation, outcome::Outcome};
+use crate::close_code::CloseCode;
 use crate::delivery::{Delivery, Target};
 use crate::guest;
 use crate::message::{Frame, Message};
@@ -16,9 +17,6 @@ use crate::router::{self, Gathered, Router};
 
 /// The number of items on a page if the request gives no number.
 const PAGE: u32 = 100;
-
-/// The close code if the request gives no code.
-const NORMAL: u32 = 1000;
 
 /// The most operations in one batch. A larger batch fails with LIMIT_EXCEEDED.
 const BATCH: usize = 1_000;
@@ -508,9 +506,9 @@ fn ending(
     reason: String,
     last_message: Option<&wire::Message>,
 ) -> Result<Ending, Problem> {
-    let code = code.unwrap_or(NORMAL);
-    // One that has no 16 bits is no more allowed than 0.
-    let code = u16::try_from(code).unwrap_or(0);
+    // One that has more than 16 bits is no more allowed than 0.
+    let given = |code| CloseCode::from(u16::try_from(code).unwrap_or(0));
+    let code = code.map_or(CloseCode::Normal, given);
     let last = last_message.map(|message| frame(router, Some(message)));
     Ok(router::ending(code, reason, last.transpose()?)?)
 }

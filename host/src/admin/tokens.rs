@@ -315,13 +315,9 @@ async fn keep_reading(tokens: Weak<ApiTokens>, path: PathBuf, mut taken: Vec<u8>
 }
 
 async fn read_again(path: &Path) -> io::Result<Vec<u8>> {
-    let about = tokio::fs::metadata(path).await?;
-    // To read from a pipe would be to wait for whoever writes into it.
-    if !about.is_file() || about.len() > FILE_BYTES {
-        let why = format!("it is no file of {FILE_BYTES} bytes at most");
-        return Err(io::Error::other(why));
-    }
-    tokio::fs::read(path).await
+    let path = path.to_owned();
+    let reading = tokio::task::spawn_blocking(move || crate::file::read(&path, FILE_BYTES));
+    reading.await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

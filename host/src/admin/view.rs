@@ -113,7 +113,10 @@ impl View {
             peers: mesh
                 .map(|mesh| {
                     let peers = mesh.peers();
-                    peers.iter().map(|peer| of(mesh, peer, caller)).collect()
+                    peers
+                        .iter()
+                        .filter_map(|peer| of(mesh, peer, caller))
+                        .collect()
                 })
                 .unwrap_or_default(),
             dialled: mesh.map(|mesh| mesh.dialled()).unwrap_or_default(),
@@ -186,19 +189,21 @@ fn plugins(view: &View, caller: &ApiCaller) -> Vec<PluginStatus> {
         .collect()
 }
 
-fn of(mesh: &Mesh, peer: &crate::mesh::Peer, caller: &ApiCaller) -> PeerStatus {
+/// Returns the status of a peer, or nothing if the peer has just been removed.
+fn of(mesh: &Mesh, peer: &crate::mesh::Peer, caller: &ApiCaller) -> Option<PeerStatus> {
+    let state = match peer.state()? {
+        PeerState::New => "new",
+        PeerState::Alive => "alive",
+        PeerState::Suspect => "suspect",
+        PeerState::Leaving => "leaving",
+    };
     let plugins = mesh.plugins_of(peer.incarnation()).into_iter();
     let held = mesh.interest().sizes(peer.incarnation());
     let (waiting_frames, waiting_bytes) = peer.waiting();
-    PeerStatus {
+    Some(PeerStatus {
         incarnation: peer.incarnation().to_string(),
         mesh: peer.address(),
-        state: match peer.state() {
-            PeerState::New => "new",
-            PeerState::Alive => "alive",
-            PeerState::Suspect => "suspect",
-            PeerState::Leaving => "leaving",
-        },
+        state,
         plugins: plugins
             .filter(|plugin| caller.may_see(plugin))
             .map(|plugin| plugin.to_string())
@@ -210,7 +215,7 @@ fn of(mesh: &Mesh, peer: &crate::mesh::Peer, caller: &ApiCaller) -> PeerStatus {
         dropped: peer.dropped(),
         waiting_frames,
         waiting_bytes,
-    }
+    })
 }
 
 impl Stage {

@@ -32,6 +32,7 @@ use super::session::ClientTask;
 use super::stream::{ClientSocket, upgraded};
 use super::upgrade::{self, Good, with_subprotocol};
 use crate::access::Handshake;
+use crate::close_code::CloseCode;
 use crate::plugin::{self, Answer, Plugin};
 use crate::policy::RefusePolicy;
 use crate::registry::{Client, Close, Closer, EventKind, Namespace};
@@ -341,7 +342,7 @@ impl Drop for Unaccepted {
     fn drop(&mut self) {
         if let Some(namespace) = &self.namespace {
             let close = Close {
-                code: 1006,
+                code: CloseCode::Abnormal,
                 reason: String::new(),
                 by: Closer::Node,
             };

@@ -16,11 +16,9 @@ use super::pages::{Body, text};
 use super::stream::upgraded;
 use super::upgrade::with_subprotocol;
 use crate::access::carries_token;
+use crate::close_code::CloseCode;
 use crate::message::{CLOSE_REASON_BYTES, Frame};
 use crate::plugin::Failure;
-
-/// The number that is added to an HTTP status to make a close code.
-const CODE_BASE: u16 = 4000;
 
 /// The refusal of a client, with its HTTP status and its reason.
 #[derive(Debug)]
@@ -108,7 +106,7 @@ impl Refusal {
     pub(super) fn close_frame(&self) -> Frame {
         let reason = self.reason.trim_end();
         let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES)];
-        Frame::close(CODE_BASE + self.status.as_u16(), reason)
+        Frame::close(CloseCode::refusal(self.status.as_u16()), reason)
     }
 }
 
@@ -161,7 +159,10 @@ mod tests {
             ("🦀".repeat(31), "🦀".repeat(30)),
         ] {
             let refusal = Refusal::new(StatusCode::IM_A_TEAPOT, reason);
-            assert_eq!(refusal.close_frame(), Frame::close(4418, &said));
+            assert_eq!(
+                refusal.close_frame(),
+                Frame::close(CloseCode::refusal(418), &said)
+            );
         }
     }
 }

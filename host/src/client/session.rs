@@ -17,6 +17,7 @@ use tungstenite::protocol::CloseFrame;
 use super::admission::AdmissionPermit;
 use super::rate_limiter::RateLimiter;
 use super::reader::{Goodbye, Reader};
+use crate::close_code::CloseCode;
 use crate::limits::{Limits, MESSAGES_PER_TURN};
 use crate::message::{Frame, Message};
 use crate::outbox::Condition;
@@ -27,7 +28,7 @@ use crate::registry::{Client, Close, Closer, Departure, Ending, EventKind, Names
 /// was doing.
 pub(super) struct ClientTask {
     client: Arc<Client>,
-    stay: plugin::Session,
+    session: plugin::Session,
     _place: AdmissionPermit,
 }
 
@@ -35,18 +36,18 @@ impl ClientTask {
     /// Creates a session from a client, its session with the plugin, and its permit on the node.
     pub(super) fn new(
         client: Arc<Client>,
-        stay: plugin::Session,
+        session: plugin::Session,
         place: AdmissionPermit,
     ) -> ClientTask {
         ClientTask {
             client,
-            stay,
+            session,
             _place: place,
         }
     }
 
     fn namespace(&self) -> &Arc<Namespace> {
-        self.stay.plugin().namespace()
+        self.session.plugin().namespace()
     }
 
     /// The client of this session.
@@ -60,7 +61,7 @@ impl ClientTask {
         let shared = self.namespace().shared().clone();
         let limits = shared.limits();
         let mut conversation = Conversation {
-            stay: &self.stay,
+            session: &self.session,
             client: &self.client,
             shared: &shared,
             reader,
@@ -91,7 +92,7 @@ impl ClientTask {
         let shared = namespace.shared();
         // Neither waits for the other: the plugin may be slow, and so may the client.
         let socket = async {
-            if close.code != 1006 {
+            if close.code != CloseCode::Abnormal {
                 let goodbye = goodbye(&self.client, shared, &mut reader, &ended, &close);
                 let timeout = shared.limits().close_timeout;
                 if tokio::time::timeout(timeout, goodbye).await.is_err() {
@@ -106,7 +107,7 @@ impl ClientTask {
 
     async fn on_close(&self, departure: Option<Departure>) {
         let Some(departure) = departure else { return };
-        self.stay.on_close(&self.client, &departure).await;
+        self.session.on_close(&self.client, &departure).await;
         let namespace = self.namespace();
         namespace.shared().counters().clients_left.add_one();
         namespace.emit(|| EventKind::Closed {
@@ -124,8 +125,8 @@ impl Drop for ClientTask {
     }
 }
 
-/// The close code and the reason for a client whose token has expired.
-const TOKEN_EXPIRED: (u16, &str) = (4002, "token expired");
+/// The close reason for a client whose token has expired.
+const TOKEN_EXPIRED: &str = "token expired";
 
 /// The reason why a conversation has ended.
 #[derive(Debug)]
@@ -141,7 +142,7 @@ enum SessionEnd {
 
 /// The conversation between a client and its plugin.
 struct Conversation<'a> {
-    stay: &'a plugin::Session,
+    session: &'a plugin::Session,
     client: &'a Arc<Client>,
     shared: &'a NodeState,
     reader: Reader,
@@ -211,15 +212,15 @@ impl Conversation<'_> {
         // Here and not as a heartbeat: a client that never pauses has none.
         if self.keepalive.is_over() {
             return Some(SessionEnd::Now(Close {
-                code: TOKEN_EXPIRED.0,
-                reason: TOKEN_EXPIRED.1.to_owned(),
+                code: CloseCode::TokenExpired,
+                reason: TOKEN_EXPIRED.to_owned(),
                 by: Closer::Node,
             }));
         }
         match condition {
             Condition::Broken => Some(SessionEnd::Now(broken())),
             Condition::Overflowed => Some(SessionEnd::Now(Close {
-                code: 1013,
+                code: CloseCode::TryAgainLater,
                 reason: "too slow: messages wait and are not read".to_owned(),
                 by: Closer::Plugin,
             })),
@@ -265,7 +266,7 @@ impl Conversation<'_> {
     /// Handles the messages that have arrived, one after another through one instance.
     async fn turn(&mut self, first: tungstenite::Result<Received>) -> Result<(), SessionEnd> {
         self.client.outbox().take_in_hand();
-        let mut turn = self.stay.turn();
+        let mut turn = self.session.turn();
         let mut received = Some(first);
         for _ in 0..MESSAGES_PER_TURN {
             let Some(message) = received else {
@@ -307,7 +308,7 @@ impl Conversation<'_> {
             self.shared.counters().clients_too_fast.add_one();
             let reason = "too many messages a second".to_owned();
             return Err(SessionEnd::Now(Close {
-                code: 1008,
+                code: CloseCode::PolicyViolation,
                 reason,
                 by: Closer::Node,
             }));
@@ -334,11 +335,14 @@ impl Conversation<'_> {
 
     fn closed_by_client(&self, frame: Option<&CloseFrame>) -> SessionEnd {
         let (code, reason) = match frame {
-            Some(frame) => (frame.code.into(), frame.reason.to_string()),
-            None => (1005, String::new()),
+            Some(frame) => {
+                let code = CloseCode::from(u16::from(frame.code));
+                (code, frame.reason.to_string())
+            }
+            None => (CloseCode::NoStatus, String::new()),
         };
         // What tungstenite makes of a code that none may send.
-        if (code, &*reason) == (1002, "Protocol violation") {
+        if (code, &*reason) == (CloseCode::ProtocolError, "Protocol violation") {
             self.shared.counters().clients_broke_protocol.add_one();
             let reason = "a close frame has a code that may not be sent".to_owned();
             let by = Closer::Node;
@@ -356,11 +360,17 @@ impl Conversation<'_> {
             Error::Capacity(_) => {
                 counters.messages_too_big.add_one();
                 let limit = self.shared.limits().message_bytes;
-                (1009, format!("a message may have {limit} bytes"))
+                (
+                    CloseCode::MessageTooBig,
+                    format!("a message may have {limit} bytes"),
+                )
             }
             Error::Utf8(_) => {
                 counters.clients_broke_protocol.add_one();
-                (1007, "a text message must be UTF-8".to_owned())
+                (
+                    CloseCode::InvalidPayload,
+                    "a text message must be UTF-8".to_owned(),
+                )
             }
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
             | Error::Io(_)
@@ -370,7 +380,7 @@ impl Conversation<'_> {
                 counters.clients_broke_protocol.add_one();
                 let mut reason = broken_rule.to_string();
                 reason.truncate(reason.floor_char_boundary(crate::message::CLOSE_REASON_BYTES));
-                (1002, reason)
+                (CloseCode::ProtocolError, reason)
             }
         };
         SessionEnd::Unreadable(Close {
@@ -438,7 +448,7 @@ async fn while_writing<T>(event: impl Future<Output = T>, client: &Client, reade
 
 fn broken() -> Close {
     Close {
-        code: 1006,
+        code: CloseCode::Abnormal,
         reason: String::new(),
         by: Closer::Network,
     }

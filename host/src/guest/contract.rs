@@ -409,7 +409,7 @@ impl Guest {
         let last_message = last_message
             .map(|message| self.frame(&message))
             .transpose()?;
-        Ok(router::ending(code, reason, last_message)?)
+        Ok(router::ending(code.into(), reason, last_message)?)
     }
 
     /// Encodes a message, if its frame fits into an outbox.

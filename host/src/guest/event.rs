@@ -136,7 +136,7 @@ impl PooledInstance {
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
         let departure = types::Departure {
-            code: departure.close.code,
+            code: departure.close.code.into(),
             reason: &departure.close.reason,
             by: departure.close.by.into(),
             uid: departure.uid.as_deref(),

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
+use crate::host_pattern::HostPattern;
 use crate::invalid_value::InvalidValue;
 
 /// The section `[http]`, as it is written.
@@ -44,14 +45,6 @@ struct Pattern {
     is_https: bool,
     host: HostPattern,
     port: u16,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum HostPattern {
-    /// Exactly one host, which is a name or an address.
-    One(String),
-    /// All names below a domain, for example below `.example.com`.
-    Below(String),
 }
 
 impl AllowedHosts {
@@ -106,10 +99,7 @@ impl Pattern {
             Some(port) => port.parse().ok().filter(|port| *port != 0)?,
             None => default_port(is_https),
         };
-        let host = match host.strip_prefix("*.") {
-            Some(domain) => HostPattern::Below(format!(".{}", name(domain)?)),
-            None => HostPattern::One(address(host).or_else(|| name(host))?),
-        };
+        let host = HostPattern::read(host, |host| address(host).or_else(|| name(host)), name)?;
         Some(Pattern {
             is_https,
             host,
@@ -118,14 +108,7 @@ impl Pattern {
     }
 
     fn has(&self, target: &RequestTarget) -> bool {
-        let is_host = match &self.host {
-            HostPattern::One(host) => *host == target.host,
-            HostPattern::Below(domain) => target
-                .host
-                .strip_suffix(domain.as_str())
-                .is_some_and(|name| !name.is_empty()),
-        };
-        is_host && self.is_https == target.is_https && self.port == target.port
+        self.host.has(&target.host) && self.is_https == target.is_https && self.port == target.port
     }
 }
 

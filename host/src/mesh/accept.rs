@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
@@ -12,12 +11,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::dial::{NO_SESSION, WINDOW_BYTES};
+use super::dial::NO_SESSION;
+use super::inbound::Receiving;
 use super::link::IncomingFrames;
 use super::peer::Peer;
-use super::peer::Receiving;
+use super::phase::PeerState;
 use super::source::Source;
 use super::state::Mesh;
+use super::transport::{Pushes, WINDOW_BYTES};
 use super::trust::{self, Purpose, Talk, UNREACHED};
 use super::wire::mesh_server::{Mesh as MeshService, MeshServer};
 use super::wire::{self, pull, push};
@@ -59,10 +60,10 @@ pub(super) fn incoming(
     files: usize,
 ) -> impl Stream<Item = io::Result<GuardedConnection>> {
     let failures = Arc::<LogThrottle>::default();
-    let strangers = Arc::new(PendingConnections::nodes(port, files));
+    let pending = Arc::new(PendingConnections::nodes(port, files));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     incoming.then(move |accepted| {
-        let (failures, strangers) = (failures.clone(), strangers.clone());
+        let (failures, pending) = (failures.clone(), pending.clone());
         async move {
             if let Err(error) = &accepted {
                 if failures.happened().is_some() {
@@ -70,7 +71,7 @@ pub(super) fn incoming(
                 }
                 tokio::time::sleep(REST).await;
             }
-            accepted.map(|stream| strangers.accept(stream))
+            accepted.map(|stream| pending.accept(stream))
         }
     })
 }
@@ -85,23 +86,39 @@ impl MeshService for Accepting {
         &self,
         request: Request<Streaming<wire::Push>>,
     ) -> Result<Response<Self::LinkStream>, Status> {
-        let (pull, pulled) = mpsc::channel(ACKS);
-        let link = Link {
-            mesh: self.0.clone(),
-            stranger: Unauthenticated::of(&request)?,
-            pushes: request.into_inner(),
-            pull,
-        };
-        tokio::spawn(link.run());
-        Ok(Response::new(ReceiverStream::new(pulled)))
+        let authentication = Unauthenticated::of(&request)?;
+        let pushes = Box::pin(request.into_inner());
+        Ok(Response::new(accept(
+            self.0.clone(),
+            authentication,
+            pushes,
+        )))
     }
+}
+
+/// Accepts one stream from a node, and returns the answers to it. A task receives from the stream
+/// until either side ends it.
+pub(super) fn accept(
+    mesh: Arc<Mesh>,
+    authentication: Arc<Unauthenticated>,
+    pushes: Pushes,
+) -> ReceiverStream<Result<wire::Pull, Status>> {
+    let (pull, pulled) = mpsc::channel(ACKS);
+    let link = Link {
+        mesh,
+        authentication,
+        pushes,
+        pull,
+    };
+    tokio::spawn(link.run());
+    ReceiverStream::new(pulled)
 }
 
 /// One stream from one peer.
 struct Link {
     mesh: Arc<Mesh>,
-    stranger: Arc<Unauthenticated>,
-    pushes: Streaming<wire::Push>,
+    authentication: Arc<Unauthenticated>,
+    pushes: Pushes,
     pull: mpsc::Sender<Result<wire::Pull, Status>>,
 }
 
@@ -119,13 +136,13 @@ impl Link {
                 let peer = proved.peer.clone();
                 let ended = self.take_in(proved).await;
                 self.mesh.forget_last_words(&peer);
-                if peer.is_leaving.load(Ordering::Relaxed) {
+                if peer.state() == Some(PeerState::Leaving) {
                     self.mesh.lose(&peer, "it has drained");
                 }
                 ended
             }
             Err(refused) => {
-                let from = self.stranger.from;
+                let from = self.authentication.from;
                 self.mesh.refusals.say("link", from, &refused);
                 refused
             }
@@ -170,7 +187,7 @@ impl Link {
                 "the mesh's secret is another one, or only one of us has one",
             ));
         }
-        self.stranger.proved();
+        self.authentication.proved();
         let node = Incarnation::from_u64(hello.incarnation)
             .filter(|node| *node != mesh.own())
             .ok_or_else(|| Status::invalid_argument("no node has that incarnation"))?;
@@ -211,18 +228,18 @@ impl Link {
         // Whatever this waits for: the next connection does not wait for it.
         tokio::select! {
             ended = self.keep_taking_in(&peer, session) => ended,
-            () = peer.superseded(receiving) => Status::aborted("another connection took over"),
+            () = peer.inbound.superseded(receiving) => Status::aborted("another connection took over"),
             () = peer.gone() => Status::aborted("you were taken for gone"),
         }
     }
 
     async fn keep_taking_in(&mut self, peer: &Arc<Peer>, session: u64) -> Status {
         // The connection before has stopped once this is ours.
-        let mut incoming = peer.incoming.lock().await;
+        let mut incoming = peer.inbound.frames.lock().await;
         if incoming.session() != session {
             *incoming = IncomingFrames::new(session);
         }
-        peer.heard();
+        peer.last_heard.batch();
         let received = incoming.received();
         let welcome = pull::Pull::Welcome(wire::Welcome {
             received,
@@ -237,7 +254,7 @@ impl Link {
                 Ok(_) => return Status::invalid_argument("a link goes on with batches"),
                 Err(status) => return status,
             };
-            peer.heard();
+            peer.last_heard.batch();
             let Ok(frames) = incoming.take(batch.into()) else {
                 return Status::data_loss("frames are missing");
             };
@@ -254,12 +271,12 @@ impl Link {
     }
 
     async fn next(&mut self) -> Result<Option<push::Push>, Status> {
-        let push = self.pushes.message().await?;
+        let push = self.pushes.next().await;
         let push = push.ok_or_else(|| Status::cancelled("the stream has ended"))?;
-        Ok(push.push)
+        Ok(push?.push)
     }
 
-    async fn say(&self, message: pull::Pull) -> Result<(), Status> {
+    async fn say(&mut self, message: pull::Pull) -> Result<(), Status> {
         let sent = self.pull.send(Ok(message.into())).await;
         sent.map_err(|_| Status::cancelled("the stream has ended"))
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::state::Mesh;
 use super::wire::{self, NotUnderstood, answer::Answer, ask::Question, refused::Reason};
+use crate::close_code::CloseCode;
 use crate::id::ClientId;
 use crate::limits::PAGE_ITEMS;
 use crate::message::Frame;
@@ -207,8 +208,8 @@ fn to_ending(ending: Option<wire::Ending>) -> Result<Ending, NotUnderstood> {
         true => None,
         false => Some(Frame::from_wire(last_message).ok_or(NotUnderstood)?),
     };
-    let code = u16::try_from(code).map_err(|_| NotUnderstood)?;
-    if !crate::message::may_be_sent(code) || reason.len() > crate::message::CLOSE_REASON_BYTES {
+    let code = CloseCode::from(u16::try_from(code).map_err(|_| NotUnderstood)?);
+    if !code.may_be_sent() || reason.len() > crate::message::CLOSE_REASON_BYTES {
         return Err(NotUnderstood);
     }
     let by = Closer::Plugin;

@@ -10,21 +10,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tokio_stream::StreamExt as _;
 
 use super::link::draw_session;
+use super::link_end::LinkEnd;
 use super::peer::Peer;
 use super::source::Source;
 use super::state::Mesh;
+use super::transport::{CONNECT_TIMEOUT, Pulls};
 use super::trust::{self, Purpose, Talk, UNREACHED};
-use super::wire::mesh_client::MeshClient;
 use super::wire::{self, pull, push};
 use crate::id::Incarnation;
 use crate::log_throttle::LastLogged;
-
-/// How long it may take to connect, and to learn which node is there.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the other side may then take to accept this node, for which it tests whether it can
 /// reach this node.
@@ -46,44 +43,6 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// How many batches may wait for the connection. Everything beyond waits in the link.
 const BATCHES: usize = 4;
-
-/// The reason why a connection to a node ended.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LinkEnd {
-    #[error("it cannot be connected to: {}", super::transport_error::causes(.0))]
-    Connect(#[from] tonic::transport::Error),
-    #[error("{}", super::transport_error::refusal(.0))]
-    Refused(Box<tonic::Status>),
-    #[error("it did not answer in time")]
-    Slow,
-    #[error("it closed the connection")]
-    Closed,
-    #[error("it does not know the mesh's secret")]
-    NotTrusted,
-    #[error("it answered what is no answer")]
-    Nonsense,
-    #[error("no randomness: {0}")]
-    Random(#[from] getrandom::Error),
-    #[error("it is this node itself")]
-    Ourselves,
-    #[error("node {0}")]
-    Another(String),
-    /// Another task dials this peer, at another of its addresses.
-    #[error("it is dialled already")]
-    Dialled(Arc<Peer>),
-    #[error("it has acknowledged nothing for a while")]
-    Silent,
-    #[error("its link begins anew")]
-    Restarted,
-    #[error("it is gone")]
-    Gone,
-}
-
-impl From<tonic::Status> for LinkEnd {
-    fn from(status: tonic::Status) -> LinkEnd {
-        LinkEnd::Refused(Box::new(status))
-    }
-}
 
 impl Mesh {
     /// Replaces the addresses that `source` lists. An address is dialled for as long as any source
@@ -122,7 +81,7 @@ impl Mesh {
         let peers = self.peers();
         let linked: BTreeSet<String> = peers
             .iter()
-            .filter(|peer| peer.is_dialled())
+            .filter(|peer| peer.outbound.is_dialled())
             .map(|peer| peer.address())
             .collect();
         let mut dialled: Vec<String> = self.wanted.lock().keys().cloned().collect();
@@ -149,7 +108,9 @@ impl Mesh {
         let wanted = self.wanted.lock();
         let mut sources = wanted.get(address).into_iter().flatten();
         sources.any(|source| match source {
-            Source::Itself(node) => self.peer(*node).is_some_and(|peer| !peer.is_dialled()),
+            Source::Itself(node) => self
+                .peer(*node)
+                .is_some_and(|peer| !peer.outbound.is_dialled()),
             Source::Listed(_) | Source::Register(_) => false,
         })
     }
@@ -215,15 +176,6 @@ impl Mesh {
 
     /// Connects to an address, and learns which node is there.
     pub(super) async fn greet(&self, address: &str) -> Result<Greeted, LinkEnd> {
-        let endpoint = self
-            .trust
-            .tls
-            .endpoint(address)?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES);
-        let mut client = MeshClient::new(endpoint.connect().await?);
         let (push, pushed) = mpsc::channel(BATCHES);
         let nonce = trust::nonce()?;
         let hello = wire::Hello {
@@ -232,10 +184,10 @@ impl Mesh {
             nonce: nonce.to_vec().into(),
         };
         send(&push, push::Push::Hello(hello)).await?;
-        let mut pulls = client.link(ReceiverStream::new(pushed)).await?.into_inner();
+        let mut pulls = self.transport.dial(address, pushed).await?;
 
         let Some(pull::Pull::Challenge(challenge)) = next(&mut pulls).await? else {
-            return Err(LinkEnd::Nonsense);
+            return Err(LinkEnd::UnexpectedAnswer);
         };
         let (ours, theirs) = (
             self.own().to_u64().to_be_bytes(),
@@ -258,7 +210,7 @@ impl Mesh {
             return Err(LinkEnd::NotTrusted);
         }
         Ok(Greeted {
-            node: Incarnation::from_u64(challenge.incarnation).ok_or(LinkEnd::Nonsense)?,
+            node: Incarnation::from_u64(challenge.incarnation).ok_or(LinkEnd::UnexpectedAnswer)?,
             nonces: [nonce.to_vec().into(), challenge.nonce],
             push,
             pulls,
@@ -312,25 +264,25 @@ impl Mesh {
             return Err(LinkEnd::Ourselves);
         }
         let peer = self.meet(node, address);
-        if !peer.take_dialling() {
+        if !peer.outbound.take_dialling() {
             return Err(LinkEnd::Dialled(peer));
         }
         let dialling = Dialling(peer);
         let peer = &dialling.0;
-        let session = peer.session();
+        let session = peer.outbound.session();
         let proof = self.proof(node, &nonces, session);
         send(&push, push::Push::Proof(proof)).await?;
 
         let Some(pull::Pull::Welcome(welcome)) = next(&mut pulls).await? else {
-            return Err(LinkEnd::Nonsense);
+            return Err(LinkEnd::UnexpectedAnswer);
         };
-        if peer.session() != session || peer.resume(welcome.received).is_err() {
+        if peer.outbound.session() != session || peer.outbound.resume(welcome.received).is_err() {
             // It has forgotten what we said: it took us for gone.
             let lost = peer.restart(draw_session());
             self.registry.counters().mesh_dropped.add(lost as u64);
             return Err(LinkEnd::Restarted);
         }
-        peer.takes_messages_of(welcome.message_bytes);
+        peer.outbound.set_message_bytes(welcome.message_bytes);
         Ok(Connected {
             dialling,
             session,
@@ -350,7 +302,7 @@ impl Mesh {
         let peer = &dialling.0;
         tracing::debug!(peer = %peer.incarnation(), "linked");
         let mut telling = std::pin::pin!(self.push_snapshot(peer));
-        let mut is_telling = peer.must_be_told();
+        let mut is_telling = !peer.outbound.is_synced();
         let mut alive = tokio::time::interval(SIGN_OF_LIFE);
         let silence = tokio::time::sleep(SILENCE);
         let mut silence = std::pin::pin!(silence);
@@ -359,24 +311,24 @@ impl Mesh {
             // What waits goes out as fast as the connection takes it.
             let batch = async {
                 let permit = push.reserve().await;
-                match peer.next_batch(session) {
+                match peer.outbound.next_batch(session) {
                     Some(batch) => permit.map(|permit| permit.send(batch.into())).is_ok(),
                     None => {
                         drop(permit);
-                        peer.queued().await;
+                        peer.outbound.queued().await;
                         true
                     }
                 }
             };
             tokio::select! {
-                pull = pulls.message() => match pull {
-                    Ok(Some(wire::Pull { pull: Some(pull::Pull::Ack(ack)) })) => {
+                pull = pulls.next() => match pull {
+                    Some(Ok(wire::Pull { pull: Some(pull::Pull::Ack(ack)) })) => {
                         peer.acknowledged(session, ack.received);
                         silence.as_mut().reset(tokio::time::Instant::now() + SILENCE);
                     }
-                    Ok(Some(_)) => return LinkEnd::Nonsense,
-                    Ok(None) => return LinkEnd::Closed,
-                    Err(status) => return status.into(),
+                    Some(Ok(_)) => return LinkEnd::UnexpectedAnswer,
+                    Some(Err(status)) => return status.into(),
+                    None => return LinkEnd::Closed,
                 },
                 is_open = batch => {
                     if !is_open {
@@ -388,23 +340,19 @@ impl Mesh {
                 _ = alive.tick() => {
                     // Only where nothing else says it.
                     if !std::mem::take(&mut sent) {
-                        let _ = push.try_send(peer.sign_of_life().into());
+                        let _ = push.try_send(peer.outbound.sign_of_life().into());
                     }
                 }
                 () = &mut silence => return LinkEnd::Silent,
                 () = peer.gone() => return LinkEnd::Gone,
                 () = self.leaving.cancelled() => return LinkEnd::Gone,
             }
-            if peer.session() != session {
+            if peer.outbound.session() != session {
                 return LinkEnd::Restarted;
             }
         }
     }
 }
-
-/// How many bytes of a stream may be in transit, in the buffers of the connection. Everything
-/// beyond waits in the link.
-pub(super) const WINDOW_BYTES: u32 = 1 << 20;
 
 /// The session number of a node that wants no session: it has only connected to say that the other
 /// node has its address.
@@ -415,7 +363,7 @@ pub(super) struct Greeted {
     pub(super) node: Incarnation,
     nonces: [Bytes; 2],
     push: mpsc::Sender<wire::Push>,
-    pulls: Streaming<wire::Pull>,
+    pulls: Pulls,
 }
 
 /// A stream on which both sides have agreed on a session.
@@ -423,7 +371,7 @@ struct Connected {
     dialling: Dialling,
     session: u64,
     push: mpsc::Sender<wire::Push>,
-    pulls: Streaming<wire::Pull>,
+    pulls: Pulls,
 }
 
 /// The right to dial a peer, which is given back when this value is dropped.
@@ -431,7 +379,7 @@ struct Dialling(Arc<Peer>);
 
 impl Drop for Dialling {
     fn drop(&mut self) {
-        self.0.leave_dialling();
+        self.0.outbound.leave_dialling();
     }
 }
 
@@ -439,7 +387,7 @@ async fn send(push: &mpsc::Sender<wire::Push>, message: push::Push) -> Result<()
     push.send(message.into()).await.map_err(|_| LinkEnd::Closed)
 }
 
-async fn next(pulls: &mut Streaming<wire::Pull>) -> Result<Option<pull::Pull>, LinkEnd> {
-    let pull = pulls.message().await?.ok_or(LinkEnd::Closed)?;
+async fn next(pulls: &mut Pulls) -> Result<Option<pull::Pull>, LinkEnd> {
+    let pull = pulls.next().await.ok_or(LinkEnd::Closed)??;
     Ok(pull.pull)
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::peer::{AskKind, Peer};
+use super::peer::Peer;
 use super::peer_event::{Event, EventRequest, Failed, NotHandled, PeerEvent, not_handled};
+use super::questions::AskKind;
 use super::state::Mesh;
 use super::wire::{self, answer::Answer};
 use crate::id::Incarnation;
@@ -14,8 +15,8 @@ use crate::id::Incarnation;
 impl Mesh {
     /// Returns the receiver of peers' events, for the code that handles them. Only the first call
     /// returns the receiver.
-    pub fn work(&self) -> Option<mpsc::Receiver<PeerEvent>> {
-        self.work.receiver.lock().take()
+    pub fn peer_events(&self) -> Option<mpsc::Receiver<PeerEvent>> {
+        self.events.receiver.lock().take()
     }
 
     /// Lets another node handle an event, and waits for the answer, `patience` at most.
@@ -32,7 +33,7 @@ impl Mesh {
         patience: Duration,
     ) -> Result<A, Failed> {
         let peer = self.peer(worker).ok_or(Failed::Untold)?;
-        let asked = peer.begin_ask(AskKind::Event);
+        let asked = peer.questions.begin(AskKind::Event);
         let ask = wire::Ask {
             id: asked.id(),
             plugin: plugin.to_owned(),
@@ -58,18 +59,18 @@ impl Mesh {
     ) {
         self.registry.counters().peer_events.add_one();
         let (mesh, peer) = (self.clone(), peer.clone());
-        let work = PeerEvent {
+        let event = PeerEvent {
             plugin,
             event,
             counters: self.registry.counters().clone(),
             reply: Box::new(move |answer| mesh.answer_with(&peer, id, answer)),
         };
-        match self.work.sender.try_send(work) {
+        match self.events.sender.try_send(event) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(work)) => work.refuse(),
+            Err(mpsc::error::TrySendError::Full(event)) => event.refuse(),
             // Only the node's end closes it.
-            Err(mpsc::error::TrySendError::Closed(work)) => {
-                work.answer(not_handled(NotHandled::Absent));
+            Err(mpsc::error::TrySendError::Closed(event)) => {
+                event.answer(not_handled(NotHandled::Absent));
             }
         }
     }
@@ -80,7 +81,7 @@ impl Mesh {
             answer: Some(answer),
         };
         let mut frame = wire::encode(wire::frame::Frame::Answer(answer));
-        if frame.len() > peer.largest_frame() {
+        if frame.len() > peer.outbound.largest_frame() {
             tracing::error!(
                 bytes = frame.len(),
                 "an answer to another node is too large for a link"

@@ -1,14 +1,14 @@
 //! Deliveries and questions that this node sends to other nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use super::ask::{AskError, Question};
 use super::interest::Holder;
-use super::peer::{AskKind, Asked, Peer};
+use super::peer::Peer;
 use super::peer_event::Failed;
+use super::questions::{AskKind, Asked};
 use super::state::Mesh;
 use super::unanswered::Unanswered;
 use super::wire;
@@ -125,11 +125,11 @@ impl Mesh {
         question: wire::ask::Question,
     ) -> Result<Answer, Unanswered> {
         let peer = self.peer(node).ok_or(Unanswered::NoNode(node))?;
-        if peer.is_suspect.load(Ordering::Relaxed) {
+        if peer.phase().is_silent() {
             // Nobody waits for a node that may be dead.
             return Err(Unanswered::Unreachable(node));
         }
-        let asked = peer.begin_ask(AskKind::Question);
+        let asked = peer.questions.begin(AskKind::Question);
         let ask = wire::Ask {
             id: asked.id(),
             plugin: plugin.to_owned(),
@@ -147,19 +147,19 @@ impl Mesh {
     /// Puts a question or an event into the link to a peer.
     pub(super) fn put(&self, peer: &Peer, asked: &Asked<'_>, ask: wire::Ask) -> Result<(), Failed> {
         let frame = wire::encode(wire::frame::Frame::Ask(ask));
-        if frame.len() > peer.largest_frame() {
+        if frame.len() > peer.outbound.largest_frame() {
             return Err(Failed::TooLarge);
         }
-        match self.push_with(peer, || peer.put(asked, frame)) {
+        match self.push_with(peer, || peer.outbound.push_question(asked.id(), frame)) {
             true => Ok(()),
             false => Err(Failed::Untold),
         }
     }
 
     fn push_delivery(&self, peer: &Peer, frame: Bytes) -> bool {
-        if frame.len() > peer.largest_frame() {
+        if frame.len() > peer.outbound.largest_frame() {
             self.registry.counters().mesh_dropped.add_one();
-            if peer.too_large.happened().is_some() {
+            if peer.outbound.too_large.happened().is_some() {
                 let (bytes, address) = (frame.len(), peer.address());
                 let peer = peer.incarnation();
                 tracing::warn!(%peer, address, bytes, "a message is larger than this node takes from others, and is dropped: its outbox_bytes is less than ours");
@@ -168,7 +168,7 @@ impl Mesh {
         }
         let told = self.push(peer, frame);
         if told {
-            peer.deliveries.fetch_add(1, Ordering::Relaxed);
+            peer.outbound.count_delivery();
         }
         told
     }

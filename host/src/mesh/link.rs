@@ -63,9 +63,14 @@ pub(super) struct Batch {
     pub(super) frames: Vec<Bytes>,
 }
 
-/// An error: the link is full or closed, and has not taken the frame.
+/// The reason why a link has not taken a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LinkFull;
+pub(super) enum NotTaken {
+    /// The bound of the link does not permit the frame.
+    Full,
+    /// The link takes no more frames, because the other side is gone.
+    Closed,
+}
 
 /// An error: what the other side says that it has received does not fit this session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,12 +109,12 @@ impl OutgoingFrames {
     }
 
     /// Adds a frame to the end, if the bound permits it.
-    pub(super) fn push(&mut self, frame: Bytes) -> Result<(), LinkFull> {
+    pub(super) fn push(&mut self, frame: Bytes) -> Result<(), NotTaken> {
         self.push_within(self.bound, PendingFrame::new(frame))
     }
 
     /// Adds a question, which can be taken back, if the bound permits it.
-    pub(super) fn push_question(&mut self, id: u64, frame: Bytes) -> Result<(), LinkFull> {
+    pub(super) fn push_question(&mut self, id: u64, frame: Bytes) -> Result<(), NotTaken> {
         let kept = PendingFrame {
             question: Some(id),
             ..PendingFrame::new(frame)
@@ -118,7 +123,7 @@ impl OutgoingFrames {
     }
 
     /// Adds a frame that the other side must not miss. For such frames the bound is twice as high.
-    pub(super) fn push_reliable(&mut self, frame: Bytes) -> Result<(), LinkFull> {
+    pub(super) fn push_reliable(&mut self, frame: Bytes) -> Result<(), NotTaken> {
         let twice = LinkBound {
             bytes: self.bound.bytes.saturating_mul(2),
             frames: self.bound.frames.saturating_mul(2),
@@ -130,13 +135,16 @@ impl OutgoingFrames {
         self.push_within(twice, kept)
     }
 
-    fn push_within(&mut self, bound: LinkBound, kept: PendingFrame) -> Result<(), LinkFull> {
+    fn push_within(&mut self, bound: LinkBound, kept: PendingFrame) -> Result<(), NotTaken> {
         let bytes = kept.frame.len();
         // An empty link takes any frame: a bound below one message must not mute a peer.
         let is_full = !self.kept.is_empty()
             && (self.kept.len() >= bound.frames || self.bytes + bytes > bound.bytes);
-        if is_full || self.is_closed {
-            return Err(LinkFull);
+        if self.is_closed {
+            return Err(NotTaken::Closed);
+        }
+        if is_full {
+            return Err(NotTaken::Full);
         }
         self.bytes += bytes;
         if kept.is_sure {
@@ -340,20 +348,9 @@ mod tests {
 
     /// A connection that breaks, delays, repeats and reorders batches, depending on a seed.
     struct Bad {
-        random: u64,
+        random: fastrand::Rng,
         under_way: Vec<Batch>,
         acknowledgements: Vec<u64>,
-    }
-
-    impl Bad {
-        fn chance(&mut self, of: u64) -> bool {
-            // Steele, Lea, Flood: splitmix64.
-            self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.random;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            (z ^ (z >> 31)).is_multiple_of(of)
-        }
     }
 
     /// Every frame arrives once and in order, whatever the connection does, as long as it is made
@@ -362,7 +359,7 @@ mod tests {
     fn every_frame_comes_once_and_in_order_over_any_connection() {
         for seed in 0..200 {
             let mut bad = Bad {
-                random: seed,
+                random: fastrand::Rng::with_seed(seed),
                 under_way: Vec::new(),
                 acknowledgements: Vec::new(),
             };
@@ -371,24 +368,24 @@ mod tests {
             let (mut pushed, mut came) = (0, Vec::new());
             let mut cuts = 0;
             while came.len() < 2_000 {
-                if pushed < 2_000 && !bad.chance(3) {
+                if pushed < 2_000 && bad.random.u8(..3) != 0 {
                     pushed += 1;
                     outgoing.push(frame(pushed)).expect("room");
                 }
-                if bad.chance(2)
+                if bad.random.u8(..2) == 0
                     && let Some(batch) = outgoing.next_batch()
                 {
-                    if bad.chance(5) {
+                    if bad.random.u8(..5) == 0 {
                         bad.under_way.push(batch.clone());
                     }
                     bad.under_way.push(batch);
                 }
-                if bad.under_way.len() > 1 && bad.chance(10) {
+                if bad.under_way.len() > 1 && bad.random.u8(..10) == 0 {
                     let last = bad.under_way.len() - 1;
                     bad.under_way.swap(0, last);
                 }
-                let mut cut = bad.chance(50);
-                if !bad.under_way.is_empty() && !bad.chance(4) {
+                let mut cut = bad.random.u8(..50) == 0;
+                if !bad.under_way.is_empty() && bad.random.u8(..4) != 0 {
                     match incoming.take(bad.under_way.remove(0)) {
                         Ok(new) => {
                             came.extend(numbers(new));
@@ -397,7 +394,7 @@ mod tests {
                         Err(Gap) => cut = true,
                     }
                 }
-                if !bad.acknowledgements.is_empty() && bad.chance(3) {
+                if !bad.acknowledgements.is_empty() && bad.random.u8(..3) == 0 {
                     outgoing.acknowledge(bad.acknowledgements.remove(0));
                 }
                 if cut {
@@ -423,13 +420,13 @@ mod tests {
         );
         outgoing.push(frame(1)).expect("room");
         outgoing.push(frame(2)).expect("room");
-        assert_eq!(outgoing.push(frame(3)), Err(LinkFull));
+        assert_eq!(outgoing.push(frame(3)), Err(NotTaken::Full));
         outgoing
             .push_reliable(frame(3))
             .expect("room for what must not be missed");
         outgoing.push_reliable(frame(4)).expect("and as much again");
         outgoing.push_reliable(frame(5)).expect("and as much again");
-        assert_eq!(outgoing.push_reliable(frame(6)), Err(LinkFull));
+        assert_eq!(outgoing.push_reliable(frame(6)), Err(NotTaken::Full));
         outgoing.next_batch().expect("all of them");
         outgoing.acknowledge(4);
         outgoing.push(frame(3)).expect("room again");
@@ -445,7 +442,7 @@ mod tests {
         outgoing
             .push(Bytes::from(vec![0; 200]))
             .expect("an empty link takes any");
-        assert_eq!(outgoing.push(frame(2)), Err(LinkFull));
+        assert_eq!(outgoing.push(frame(2)), Err(NotTaken::Full));
     }
 
     #[test]
@@ -489,9 +486,9 @@ mod tests {
         outgoing.acknowledge(incoming.received());
         assert_eq!((outgoing.frames(), outgoing.bytes()), (0, 0));
         outgoing.close();
-        assert_eq!(outgoing.push_question(9, frame(5)), Err(LinkFull));
+        assert_eq!(outgoing.push_question(9, frame(5)), Err(NotTaken::Closed));
         assert_eq!(outgoing.restart(2), 0);
-        assert_eq!(outgoing.push_reliable(frame(5)), Err(LinkFull));
+        assert_eq!(outgoing.push_reliable(frame(5)), Err(NotTaken::Closed));
     }
 
     #[test]

@@ -8,9 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::dial::{CONNECT_TIMEOUT, LinkEnd};
+use super::link_end::LinkEnd;
 use super::source::Source;
 use super::state::Mesh;
+use super::transport::CONNECT_TIMEOUT;
 use crate::log_throttle::LastLogged;
 
 /// How often the node dials its own address soon after the start, since whatever leads there may

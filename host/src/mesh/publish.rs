@@ -6,7 +6,6 @@
 //! counts are absolute.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,7 +74,7 @@ impl Mesh {
             frames.extend(timers::frames(&plugin, known));
         }
         for peer in self.peers() {
-            if peer.is_subscribed.load(Ordering::Relaxed) {
+            if peer.outbound.is_subscribed() {
                 for frame in &frames {
                     self.push_reliable(&peer, frame.clone());
                 }
@@ -88,10 +87,10 @@ impl Mesh {
     /// gets the changes. If the connection ends during the snapshot, the next connection begins it
     /// again.
     pub(super) async fn push_snapshot(&self, peer: &Peer) {
-        let session = peer.session();
+        let session = peer.outbound.session();
         {
             let _publishing = self.publishing.lock();
-            peer.is_subscribed.store(true, Ordering::Relaxed);
+            peer.outbound.subscribe();
             self.push_reliable(peer, interest(true, false, Vec::new()));
         }
         for namespace in self.registry.namespaces() {
@@ -101,8 +100,8 @@ impl Mesh {
                 let mut after = None;
                 while let Some(last) = self.push_names(peer, &namespace, kind, after.as_deref()) {
                     after = Some(last);
-                    peer.has_room().await;
-                    if peer.session() != session {
+                    peer.outbound.has_room().await;
+                    if peer.outbound.session() != session {
                         // It begins anew, and so does this.
                         return;
                     }
@@ -110,7 +109,7 @@ impl Mesh {
             }
         }
         self.push_reliable(peer, interest(false, true, Vec::new()));
-        peer.synced(session);
+        peer.outbound.set_synced(session);
     }
 
     fn push_clients(&self, peer: &Peer, namespace: &Namespace) {

@@ -11,6 +11,8 @@ use futures_util::FutureExt as _;
 use prost::Message as _;
 
 use super::peer::Peer;
+use super::peer_event::Failed;
+use super::phase::Phase;
 use super::state::Mesh;
 use super::wire::{self, NotUnderstood};
 use crate::delivery::{Delivery, Target};
@@ -50,16 +52,15 @@ impl Mesh {
                 Ok(())
             }
             Some(Answer(answer)) => {
-                // Nobody waits any more: it came too late.
-                if let (Some(asker), Some(answer)) = (peer.end_ask(answer.id), answer.answer) {
-                    let _ = asker.send(Ok(answer));
-                }
+                // An answer without content is one of another version; nobody waits for it.
+                let content = answer.answer.ok_or(Failed::UnexpectedAnswer);
+                peer.questions.answer(answer.id, content);
                 Ok(())
             }
             Some(Claim(claim)) => self.claimed(&claim),
             Some(Timers(timers)) => self.note_timers(&timers),
             Some(Leaving(_)) => {
-                peer.is_leaving.store(true, Ordering::Relaxed);
+                peer.change(Phase::leave);
                 self.serving_changed.send_replace(());
                 Ok(())
             }
@@ -124,7 +125,7 @@ impl Mesh {
     fn note(&self, peer: &Peer, interest: &wire::Interest) {
         if interest.first {
             let number = self.snapshots.fetch_add(1, Ordering::Relaxed) + 1;
-            peer.begin_picture(number);
+            peer.begin_snapshot(number);
         }
         let snapshot = peer.snapshot();
         for holding in &interest.holdings {
@@ -146,14 +147,14 @@ impl Mesh {
             for held in &holding.uids {
                 let is_new = space.note(Kind::Uid, &held.name, snapshot, held.clients);
                 // In a full snapshot any of them: it may be known from one that came before.
-                if is_new || !peer.is_known.load(Ordering::Relaxed) {
+                if is_new || !peer.phase().is_known() {
                     self.claim_against(peer, &holding.plugin, &held.name);
                 }
             }
         }
         if interest.last {
             self.interest.forget_before(snapshot);
-            if !peer.now_known() {
+            if !peer.change(Phase::complete_snapshot).has_come() {
                 let (peer, address) = (peer.incarnation(), peer.address());
                 tracing::info!(%peer, address, "a node has come");
             }

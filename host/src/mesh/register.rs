@@ -48,13 +48,13 @@ pub struct Register {
 struct List {
     version: u64,
     members: BTreeMap<u64, ListedNode>,
-    next_stay: u64,
+    next_registration: u64,
 }
 
 struct ListedNode {
     address: String,
     /// The number of the node's registration that counts.
-    stay: u64,
+    registration: u64,
 }
 
 impl Register {
@@ -118,11 +118,11 @@ impl Register {
                 "the register holds {MEMBERS} nodes, as many as it may"
             )));
         }
-        list.next_stay += 1;
-        let stay = list.next_stay;
+        list.next_registration += 1;
+        let registration = list.next_registration;
         let listed = ListedNode {
             address: member.address.clone(),
-            stay,
+            registration,
         };
         let former = list.members.insert(member.incarnation, listed);
         if former.is_none_or(|former| former.address != member.address) {
@@ -133,16 +133,16 @@ impl Register {
             );
             self.change(&mut list, vec![member.clone()], Vec::new());
         }
-        Ok(stay)
+        Ok(registration)
     }
 
     /// Removes a node from the list, unless it has registered again.
-    fn leave(&self, incarnation: u64, stay: u64, why: &str) {
+    fn leave(&self, incarnation: u64, registration: u64, why: &str) {
         let mut list = self.list.lock();
         if list
             .members
             .get(&incarnation)
-            .is_some_and(|listed| listed.stay == stay)
+            .is_some_and(|listed| listed.registration == registration)
         {
             list.members.remove(&incarnation);
             tracing::info!(node = %named(incarnation), "a node has left: {why}");
@@ -198,13 +198,13 @@ impl RegisterService for RegisterHandler {
         request: Request<Streaming<wire::Announcement>>,
     ) -> Result<Response<Self::JoinStream>, Status> {
         let (say, said) = mpsc::channel(16);
-        let stay = Registration {
+        let registration = Registration {
             register: self.0.clone(),
-            stranger: Unauthenticated::of(&request)?,
+            authentication: Unauthenticated::of(&request)?,
             announcements: request.into_inner(),
             say,
         };
-        tokio::spawn(stay.run());
+        tokio::spawn(registration.run());
         Ok(Response::new(ReceiverStream::new(said)))
     }
 }
@@ -212,7 +212,7 @@ impl RegisterService for RegisterHandler {
 /// The registration of one node, for as long as its stream lasts.
 struct Registration {
     register: Arc<Register>,
-    stranger: Arc<Unauthenticated>,
+    authentication: Arc<Unauthenticated>,
     announcements: Streaming<wire::Announcement>,
     say: mpsc::Sender<Result<wire::Membership, Status>>,
 }
@@ -229,28 +229,30 @@ impl Registration {
         let member = match self.prove().await {
             Ok(member) => member,
             Err(status) => {
-                let from = self.stranger.from;
+                let from = self.authentication.from;
                 self.register.refusals.say("node", from, &status);
                 let _ = self.say.send(Err(status)).await;
                 return;
             }
         };
         let (register, node) = (self.register.clone(), member.incarnation);
-        let stay = match register.join(&member) {
-            Ok(stay) => stay,
+        let registration = match register.join(&member) {
+            Ok(registration) => registration,
             Err(status) => {
                 let _ = self.say.send(Err(status)).await;
                 return;
             }
         };
         match self.keep().await {
-            RegistrationEnd::Drained => register.leave(node, stay, "it drains"),
-            RegistrationEnd::Silent => {
-                register.leave(node, stay, "it was silent for longer than its lease")
-            }
+            RegistrationEnd::Drained => register.leave(node, registration, "it drains"),
+            RegistrationEnd::Silent => register.leave(
+                node,
+                registration,
+                "it was silent for longer than its lease",
+            ),
             RegistrationEnd::Broken => {
                 tokio::time::sleep(LEASE).await;
-                register.leave(node, stay, "its lease has run out");
+                register.leave(node, registration, "its lease has run out");
             }
         }
     }
@@ -259,7 +261,7 @@ impl Registration {
         use announcement::Announcement::{Present, Proof};
         let Some(Present(present)) = self.next().await? else {
             return Err(Status::invalid_argument(
-                "a stay begins with who is present",
+                "a registration begins with who is present",
             ));
         };
         let member = present
@@ -294,7 +296,7 @@ impl Registration {
             .accepts(&proof, Purpose::JoinNode, &talk)
         {
             true => {
-                self.stranger.proved();
+                self.authentication.proved();
                 Ok(member)
             }
             false => Err(Status::unauthenticated(
@@ -380,7 +382,7 @@ mod tests {
         assert!(refused.message().contains("10000"), "{refused}");
         assert_eq!(register.watch().0.members.len(), MEMBERS);
 
-        // One that comes back has its place, and the former stay is not its end.
+        // One that comes back has its place, and the former registration is not its end.
         let again = register.join(&member(7)).expect("its place");
         register.leave(7, registrations[7], "its lease has run out");
         register.join(&member(MEMBERS)).expect_err("no room");

@@ -90,7 +90,7 @@ impl Mesh {
         let mut known = RegisterListing::default();
         let mut news = LastLogged::default();
         while !self.draining.is_cancelled() {
-            let ended = self.stay(&register, &mut known).await;
+            let ended = self.keep_registered(&register, &mut known).await;
             let why = refusal(&ended);
             if news.is(why) && !self.draining.is_cancelled() {
                 tracing::warn!(register, "not at this register: {why}");
@@ -99,10 +99,14 @@ impl Mesh {
         }
     }
 
-    async fn stay(self: &Arc<Self>, register: &str, known: &mut RegisterListing) -> Status {
+    async fn keep_registered(
+        self: &Arc<Self>,
+        register: &str,
+        known: &mut RegisterListing,
+    ) -> Status {
         let (mut said, say) =
             match tokio::time::timeout(PROOF_TIMEOUT, self.present(register)).await {
-                Ok(Ok(stay)) => stay,
+                Ok(Ok(registration)) => registration,
                 Ok(Err(status)) => return status,
                 Err(_) => return Status::deadline_exceeded("it did not answer in time"),
             };

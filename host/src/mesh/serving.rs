@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::peer::Peer;
+use super::rendezvous::weight;
 use super::servers::Server;
 use super::state::Mesh;
-use super::timers::weight;
 use super::wire;
 use crate::id::Incarnation;
 use crate::policy::{OverflowPolicy, RefusePolicy, UidPolicy};
@@ -157,9 +157,8 @@ impl Mesh {
     }
 
     fn takes_events(&self, node: Incarnation) -> bool {
-        let is = |flag: &std::sync::atomic::AtomicBool| flag.load(Ordering::Relaxed);
         let peer = self.peer(node);
-        peer.is_some_and(|peer| !is(&peer.is_suspect) && !is(&peer.is_leaving))
+        peer.is_some_and(|peer| peer.phase().takes_events())
     }
 
     /// Notes how a peer serves a plugin.

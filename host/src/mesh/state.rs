@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -13,9 +13,12 @@ use tokio_util::task::TaskTracker;
 use super::interest::Interest;
 use super::link::{LinkBound, draw_session};
 use super::listed_here::ListedHere;
-use super::peer::{Peer, PeerState, PushOutcome};
+use super::outbound::PushOutcome;
+use super::peer::{Ended, Peer};
 use super::peer_event::Queue;
+use super::phase::PeerState;
 use super::source::Source;
+use super::transport::{Grpc, Transport};
 use super::trust::{Refusals, Trust};
 use crate::id::Incarnation;
 use crate::limits::Limits;
@@ -24,6 +27,7 @@ use crate::registry::Registry;
 /// This node's part of the mesh.
 pub struct Mesh {
     pub(super) address: String,
+    pub(super) transport: Box<dyn Transport>,
     pub(super) trust: Trust,
     pub(super) registry: Arc<Registry>,
     pub(super) interest: Interest,
@@ -49,16 +53,28 @@ pub struct Mesh {
     /// The sender that notifies when another node begins or stops to take events, and when this
     /// node has settled.
     pub(super) serving_changed: watch::Sender<()>,
-    pub(super) work: Queue,
+    pub(super) events: Queue,
 }
 
 impl Mesh {
     /// A node's part of the mesh. The peers reach this node at `address`.
     pub fn new(address: String, trust: Trust, registry: Arc<Registry>) -> Arc<Mesh> {
+        let transport = Box::new(Grpc(trust.tls.clone()));
+        Mesh::over(transport, address, trust, registry)
+    }
+
+    /// A node's part of the mesh, which connects to other nodes over `transport`.
+    pub(super) fn over(
+        transport: Box<dyn Transport>,
+        address: String,
+        trust: Trust,
+        registry: Arc<Registry>,
+    ) -> Arc<Mesh> {
         Arc::new(Mesh {
             address,
+            transport,
             trust,
-            work: Queue::new(),
+            events: Queue::new(),
             registry,
             interest: Interest::default(),
             peers: RwLock::default(),
@@ -100,7 +116,8 @@ impl Mesh {
     pub fn unknown(&self) -> Vec<Incarnation> {
         let peers = self.peers.read();
         let missing = peers.values().filter(|peer| {
-            !peer.is_known.load(Ordering::Relaxed) || peer.is_suspect.load(Ordering::Relaxed)
+            let phase = peer.phase();
+            !phase.is_known() || phase.is_silent()
         });
         missing.map(|peer| peer.incarnation()).collect()
     }
@@ -117,7 +134,7 @@ impl Mesh {
     /// time. Earlier changes on this node are sent first, so that a node that answers a message
     /// knows the groups that its sender had.
     pub(super) fn push(&self, peer: &Peer, frame: Bytes) -> bool {
-        self.push_with(peer, || peer.push(frame))
+        self.push_with(peer, || peer.outbound.push(frame))
     }
 
     pub(super) fn push_with(&self, peer: &Peer, tell: impl FnOnce() -> PushOutcome) -> bool {
@@ -136,8 +153,9 @@ impl Mesh {
     /// Queues a frame that the peer must not miss. If the link is full, the frames that wait are
     /// lost, and the peer is told everything again.
     pub(super) fn push_reliable(&self, peer: &Peer, frame: Bytes) {
-        if peer.push_reliable(frame) == PushOutcome::Queued || peer.is_gone() {
-            return;
+        match peer.outbound.push_reliable(frame) {
+            PushOutcome::Queued | PushOutcome::Closed => return,
+            PushOutcome::FullNow | PushOutcome::StillFull => {}
         }
         let lost = peer.restart(draw_session());
         self.registry.counters().mesh_dropped.add(lost as u64);
@@ -164,16 +182,18 @@ impl Mesh {
         if self.peers.write().remove(&node).is_none() {
             return;
         }
-        let events = peer.end();
+        let Ended { phase, events } = peer.end();
         self.interest.forget(node);
         self.serving_changed.send_replace(());
-        let lost = peer.lost();
+        let lost = peer.outbound.lost();
         self.registry.counters().mesh_dropped.add(lost as u64);
         self.unwant(&Source::Itself(node));
         let address = peer.address();
-        match peer.state() {
-            _ if !peer.has_come() => {}
-            PeerState::Leaving => tracing::info!(peer = %node, address, "a node is gone: {why}"),
+        match phase.state() {
+            _ if !phase.has_come() => {}
+            Some(PeerState::Leaving) => {
+                tracing::info!(peer = %node, address, "a node is gone: {why}")
+            }
             _ => tracing::warn!(peer = %node, address, lost, events, "a node is gone: {why}"),
         }
     }

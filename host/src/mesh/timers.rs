@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::peer::Peer;
+use super::phase::PeerState;
+use super::rendezvous;
 use super::state::Mesh;
 use super::wire::{self, NotUnderstood};
 use crate::id::Incarnation;
@@ -28,14 +30,14 @@ const SETTLED: u32 = 2;
 impl Mesh {
     /// Whether this node is the node that fires a timer of the cluster.
     pub fn fires(&self, namespace: &Namespace, timer: &str) -> bool {
-        let number = number(timer);
-        let rank = |node, surely: u32| (surely, weight(number, node), node);
+        let number = rendezvous::number(timer);
+        let rank = |node, surely: u32| (surely, rendezvous::weight(number, node), node);
         let ours = rank(self.own(), self.firing_rank(namespace));
         let space = self.interest.space(namespace.name());
         let others = space.map(|space| space.firing()).unwrap_or_default();
         let is_there = |node| {
             let peer = self.peer(node);
-            peer.is_some_and(|peer| !peer.is_leaving.load(Ordering::Relaxed))
+            peer.is_some_and(|peer| peer.state() != Some(PeerState::Leaving))
         };
         let mut others = others.into_iter().filter(|(node, _)| is_there(*node));
         ours.0 > 0 && others.all(|(node, surely)| rank(node, surely) < ours)
@@ -66,7 +68,7 @@ impl Mesh {
             return;
         };
         let _publishing = self.publishing.lock();
-        if peer.is_subscribed.load(Ordering::Relaxed) {
+        if peer.outbound.is_subscribed() {
             for frame in frames(plugin, namespace.timers().all_known()) {
                 self.push_reliable(peer, frame);
             }
@@ -152,52 +154,9 @@ fn checked(ms: u64) -> Option<Duration> {
     Some(Duration::from_millis(ms)).filter(|time| *time <= TIMER_MAX)
 }
 
-/// The weight of a node for something with the number `number`; the node with the highest weight
-/// gets it. The weight is the finalizer of SplitMix64 over both numbers: the same in every build,
-/// and evenly spread.
-pub(super) fn weight(number: u64, node: Incarnation) -> u64 {
-    let mut mixed = number ^ node.to_u64();
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-/// The number of a timer: FNV-1a over its name.
-fn number(timer: &str) -> u64 {
-    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    timer.bytes().fold(0xcbf2_9ce4_8422_2325, fnv)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn heaviest(timer: &str, nodes: &[Incarnation]) -> Incarnation {
-        let heaviest = nodes
-            .iter()
-            .max_by_key(|node| weight(number(timer), **node));
-        *heaviest.expect("a node")
-    }
-
-    #[test]
-    fn timers_are_spread_evenly_and_only_those_of_a_node_that_goes_move() {
-        let draw = |_| Incarnation::draw().expect("randomness");
-        let nodes: Vec<_> = (0..4).map(draw).collect();
-        let names: Vec<String> = (0..10_000)
-            .map(|number| format!("timer {number}"))
-            .collect();
-        let mut counts = [0; 4];
-        for name in &names {
-            let node = heaviest(name, &nodes);
-            counts[nodes.iter().position(|n| *n == node).expect("one of them")] += 1;
-            let after = heaviest(name, &nodes[1..]);
-            assert!(node == nodes[0] || after == node, "{name} has moved");
-        }
-        assert!(
-            counts.iter().all(|count| (2_200..2_800).contains(count)),
-            "{counts:?}"
-        );
-    }
 
     #[test]
     fn what_is_told_of_a_timer_is_what_is_heard() {

@@ -87,7 +87,7 @@ pub(super) struct Talk<'a> {
 /// A log of refused nodes with a limited rate, since these nodes try again several times a second.
 #[derive(Default)]
 pub(super) struct Refusals {
-    strangers: LogThrottle,
+    unauthenticated: LogThrottle,
     /// The rate limit for nodes of this mesh that are not reached at the address that they give.
     unreached: LogThrottle,
     last_unreached: Mutex<LastLogged>,
@@ -99,7 +99,7 @@ impl Refusals {
         let from = from.map(|from| from.to_string()).unwrap_or_default();
         let why = refused.message();
         let throttle = match refused.code() {
-            Code::Unauthenticated | Code::InvalidArgument => &self.strangers,
+            Code::Unauthenticated | Code::InvalidArgument => &self.unauthenticated,
             UNREACHED if self.last_unreached.lock().is(why) => &self.unreached,
             UNREACHED => return,
             // The connection broke: that is the dialler's news.
@@ -113,7 +113,7 @@ impl Refusals {
 
 impl Secret {
     /// A secret with this text; an empty text means no secret.
-    fn new(text: &str) -> Secret {
+    pub(super) fn new(text: &str) -> Secret {
         let key = (!text.is_empty()).then(|| Hmac::new_from_slice(text.as_bytes()));
         // An HMAC takes a key of any length.
         Secret(key.and_then(Result::ok))

@@ -1,8 +1,9 @@
 //! The silence of peers: it shows which peers are suspect, and which are gone.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::peer::Peer;
 use super::state::Mesh;
@@ -24,7 +25,7 @@ impl Mesh {
             looked = Instant::now();
             for peer in self.peers() {
                 if was_stopped {
-                    peer.excuse();
+                    peer.last_heard.excuse();
                 }
                 self.look_at(&peer);
             }
@@ -32,9 +33,9 @@ impl Mesh {
     }
 
     fn look_at(&self, peer: &Peer) {
-        let silent = peer.silent_for();
+        let silent = peer.last_heard.silent_for();
         if silent > self.limits().gone_after {
-            let why = match peer.is_one_way() {
+            let why = match peer.last_heard.is_one_way() {
                 true => "it hears us and does not reach us; is our address right (--advertise)?",
                 false => "it has said nothing for gone_after",
             };
@@ -44,15 +45,15 @@ impl Mesh {
             return self.lose(peer, "another node has its address");
         }
         let is_suspect = silent > self.limits().suspect_after;
-        let was_suspect = peer.is_suspect.swap(is_suspect, Ordering::Relaxed);
-        if is_suspect != was_suspect {
+        let phase = peer.change(|phase| phase.set_silent(is_suspect));
+        if is_suspect != phase.is_silent() {
             self.serving_changed.send_replace(());
         }
         if is_suspect {
             // Each time: one may have been asked while this was found out.
             peer.take_back();
         }
-        if is_suspect && !was_suspect && peer.has_come() {
+        if is_suspect && !phase.is_silent() && phase.has_come() {
             let (peer, address) = (peer.incarnation(), peer.address());
             tracing::warn!(%peer, address, ?silent, "a node is silent");
         }
@@ -65,7 +66,7 @@ impl Mesh {
         peers.iter().any(|other| {
             other.incarnation() != peer.incarnation()
                 && other.address() == address
-                && other.silent_for() < REPLACED_AFTER
+                && other.last_heard.silent_for() < REPLACED_AFTER
         })
     }
 }

@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use crate::access::Granted;
+use crate::close_code::CloseCode;
 use crate::guest::Acceptance;
 use crate::policy::TrapPolicy;
 use crate::registry::{Close, Closer};
@@ -64,12 +65,22 @@ impl Failure {
     pub fn close(self) -> Option<Close> {
         let (code, reason, by) = match self {
             Failure::Trapped(TrapPolicy::Keep) | Failure::Lost => return None,
-            Failure::Trapped(TrapPolicy::Close) => {
-                (1011, "the server failed at this message", Closer::Plugin)
-            }
-            Failure::Overloaded => (1013, "too busy, try again later", Closer::Node),
-            Failure::Absent => (1001, "the service has ended", Closer::Node),
-            Failure::TooLarge => (1009, "too large to go to another node", Closer::Node),
+            Failure::Trapped(TrapPolicy::Close) => (
+                CloseCode::InternalError,
+                "the server failed at this message",
+                Closer::Plugin,
+            ),
+            Failure::Overloaded => (
+                CloseCode::TryAgainLater,
+                "too busy, try again later",
+                Closer::Node,
+            ),
+            Failure::Absent => (CloseCode::GoingAway, "the service has ended", Closer::Node),
+            Failure::TooLarge => (
+                CloseCode::MessageTooBig,
+                "too large to go to another node",
+                Closer::Node,
+            ),
         };
         Some(Close {
             code,

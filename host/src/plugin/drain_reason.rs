@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::close_code::CloseCode;
 use crate::registry::{Client, Close, Closer, Ending};
 
 /// The reason why all clients of a plugin are closed.
@@ -17,11 +18,11 @@ impl DrainReason {
     /// Returns how one client is closed when `clients` clients are closed in all.
     pub(super) fn to(self, client: &Client, clients: usize) -> Ending {
         let (code, reason) = match self {
-            DrainReason::Removed => (1001, "the service has ended".to_owned()),
+            DrainReason::Removed => (CloseCode::GoingAway, "the service has ended".to_owned()),
             DrainReason::Restart => {
                 let after = return_after(client.id().counter(), clients);
                 (
-                    1012,
+                    CloseCode::ServiceRestart,
                     format!("the node restarts, retry-after-ms={}", after.as_millis()),
                 )
             }

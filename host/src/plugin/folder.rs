@@ -119,9 +119,9 @@ impl Plugins {
         });
         if let Some(mesh) = &plugins.mesh {
             let mut tasks = plugins.tasks.lock();
-            if let Some(work) = mesh.work() {
+            if let Some(events) = mesh.peer_events() {
                 let most = plugins.registry.limits().peer_events;
-                tasks.spawn(handle_peer_events(plugins.plugins.clone(), work, most));
+                tasks.spawn(handle_peer_events(plugins.plugins.clone(), events, most));
             }
             let (plugins, retiring) = (plugins.plugins.clone(), plugins.retiring.clone());
             tasks.spawn(drain_orphans(plugins, retiring, mesh.clone()));

@@ -12,6 +12,7 @@ use super::answer::{Answer, Decision, Failure};
 use super::directory::Directory;
 use super::handle::Plugin;
 use crate::access::Handshake;
+use crate::close_code::CloseCode;
 use crate::guest::{CallError, CallErrorCode, Caller, EventClient};
 use crate::id::ClientId;
 use crate::mesh;
@@ -23,23 +24,23 @@ use crate::registry::{Close, Closer, Departure};
 /// Handles the events of peers, for as long as the node runs.
 pub(super) async fn handle_peer_events(
     plugins: Arc<Directory>,
-    mut works: mpsc::Receiver<PeerEvent>,
+    mut events: mpsc::Receiver<PeerEvent>,
     most: usize,
 ) {
-    while let Some(work) = works.recv().await {
-        let Some(plugin) = plugins.read().get(&work.plugin).cloned() else {
-            work.answer(not_handled(NotHandled::Absent));
+    while let Some(event) = events.recv().await {
+        let Some(plugin) = plugins.read().get(&event.plugin).cloned() else {
+            event.answer(not_handled(NotHandled::Absent));
             continue;
         };
         let Some(under_way) = UnderWay::begin(plugin, most) else {
-            work.refuse();
+            event.refuse();
             continue;
         };
         tokio::spawn(async move {
-            let answer = under_way.0.handle(&work.event).await;
+            let answer = under_way.0.handle(&event.event).await;
             // Its place is free before its client's next event can come.
             drop(under_way);
-            work.answer(answer);
+            event.answer(answer);
         });
     }
 }
@@ -149,7 +150,7 @@ impl Plugin {
         };
         let departure = Departure {
             close: Close {
-                code: u16::try_from(closed.code).unwrap_or(1006),
+                code: u16::try_from(closed.code).map_or(CloseCode::Abnormal, CloseCode::from),
                 reason: closed.reason.clone(),
                 by,
             },

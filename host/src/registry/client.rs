@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::close_code::CloseCode;
 use crate::id::{ClientId, ClientIdText};
 use crate::message::Frame;
 use crate::outbox::{Outbox, OutboxBound};
@@ -42,8 +43,8 @@ pub(super) struct ClientState {
 /// The reason why a connection ends, and who ends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
-    /// The code of the close frame; 1005 and 1006 mean that there is no code, and are never sent.
-    pub code: u16,
+    /// The code of the close frame, or the code that says that there was none.
+    pub code: CloseCode,
     /// The reason in the close frame.
     pub reason: String,
     /// The side that ended the connection.
@@ -158,8 +159,8 @@ impl Ending {
     /// An ending with this close, and a message before it.
     pub fn new(close: Close, last_message: Option<Frame>) -> Ending {
         let close_frame = match close.code {
-            1005 => Some(Frame::close_without_code()),
-            1006 => None,
+            CloseCode::NoStatus => Some(Frame::close_without_code()),
+            CloseCode::Abnormal => None,
             code => Some(Frame::close(code, &close.reason)),
         };
         Ending {

@@ -23,15 +23,15 @@ use super::refused::Refused;
 use super::serving::Serving;
 use super::shared::{NodeState, now_ms};
 use super::timers::Timers;
+use crate::close_code::CloseCode;
 use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
 use crate::outbox::{OutboxBound, Outcome, Pushed};
 use crate::policy::{OverflowPolicy, Policies, UidPolicy};
 
-/// The close code and reason for a client whose uid another client took over (policy `kick-old`).
-/// The code is from the private range, so that a client library does not connect again at once.
-const TAKEN_OVER: (u16, &str) = (4001, "uid taken over");
+/// The close reason for a client whose uid another client took over (policy `kick-old`).
+const TAKEN_OVER: &str = "uid taken over";
 
 /// How many clients one call changes before it yields to other tasks, after a millisecond at most.
 const CLIENTS_A_TURN: usize = 512;
@@ -253,10 +253,9 @@ impl Namespace {
     }
 
     fn take_over(&self, client: &Client) {
-        let (code, reason) = TAKEN_OVER;
         let close = Close {
-            code,
-            reason: reason.to_owned(),
+            code: CloseCode::UidTakenOver,
+            reason: TAKEN_OVER.to_owned(),
             by: Closer::Plugin,
         };
         self.end(client, &Ending::new(close, None));

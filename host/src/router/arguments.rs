@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::refused::RouterError;
+use crate::close_code::CloseCode;
 use crate::id::ClientId;
 use crate::limits::{PAGE_ITEMS, TARGETS_A_SEND, TIMER_MAX, TIMER_MIN};
-use crate::message::{CLOSE_REASON_BYTES, Frame, may_be_sent};
+use crate::message::{CLOSE_REASON_BYTES, Frame};
 use crate::registry::{Close, Closer, Ending, Schedule};
 
 /// Parses the ids of clients that a delivery leaves out.
@@ -73,11 +74,11 @@ fn timer_time(what: &str, ms: u64) -> Result<Duration, RouterError> {
 ///
 /// The code must not be sent in a close frame, or the reason is too long for one.
 pub fn ending(
-    code: u16,
+    code: CloseCode,
     reason: String,
     last_message: Option<Frame>,
 ) -> Result<Ending, RouterError> {
-    if !may_be_sent(code) {
+    if !code.may_be_sent() {
         let allowed = "1000 to 1003, 1007 to 1014 and 3000 to 4999";
         return Err(invalid(format!(
             "{code} is no close code that may be sent: {allowed} are"
