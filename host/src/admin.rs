@@ -8,6 +8,7 @@ mod api;
 mod docs;
 mod events;
 mod grpc;
+mod health;
 mod http;
 mod listener;
 mod openapi;
@@ -59,7 +60,6 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<ApiTokens
     let ended = view.ended().cancelled_owned();
     let api = Api::new(view.clone(), tokens);
     let routes = grpc::routes(api.clone())
-        .await
         .reset_fallback()
         .merge(http::routes(api.clone()))
         .merge(view::routes(view))

@@ -2,6 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use jackfield_tests::{Node, Protocol, within};
+use rustix::process::Signal;
+use tonic::Code;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -22,10 +24,24 @@ async fn a_node_that_serves_says_so_and_shows_its_schema() -> Result<()> {
         .await?;
 
     let mut health = HealthClient::new(channel.clone());
-    let service = SERVICE.to_owned();
-    let check = health.check(HealthCheckRequest { service });
-    let status = within("its health", check).await?.into_inner().status();
-    assert_eq!(status, ServingStatus::Serving);
+    // The empty name stands for the whole server.
+    for service in [SERVICE, ""] {
+        let service = service.to_owned();
+        let check = health.check(HealthCheckRequest { service });
+        let status = within("its health", check).await?.into_inner().status();
+        assert_eq!(status, ServingStatus::Serving);
+    }
+    let unknown = || HealthCheckRequest {
+        service: "unknown".to_owned(),
+    };
+    let refused = health.check(unknown()).await.map(drop);
+    assert_eq!(refused.map_err(|status| status.code()), Err(Code::NotFound));
+    let mut watched = within("a watch", health.watch(unknown()))
+        .await?
+        .into_inner();
+    let first = within("its first message", watched.message()).await?;
+    let first = first.context("the stream has ended")?.status();
+    assert_eq!(first, ServingStatus::ServiceUnknown);
 
     let mut reflection = ServerReflectionClient::new(channel);
     let asked = [
@@ -59,5 +75,26 @@ async fn a_node_that_serves_says_so_and_shows_its_schema() -> Result<()> {
         anyhow::bail!("{file:?}")
     };
     assert!(!file.file_descriptor_proto.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_watch_of_the_health_says_when_the_node_drains() -> Result<()> {
+    let node = Node::start_alone("console").await?;
+    let address = node.calls(Protocol::Grpc)?.address();
+    let channel = Endpoint::from_shared(format!("http://{address}"))?;
+    let mut health = HealthClient::new(channel.connect().await?);
+    let watched = health.watch(HealthCheckRequest::default());
+    let mut watched = within("a watch", watched).await?.into_inner();
+    let mut next = async || {
+        let message = within("a status", watched.message()).await?;
+        anyhow::Ok(message.context("the stream has ended")?.status())
+    };
+    assert_eq!(next().await?, ServingStatus::Serving);
+    // An event under way keeps the drain from its end.
+    let mut ada = node.console(&[]).await?;
+    node.put_to_sleep(&mut ada, 3_000).await?;
+    node.signal(Signal::TERM)?;
+    assert_eq!(next().await?, ServingStatus::NotServing);
     Ok(())
 }

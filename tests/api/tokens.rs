@@ -270,10 +270,10 @@ async fn tokens_stay_while_their_file_says_none_and_the_log_says_so_once() -> Re
     let broken: [(&'static str, Break); 5] = [
         ("has no [[token]]", |path| std::fs::write(path, "")),
         ("invalid utf-8", |path| std::fs::write(path, [0xff])),
-        ("bytes at most", |path| {
+        ("more than the 1048576", |path| {
             std::fs::write(path, "#".repeat(2 << 20))
         }),
-        ("bytes at most", |path| {
+        ("is a directory", |path| {
             std::fs::remove_file(path)?;
             std::fs::create_dir(path)
         }),
@@ -295,8 +295,7 @@ async fn tokens_stay_while_their_file_says_none_and_the_log_says_so_once() -> Re
     node.wait_for_log(|line| line.says("tokens were read again"))
         .await?;
     let complaints = node.log().so_far(stay_as_they_were);
-    // The folder is told of like the file that is too large: nothing new.
-    assert_eq!(complaints.len(), 4, "{complaints:?}");
+    assert_eq!(complaints.len(), 5, "{complaints:?}");
     std::fs::write(file.path(), revoked())?;
     until_refused(&reader).await
 }

@@ -88,6 +88,9 @@ fn tests(workspace: &Workspace, options: &Options) -> Command {
     if !names_packages(&options.cargo_args) {
         tests.arg("--workspace");
     }
+    if std::env::var_os(THREADS).is_none() {
+        tests.env(THREADS, tests_at_once().to_string());
+    }
     tests
         .args(&options.cargo_args)
         .arg("--")
@@ -98,6 +101,15 @@ fn tests(workspace: &Workspace, options: &Options) -> Command {
         .env("JACKFIELD_PLUGINS", workspace.plugin_folder())
         .env("JACKFIELD_GUESTS", workspace.guest_folder());
     tests
+}
+
+/// The variable by which Rust's test programs learn how many tests to run at once.
+const THREADS: &str = "RUST_TEST_THREADS";
+
+/// How many tests of a program run at once. Most of them wait for a timeout or a process most of
+/// the time, so twice as many as processors take little more than half the time.
+fn tests_at_once() -> usize {
+    2 * std::thread::available_parallelism().map_or(2, usize::from)
 }
 
 /// Whether `args` say which packages to test, which `--workspace` would override.

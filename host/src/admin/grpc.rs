@@ -4,15 +4,12 @@ use std::sync::Arc;
 
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
-use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::{HealthReporter, HealthService};
 
 use super::api::{Api, Of};
 use super::operations::operations;
 use super::tokens::{ApiCaller, TokenScope};
-use super::view::Stage;
 use super::wire::api_server::ApiServer;
-use super::{events, schema, wire};
+use super::{events, health, schema, wire};
 use crate::limits::CALL_BYTES_MAX;
 
 /// The most bytes of a call's request in addition to the method's name and the payload.
@@ -66,35 +63,14 @@ macro_rules! serve {
 
 operations!(serve);
 
-/// Reports the stage of the node to gRPC's health probes, as `/ready` does over HTTP. The service
-/// counts as not serving until the plugins are loaded, and again while the node drains.
-async fn set_health(health: &HealthReporter, stage: Stage) {
-    match stage {
-        Stage::Ready => health.set_serving::<ApiServer<Service>>().await,
-        Stage::Starting | Stage::Draining => {
-            health.set_not_serving::<ApiServer<Service>>().await;
-        }
-    }
-}
-
 /// The routes of all gRPC services.
-pub(super) async fn routes(api: Arc<Api>) -> axum::Router {
-    let reporter = HealthReporter::new();
-    let health = HealthService::from_health_reporter(reporter.clone());
-    let mut stages = api.view.stages();
-    let stage = *stages.borrow_and_update();
-    set_health(&reporter, stage).await;
-    tokio::spawn(async move {
-        while stages.changed().await.is_ok() {
-            let stage = *stages.borrow_and_update();
-            set_health(&reporter, stage).await;
-        }
-    });
+pub(super) fn routes(api: Arc<Api>) -> axum::Router {
     // One bound for all functions: the largest call is no larger than a batch may be.
     let call_bytes = CALL_BYTES_MAX + CALL_HEAD_BYTES;
     let largest = api.view.registry().limits().request_bytes().max(call_bytes);
+    let health = health::server::<ApiServer<Service>>(api.view.clone());
     let service = ApiServer::new(Service(api)).max_decoding_message_size(largest);
-    let mut routes = Routes::new(service).add_service(HealthServer::new(health));
+    let mut routes = Routes::new(service).add_service(health);
     let reflect = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(schema::DESCRIPTORS)

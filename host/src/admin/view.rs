@@ -141,7 +141,8 @@ impl View {
         self.stage.subscribe()
     }
 
-    fn stage(&self) -> Stage {
+    /// The stage of the node now.
+    pub(super) fn stage(&self) -> Stage {
         *self.stage.borrow()
     }
 }

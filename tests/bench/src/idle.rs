@@ -37,19 +37,20 @@ struct Measured {
 
 /// Measures each server `rounds` times, and prints the table.
 pub(crate) fn run_idle(built: &Built, rounds: usize) -> Result<()> {
-    let mut measured: [Vec<Measured>; SERVERS.len()] = Default::default();
+    let servers = built.servers(&SERVERS);
+    let mut measured: Vec<Vec<Measured>> = servers.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
-        for (kind, measured) in SERVERS.iter().zip(&mut measured) {
+        for (kind, measured) in servers.iter().zip(&mut measured) {
             measured.push(measure(*kind, built)?);
         }
     }
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}\n", machine::describe())?;
     writeln!(stdout, "{CLIENTS} idle clients, resident bytes for each\n")?;
-    writeln!(stdout, "{}", report(&measured))?;
+    writeln!(stdout, "{}", report(&servers, &measured))?;
     writeln!(stdout, "without clients, in a second\n")?;
-    writeln!(stdout, "{}", report_at_rest(&measured))?;
+    writeln!(stdout, "{}", report_at_rest(&servers, &measured))?;
     Ok(())
 }
 
@@ -79,8 +80,8 @@ fn settled(server: &Server) -> Result<Resident> {
     server.resident()
 }
 
-fn report(measured: &[Vec<Measured>]) -> String {
-    let rows = SERVERS.iter().zip(measured).map(|(kind, rounds)| {
+fn report(servers: &[Kind], measured: &[Vec<Measured>]) -> String {
+    let rows = servers.iter().zip(measured).map(|(kind, rounds)| {
         let each = |value: fn(&Measured) -> (u64, u64)| {
             let bytes = rounds.iter().map(|measured| {
                 let (with, without) = value(measured);
@@ -114,9 +115,9 @@ fn report(measured: &[Vec<Measured>]) -> String {
     table(head, rows)
 }
 
-fn report_at_rest(measured: &[Vec<Measured>]) -> String {
+fn report_at_rest(servers: &[Kind], measured: &[Vec<Measured>]) -> String {
     let seconds = WATCHED_FOR.as_secs_f64();
-    let rows = SERVERS.iter().zip(measured).map(|(kind, rounds)| {
+    let rows = servers.iter().zip(measured).map(|(kind, rounds)| {
         let of_each = |value: fn(&Activity) -> f64| {
             median(
                 rounds

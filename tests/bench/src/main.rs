@@ -73,6 +73,10 @@ struct Run {
     /// The node's binary, with the feature `bench-native`; else the one beside this program.
     #[arg(long, value_name = "FILE")]
     node: Option<PathBuf>,
+    /// Another build of the node, which `echo`, `fanout` and `idle` measure beside this one in the
+    /// same rounds.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
     /// The folder of echo.wasm and console.wasm; else `JACKFIELD_PLUGINS`, or `plugins` beside
     /// this program's folder.
     #[arg(long, value_name = "DIR")]
@@ -212,6 +216,7 @@ impl Run {
                 .node
                 .clone()
                 .unwrap_or_else(|| profile.join("jackfield")),
+            against: self.against.clone(),
             plugins: self
                 .plugins
                 .clone()

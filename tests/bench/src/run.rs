@@ -96,14 +96,20 @@ fn run_modes(modes: &[Mode], built: &Built, amount: Amount) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}\n", machine::describe())?;
     for (mode, rounds) in modes.iter().zip(&rounds) {
-        writeln!(stdout, "{}\n\n{}", mode.title, report(mode, rounds))?;
+        writeln!(
+            stdout,
+            "{}\n\n{}",
+            mode.title,
+            report(&built.servers(mode.servers), rounds)
+        )?;
     }
     Ok(())
 }
 
 /// Measures each of a mode's servers once; in the answer they stand in the mode's order.
 fn run_round(mode: &Mode, round: usize, built: &Built, amount: Amount) -> Result<Vec<Measured>> {
-    let mut round_of: Vec<(usize, Kind)> = mode.servers.iter().copied().enumerate().collect();
+    let servers = built.servers(mode.servers).into_iter();
+    let mut round_of: Vec<(usize, Kind)> = servers.enumerate().collect();
     let first = round % round_of.len();
     round_of.rotate_left(first);
     let mut measured = Vec::new();
@@ -117,8 +123,8 @@ fn run_round(mode: &Mode, round: usize, built: &Built, amount: Amount) -> Result
     Ok(measured.into_iter().map(|(_, measured)| measured).collect())
 }
 
-fn report(mode: &Mode, rounds: &[Vec<Measured>]) -> String {
-    let rows = mode.servers.iter().enumerate().map(|(place, kind)| {
+fn report(servers: &[Kind], rounds: &[Vec<Measured>]) -> String {
+    let rows = servers.iter().enumerate().map(|(place, kind)| {
         let of = |value: fn(&Measured) -> f64| rounds.iter().map(move |round| value(&round[place]));
         let ratio = rounds
             .iter()

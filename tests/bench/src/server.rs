@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Native,
     /// The node, with a plugin.
     Plugin,
+    /// Another build of the node, with the same plugin.
+    Against,
 }
 
 /// Where the node's binary and its plugins are.
@@ -29,6 +31,8 @@ pub(crate) enum Kind {
 pub(crate) struct Built {
     /// `jackfield`, built with the feature `bench-native`.
     pub(crate) node: PathBuf,
+    /// Another build of it, if it is measured beside this one.
+    pub(crate) against: Option<PathBuf>,
     /// The folder of `echo.wasm` and `console.wasm`.
     pub(crate) plugins: PathBuf,
 }
@@ -50,6 +54,7 @@ impl Kind {
             Kind::Bare => "bare tokio-tungstenite",
             Kind::Native => "Jackfield, native handler",
             Kind::Plugin => "Jackfield, plugin",
+            Kind::Against => "the other build, plugin",
         }
     }
 
@@ -58,7 +63,7 @@ impl Kind {
         match self {
             Kind::Bare => bare::ECHO,
             Kind::Native => "/native",
-            Kind::Plugin => "/echo",
+            Kind::Plugin | Kind::Against => "/echo",
         }
     }
 
@@ -73,7 +78,7 @@ impl Kind {
                 is_answered: false,
             }),
             Kind::Native => None,
-            Kind::Plugin => Some(Group {
+            Kind::Plugin | Kind::Against => Some(Group {
                 subscribe: "/console?group=g",
                 publish: "/console",
                 before: r#"{"do":"send-to-group","group":"g","text":""#,
@@ -88,8 +93,18 @@ impl Kind {
         match self {
             Kind::Bare => &[],
             Kind::Native => &[("native.wasm", "echo.wasm")],
-            Kind::Plugin => &[("echo.wasm", "echo.wasm"), ("console.wasm", "console.wasm")],
+            Kind::Plugin | Kind::Against => {
+                &[("echo.wasm", "echo.wasm"), ("console.wasm", "console.wasm")]
+            }
         }
+    }
+}
+
+impl Built {
+    /// These servers, and the other build if there is one.
+    pub(crate) fn servers(&self, servers: &[Kind]) -> Vec<Kind> {
+        let against = self.against.as_ref().map(|_| Kind::Against);
+        servers.iter().copied().chain(against).collect()
     }
 }
 
@@ -141,7 +156,11 @@ fn command(kind: Kind, built: &Built, folder: &Path) -> Result<Command> {
         command.arg("bare");
         return Ok(command);
     }
-    let mut command = Command::new(&built.node);
+    let node = match (kind, &built.against) {
+        (Kind::Against, Some(against)) => against,
+        _ => &built.node,
+    };
+    let mut command = Command::new(node);
     command
         .args(["node", "--workers", "1", "--listen", "127.0.0.1:0"])
         .args(["--api", "127.0.0.1:0"])
