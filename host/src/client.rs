@@ -6,9 +6,11 @@
 
 mod acceptor;
 mod admission;
+mod decoder;
 mod handshake;
 mod pages;
 mod rate_limiter;
+mod read_buffers;
 mod reader;
 mod refusal;
 mod session;

@@ -435,11 +435,6 @@ fn check_range(name: &'static str, value: usize, most: usize) -> Result<(), Wron
     Ok(())
 }
 
-/// The number of bytes that tungstenite reads at once from a socket. tungstenite fills these bytes
-/// with zeros at each attempt and keeps them for each client. The default of tungstenite, 128 KiB,
-/// costs 5 µs per message and 138 KB per client.
-pub const READ_BUFFER_BYTES: usize = 2 << 10;
-
 /// The shortest value that `suspect_after` can have.
 pub const SUSPECT_AFTER_MIN: Duration = Duration::from_secs(1);
 

@@ -26,6 +26,7 @@ const TEXT: u8 = 0x1;
 const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
+const PONG: u8 = 0xa;
 
 impl Frame {
     /// Encodes a whole message as one frame.
@@ -55,9 +56,9 @@ impl Frame {
         Frame(Bytes::from_static(&[FINAL | CLOSE, 0]))
     }
 
-    /// Wraps bytes that already are whole frames (the pongs that tungstenite writes).
-    pub fn encoded(bytes: &[u8]) -> Frame {
-        Frame(Bytes::copy_from_slice(bytes))
+    /// A pong frame, with the payload of the ping that it answers.
+    pub fn pong(payload: &[u8]) -> Frame {
+        Frame::encode(PONG, payload)
     }
 
     /// Checks a whole message that another node has encoded: text or binary, final, unmasked, with

@@ -1,26 +1,39 @@
-//! Reading from a client: tungstenite's protocol over the read half of a socket.
-//!
-//! tungstenite only reads from the socket. The frames that tungstenite writes by itself (pongs) go
-//! into the client's outbox, so that they cannot land inside another frame.
+//! Reading from a client: the frames of the read half of a socket. Pongs go into the client's
+//! outbox, so that they cannot land inside another frame.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
-use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tokio_util::io::poll_read_buf;
 
-use crate::limits::READ_BUFFER_BYTES;
-use crate::message::Frame;
+use super::decoder::{DecodeError, Decoder, Received};
+use crate::message::{Frame, Message};
 use crate::registry::{Client, NodeState};
 
 /// The reader of a client's messages.
 pub(super) struct Reader {
-    context: WebSocketContext,
+    decoder: Decoder,
     socket: OwnedReadHalf,
     heard: bool,
+}
+
+/// The reason why nothing more can be read from a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadError {
+    /// The connection has ended, without a close frame.
+    Disconnected,
+    /// The bytes from the client cannot be understood.
+    Unreadable(DecodeError),
+}
+
+impl From<DecodeError> for ReadError {
+    fn from(error: DecodeError) -> ReadError {
+        ReadError::Unreadable(error)
+    }
 }
 
 /// The reaction of a client to a close frame.
@@ -35,43 +48,61 @@ pub(super) enum Goodbye {
 impl Reader {
     /// Creates a reader for `socket`. The bytes `read_already` arrived together with the handshake.
     pub(super) fn new(socket: OwnedReadHalf, read_already: &[u8], message_bytes: usize) -> Reader {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .max_message_size(Some(message_bytes))
-            .max_frame_size(Some(message_bytes));
-        let context = match read_already {
-            [] => WebSocketContext::new(Role::Server, Some(config)),
-            bytes => {
-                WebSocketContext::from_partially_read(bytes.to_vec(), Role::Server, Some(config))
-            }
-        };
         Reader {
-            context,
+            decoder: Decoder::new(message_bytes, read_already),
             socket,
             heard: false,
         }
     }
 
-    /// Polls for the next complete message.
+    /// Polls for the next message or control frame. A ping is answered.
     pub(super) fn poll_message(
         &mut self,
         context: &mut Context<'_>,
         client: &Arc<Client>,
         shared: &NodeState,
-    ) -> Poll<tungstenite::Result<tungstenite::Message>> {
-        let mut wire = Wire {
-            socket: &mut self.socket,
-            heard: &mut self.heard,
-            context,
-            client,
-            shared,
-        };
-        match self.context.read(&mut wire) {
-            Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                Poll::Pending
+    ) -> Poll<Result<Received, ReadError>> {
+        loop {
+            if let Some(received) = self.decoder.decode()? {
+                if received == Received::Ping {
+                    let pong = Frame::pong(self.decoder.payload());
+                    if client.outbox().push_control(pong) {
+                        shared.dirty().add(client.clone());
+                    }
+                }
+                return Poll::Ready(Ok(received));
             }
-            read => Poll::Ready(read),
+            let socket = Pin::new(&mut self.socket);
+            let filled = self
+                .decoder
+                .fill(|buffer| poll_read_buf(socket, context, buffer));
+            match filled {
+                Poll::Ready(Ok(bytes)) if bytes > 0 => self.heard = true,
+                Poll::Ready(_) => return Poll::Ready(Err(ReadError::Disconnected)),
+                Poll::Pending => {
+                    self.decoder.rest();
+                    return Poll::Pending;
+                }
+            }
         }
+    }
+
+    /// Returns the message that was received last.
+    ///
+    /// # Errors
+    ///
+    /// The message is a text that is not UTF-8.
+    pub(super) fn message(&self, received: Received) -> Result<Message<'_>, ReadError> {
+        Ok(self.decoder.message(received)?)
+    }
+
+    /// Returns the code and the reason of the close frame that was received last, if it has any.
+    ///
+    /// # Errors
+    ///
+    /// The close frame breaks the protocol.
+    pub(super) fn close(&self) -> Result<Option<(u16, &str)>, ReadError> {
+        Ok(self.decoder.close()?)
     }
 
     /// Polls whether the socket accepts bytes again.
@@ -86,18 +117,13 @@ impl Reader {
         client: &Arc<Client>,
         shared: &NodeState,
     ) -> Poll<Goodbye> {
-        use tungstenite::Error;
-        use tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
         loop {
-            match std::task::ready!(self.poll_message(context, client, shared)) {
-                Ok(tungstenite::Message::Close(_))
-                | Err(
-                    Error::Io(_)
-                    | Error::ConnectionClosed
-                    | Error::AlreadyClosed
-                    | Error::Protocol(ResetWithoutClosingHandshake),
-                ) => return Poll::Ready(Goodbye::Said),
-                Err(_) => return Poll::Ready(Goodbye::Unreadable),
+            match ready!(self.poll_message(context, client, shared)) {
+                Ok(Received::Close) if self.close().is_ok() => return Poll::Ready(Goodbye::Said),
+                Err(ReadError::Disconnected) => return Poll::Ready(Goodbye::Said),
+                Ok(Received::Close) | Err(ReadError::Unreadable(_)) => {
+                    return Poll::Ready(Goodbye::Unreadable);
+                }
                 Ok(_) => {}
             }
         }
@@ -121,42 +147,5 @@ impl Reader {
                 Poll::Pending => return Poll::Pending,
             }
         }
-    }
-}
-
-/// The socket as tungstenite sees it during one read.
-struct Wire<'a, 'b> {
-    socket: &'a mut OwnedReadHalf,
-    heard: &'a mut bool,
-    context: &'a mut Context<'b>,
-    client: &'a Arc<Client>,
-    shared: &'a NodeState,
-}
-
-impl Read for Wire<'_, '_> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let mut buffer = ReadBuf::new(bytes);
-        match Pin::new(&mut *self.socket).poll_read(self.context, &mut buffer) {
-            Poll::Ready(Ok(())) => {
-                *self.heard = true;
-                Ok(buffer.filled().len())
-            }
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-}
-
-impl Write for Wire<'_, '_> {
-    /// Accepts whole frames, since tungstenite writes all frames in its buffer at once.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.client.outbox().push_control(Frame::encoded(bytes)) {
-            self.shared.dirty().add(self.client.clone());
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

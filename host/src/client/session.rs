@@ -11,15 +11,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep};
-use tungstenite::Message as Received;
-use tungstenite::protocol::CloseFrame;
 
 use super::admission::AdmissionPermit;
+use super::decoder::{DecodeError, Received};
 use super::rate_limiter::RateLimiter;
-use super::reader::{Goodbye, Reader};
+use super::reader::{Goodbye, ReadError, Reader};
 use crate::close_code::CloseCode;
 use crate::limits::{Limits, MESSAGES_PER_TURN};
-use crate::message::{Frame, Message};
+use crate::message::Frame;
 use crate::outbox::Condition;
 use crate::plugin::{self, Failure, Turn};
 use crate::registry::{Client, Close, Closer, Departure, Ending, EventKind, Namespace, NodeState};
@@ -152,7 +151,7 @@ struct Conversation<'a> {
 
 /// The reason why the client's task has woken up.
 enum Next {
-    Received(tungstenite::Result<Received>),
+    Received(Result<Received, ReadError>),
     Woken,
     Writable,
     Keepalive,
@@ -264,7 +263,7 @@ impl Conversation<'_> {
     }
 
     /// Handles the messages that have arrived, one after another through one instance.
-    async fn turn(&mut self, first: tungstenite::Result<Received>) -> Result<(), SessionEnd> {
+    async fn turn(&mut self, first: Result<Received, ReadError>) -> Result<(), SessionEnd> {
         self.client.outbox().take_in_hand();
         let mut turn = self.session.turn();
         let mut received = Some(first);
@@ -272,7 +271,7 @@ impl Conversation<'_> {
             let Some(message) = received else {
                 return Ok(());
             };
-            let message = message.map_err(|error| self.unreadable(&error))?;
+            let message = message.map_err(|error| self.unreadable(error))?;
             self.handle(&mut turn, message).await?;
             if self.client.has_left() {
                 return Err(SessionEnd::Already);
@@ -284,7 +283,7 @@ impl Conversation<'_> {
         }
         if let Some(message) = received {
             // Read already, and thus this turn's.
-            let message = message.map_err(|error| self.unreadable(&error))?;
+            let message = message.map_err(|error| self.unreadable(error))?;
             self.handle(&mut turn, message).await?;
         }
         drop(turn);
@@ -294,12 +293,12 @@ impl Conversation<'_> {
     }
 
     async fn handle(&mut self, turn: &mut Turn<'_>, received: Received) -> Result<(), SessionEnd> {
-        let message = match &received {
-            Received::Text(text) => Message::Text(text),
-            Received::Binary(bytes) => Message::Binary(bytes),
-            Received::Ping(_) | Received::Pong(_) | Received::Frame(_) => return Ok(()),
-            Received::Close(frame) => return Err(self.closed_by_client(frame.as_ref())),
+        let message = match received {
+            Received::Text | Received::Binary => self.reader.message(received),
+            Received::Ping | Received::Pong => return Ok(()),
+            Received::Close => return Err(self.closed_by_client()),
         };
+        let message = message.map_err(|error| self.unreadable(error))?;
         if self
             .rate_limiter
             .as_mut()
@@ -321,7 +320,7 @@ impl Conversation<'_> {
         }
     }
 
-    async fn received_already(&mut self) -> Option<tungstenite::Result<Received>> {
+    async fn received_already(&mut self) -> Option<Result<Received, ReadError>> {
         poll_fn(|context| {
             Poll::Ready(
                 match self.reader.poll_message(context, self.client, self.shared) {
@@ -333,54 +332,41 @@ impl Conversation<'_> {
         .await
     }
 
-    fn closed_by_client(&self, frame: Option<&CloseFrame>) -> SessionEnd {
-        let (code, reason) = match frame {
-            Some(frame) => {
-                let code = CloseCode::from(u16::from(frame.code));
-                (code, frame.reason.to_string())
-            }
-            None => (CloseCode::NoStatus, String::new()),
+    fn closed_by_client(&self) -> SessionEnd {
+        let (code, reason) = match self.reader.close() {
+            Ok(None) => (CloseCode::NoStatus, String::new()),
+            Ok(Some((code, reason))) => match CloseCode::from(code) {
+                code if code.may_be_sent() => (code, reason.to_owned()),
+                _ => {
+                    let rule = "a close frame has a code that may not be sent";
+                    return self.unreadable(DecodeError::Protocol(rule).into());
+                }
+            },
+            Err(error) => return self.unreadable(error),
         };
-        // What tungstenite makes of a code that none may send.
-        if (code, &*reason) == (CloseCode::ProtocolError, "Protocol violation") {
-            self.shared.counters().clients_broke_protocol.add_one();
-            let reason = "a close frame has a code that may not be sent".to_owned();
-            let by = Closer::Node;
-            return SessionEnd::Unreadable(Close { code, reason, by });
-        }
         let by = Closer::Client;
         SessionEnd::Now(Close { code, reason, by })
     }
 
     /// The end of a conversation with a client whose bytes can no longer be read.
-    fn unreadable(&self, error: &tungstenite::Error) -> SessionEnd {
-        use tungstenite::error::{Error, ProtocolError};
+    fn unreadable(&self, error: ReadError) -> SessionEnd {
         let counters = self.shared.counters();
         let (code, reason) = match error {
-            Error::Capacity(_) => {
+            ReadError::Disconnected => return SessionEnd::Now(broken()),
+            ReadError::Unreadable(DecodeError::TooBig) => {
                 counters.messages_too_big.add_one();
                 let limit = self.shared.limits().message_bytes;
-                (
-                    CloseCode::MessageTooBig,
-                    format!("a message may have {limit} bytes"),
-                )
+                let reason = format!("a message may have {limit} bytes");
+                (CloseCode::MessageTooBig, reason)
             }
-            Error::Utf8(_) => {
+            ReadError::Unreadable(DecodeError::NotUtf8) => {
                 counters.clients_broke_protocol.add_one();
-                (
-                    CloseCode::InvalidPayload,
-                    "a text message must be UTF-8".to_owned(),
-                )
+                let reason = "a text message must be UTF-8".to_owned();
+                (CloseCode::InvalidPayload, reason)
             }
-            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
-            | Error::Io(_)
-            | Error::ConnectionClosed
-            | Error::AlreadyClosed => return SessionEnd::Now(broken()),
-            broken_rule => {
+            ReadError::Unreadable(DecodeError::Protocol(rule)) => {
                 counters.clients_broke_protocol.add_one();
-                let mut reason = broken_rule.to_string();
-                reason.truncate(reason.floor_char_boundary(crate::message::CLOSE_REASON_BYTES));
-                (CloseCode::ProtocolError, reason)
+                (CloseCode::ProtocolError, rule.to_owned())
             }
         };
         SessionEnd::Unreadable(Close {
