@@ -8,6 +8,7 @@ use axum::Router;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 /// The content security policy of the page. The page may load files from this port only. No other
@@ -60,13 +61,12 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 impl DocsFile {
     fn new(path: &'static str, content_type: &'static str, bytes: &'static [u8]) -> DocsFile {
         let digest = Sha256::digest(bytes);
-        let digits = digest[..16].iter().map(|byte| format!("{byte:02x}"));
         DocsFile {
             path,
             content_type,
             bytes,
             is_gzip: bytes.starts_with(&[0x1f, 0x8b]),
-            etag: format!("\"{}\"", digits.collect::<String>()),
+            etag: format!("\"{}\"", HEXLOWER.encode(&digest[..16])),
         }
     }
 

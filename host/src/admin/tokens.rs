@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
+use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -237,7 +238,9 @@ fn parse(text: &[u8]) -> anyhow::Result<Vec<Token>> {
 impl WrittenToken {
     fn check(self) -> anyhow::Result<Token> {
         let name = &self.name;
-        let digest = unhex(&self.sha256).with_context(|| {
+        let digest = HEXLOWER_PERMISSIVE.decode(self.sha256.as_bytes()).ok();
+        let digest = digest.and_then(|digest| <[u8; 32]>::try_from(digest).ok());
+        let digest = digest.with_context(|| {
             format!(
                 "the sha256 of {name:?} is no digest: 64 hexadecimal digits, as `printf %s \
                  \"$TOKEN\" | sha256sum` prints"
@@ -257,17 +260,6 @@ impl WrittenToken {
             }),
         })
     }
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut digest = [0; 32];
-    if text.len() != 2 * digest.len() || !text.is_ascii() {
-        return None;
-    }
-    for (place, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).ok()?;
-    }
-    Some(digest)
 }
 
 /// Reads the token file again and again, since the removal of a token must not need a restart. The
@@ -327,10 +319,7 @@ mod tests {
     const SECRET: &str = "open sesame";
 
     fn file(more: &str) -> String {
-        let digest: String = Sha256::digest(SECRET)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = HEXLOWER_PERMISSIVE.encode(&Sha256::digest(SECRET));
         format!("[[token]]\nname = 'ada'\nsha256 = '{digest}'\nscopes = ['read']\n{more}")
     }
 

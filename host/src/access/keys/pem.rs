@@ -53,6 +53,7 @@ mod tests {
     use super::*;
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
+    use data_encoding::HEXLOWER;
     use jsonwebtoken::Algorithm;
 
     /// The DER bytes before the point of a key, in hexadecimal. This constant and `SECP256K1` come
@@ -62,8 +63,7 @@ mod tests {
     const ED25519: &str = "302a300506032b6570032100";
 
     fn block(label: &str, prefix: &str, point: &[u8]) -> String {
-        let hex = |at| u8::from_str_radix(&prefix[at..at + 2], 16).expect("hex");
-        let prefix: Vec<u8> = (0..prefix.len()).step_by(2).map(hex).collect();
+        let prefix = HEXLOWER.decode(prefix.as_bytes()).expect("hex");
         let body = STANDARD.encode([&prefix[..], point].concat());
         let lines: Vec<_> = body
             .as_bytes()
