@@ -17,6 +17,8 @@ mod handle;
 mod lease;
 mod load;
 mod look;
+#[cfg(feature = "bench-native")]
+mod native;
 mod peer_events;
 mod session;
 mod slot;
@@ -28,4 +30,8 @@ pub use self::answer::{Answer, Failure};
 pub use self::folder::{Checked, Plugins, check};
 pub use self::handle::Plugin;
 pub use self::load::{Advice, LoadError};
-pub use self::session::{Session, Turn};
+pub use self::session::Session;
+#[cfg(not(feature = "bench-native"))]
+pub use self::session::Turn;
+#[cfg(feature = "bench-native")]
+pub use self::{native::NativeTurn as Turn, session::Turn as GuestTurn};

@@ -16,7 +16,7 @@ use jackfield::guest::Services;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits, TOTAL_INSTANCES};
 use jackfield::message::Message;
-use jackfield::plugin::{Failure, Plugin, Plugins};
+use jackfield::plugin::{Failure, Plugin, Plugins, Turn};
 use jackfield::policy::TrapPolicy;
 use jackfield::registry::Registry;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -80,8 +80,7 @@ async fn trap(plugin: &Arc<Plugin>, request: &str, times: usize) {
     let client = plugin.namespace().arrive();
     let session = plugin.session();
     for _ in 0..times {
-        let handled = session
-            .turn()
+        let handled = Turn::new(&session)
             .on_message(&client, Message::Text(request))
             .await;
         assert_eq!(handled, Err(Failure::Trapped(TrapPolicy::Close)));

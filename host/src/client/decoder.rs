@@ -26,7 +26,7 @@ pub(super) struct Decoder {
     /// The payload of the frame that was decoded last.
     payload: Payload,
     /// The message that is gathered, if there is one.
-    gathered: Option<Box<Gathered>>,
+    gathered: Option<Box<PartialMessage>>,
 }
 
 /// The place of a payload.
@@ -35,12 +35,12 @@ enum Payload {
     /// The payload is this part of the read buffer.
     Read(Range<usize>),
     /// The payload is the gathered message, which is complete.
-    Gathered,
+    Partial,
 }
 
 /// A message in several frames, or one that is larger than the read buffer.
 #[derive(Debug)]
-struct Gathered {
+struct PartialMessage {
     is_text: bool,
     payload: Vec<u8>,
     /// How many bytes of a text are known to be UTF-8.
@@ -121,7 +121,7 @@ impl Decoder {
     ///
     /// The client has broken the protocol. The decoder must not be used any more.
     pub(super) fn decode(&mut self) -> Result<Option<Received>, DecodeError> {
-        if matches!(self.payload, Payload::Gathered) {
+        if matches!(self.payload, Payload::Partial) {
             self.gathered = None;
         }
         self.payload = Payload::Read(0..0);
@@ -179,8 +179,8 @@ impl Decoder {
     /// Returns the payload of the frame that was decoded last.
     pub(super) fn payload(&self) -> &[u8] {
         match (&self.payload, &self.gathered) {
-            (Payload::Gathered, Some(gathered)) => &gathered.payload,
-            (Payload::Gathered, None) => &[],
+            (Payload::Partial, Some(gathered)) => &gathered.payload,
+            (Payload::Partial, None) => &[],
             (Payload::Read(range), _) => &self.buffer[range.clone()],
         }
     }
@@ -315,7 +315,7 @@ impl Decoder {
     fn begin_frame(&mut self, header: &Header, mask: [u8; 4]) {
         self.decoded += header.header_bytes;
         let gathered = self.gathered.get_or_insert_with(|| {
-            Box::new(Gathered {
+            Box::new(PartialMessage {
                 is_text: header.opcode == TEXT,
                 payload: Vec::new(),
                 valid: 0,
@@ -347,7 +347,7 @@ impl Decoder {
         let Some(gathered) = &self.gathered else {
             return Ok(Received::Binary);
         };
-        self.payload = Payload::Gathered;
+        self.payload = Payload::Partial;
         if !gathered.is_text {
             return Ok(Received::Binary);
         }
@@ -365,7 +365,7 @@ impl Drop for Decoder {
     }
 }
 
-impl Gathered {
+impl PartialMessage {
     /// Reads a part of the current frame straight into the message.
     fn fill(
         &mut self,

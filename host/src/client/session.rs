@@ -265,7 +265,7 @@ impl Conversation<'_> {
     /// Handles the messages that have arrived, one after another through one instance.
     async fn turn(&mut self, first: Result<Received, ReadError>) -> Result<(), SessionEnd> {
         self.client.outbox().take_in_hand();
-        let mut turn = self.session.turn();
+        let mut turn = Turn::new(self.session);
         let mut received = Some(first);
         for _ in 0..MESSAGES_PER_TURN {
             let Some(message) = received else {

@@ -103,15 +103,6 @@ impl Session {
     fn gateway(&self) -> Gateway<'_> {
         Gateway::new(&self.plugin, &self.worker)
     }
-
-    /// Begins a client's turn, which handles its waiting messages.
-    pub fn turn(&self) -> Turn<'_> {
-        Turn {
-            session: self,
-            lease: None,
-            events: 0,
-        }
-    }
 }
 
 impl Drop for Session {
@@ -121,7 +112,16 @@ impl Drop for Session {
     }
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
+    /// Begins a client's turn, which handles its waiting messages.
+    pub fn new(session: &'a Session) -> Turn<'a> {
+        Turn {
+            session,
+            lease: None,
+            events: 0,
+        }
+    }
+
     /// Handles one message, on the generation that runs now.
     ///
     /// # Errors
@@ -134,12 +134,6 @@ impl Turn<'_> {
         message: Message<'_>,
     ) -> Result<(), Failure> {
         let plugin = &self.session.plugin;
-        #[cfg(feature = "bench-native")]
-        if plugin.name() == "native" {
-            let frame = crate::message::Frame::message(message);
-            let _ = plugin.namespace().send_to(client, frame);
-            return Ok(());
-        }
         self.events += 1;
         let is_current =
             |lease: &Lease| lease.instance.is_usable() && plugin.is_current(&lease.generation);

@@ -19,7 +19,7 @@ use jackfield::guest::Services;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::{Frame, Message};
-use jackfield::plugin::{Plugins, Session};
+use jackfield::plugin::{Plugins, Session, Turn};
 use jackfield::registry::{Client, Registry};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -131,7 +131,7 @@ impl Subject {
     async fn events(&self, a_turn: u32) -> Result<f64> {
         let started = cpu_nanos();
         for _ in 0..EVENTS / a_turn {
-            let mut turn = self.session.turn();
+            let mut turn = Turn::new(&self.session);
             for _ in 0..a_turn {
                 let message = Message::Text(MESSAGE);
                 let handled = turn.on_message(&self.client, message).await;

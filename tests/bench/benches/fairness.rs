@@ -19,7 +19,7 @@ use jackfield::guest::Services;
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::Message;
-use jackfield::plugin::{Plugin, Plugins};
+use jackfield::plugin::{Plugin, Plugins, Turn};
 use jackfield::registry::Registry;
 
 const WORKERS: usize = 2;
@@ -60,7 +60,9 @@ async fn measure(spinning: usize) -> Result<Vec<f64>> {
         spins.push(tokio::spawn(async move {
             let client = console.namespace().arrive();
             let spin = Message::Text(r#"{"do":"spin"}"#);
-            console.session().turn().on_message(&client, spin).await
+            Turn::new(&console.session())
+                .on_message(&client, spin)
+                .await
         }));
     }
     let mut late = tokio::spawn(sleeps()).await?;

@@ -14,10 +14,10 @@ use crate::close_code::CloseCode;
 const MESSAGE_BYTES: usize = 20_000;
 
 /// What a decoder makes of some bytes: the messages, and the end.
-type Outcome = (Vec<Event>, End);
+type Decoded = (Vec<DecodedEvent>, DecodeEnd);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Event {
+enum DecodedEvent {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
@@ -25,7 +25,7 @@ enum Event {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum End {
+enum DecodeEnd {
     /// More bytes are needed.
     Pending,
     Closed(Option<(u16, String)>),
@@ -34,17 +34,17 @@ enum End {
     Protocol,
 }
 
-impl From<DecodeError> for End {
-    fn from(error: DecodeError) -> End {
+impl From<DecodeError> for DecodeEnd {
+    fn from(error: DecodeError) -> DecodeEnd {
         match error {
-            DecodeError::TooBig => End::TooBig,
-            DecodeError::NotUtf8 => End::NotUtf8,
-            DecodeError::Protocol(_) => End::Protocol,
+            DecodeError::TooBig => DecodeEnd::TooBig,
+            DecodeError::NotUtf8 => DecodeEnd::NotUtf8,
+            DecodeError::Protocol(_) => DecodeEnd::Protocol,
         }
     }
 }
 
-fn ours(bytes: &[u8], random: &mut fastrand::Rng) -> Outcome {
+fn ours(bytes: &[u8], random: &mut fastrand::Rng) -> Decoded {
     let already = random.usize(..=bytes.len().min(50));
     let (already, mut bytes) = bytes.split_at(already);
     let mut decoder = Decoder::new(MESSAGE_BYTES, already);
@@ -60,24 +60,28 @@ fn ours(bytes: &[u8], random: &mut fastrand::Rng) -> Outcome {
         match received {
             Some(received @ (Received::Text | Received::Binary)) => {
                 events.push(match decoder.message(received) {
-                    Ok(Message::Text(text)) => Event::Text(text.to_owned()),
-                    Ok(Message::Binary(bytes)) => Event::Binary(bytes.to_vec()),
+                    Ok(Message::Text(text)) => DecodedEvent::Text(text.to_owned()),
+                    Ok(Message::Binary(bytes)) => DecodedEvent::Binary(bytes.to_vec()),
                     Err(error) => return (events, error.into()),
                 });
                 continue;
             }
             Some(Received::Ping) => {
-                events.push(Event::Ping(payload));
+                events.push(DecodedEvent::Ping(payload));
                 continue;
             }
             Some(Received::Pong) => {
-                events.push(Event::Pong(payload));
+                events.push(DecodedEvent::Pong(payload));
                 continue;
             }
             Some(Received::Close) => {
                 let end = match decoder.close() {
-                    Ok(Some((code, _))) if !CloseCode::from(code).may_be_sent() => End::Protocol,
-                    Ok(close) => End::Closed(close.map(|(code, reason)| (code, reason.to_owned()))),
+                    Ok(Some((code, _))) if !CloseCode::from(code).may_be_sent() => {
+                        DecodeEnd::Protocol
+                    }
+                    Ok(close) => {
+                        DecodeEnd::Closed(close.map(|(code, reason)| (code, reason.to_owned())))
+                    }
                     Err(error) => error.into(),
                 };
                 return (events, end);
@@ -85,7 +89,7 @@ fn ours(bytes: &[u8], random: &mut fastrand::Rng) -> Outcome {
             None => {}
         }
         if bytes.is_empty() {
-            return (events, End::Pending);
+            return (events, DecodeEnd::Pending);
         }
         if random.bool() {
             // Nothing can be read just now.
@@ -129,7 +133,7 @@ impl Write for Socket<'_> {
     }
 }
 
-fn theirs(bytes: &[u8]) -> Outcome {
+fn theirs(bytes: &[u8]) -> Decoded {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_BYTES))
         .max_frame_size(Some(MESSAGE_BYTES));
@@ -139,22 +143,22 @@ fn theirs(bytes: &[u8]) -> Outcome {
     loop {
         use tungstenite::Message;
         events.push(match context.read(&mut socket) {
-            Ok(Message::Text(text)) => Event::Text(text.to_string()),
-            Ok(Message::Binary(bytes)) => Event::Binary(bytes.to_vec()),
-            Ok(Message::Ping(bytes)) => Event::Ping(bytes.to_vec()),
-            Ok(Message::Pong(bytes)) => Event::Pong(bytes.to_vec()),
+            Ok(Message::Text(text)) => DecodedEvent::Text(text.to_string()),
+            Ok(Message::Binary(bytes)) => DecodedEvent::Binary(bytes.to_vec()),
+            Ok(Message::Ping(bytes)) => DecodedEvent::Ping(bytes.to_vec()),
+            Ok(Message::Pong(bytes)) => DecodedEvent::Pong(bytes.to_vec()),
             Ok(Message::Close(Some(frame))) if frame.reason == "Protocol violation" => {
-                return (events, End::Protocol);
+                return (events, DecodeEnd::Protocol);
             }
             Ok(Message::Close(frame)) => {
                 let close = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
-                return (events, End::Closed(close));
+                return (events, DecodeEnd::Closed(close));
             }
             Ok(Message::Frame(_)) => unreachable!("it is never read"),
-            Err(Error::Io(_)) => return (events, End::Pending),
-            Err(Error::Capacity(_)) => return (events, End::TooBig),
-            Err(Error::Utf8(_)) => return (events, End::NotUtf8),
-            Err(_) => return (events, End::Protocol),
+            Err(Error::Io(_)) => return (events, DecodeEnd::Pending),
+            Err(Error::Capacity(_)) => return (events, DecodeEnd::TooBig),
+            Err(Error::Utf8(_)) => return (events, DecodeEnd::NotUtf8),
+            Err(_) => return (events, DecodeEnd::Protocol),
         });
     }
 }
@@ -251,7 +255,7 @@ fn it_agrees_with_tungstenite() {
             ours.1, theirs.1
         );
         // Ours refuses a frame at its header, or a text at its first wrong byte.
-        let is_earlier = theirs.1 == End::Pending && !matches!(ours.1, End::Closed(_));
+        let is_earlier = theirs.1 == DecodeEnd::Pending && !matches!(ours.1, DecodeEnd::Closed(_));
         assert!(
             ours.1 == theirs.1 || is_earlier,
             "seed {seed}: {ours:?}, {theirs:?}"
