@@ -6,7 +6,6 @@
 //! are spread evenly, and a node that comes later takes no client from the others.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -143,7 +142,7 @@ impl Mesh {
 
     /// Whether this node has run for long enough to know of all other nodes.
     pub fn is_settled(&self) -> bool {
-        self.is_settled.load(Ordering::Relaxed)
+        self.settled.get().is_some()
     }
 
     /// Waits until this node has run for long enough to know of all other nodes.

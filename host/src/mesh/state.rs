@@ -1,12 +1,13 @@
 //! The state of the mesh: the peers, what they hold, and the ways to send them something.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,8 +49,8 @@ pub struct Mesh {
     pub(super) refusals: Refusals,
     /// How many full snapshots all peers together have begun.
     pub(super) snapshots: AtomicU32,
-    /// Whether this node has run for long enough to know of all other nodes.
-    pub(super) is_settled: AtomicBool,
+    /// The time since which this node has run for long enough to know of all other nodes.
+    pub(super) settled: OnceLock<Instant>,
     /// The sender that notifies when another node begins or stops to take events, and when this
     /// node has settled.
     pub(super) serving_changed: watch::Sender<()>,
@@ -86,7 +87,7 @@ impl Mesh {
             registrations: TaskTracker::new(),
             refusals: Refusals::default(),
             snapshots: AtomicU32::new(0),
-            is_settled: AtomicBool::new(false),
+            settled: OnceLock::new(),
             serving_changed: watch::Sender::new(()),
         })
     }

@@ -6,7 +6,6 @@
 //! know all others yet, so for `gone_after` it has a lower firing rank than the settled nodes.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -27,12 +26,17 @@ const TIMERS_A_FRAME: usize = 1000;
 const NEWCOMER: u32 = 1;
 const SETTLED: u32 = 2;
 
+/// How long a node that takes over timers leaves them to the others, after it has announced that.
+/// Without this time, a timer that is due before the others have heard the announcement would fire
+/// on two nodes.
+const HANDOVER: Duration = Duration::from_millis(200);
+
 impl Mesh {
     /// Whether this node is the node that fires a timer of the cluster.
     pub fn fires(&self, namespace: &Namespace, timer: &str) -> bool {
         let number = rendezvous::number(timer);
         let rank = |node, surely: u32| (surely, rendezvous::weight(number, node), node);
-        let ours = rank(self.own(), self.firing_rank(namespace));
+        let ours = rank(self.own(), self.own_firing_rank(namespace));
         let space = self.interest.space(namespace.name());
         let others = space.map(|space| space.firing()).unwrap_or_default();
         let is_there = |node| {
@@ -45,17 +49,32 @@ impl Mesh {
 
     /// The firing rank of this node for the plugin; 0 means that it fires none of its timers.
     pub(super) fn firing_rank(&self, namespace: &Namespace) -> u32 {
-        match self.is_settled.load(Ordering::Relaxed) {
+        match self.is_settled() {
             _ if !namespace.timers().fires() => 0,
             true => SETTLED,
             false => NEWCOMER,
         }
     }
 
+    /// The firing rank by which this node itself goes. For `HANDOVER`, it is lower than the rank that
+    /// the node has just announced.
+    fn own_firing_rank(&self, namespace: &Namespace) -> u32 {
+        let announced = [
+            self.settled.get().copied(),
+            namespace.timers().fires_since(),
+        ];
+        let announced = announced.into_iter().flatten().max();
+        let is_new = announced.is_some_and(|announced| announced.elapsed() < HANDOVER);
+        match self.firing_rank(namespace) {
+            SETTLED if is_new => NEWCOMER,
+            rank => rank,
+        }
+    }
+
     /// Waits for `gone_after`. From then on this node knows of all other nodes.
     pub(super) async fn settle(self: Arc<Self>) {
         tokio::time::sleep(self.limits().gone_after).await;
-        self.is_settled.store(true, Ordering::Relaxed);
+        let _ = self.settled.set(tokio::time::Instant::now());
         self.serving_changed.send_replace(());
         for namespace in self.registry.namespaces() {
             namespace.timers().tell_fires();

@@ -13,7 +13,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -36,9 +35,9 @@ pub struct Timers {
     plugin: Arc<str>,
     shared: Arc<NodeState>,
     state: Mutex<TimersState>,
-    /// Whether a generation runs here that handles timers. This flag is read while the state is
-    /// locked.
-    fires: AtomicBool,
+    /// The time since which generations that handle timers run here, if one does. It is read while
+    /// the state is locked.
+    fires_since: Mutex<Option<tokio::time::Instant>>,
     changed: Notify,
 }
 
@@ -124,7 +123,7 @@ impl Timers {
             plugin: plugin.clone(),
             shared: shared.clone(),
             state: Mutex::default(),
-            fires: AtomicBool::new(false),
+            fires_since: Mutex::default(),
             changed: Notify::new(),
         })
     }
@@ -180,7 +179,10 @@ impl Timers {
     /// Notes that a generation runs, with its limit; `fires` means that it handles timers.
     pub fn open(&self, limit: usize, fires: bool) {
         self.state.lock().limit = Some(limit);
-        self.fires.store(fires, Ordering::Relaxed);
+        let mut since = self.fires_since.lock();
+        // A new build goes on with what the last one has announced.
+        *since = fires.then(|| since.unwrap_or_else(tokio::time::Instant::now));
+        drop(since);
         self.tell_fires();
         self.look_again();
     }
@@ -197,13 +199,18 @@ impl Timers {
             ..TimersState::default()
         };
         drop(state);
-        self.fires.store(false, Ordering::Relaxed);
+        *self.fires_since.lock() = None;
         self.tell_fires();
     }
 
     /// Whether a generation runs here that handles timers.
     pub fn fires(&self) -> bool {
-        self.fires.load(Ordering::Relaxed)
+        self.fires_since().is_some()
+    }
+
+    /// The time since which this node handles timers without a break, if it does.
+    pub fn fires_since(&self) -> Option<tokio::time::Instant> {
+        *self.fires_since.lock()
     }
 
     /// The time when the next timer is due, if there is one.
