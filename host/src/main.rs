@@ -40,8 +40,8 @@ enum Command {
         #[arg(long, value_name = "LEVEL", default_value = "info")]
         log: String,
         /// The log's format: text or json.
-        #[arg(long, value_name = "FORMAT", default_value = "text")]
-        log_format: String,
+        #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+        log_format: LogFormat,
     },
     /// Say what plugins import and export, and why one would not load (then exit with 1).
     Check {
@@ -159,7 +159,7 @@ fn main() -> ExitCode {
             trust,
             log,
             log_format,
-        } => register(&listen, &trust, &log, &log_format),
+        } => register(&listen, &trust, &log, log_format),
         Command::Check { files, config } => check(&files, config.as_deref()),
     };
     run.unwrap_or_else(|error| {
@@ -223,13 +223,8 @@ async fn register(
     listen: &str,
     trust: &TrustFlags,
     directives: &str,
-    log_format: &str,
+    log_format: LogFormat,
 ) -> anyhow::Result<ExitCode> {
-    let log_format = match log_format {
-        "text" => LogFormat::Text,
-        "json" => LogFormat::Json,
-        other => anyhow::bail!("--log-format {other}: text or json"),
-    };
     let _flush_at_the_end = log::start(directives, log_format)?;
     raise_file_limit();
     let mut signals = Signals::new()?;

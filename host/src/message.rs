@@ -22,11 +22,13 @@ pub enum Message<'a> {
 pub struct Frame(Bytes);
 
 const FINAL: u8 = 0x80;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xa;
+
+// The opcodes of RFC 6455, section 5.2.
+pub(crate) const TEXT: u8 = 0x1;
+pub(crate) const BINARY: u8 = 0x2;
+pub(crate) const CLOSE: u8 = 0x8;
+pub(crate) const PING: u8 = 0x9;
+pub(crate) const PONG: u8 = 0xa;
 
 impl Frame {
     /// Encodes a whole message as one frame.

@@ -22,6 +22,7 @@ mod native;
 mod peer_events;
 mod session;
 mod slot;
+mod spread;
 mod timer;
 mod watch;
 mod worker;

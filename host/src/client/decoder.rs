@@ -12,7 +12,7 @@ use bytes::BufMut as _;
 use bytes::buf::Limit;
 
 use super::read_buffers;
-use crate::message::Message;
+use crate::message::{BINARY, CLOSE, Message, PING, PONG, TEXT};
 
 /// The decoder of one client's frames.
 #[derive(Debug)]
@@ -89,12 +89,8 @@ struct Header {
     header_bytes: usize,
 }
 
+/// The opcode of a frame that continues a message.
 const CONTINUATION: u8 = 0x0;
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PING: u8 = 0x9;
-const PONG: u8 = 0xa;
 
 /// The longest payload of a control frame, in bytes.
 const CONTROL_BYTES: u64 = 125;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::spread::spread;
 use crate::close_code::CloseCode;
 use crate::registry::{Client, Close, Closer, Ending};
 
@@ -37,11 +38,7 @@ impl DrainReason {
 /// once.
 fn return_after(counter: u64, clients: usize) -> Duration {
     let window = RETURN_MIN + Duration::from_millis(clients as u64);
-    let window = window.min(RETURN_MAX).as_nanos();
-    // Multiples of the golden ratio's fraction fall evenly, however many there are.
-    let fraction = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    let after = (window * u128::from(fraction)) >> 32;
-    Duration::from_nanos(u64::try_from(after).unwrap_or_default())
+    spread(counter, window.min(RETURN_MAX))
 }
 
 const RETURN_MIN: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::answer::{Answer, Decision, Failure};
 use super::handle::Plugin;
+use super::spread::spread;
 use crate::access::{Granted, Handshake};
 use crate::counters::Counters;
 use crate::guest::{Acceptance, CallError, CallErrorCode};
@@ -102,7 +103,7 @@ impl RemoteEvent<'_> {
                 return Err(Failure::Absent);
             }
             let until = match worker {
-                Some(_) => deadline.min(Instant::now() + self.spread(pause)),
+                Some(_) => deadline.min(Instant::now() + self.spread_out(pause)),
                 None => deadline,
             };
             // It ends with the node only, which tells it itself.
@@ -116,9 +117,8 @@ impl RemoteEvent<'_> {
 
     /// Returns between half of `pause` and all of it, which differs for each client. Clients that
     /// tried again all at once would find no room again and again.
-    fn spread(&self, pause: Duration) -> Duration {
-        let fraction = self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
-        pause / 2 + pause.mul_f64(fraction as f64 / f64::from(1 << 17))
+    fn spread_out(&self, pause: Duration) -> Duration {
+        pause / 2 + spread(self.number, pause / 2)
     }
 
     /// Returns whether no node is left that might take the event.
