@@ -200,7 +200,8 @@ impl Decoder {
     }
 
     /// Reads more bytes by `read`, which appends them to the buffer that it is given, and returns
-    /// their number.
+    /// their number. This and `rest` move the bytes, so they come only after `decode` has returned
+    /// nothing.
     pub(super) fn fill(
         &mut self,
         read: impl FnOnce(&mut Limit<&mut Vec<u8>>) -> Poll<io::Result<usize>>,
@@ -208,7 +209,6 @@ impl Decoder {
         if self.decoded == self.buffer.len() {
             self.buffer.clear();
             self.decoded = 0;
-            self.payload = Payload::Read(0..0);
             if let Some(gathered) = self.gathered.as_mut().filter(|g| g.missing > 0) {
                 return gathered.fill(read);
             }
@@ -228,7 +228,6 @@ impl Decoder {
         let left = self.buffer[self.decoded..].to_vec();
         read_buffers::give_back(std::mem::replace(&mut self.buffer, left));
         self.decoded = 0;
-        self.payload = Payload::Read(0..0);
     }
 
     /// Makes room for bytes to read, with what is left of the last ones at the beginning.
@@ -241,7 +240,6 @@ impl Decoder {
             self.buffer.drain(..self.decoded);
         }
         self.decoded = 0;
-        self.payload = Payload::Read(0..0);
     }
 
     /// Checks a header, and returns the mask.

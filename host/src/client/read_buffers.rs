@@ -34,3 +34,20 @@ pub(super) fn give_back(mut buffer: Vec<u8>) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_keeps_some_buffers_of_the_one_size() {
+        give_back(Vec::with_capacity(2 * BYTES));
+        for buffer in (0..KEPT + 10).map(|_| take()).collect::<Vec<_>>() {
+            give_back(buffer);
+        }
+        KEPT_HERE.with_borrow(|kept| {
+            assert_eq!(kept.len(), KEPT);
+            assert!(kept.iter().all(|buffer| buffer.capacity() == BYTES));
+        });
+    }
+}
