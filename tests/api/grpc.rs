@@ -96,5 +96,7 @@ async fn a_watch_of_the_health_says_when_the_node_drains() -> Result<()> {
     node.put_to_sleep(&mut ada, 3_000).await?;
     node.signal(Signal::TERM)?;
     assert_eq!(next().await?, ServingStatus::NotServing);
+    // The stream ends with its node.
+    assert!(within("the end", watched.message()).await?.is_none());
     Ok(())
 }

@@ -52,14 +52,17 @@ impl Health for NodeHealth {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        if !self.knows(&request.into_inner().service) {
+        let statuses = match self.knows(&request.into_inner().service) {
+            true => WatchStream::new(self.view.stages()).map(status).boxed(),
             // The stream stays open, as the standard wants it.
-            let unknown = stream::iter([Ok(response(ServingStatus::ServiceUnknown))]);
-            return Ok(Response::new(Box::pin(unknown.chain(stream::pending()))));
-        }
-        let stages = WatchStream::new(self.view.stages());
-        let statuses = stages.map(|stage| Ok(response(status(stage))));
-        Ok(Response::new(Box::pin(statuses)))
+            false => stream::iter([ServingStatus::ServiceUnknown])
+                .chain(stream::pending())
+                .boxed(),
+        };
+        // The end of the node does not wait for whoever watches it.
+        let ended = self.view.ended().cancelled_owned();
+        let answers = statuses.map(|status| Ok(response(status)));
+        Ok(Response::new(Box::pin(answers.take_until(ended))))
     }
 }
 
