@@ -48,6 +48,7 @@ mod transport;
 mod transport_error;
 mod trust;
 mod unanswered;
+mod unlist;
 mod watch;
 mod wire;
 
@@ -75,8 +76,7 @@ pub use self::wire::refused::Reason;
 /// How often a node that leaves checks whether its connections have ended.
 const LEFT_LOOK: Duration = Duration::from_millis(10);
 
-/// How long a node that drains waits for its registers, for its peers, and for the ends of its
-/// connections; each of the three has this time.
+/// How long a node that leaves waits for its peers, and then for the ends of its connections.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Mesh {
@@ -112,7 +112,7 @@ impl Mesh {
     pub async fn drain(&self) {
         self.draining.cancel();
         self.registrations.close();
-        let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.registrations.wait()).await;
+        self.registrations.wait().await;
     }
 
     /// Tells the peers that this node leaves, and gives them time to receive everything sent

@@ -154,11 +154,15 @@ impl Node {
         self.view.draining();
         let _ = self.close.send(true);
         let _ = self.serving.await;
-        if let Some((mesh, _)) = &self.mesh {
-            mesh.drain().await;
-        }
+        let unlisted = async {
+            if let Some((mesh, _)) = &self.mesh {
+                mesh.drain().await;
+            }
+        };
         let drained = tokio::time::timeout(self.drain_timeout, self.plugins.drain());
-        if drained.await.is_err() {
+        // A register that cannot be reached keeps no client waiting.
+        let ((), drained) = tokio::join!(unlisted, drained);
+        if drained.is_err() {
             tracing::warn!("the node was not drained within drain_timeout");
         }
         if let Some((mesh, _)) = self.mesh {

@@ -38,6 +38,11 @@ impl Etcd {
         Ok(())
     }
 
+    /// Where it serves its clients.
+    pub fn address(&self) -> SocketAddr {
+        self.clients
+    }
+
     /// Where nodes find each other: `etcd:HOST:PORT`.
     pub fn source(&self) -> String {
         format!("etcd:{}", self.clients)

@@ -1,7 +1,8 @@
 //! A node that drains (SIGTERM): the others and the register know at once.
 
 use anyhow::Result;
-use jackfield_tests::End;
+use jackfield_tests::{End, Etcd, Node, Proxy, Register};
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{becomes, nodes, reaches};
@@ -59,5 +60,39 @@ async fn all_at_once_they_drain_in_time() -> Result<()> {
     let (c, b, a) = (nodes.remove(2), nodes.remove(1), nodes.remove(0));
     let (a, b, c) = tokio::try_join!(a.stop(), b.stop(), c.stop())?;
     assert!(a.status.success() && b.status.success() && c.status.success());
+    Ok(())
+}
+
+/// The connection to the register or to etcd is broken when the node is told to end. It takes
+/// itself off the list as soon as it can, so that nobody who comes looks for it.
+#[tokio::test]
+async fn who_cannot_reach_its_list_just_then_is_taken_off_a_moment_later() -> Result<()> {
+    let (register, etcd) = (Register::start().await?, Etcd::start()?);
+    for (flag, prefix, list, broken) in [
+        ("--register", "", register.address(), "not at this register"),
+        ("--discover", "etcd:", etcd.address(), "not listed there"),
+    ] {
+        let node = |list| {
+            let arguments = ["--mesh", "127.0.0.1:0", flag, &format!("{prefix}{list}")];
+            Node::builder().alone().arguments(&arguments)
+        };
+        let proxy = Proxy::start().await?;
+        proxy.lead_to(list);
+        let leaving = node(proxy.address()).start().await?;
+        let stays = node(list).start().await?;
+        stays.wait_for_peers(1).await?;
+
+        proxy.cut();
+        leaving.wait_for_log(|line| line.says(broken)).await?;
+        leaving.signal(Signal::TERM)?;
+        leaving.wait_for_log(|line| line.says("draining")).await?;
+        proxy.restore();
+        assert!(leaving.wait().await?.status.success());
+
+        let late = node(list).start().await?;
+        late.wait_for_peers(1).await?;
+        let missed = late.log().so_far(|line| line.says("not linked to a node"));
+        assert!(missed.is_empty(), "{missed:?}");
+    }
     Ok(())
 }

@@ -47,7 +47,7 @@ impl Mesh {
                     let addresses: BTreeSet<String> = found.map(|a| a.to_string()).collect();
                     self.want(&listed, &addresses);
                 }
-                // What was found registrations: a name server that is down has not ended any node.
+                // What was found stays: a name server that is down has not ended any node.
                 Err(error) => {
                     if !std::mem::replace(&mut failed, true) {
                         tracing::warn!(source, %error, "the name can't be looked up");

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use self::generated::etcdserverpb::kv_client::KvClient;
 use self::generated::etcdserverpb::lease_client::LeaseClient;
@@ -27,6 +27,7 @@ use self::generated::mvccpb::event::EventType;
 use super::source::Source;
 use super::state::Mesh;
 use super::transport_error::unreachable;
+use super::unlist::unlist;
 use crate::log_throttle::LastLogged;
 
 /// The types of etcd's API, generated in advance; `tests/generated` checks that they are current.
@@ -68,23 +69,35 @@ impl Mesh {
     /// Keeps this node listed in etcd for as long as the node runs, and dials the listed nodes.
     pub(super) async fn register_in_etcd(self: Arc<Self>, source: String, endpoint: String) {
         let mut news = LastLogged::default();
-        while !self.draining.is_cancelled() {
-            let Err(ended) = self.list_in_etcd(&source, &endpoint).await else {
-                return;
-            };
-            if news.is(ended.message()) {
-                tracing::warn!(source, "not listed there: {}", ended.message());
+        let mut leases = Vec::new();
+        let listed = async {
+            loop {
+                let ended = self.list_in_etcd(&source, &endpoint, &mut leases).await;
+                if news.is(ended.message()) {
+                    tracing::warn!(source, "not listed there: {}", ended.message());
+                }
+                tokio::time::sleep(RETRY).await;
             }
-            let _ = tokio::time::timeout(RETRY, self.draining.cancelled()).await;
-        }
+        };
+        self.draining.run_until_cancelled(listed).await;
+        // A connection of its own: the one before may be broken, and the entry is still there.
+        unlist(|| revoke(&endpoint, &leases)).await;
     }
 
-    /// Keeps this node listed until an error occurs or the node drains.
-    async fn list_in_etcd(self: &Arc<Self>, source: &str, endpoint: &str) -> Result<(), Status> {
-        let listing = tokio::time::timeout(TIMEOUT, EtcdListing::begin(endpoint, self));
-        let mut listing = listing
-            .await
-            .map_err(|_| Status::deadline_exceeded("it did not answer in time"))??;
+    /// Keeps this node listed until an error occurs, and returns the error. `leases` are those
+    /// that may still keep its entry.
+    async fn list_in_etcd(
+        self: &Arc<Self>,
+        source: &str,
+        endpoint: &str,
+        leases: &mut Vec<i64>,
+    ) -> Status {
+        let listing = EtcdListing::begin(endpoint, self, leases);
+        let mut listing = match tokio::time::timeout(TIMEOUT, listing).await {
+            Ok(Ok(listing)) => listing,
+            Ok(Err(status)) => return status,
+            Err(_) => return Status::deadline_exceeded("it did not answer in time"),
+        };
         let source = Source::Listed(source.to_owned());
         let mut renew = tokio::time::interval(RENEW);
         let mut renewed = tokio::time::Instant::now();
@@ -93,41 +106,62 @@ impl Mesh {
         loop {
             tokio::select! {
                 watched = listing.watch.message() => {
-                    let watched = watched?.ok_or_else(closed)?;
+                    let watched = match watched {
+                        Ok(Some(watched)) => watched,
+                        Ok(None) => return closed(),
+                        Err(status) => return status,
+                    };
                     if watched.canceled {
-                        return Err(Status::aborted(watched.cancel_reason));
+                        return Status::aborted(watched.cancel_reason);
                     }
                     watched.events.into_iter().for_each(|event| listing.take(event));
                     self.want(&source, &listing.addresses());
                     self.note_listed(&source, listing.nodes());
                 }
-                alive = listing.alive.message() => {
-                    let alive = alive?.ok_or_else(closed)?;
-                    if alive.ttl <= 0 {
-                        return Err(Status::aborted("the lease has run out"));
+                alive = listing.alive.message() => match alive {
+                    Ok(Some(alive)) if alive.ttl <= 0 => {
+                        return Status::aborted("the lease has run out");
                     }
-                    renewed = tokio::time::Instant::now();
-                }
+                    Ok(Some(_)) => renewed = tokio::time::Instant::now(),
+                    Ok(None) => return closed(),
+                    Err(status) => return status,
+                },
                 _ = renew.tick() => {
                     if renewed.elapsed() > LEASE {
-                        return Err(Status::deadline_exceeded("it has said nothing for a while"));
+                        return Status::deadline_exceeded("it has said nothing for a while");
                     }
-                    listing.renew()?;
-                }
-                () = self.draining.cancelled() => {
-                    let id = listing.lease;
-                    let revoke = listing.leases.lease_revoke(LeaseRevokeRequest { id });
-                    let _ = tokio::time::timeout(TIMEOUT, revoke).await;
-                    return Ok(());
+                    if let Err(status) = listing.renew() {
+                        return status;
+                    }
                 }
             }
         }
     }
 }
 
+/// Ends leases, and with them this node's entry.
+async fn revoke(endpoint: &str, ids: &[i64]) -> Result<(), Status> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let mut leases = LeaseClient::new(connect(endpoint).await?);
+    for id in ids.iter().copied() {
+        match leases.lease_revoke(LeaseRevokeRequest { id }).await {
+            Err(status) if status.code() != Code::NotFound => return Err(status),
+            // One that has run out has taken its entry along.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn connect(endpoint: &str) -> Result<Channel, Status> {
+    let endpoint = Endpoint::from_shared(format!("http://{endpoint}")).map_err(unreachable)?;
+    endpoint.connect().await.map_err(unreachable)
+}
+
 /// This node's entry in etcd, and the entries of all nodes.
 struct EtcdListing {
-    leases: LeaseClient<Channel>,
     lease: i64,
     renewals: mpsc::Sender<LeaseKeepAliveRequest>,
     alive: Streaming<LeaseKeepAliveResponse>,
@@ -139,13 +173,17 @@ struct EtcdListing {
 }
 
 impl EtcdListing {
-    async fn begin(endpoint: &str, mesh: &Mesh) -> Result<EtcdListing, Status> {
-        let endpoint = Endpoint::from_shared(format!("http://{endpoint}")).map_err(unreachable)?;
-        let channel = endpoint.connect().await.map_err(unreachable)?;
-        let mut leases = LeaseClient::new(channel.clone());
+    async fn begin(
+        endpoint: &str,
+        mesh: &Mesh,
+        leases: &mut Vec<i64>,
+    ) -> Result<EtcdListing, Status> {
+        let channel = connect(endpoint).await?;
+        let mut lease_client = LeaseClient::new(channel.clone());
         let ttl = i64::try_from(LEASE.as_secs()).unwrap_or(i64::MAX);
-        let granted = leases.lease_grant(LeaseGrantRequest { ttl }).await?;
-        let lease = granted.into_inner().id;
+        let granted = lease_client.lease_grant(LeaseGrantRequest { ttl });
+        let lease = granted.await?.into_inner().id;
+        leases.push(lease);
         let mut keys = KvClient::new(channel.clone());
         keys.put(PutRequest {
             key: format!("{PREFIX}{}", mesh.own()).into_bytes().into(),
@@ -153,6 +191,8 @@ impl EtcdListing {
             lease,
         })
         .await?;
+        // The entry is this lease's now, and no former one's.
+        leases.retain(|other| *other == lease);
 
         let range = RangeRequest {
             key: PREFIX.as_bytes().into(),
@@ -186,11 +226,10 @@ impl EtcdListing {
             .send(LeaseKeepAliveRequest { id: lease })
             .await
             .map_err(|_| closed())?;
-        let alive = leases
+        let alive = lease_client
             .lease_keep_alive(ReceiverStream::new(requests))
             .await?;
         Ok(EtcdListing {
-            leases,
             lease,
             renewals,
             alive: alive.into_inner(),

@@ -17,6 +17,7 @@ use super::source::Source;
 use super::state::Mesh;
 use super::transport_error::{refusal, unreachable};
 use super::trust::{self, Purpose, Talk};
+use super::unlist::unlist;
 use super::wire::register_client::RegisterClient;
 use super::wire::{self, announcement, membership};
 use crate::id::Incarnation;
@@ -33,11 +34,14 @@ struct RegisterListing {
     listed: BTreeMap<u64, String>,
     /// The addresses of former lists, which count until the register has settled.
     kept: BTreeSet<String>,
+    /// Whether the register has had this node on its list.
+    has_begun: bool,
 }
 
 impl RegisterListing {
     /// Begins a new stream. The former list still counts until the register has settled.
     fn begin(&mut self) {
+        self.has_begun = true;
         self.kept
             .extend(std::mem::take(&mut self.listed).into_values());
     }
@@ -89,16 +93,24 @@ impl Mesh {
     pub(super) async fn register_with(self: Arc<Self>, register: String) {
         let mut known = RegisterListing::default();
         let mut news = LastLogged::default();
-        while !self.draining.is_cancelled() {
-            let ended = self.keep_registered(&register, &mut known).await;
-            let why = refusal(&ended);
-            if news.is(why) && !self.draining.is_cancelled() {
-                tracing::warn!(register, "not at this register: {why}");
+        let registered = async {
+            loop {
+                let ended = self.keep_registered(&register, &mut known).await;
+                let why = refusal(&ended);
+                if news.is(why) {
+                    tracing::warn!(register, "not at this register: {why}");
+                }
+                tokio::time::sleep(RETRY).await;
             }
-            let _ = tokio::time::timeout(RETRY, self.draining.cancelled()).await;
+        };
+        self.draining.run_until_cancelled(registered).await;
+        if known.has_begun {
+            // A stream of its own: the one before may be broken, and the entry is still there.
+            unlist(|| self.say_bye(&register)).await;
         }
     }
 
+    /// Keeps this node registered until an error occurs, and returns the error.
     async fn keep_registered(
         self: &Arc<Self>,
         register: &str,
@@ -138,16 +150,20 @@ impl Mesh {
                         return Status::cancelled("it takes nothing more");
                     }
                 }
-                () = self.draining.cancelled() => {
-                    let bye = announcement::Announcement::Bye(wire::Bye {});
-                    let _ = say.send(bye.into()).await;
-                    // The stream ends with what was said.
-                    drop(say);
-                    while let Ok(Ok(Some(_))) = tokio::time::timeout(SIGN_OF_LIFE, said.message()).await {}
-                    return Status::ok("this node drains");
-                }
             }
         }
+    }
+
+    /// Registers this node once more, and takes it off the list.
+    async fn say_bye(&self, register: &str) -> Result<(), Status> {
+        let (mut said, say) = self.present(register).await?;
+        let bye = announcement::Announcement::Bye(wire::Bye {});
+        let ended = |_| Status::cancelled("it closed the connection");
+        say.send(bye.into()).await.map_err(ended)?;
+        // The stream ends with what was said.
+        drop(say);
+        while said.message().await?.is_some() {}
+        Ok(())
     }
 
     async fn present(
