@@ -82,6 +82,43 @@ pub fn send_to_client(client: &ClientId, message: impl Into<Message>) -> Result<
     host::send_to_client(client, message.into())
 }
 
+/// Sends a message to the client whose event this is.
+///
+/// It is as `send_to_client` with the id that the event brought, and takes less.
+///
+/// ```
+/// use jackfield_sdk::testing::Host;
+/// use jackfield_sdk::{ClientId, Message, Plugin, reply};
+///
+/// struct Echo;
+///
+/// impl Plugin for Echo {
+///     fn on_message(_: ClientId, message: Message) {
+///         let _ = reply(message); // the client may have left by now
+///     }
+/// }
+///
+/// let ada = Host::new().connect::<Echo>()?;
+/// ada.say("hello");
+/// assert_eq!(ada.received(), ["hello".into()]);
+/// # Ok::<(), jackfield_sdk::Refuse>(())
+/// ```
+///
+/// # Errors
+///
+/// The client does not get the message if the error's [code](crate::ErrorCode) is one of these:
+///
+/// - `InvalidArgument`: the event is no client's. It is a call, a timer, or `on_start`.
+/// - `NotFound`: the client has left, or its node has gone.
+/// - `Closed`: this is the client's `on_close`.
+/// - `Overloaded`: the client's outbox is full.
+/// - `Unreachable`: the link to the client's node is full.
+/// - `LimitExceeded`: the message is larger than an outbox (1 MiB by default), or the event has
+///   sent too often (10,000 times by default).
+pub fn reply(message: impl Into<Message>) -> Result<(), Error> {
+    host::reply(message.into())
+}
+
 /// Sends a message to every client of each of these uids, once each.
 ///
 /// It is no error if nobody is there.

@@ -26,3 +26,5 @@ pub mod lifecycle;
 pub mod plugin;
 #[rustfmt::skip]
 pub mod timer_handler;
+#[rustfmt::skip]
+pub mod turn_handler;

@@ -8,9 +8,9 @@ use std::marker::PhantomData;
 
 use crate::bindings::call_handler::exports::jackfield::plugin::call_handler as called;
 use crate::bindings::plugin::jackfield::plugin::{
-    calls, clients, close, groups, infos, runtime, send, timers, types as wit, uids,
+    calls, clients, close, groups, infos, runtime, send, timers, turns, types as wit, uids,
 };
-use crate::bindings::{lifecycle, plugin, timer_handler};
+use crate::bindings::{lifecycle, plugin, timer_handler, turn_handler};
 use crate::plugin::{CallHandler, Lifecycle, Plugin, TimerHandler};
 use crate::types::{
     Accept, CallError, CallErrorCode, Caller, ClientId, Closer, Count, Departure, Error, ErrorCode,
@@ -39,6 +39,30 @@ impl<P: Plugin> plugin::exports::jackfield::plugin::handler::Guest for Exported<
     fn on_close(client: String, departure: wit::Departure) {
         P::on_close(client.into(), departure.into());
     }
+}
+
+impl<P: Plugin> turn_handler::exports::jackfield::plugin::turn_handler::Guest for Exported<P> {
+    fn on_turn(client: String, messages: Vec<u8>) {
+        let client = ClientId::from(client);
+        while let Some(message) = next_message(&messages) {
+            P::on_message(client.clone(), message);
+        }
+    }
+}
+
+/// Begins the event of the turn's next message, which `turns.wit` says how to find.
+fn next_message(messages: &[u8]) -> Option<Message> {
+    let place = turns::next();
+    if place == u64::MAX {
+        return None;
+    }
+    let (offset, length) = ((place >> 32) as usize, (place & 0x7fff_ffff) as usize);
+    let message = messages[offset..offset + length].to_vec();
+    Some(match place & 1 << 31 {
+        // SAFETY: the node hands over a text as UTF-8, here as anywhere.
+        0 => Message::Text(unsafe { String::from_utf8_unchecked(message) }),
+        _ => Message::Binary(message),
+    })
 }
 
 impl<P: Lifecycle> lifecycle::exports::jackfield::plugin::lifecycle::Guest for Exported<P> {
@@ -75,6 +99,10 @@ pub(crate) fn send_to_all(message: Message, exclude: &[ClientId]) -> Result<Reac
 
 pub(crate) fn send_to_client(client: &ClientId, message: Message) -> Result<(), Error> {
     Ok(send::send_to_client(client.as_str(), &message.into())?)
+}
+
+pub(crate) fn reply(message: Message) -> Result<(), Error> {
+    Ok(send::reply(&message.into())?)
 }
 
 pub(crate) fn send_to_uid(uids: &[String], message: Message) -> Result<Reach, Error> {

@@ -101,6 +101,11 @@ macro_rules! export {
             type Exported = $crate::component::Exported<$plugin>;
             plugin::export_plugin!(Exported with_types_in plugin);
         };
+        const _: () = {
+            use $crate::bindings::turn_handler;
+            type Exported = $crate::component::Exported<$plugin>;
+            turn_handler::export_turn_handler!(Exported with_types_in turn_handler);
+        };
     };
     ($plugin:ident, lifecycle $($more:tt)*) => {
         $crate::export!($plugin $($more)*);

@@ -402,7 +402,7 @@ impl Host {
     pub fn connect_with<P: Plugin>(&self, handshake: Handshake) -> Result<Client<P>, Refuse> {
         let (id, mailbox) = self.node.borrow_mut().register(P::on_close);
         let (offered, found) = (handshake.subprotocols.clone(), handshake.uid.clone());
-        let answer = self.event(|| P::on_connect(id.clone(), handshake));
+        let answer = self.turn(Turn::event_of(&id), || P::on_connect(id.clone(), handshake));
         let mut node = self.node.borrow_mut();
         let answer = answer.map(|accept| node.with_uid(&id, accept, found));
         let admitted = node.admit(&id, answer, &offered);
@@ -561,7 +561,7 @@ impl Host {
         loop {
             let next = self.node.borrow_mut().next_departed();
             let Some(departed) = next else { return };
-            let turn = Turn::close_of(departed.client.clone());
+            let turn = Turn::close_of(&departed.client);
             self.turn(turn, || {
                 (departed.on_close)(departed.client, departed.departure);
             });

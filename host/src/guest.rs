@@ -27,6 +27,7 @@ mod services;
 mod settings;
 mod ticker;
 mod trap;
+mod turn_driver;
 
 pub use self::call::{CallError, CallErrorCode, Caller};
 pub(crate) use self::call::{Callees, Calling};

@@ -4,7 +4,7 @@
 //! Rooms, in the direction a message travels; a file uses only rooms to its right
 //! (`tests/layers.rs` keeps that true):
 //!
-//! node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · delivery · message · close_code · id · counters · log · log_throttle · pending_connections · listener · host_pattern · invalid_value · file · authorities
+//! node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · delivery · message_queue · message · close_code · id · counters · log · log_throttle · pending_connections · listener · host_pattern · invalid_value · file · authorities
 
 pub mod node;
 
@@ -36,5 +36,6 @@ pub mod listener;
 pub mod log;
 pub mod log_throttle;
 pub mod message;
+pub mod message_queue;
 pub mod pending_connections;
 pub mod policy;

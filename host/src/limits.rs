@@ -155,6 +155,9 @@ pub struct PluginLimits {
     /// closed with 1013.
     #[serde(with = "humantime_serde")]
     pub call_wait: Duration,
+    /// The most waiting messages of one client that are handed to an instance in one call. 1 means
+    /// that each message has a call of its own.
+    pub messages_per_turn: usize,
     /// The number of events after which an instance is replaced, since the runtimes of some
     /// languages leak memory.
     pub recycle_after_events: u32,
@@ -208,6 +211,7 @@ impl Default for PluginLimits {
             wait_timeout: Duration::from_secs(5),
             instances: 256,
             call_wait: Duration::from_secs(2),
+            messages_per_turn: MESSAGES_PER_TURN,
             recycle_after_events: 100_000,
             recycle_above_bytes: 16 << 20,
             sends_per_event: 10_000,
@@ -322,6 +326,11 @@ impl PluginLimits {
     /// Returns an error when the value of a limit is out of range, or does not fit another limit.
     pub fn check(&self) -> Result<(), WrongLimit> {
         check_range("instances", self.instances, TOTAL_INSTANCES as usize)?;
+        check_range(
+            "messages_per_turn",
+            self.messages_per_turn,
+            MESSAGES_PER_TURN,
+        )?;
         if self.event_timeout.is_zero() {
             let why = "is 0, but must be some time".to_owned();
             let name = "event_timeout";
@@ -480,7 +489,8 @@ pub const HTTP_FIELDS_BYTES: usize = 16 << 10;
 /// for `http_timeout` at most.
 pub const HTTP_LOOKUPS: usize = 64;
 
-/// The most messages of one client that are handled before other clients get their turn.
+/// The most messages of one client that are handled before other clients get their turn, and the
+/// largest value that `messages_per_turn` can have.
 pub const MESSAGES_PER_TURN: usize = 64;
 
 /// The most uids, groups or excluded clients that one call may name. A call with more names fails

@@ -17,6 +17,16 @@ pub enum Message<'a> {
     Binary(&'a [u8]),
 }
 
+impl<'a> Message<'a> {
+    /// The bytes of the message.
+    pub fn payload(self) -> &'a [u8] {
+        match self {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+        }
+    }
+}
+
 /// An encoded frame. A clone of the frame shares its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame(Bytes);
@@ -33,10 +43,11 @@ pub(crate) const PONG: u8 = 0xa;
 impl Frame {
     /// Encodes a whole message as one frame.
     pub fn message(message: Message<'_>) -> Frame {
-        match message {
-            Message::Text(text) => Frame::encode(TEXT, text.as_bytes()),
-            Message::Binary(bytes) => Frame::encode(BINARY, bytes),
-        }
+        let opcode = match message {
+            Message::Text(_) => TEXT,
+            Message::Binary(_) => BINARY,
+        };
+        Frame::encode(opcode, message.payload())
     }
 
     /// A ping frame without a payload.

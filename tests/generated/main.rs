@@ -1,9 +1,10 @@
 //! Keeps the files that are generated ahead what their schemas make of them: `host/generated`
-//! of `proto/`, and the SDK's `src/bindings` of `wit/`.
+//! of `proto/` and of the driver of turns, and the SDK's `src/bindings` of `wit/`.
 //!
 //! So neither a first build of the node nor an author's has their generators in it.
 
 mod protobuf;
+mod turn_driver;
 mod wit;
 
 use std::fs;
@@ -16,6 +17,14 @@ fn the_host_has_what_the_protobuf_schemas_make() -> Result<()> {
     check(
         &root().join("host/generated"),
         protobuf::generate(&root().join("proto"))?,
+    )
+}
+
+#[test]
+fn the_host_has_the_driver_of_turns_as_its_text_makes_it() -> Result<()> {
+    check(
+        &root().join("host/generated"),
+        turn_driver::generate(&root())?,
     )
 }
 

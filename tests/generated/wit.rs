@@ -15,7 +15,7 @@ struct Bindings {
     options: fn() -> Opts,
 }
 
-const ALL: [Bindings; 7] = [
+const ALL: [Bindings; 8] = [
     Bindings {
         file: "plugin",
         wit: "0.1",
@@ -46,6 +46,12 @@ const ALL: [Bindings; 7] = [
         wit: "0.1",
         world: "with-timer-handler",
         options: || exports("timer_handler"),
+    },
+    Bindings {
+        file: "turn_handler",
+        wit: "0.1",
+        world: "with-turn-handler",
+        options: || exports("turn_handler"),
     },
     Bindings {
         file: "config",

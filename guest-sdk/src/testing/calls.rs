@@ -4,13 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use super::checks::{Close, check_count, check_id, check_ids, check_limit, timer_time};
+use super::checks::{Close, check_count, check_id, check_ids, check_limit, error, timer_time};
 use super::current;
 use super::node::{Node, count};
 use super::pages::List;
 use crate::types::{
-    CallError, CallErrorCode, Caller, ClientId, Count, Error, Identity, Info, Level, Message, Page,
-    Reach, TimerScope,
+    CallError, CallErrorCode, Caller, ClientId, Count, Error, ErrorCode, Identity, Info, Level,
+    Message, Page, Reach, TimerScope,
 };
 
 /// Bytes of one line of the log. Beyond: cut.
@@ -31,6 +31,18 @@ pub(crate) fn send_to_client(client: &ClientId, message: Message) -> Result<(), 
         node.record(client)?.receive(message);
         Ok(())
     })
+}
+
+pub(crate) fn reply(message: Message) -> Result<(), Error> {
+    let client = current(|node| {
+        let turn = node.turn.as_ref();
+        let client = turn.and_then(|turn| turn.client.clone());
+        client.ok_or_else(|| {
+            let message = "this event is no client's: name the client that it is for";
+            error(ErrorCode::InvalidArgument, message.to_owned())
+        })
+    });
+    send_to_client(&client?, message)
 }
 
 pub(crate) fn send_to_uid(uids: &[String], message: Message) -> Result<Reach, Error> {

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use super::Host;
-use super::node::Mailbox;
+use super::node::{Mailbox, Turn};
 use crate::plugin::Plugin;
 use crate::types::{ClientId, Closer, Message};
 
@@ -110,7 +110,9 @@ impl<P: Plugin> Client<P> {
         let here = self.host.node.borrow().has(&self.id);
         if here {
             let message = message.into();
-            self.host.event(|| P::on_message(self.id.clone(), message));
+            self.host.turn(Turn::event_of(&self.id), || {
+                P::on_message(self.id.clone(), message);
+            });
             self.host.run_close_events();
         }
     }

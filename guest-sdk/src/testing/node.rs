@@ -66,8 +66,10 @@ pub(super) struct Turn {
     pub(super) log_lines: usize,
     /// How many calls deep it is: 0, but in `on_call`.
     pub(super) depth: usize,
-    /// Whose `on_close` this is.
-    departing: Option<ClientId>,
+    /// The client whose event this is.
+    pub(super) client: Option<ClientId>,
+    /// Whether this is that client's `on_close`.
+    is_last: bool,
     in_event: bool,
 }
 
@@ -109,10 +111,17 @@ impl Turn {
         }
     }
 
-    pub(super) fn close_of(client: ClientId) -> Turn {
+    pub(super) fn event_of(client: &ClientId) -> Turn {
         Turn {
-            departing: Some(client),
+            client: Some(client.clone()),
             ..Turn::event()
+        }
+    }
+
+    pub(super) fn close_of(client: &ClientId) -> Turn {
+        Turn {
+            is_last: true,
+            ..Turn::event_of(client)
         }
     }
 }
@@ -391,8 +400,8 @@ impl Node {
     /// The client, if it is here.
     pub(super) fn record(&mut self, client: &ClientId) -> Result<&mut Record, Error> {
         check_id(client)?;
-        let departing = self.turn.as_ref().and_then(|turn| turn.departing.as_ref());
-        if departing == Some(client) {
+        let turn = self.turn.as_ref().filter(|turn| turn.is_last);
+        if turn.is_some_and(|turn| turn.client.as_ref() == Some(client)) {
             let message = format!("client `{client}` has left: this is its on-close");
             return Err(error(ErrorCode::Closed, message));
         }

@@ -156,6 +156,19 @@ impl Decoder {
         }
     }
 
+    /// The size of the next message, in bytes, if it was read already and is in one frame. `decode`
+    /// then returns it, or an error.
+    pub(super) fn next_message(&self) -> Option<usize> {
+        if self.gathered.is_some() && !matches!(self.payload, Payload::Partial) {
+            return None;
+        }
+        let read = &self.buffer[self.decoded..];
+        let header = Header::parse(read)?;
+        let is_message = header.is_final && matches!(header.opcode, TEXT | BINARY);
+        let bytes = usize::try_from(header.payload_bytes).ok()?;
+        (is_message && bytes <= read.len() - header.header_bytes).then_some(bytes)
+    }
+
     /// Returns the message that was decoded last.
     ///
     /// # Errors

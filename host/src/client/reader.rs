@@ -87,6 +87,11 @@ impl Reader {
         }
     }
 
+    /// The size of the next message, in bytes, if it was read already.
+    pub(super) fn next_message(&self) -> Option<usize> {
+        self.decoder.next_message()
+    }
+
     /// Returns the message that was received last.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use super::reader::{Goodbye, ReadError, Reader};
 use crate::close_code::CloseCode;
 use crate::limits::{Limits, MESSAGES_PER_TURN};
 use crate::message::Frame;
+use crate::message_queue::MessageQueue;
 use crate::outbox::Condition;
 use crate::plugin::{self, Failure, Turn};
 use crate::registry::{Client, Close, Closer, Departure, Ending, EventKind, Namespace, NodeState};
@@ -66,6 +67,7 @@ impl ClientTask {
             reader,
             keepalive: Keepalive::new(limits, until),
             rate_limiter: RateLimiter::new(limits.messages_per_second, std::time::Instant::now()),
+            backlog: None,
         };
         let ended = conversation.run().await;
         let reader = conversation.reader;
@@ -147,11 +149,22 @@ struct Conversation<'a> {
     reader: Reader,
     keepalive: Keepalive,
     rate_limiter: Option<RateLimiter>,
+    /// What was read and could not be handled, since the client does not read what it is sent.
+    backlog: Option<Box<Backlog>>,
+}
+
+/// Messages that were read, and what follows them.
+#[derive(Default)]
+struct Backlog {
+    queue: MessageQueue,
+    /// What ends the conversation after the messages.
+    end: Option<SessionEnd>,
 }
 
 /// The reason why the client's task has woken up.
 enum Next {
     Received(Result<Received, ReadError>),
+    Backlog(Box<Backlog>),
     Woken,
     Writable,
     Keepalive,
@@ -169,9 +182,15 @@ impl Conversation<'_> {
                 return ended;
             }
             match self.next(condition, woken.as_mut()).await {
+                // Boxed, so that what a turn needs is not set aside for each idle client.
                 Next::Received(received) => {
-                    // Boxed, so that what a turn needs is not set aside for each idle client.
-                    if let Err(ended) = Box::pin(self.turn(received)).await {
+                    if let Err(ended) = Box::pin(self.turn(Some(received))).await {
+                        return ended;
+                    }
+                    condition = self.client.outbox().flush();
+                }
+                Next::Backlog(backlog) => {
+                    if let Err(ended) = Box::pin(self.resume(*backlog)).await {
                         return ended;
                     }
                     condition = self.client.outbox().flush();
@@ -244,8 +263,12 @@ impl Conversation<'_> {
             client,
             shared,
             keepalive,
+            backlog,
             ..
         } = self;
+        if may_read && let Some(backlog) = backlog.take() {
+            return Next::Backlog(backlog);
+        }
         poll_fn(|context| {
             if may_read && let Poll::Ready(received) = reader.poll_message(context, client, shared)
             {
@@ -263,28 +286,29 @@ impl Conversation<'_> {
     }
 
     /// Handles the messages that have arrived, one after another through one instance.
-    async fn turn(&mut self, first: Result<Received, ReadError>) -> Result<(), SessionEnd> {
+    async fn turn(
+        &mut self,
+        mut received: Option<Result<Received, ReadError>>,
+    ) -> Result<(), SessionEnd> {
         self.client.outbox().take_in_hand();
         let mut turn = Turn::new(self.session);
-        let mut received = Some(first);
-        for _ in 0..MESSAGES_PER_TURN {
+        let mut left = MESSAGES_PER_TURN;
+        loop {
             let Some(message) = received else {
                 return Ok(());
             };
             let message = message.map_err(|error| self.unreadable(error))?;
-            self.handle(&mut turn, message).await?;
+            left -= self.handle(&mut turn, message, left).await?;
             if self.client.has_left() {
                 return Err(SessionEnd::Already);
             }
-            if self.client.outbox().wants_attention() {
+            if self.backlog.is_some() || self.client.outbox().wants_attention() {
                 return Ok(());
             }
+            if left == 0 {
+                break;
+            }
             received = self.received_already().await;
-        }
-        if let Some(message) = received {
-            // Read already, and thus this turn's.
-            let message = message.map_err(|error| self.unreadable(error))?;
-            self.handle(&mut turn, message).await?;
         }
         drop(turn);
         self.client.outbox().flush();
@@ -292,30 +316,87 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    async fn handle(&mut self, turn: &mut Turn<'_>, received: Received) -> Result<(), SessionEnd> {
+    /// Goes on with what was read already.
+    async fn resume(&mut self, backlog: Backlog) -> Result<(), SessionEnd> {
+        self.client.outbox().take_in_hand();
+        let mut turn = Turn::new(self.session);
+        self.work_off(&mut turn, backlog).await
+    }
+
+    /// Handles a message, together with at most `most` messages in all that were read already.
+    /// Returns how many they were.
+    async fn handle(
+        &mut self,
+        turn: &mut Turn<'_>,
+        received: Received,
+        most: usize,
+    ) -> Result<usize, SessionEnd> {
         let message = match received {
             Received::Text | Received::Binary => self.reader.message(received),
-            Received::Ping | Received::Pong => return Ok(()),
+            Received::Ping | Received::Pong => return Ok(1),
             Received::Close => return Err(self.closed_by_client()),
         };
         let message = message.map_err(|error| self.unreadable(error))?;
-        if self
-            .rate_limiter
-            .as_mut()
-            .is_some_and(|rate_limiter| !rate_limiter.take(std::time::Instant::now()))
-        {
-            self.shared.counters().clients_too_fast.add_one();
-            let reason = "too many messages a second".to_owned();
-            return Err(SessionEnd::Now(Close {
-                code: CloseCode::PolicyViolation,
-                reason,
-                by: Closer::Node,
-            }));
+        check_rate(&mut self.rate_limiter, self.shared)?;
+        if self.reader.next_message().is_some() {
+            let most = most.min(turn.messages_at_once());
+            let mut backlog = Backlog::default();
+            if most > 1 && backlog.queue.has_room_for(message.payload().len()) {
+                backlog.queue.push(message);
+                self.read_ahead(&mut backlog, most).await;
+                let read = backlog.queue.len();
+                self.work_off(turn, backlog).await?;
+                return Ok(read);
+            }
         }
         let event = turn.on_message(self.client, message);
         let handled = while_writing(event, self.client, &self.reader);
-        match handled.await.err().and_then(Failure::close) {
-            Some(close) => Err(SessionEnd::Now(close)),
+        after(handled.await)?;
+        Ok(1)
+    }
+
+    /// Takes messages that were read already, up to `most` in all.
+    async fn read_ahead(&mut self, backlog: &mut Backlog, most: usize) {
+        while backlog.end.is_none()
+            && backlog.queue.len() < most
+            && let Some(bytes) = self.reader.next_message()
+            && backlog.queue.has_room_for(bytes)
+            && let Some(received) = self.received_already().await
+        {
+            backlog.end = match received.and_then(|received| self.reader.message(received)) {
+                Ok(message) => {
+                    let allowed = check_rate(&mut self.rate_limiter, self.shared);
+                    if allowed.is_ok() {
+                        backlog.queue.push(message);
+                    }
+                    allowed.err()
+                }
+                Err(error) => Some(self.unreadable(error)),
+            };
+        }
+    }
+
+    /// Handles messages that were read. If the client does not read what it is sent, the rest is
+    /// kept for later.
+    async fn work_off(
+        &mut self,
+        turn: &mut Turn<'_>,
+        mut backlog: Backlog,
+    ) -> Result<(), SessionEnd> {
+        while !backlog.queue.is_empty() {
+            let event = turn.on_messages(self.client, &mut backlog.queue);
+            let handled = while_writing(event, self.client, &self.reader);
+            after(handled.await)?;
+            if self.client.has_left() {
+                return Err(SessionEnd::Already);
+            }
+            if self.client.outbox().wants_attention() && !backlog.queue.is_empty() {
+                self.backlog = Some(Box::new(backlog));
+                return Ok(());
+            }
+        }
+        match backlog.end {
+            Some(end) => Err(end),
             None => Ok(()),
         }
     }
@@ -374,6 +455,33 @@ impl Conversation<'_> {
             reason,
             by: Closer::Node,
         })
+    }
+}
+
+/// Counts a message against `messages_per_second`.
+fn check_rate(
+    rate_limiter: &mut Option<RateLimiter>,
+    shared: &NodeState,
+) -> Result<(), SessionEnd> {
+    let Some(rate_limiter) = rate_limiter else {
+        return Ok(());
+    };
+    if rate_limiter.take(std::time::Instant::now()) {
+        return Ok(());
+    }
+    shared.counters().clients_too_fast.add_one();
+    Err(SessionEnd::Now(Close {
+        code: CloseCode::PolicyViolation,
+        reason: "too many messages a second".to_owned(),
+        by: Closer::Node,
+    }))
+}
+
+/// What an event leaves of the conversation.
+fn after(handled: Result<(), Failure>) -> Result<(), SessionEnd> {
+    match handled.err().and_then(Failure::close) {
+        Some(close) => Err(SessionEnd::Now(close)),
+        None => Ok(()),
     }
 }
 

@@ -48,3 +48,10 @@ pub mod timer_handler {
         exports: { default: async },
     });
 }
+pub mod turn_handler {
+    wasmtime::component::bindgen!({
+        path: "../wit/0.1",
+        world: "with-turn-handler",
+        exports: { default: async },
+    });
+}

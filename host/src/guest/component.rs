@@ -4,10 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Linker;
 
-use super::engine::Compiler;
-use super::exports::{Exports, HANDLER};
+use super::engine::{Compiled, Compiler};
+use super::exports::{Exports, HANDLER, TURN_HANDLER, TURNS};
 use super::instance::Guest;
 use super::ticker::Ticker;
 use super::{cache, contract, http, keyvalue, settings};
@@ -23,6 +23,8 @@ pub(crate) struct Components {
 /// A component that fits the contract, ready to be instantiated.
 pub(crate) struct Linked {
     pub(super) exports: Exports<Guest>,
+    /// Whether the driver of turns was put beside the component.
+    pub(super) has_driver: bool,
     pub(super) ticker: Arc<Ticker>,
 }
 
@@ -117,12 +119,14 @@ impl Components {
         bytes: Vec<u8>,
         manifest: &Manifest,
     ) -> Result<Linked, ComponentError> {
-        let component = self.compile(bytes).await?;
-        self.check_interfaces(&component, manifest)?;
-        let linked = self.linker.instantiate_pre(&component);
+        let in_turns = manifest.limits.messages_per_turn > 1;
+        let compiled = self.compile(bytes, in_turns).await?;
+        self.check_interfaces(&compiled, manifest)?;
+        let linked = self.linker.instantiate_pre(&compiled.component);
         let exports = linked.and_then(Exports::find);
         Ok(Linked {
             exports: exports.map_err(ComponentError::Mismatch)?,
+            has_driver: compiled.has_driver,
             ticker: self.compiler.ticker().clone(),
         })
     }
@@ -133,22 +137,23 @@ impl Components {
     ///
     /// The bytes are no component.
     pub(crate) async fn interfaces(&self, bytes: Vec<u8>) -> Result<Interfaces, ComponentError> {
-        Ok(self.interfaces_of(&self.compile(bytes).await?))
+        // As it is loaded: nothing is compiled twice.
+        Ok(self.interfaces_of(&self.compile(bytes, true).await?))
     }
 
-    async fn compile(&self, bytes: Vec<u8>) -> Result<Component, ComponentError> {
+    async fn compile(&self, bytes: Vec<u8>, in_turns: bool) -> Result<Compiled, ComponentError> {
         check_kind(&bytes)?;
-        let compiled = self.compiler.compile(bytes).await;
+        let compiled = self.compiler.compile(bytes, in_turns).await;
         compiled.map_err(ComponentError::Invalid)
     }
 
     fn check_interfaces(
         &self,
-        component: &Component,
+        compiled: &Compiled,
         manifest: &Manifest,
     ) -> Result<(), ComponentError> {
-        let interfaces = self.interfaces_of(component);
-        if component.get_export_index(None, HANDLER).is_none() {
+        let interfaces = self.interfaces_of(compiled);
+        if compiled.component.get_export_index(None, HANDLER).is_none() {
             return Err(ComponentError::NoHandler {
                 exports: interfaces.exports,
             });
@@ -169,18 +174,16 @@ impl Components {
         Ok(())
     }
 
-    fn interfaces_of(&self, component: &Component) -> Interfaces {
+    fn interfaces_of(&self, compiled: &Compiled) -> Interfaces {
         let engine = self.compiler.engine();
-        let ty = component.component_type();
+        let ty = compiled.component.component_type();
+        // What the driver imports and exports is not the component's.
+        let is_own = |name: &&str| !compiled.has_driver || ![TURNS, TURN_HANDLER].contains(name);
+        let imports = ty.imports(engine).map(|(name, _)| name);
+        let exports = ty.exports(engine).map(|(name, _)| name);
         Interfaces {
-            imports: ty
-                .imports(engine)
-                .map(|(name, _)| name.to_owned())
-                .collect(),
-            exports: ty
-                .exports(engine)
-                .map(|(name, _)| name.to_owned())
-                .collect(),
+            imports: imports.filter(is_own).map(str::to_owned).collect(),
+            exports: exports.filter(is_own).map(str::to_owned).collect(),
         }
     }
 }

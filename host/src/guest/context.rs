@@ -1,5 +1,6 @@
 //! The context of a generation, which all its instances share: the plugin, and what it may use.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 use super::call::Callees;
@@ -27,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) services: Services,
     /// The buckets that the guest may open, if any are granted.
     pub(crate) buckets: Option<Buckets>,
+    /// Whether another generation has taken over, or none handles events any more.
+    pub(crate) is_superseded: AtomicBool,
     /// The hosts that the guest may send requests to, if any are granted.
     pub(crate) http: Option<HttpGrant>,
 }

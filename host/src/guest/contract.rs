@@ -17,12 +17,14 @@ use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
 use crate::mesh::{self, Reason};
 use crate::message::{Frame, Message};
+use crate::message_queue::Place;
 use crate::registry::{Closer, Ending, Kind, Namespace, Refused, Scope};
 use crate::router::{self, Gathered, Page, Router};
 
 /// The interfaces of the contract that a component may import.
-pub(super) const SERVED: [&str; 10] = [
+pub(super) const SERVED: [&str; 11] = [
     "types", "send", "uids", "groups", "clients", "close", "infos", "runtime", "calls", "timers",
+    "turns",
 ];
 
 /// Serves the imports of the contract to the guests of this linker.
@@ -47,24 +49,17 @@ impl wit::send::Host for Guest {
         message: types::MessageResult,
     ) -> Result<(), types::Error> {
         let frame = self.frame(&message)?;
-        match self.own_client(&client) {
-            Some(own) => {
-                self.check_present(own.id())?;
-                let EventClient::Local(client) = own else {
-                    let id = own.id();
-                    self.count_send()?;
-                    return Ok(self.router().send_to(id, frame)?);
-                };
-                let client = client.clone();
-                self.count_send()?;
-                Ok(self.namespace().send_to(&client, frame)?)
-            }
-            None => {
-                let id = router::client_id(&client)?;
-                self.count_send()?;
-                Ok(self.router().send_to(id, frame)?)
-            }
+        if self.own_client(&client).is_some() {
+            return self.send_to_event_client(frame);
         }
+        let id = router::client_id(&client)?;
+        self.count_send()?;
+        Ok(self.router().send_to(id, frame)?)
+    }
+
+    fn reply(&mut self, message: types::MessageResult) -> Result<(), types::Error> {
+        let frame = self.frame(&message)?;
+        self.send_to_event_client(frame)
     }
 
     fn send_to_uid(
@@ -84,6 +79,12 @@ impl wit::send::Host for Guest {
     ) -> Result<types::Reach, types::Error> {
         self.router().check_names("groups", &groups)?;
         self.deliver(Target::Groups(&groups), &message, &exclude)
+    }
+}
+
+impl wit::turns::Host for Guest {
+    fn next(&mut self) -> u64 {
+        self.next_message().map_or(Place::OVER, Place::to_u64)
     }
 }
 
@@ -418,6 +419,19 @@ impl Guest {
             types::MessageResult::Text(text) => Message::Text(text),
             types::MessageResult::Binary(bytes) => Message::Binary(bytes),
         })?)
+    }
+
+    fn send_to_event_client(&mut self, frame: Frame) -> Result<(), types::Error> {
+        let Some(id) = self.event_client().map(EventClient::id) else {
+            let message = "this event is no client's: name the client that it is for";
+            return Err(error(types::ErrorCode::InvalidArgument, message.to_owned()));
+        };
+        self.check_present(id)?;
+        self.count_send()?;
+        Ok(match self.event_client() {
+            Some(EventClient::Local(client)) => self.namespace().send_to(client, frame)?,
+            _ => self.router().send_to(id, frame)?,
+        })
     }
 
     fn count_send(&mut self) -> Result<(), types::Error> {

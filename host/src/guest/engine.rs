@@ -12,11 +12,15 @@ use wasmtime::{
 };
 
 use super::ticker::Ticker;
+use super::turn_driver;
 use crate::limits::{MEMORY_BYTES_MAX, TOTAL_INSTANCES};
 
 /// Core instances in the pool for each component instance. A Rust component has 4 of them at most,
-/// a Python component 14.
-const CORE_INSTANCES_EACH: u32 = 4;
+/// a Python component 14, and the driver of turns adds 2.
+const CORE_INSTANCES_EACH: u32 = 6;
+
+/// Memories in the pool for each component instance: the guest's, and that of the driver of turns.
+const MEMORIES_EACH: u32 = 2;
 
 /// How many compilations may wait behind the current one. The plugin folder asks for one at a time.
 const COMPILATIONS: usize = 4;
@@ -34,7 +38,15 @@ pub(super) struct Compiler {
 
 struct CompileJob {
     bytes: Vec<u8>,
-    done: oneshot::Sender<wasmtime::Result<Component>>,
+    in_turns: bool,
+    done: oneshot::Sender<wasmtime::Result<Compiled>>,
+}
+
+/// A compiled component.
+pub(super) struct Compiled {
+    pub(super) component: Component,
+    /// Whether the driver of turns was put beside the component.
+    pub(super) has_driver: bool,
 }
 
 impl Compiler {
@@ -61,12 +73,21 @@ impl Compiler {
         &self.ticker
     }
 
-    /// Compiles a component, or fetches it from the cache.
-    pub(super) async fn compile(&self, bytes: Vec<u8>) -> wasmtime::Result<Component> {
+    /// Compiles a component, or fetches it from the cache. `in_turns` says whether the component
+    /// shall take several messages at once, by a driver if it can't by itself.
+    pub(super) async fn compile(
+        &self,
+        bytes: Vec<u8>,
+        in_turns: bool,
+    ) -> wasmtime::Result<Compiled> {
         let (done, compiled) = oneshot::channel();
         let gone = || wasmtime::Error::msg("the compiler's thread has ended");
         self.jobs
-            .send(CompileJob { bytes, done })
+            .send(CompileJob {
+                bytes,
+                in_turns,
+                done,
+            })
             .await
             .map_err(|_| gone())?;
         compiled.await.map_err(|_| gone())?
@@ -101,7 +122,7 @@ fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(TOTAL_INSTANCES)
         .total_core_instances(TOTAL_INSTANCES * CORE_INSTANCES_EACH)
-        .total_memories(TOTAL_INSTANCES)
+        .total_memories(TOTAL_INSTANCES * MEMORIES_EACH)
         .total_tables(TOTAL_INSTANCES * 2)
         .total_stacks(TOTAL_INSTANCES)
         .max_memory_size(MEMORY_BYTES_MAX)
@@ -118,9 +139,14 @@ fn start_compiler(engine: Engine, mut queue: mpsc::Receiver<CompileJob>) -> std:
     let compile = move || {
         // Of this thread alone, on Linux. Refused, compiling is only less polite.
         let _ = rustix::process::setpriority_process(None, 19);
-        while let Some(CompileJob { bytes, done }) = queue.blocking_recv() {
+        while let Some(job) = queue.blocking_recv() {
+            let CompileJob {
+                bytes,
+                in_turns,
+                done,
+            } = job;
             // A component that makes the compiler panic must not end the compiler.
-            let compile = || Component::new(&engine, bytes);
+            let compile = || compile(&engine, &bytes, in_turns);
             let compiled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile));
             let panicked =
                 || wasmtime::Error::msg("the compiler panicked at it; its log says more");
@@ -131,4 +157,27 @@ fn start_compiler(engine: Engine, mut queue: mpsc::Receiver<CompileJob>) -> std:
         .name("compiler".to_owned())
         .spawn(compile)?;
     Ok(())
+}
+
+fn compile(engine: &Engine, bytes: &[u8], in_turns: bool) -> wasmtime::Result<Compiled> {
+    if in_turns && let Some(component) = with_driver(engine, bytes) {
+        return Ok(Compiled {
+            component,
+            has_driver: true,
+        });
+    }
+    Ok(Compiled {
+        component: Component::new(engine, bytes)?,
+        has_driver: false,
+    })
+}
+
+/// The component with the driver of turns beside it, if it can have one. What is wrong with a
+/// component is said of the component alone.
+fn with_driver(engine: &Engine, bytes: &[u8]) -> Option<Component> {
+    let composed = turn_driver::put_beside(bytes).transpose()?;
+    let composed = composed.map_err(|error| tracing::debug!("no driver of turns: {error:#}"));
+    let compiled = Component::new(engine, composed.ok()?);
+    let compiled = compiled.map_err(|error| tracing::debug!("no driver of turns: {error:#}"));
+    compiled.ok()
 }

@@ -14,6 +14,7 @@ use super::pool::{CheckedOut, PooledInstance};
 use super::trap::{GivenUp, Trapped};
 use crate::access::Handshake;
 use crate::message::Message;
+use crate::message_queue::MessageQueue;
 use crate::registry::{Client, Departure};
 
 /// The answer of `on-connect` that accepts a client.
@@ -61,7 +62,7 @@ macro_rules! event {
         $instance.begin($client, $is_last);
         let wait = pool.context.limits.wait_timeout;
         let retired = $is_cut.then_some(&pool.retired);
-        let ended = bounded($call, wait, &pool.ticker, retired).await;
+        let ended = bounded($call, wait, &pool.ticker, retired, &$instance.begun).await;
         checked_out.ended(ended)
     }};
 }
@@ -118,6 +119,42 @@ impl PooledInstance {
             let handler = instance.plugin.jackfield_plugin_handler();
             handler.call_on_message(&mut instance.store, client.id_text(), message.into())
         })
+    }
+
+    /// Whether the guest takes several messages at once.
+    pub(crate) fn takes_turns(&self) -> bool {
+        self.instance().turn_handler.is_some()
+    }
+
+    /// Passes waiting messages of a client to the guest in one call. The messages whose events have
+    /// ended leave the queue, and so does one whose event trapped. Some may be left: their events
+    /// are for another instance, or for later. Returns how many have left the queue.
+    ///
+    /// # Errors
+    ///
+    /// The guest trapped in the event of the last message that has left the queue.
+    pub(crate) async fn on_turn(
+        &mut self,
+        client: EventClient<&Arc<Client>>,
+        queue: &mut MessageQueue,
+    ) -> (u32, Result<(), Trapped>) {
+        let Some(handler) = self.checked_out().instance.turn_handler.clone() else {
+            return (0, Ok(()));
+        };
+        let places = queue.take_places();
+        let ended = event!(self, Some(client), false, |instance| {
+            instance.begin_turn(places);
+            let handler = handler.jackfield_plugin_turn_handler();
+            handler.call_on_turn(&mut instance.store, client.id_text(), queue.bytes())
+        });
+        let (mut begun, left) = self.checked_out().instance.end_turn();
+        queue.put_back(left);
+        if begun == 0 {
+            // It did not come to the first message, and with the next instance it would not, either.
+            queue.pop();
+            begun = 1;
+        }
+        (begun, ended)
     }
 
     /// Tells the guest that a client has left.

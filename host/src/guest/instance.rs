@@ -3,7 +3,9 @@
 //! An instance handles one event at a time. After a trap the instance cannot be entered again, and
 //! its owner drops it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -16,6 +18,7 @@ use super::bindings::call_handler::WithCallHandler;
 use super::bindings::lifecycle::WithLifecycle;
 use super::bindings::plugin::Plugin;
 use super::bindings::timer_handler::WithTimerHandler;
+use super::bindings::turn_handler::WithTurnHandler;
 use super::context::Context;
 use super::event_client::EventClient;
 use super::exports::Exports;
@@ -25,6 +28,8 @@ use super::log::{LogStream, OutputKind};
 use super::settings::SettingsView;
 use super::ticker::TICK;
 use super::trap::Evidence;
+use super::turn_driver;
+use crate::message_queue::Place;
 use crate::registry::Client;
 
 /// The data of a store: the guest's WASI, its limits, and the event that it handles.
@@ -39,6 +44,8 @@ pub(super) struct Guest {
     http: WasiHttpCtx,
     outgoing: OutgoingRequests,
     cas_handles: CasHandles,
+    /// How many messages of the turn have been begun.
+    begun: Arc<AtomicU32>,
     /// The limit `event_timeout`, in ticks.
     event_ticks: u64,
 }
@@ -57,6 +64,8 @@ pub(super) struct EventState {
     pub(super) depth: u32,
     /// How many ticks the event may still run.
     ticks_left: u64,
+    /// The messages of the turn whose events have not begun.
+    turn: VecDeque<Place>,
 }
 
 /// A meter that grants memory up to a limit, and records the last refusal.
@@ -76,13 +85,16 @@ pub(super) struct Instance {
     pub(super) lifecycle: Option<Arc<WithLifecycle>>,
     pub(super) call_handler: Option<Arc<WithCallHandler>>,
     pub(super) timer_handler: Option<Arc<WithTimerHandler>>,
+    pub(super) turn_handler: Option<Arc<WithTurnHandler>>,
+    /// How many messages of the turn have been begun. It is shared with `Guest`.
+    pub(super) begun: Arc<AtomicU32>,
     events: u32,
 }
 
 /// The most core instances of one component instance. The toolchains of other languages need
 /// several core instances, memories and tables (Python: 14 core instances).
 const CORE_INSTANCES: usize = 64;
-const MEMORIES: usize = 4;
+const MEMORIES: usize = 5;
 const TABLES: usize = 64;
 const TABLE_ELEMENTS: usize = 20_000;
 
@@ -91,14 +103,19 @@ const HANDLES: usize = 1_000;
 const RANDOM_BYTES: u64 = 64 << 10;
 
 impl Instance {
-    /// Instantiates a component, with the optional exports that it has. The token `retired` ends an
-    /// event that is under way.
+    /// Instantiates a component, with the optional exports that it has. The memory of a driver of
+    /// turns is not the guest's. The token `retired` ends an event that is under way.
     pub(super) async fn new(
         exports: &Exports<Guest>,
+        has_driver: bool,
         context: &Arc<Context>,
         retired: &CancellationToken,
     ) -> wasmtime::Result<Instance> {
-        let guest = Guest::new(context.clone(), retired.clone());
+        let mut guest = Guest::new(context.clone(), retired.clone());
+        if has_driver {
+            guest.memory.limit_bytes += turn_driver::MEMORY_BYTES;
+        }
+        let begun = guest.begun.clone();
         let mut store = Store::new(exports.pre.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
         let node = context.namespace().shared().limits();
@@ -115,6 +132,8 @@ impl Instance {
         let call_handler = call_handler.map(|found| found.load(&mut store, &instance));
         let timer_handler = exports.timer_handler.as_ref();
         let timer_handler = timer_handler.map(|found| found.load(&mut store, &instance));
+        let turn_handler = exports.turn_handler.as_ref();
+        let turn_handler = turn_handler.map(|found| found.load(&mut store, &instance));
         let memory = &mut store.data_mut().memory;
         memory.initial_bytes = memory.used_bytes;
         Ok(Instance {
@@ -123,6 +142,8 @@ impl Instance {
             lifecycle: lifecycle.transpose()?.map(Arc::new),
             call_handler: call_handler.transpose()?.map(Arc::new),
             timer_handler: timer_handler.transpose()?.map(Arc::new),
+            turn_handler: turn_handler.transpose()?.map(Arc::new),
+            begun,
             events: 0,
         })
     }
@@ -138,6 +159,20 @@ impl Instance {
         self.events += 1;
         self.store.data_mut().begin(client, is_last);
         self.store.set_epoch_deadline(1);
+    }
+
+    /// Begins a turn: the event that has begun is that of the first of these messages.
+    pub(super) fn begin_turn(&mut self, messages: VecDeque<Place>) {
+        self.begun.store(0, Ordering::Relaxed);
+        self.store.data_mut().event.turn = messages;
+    }
+
+    /// Ends a turn. Returns the number of its messages whose events have begun, and the others.
+    pub(super) fn end_turn(&mut self) -> (u32, VecDeque<Place>) {
+        let begun = self.begun.load(Ordering::Relaxed);
+        // The first one has been counted by `begin`.
+        self.events = self.events.saturating_add(begun.saturating_sub(1));
+        (begun, std::mem::take(&mut self.store.data_mut().event.turn))
     }
 
     /// Ends the instance's event: drops its client, and writes the rest of the guest's log.
@@ -193,6 +228,7 @@ impl Guest {
             http: http::context(),
             outgoing,
             cas_handles: CasHandles::default(),
+            begun: Arc::default(),
         }
     }
 
@@ -212,6 +248,11 @@ impl Guest {
             table: &mut self.table,
             cas_handles: &mut self.cas_handles,
         }
+    }
+
+    /// The client of the current event, if the event is a client's.
+    pub(super) fn event_client(&self) -> Option<&EventClient<Arc<Client>>> {
+        self.event.client.as_ref()
     }
 
     /// The client of the current event, if `id` is the id of that client.
@@ -259,10 +300,42 @@ impl Guest {
             self.event.client = client.map(EventClient::owned);
         }
         self.event.is_last = is_last;
+        self.renew();
+    }
+
+    /// Gives an event what it may use, and takes back what the event before has left of it.
+    fn renew(&mut self) {
         self.event.sends = 0;
         self.event.ticks_left = self.event_ticks;
         self.memory.refused_bytes = None;
         self.log.flush();
+    }
+
+    /// Begins the event of the next message of the turn, if there is one. The last event of the
+    /// turn has ended if there is none.
+    pub(super) fn next_message(&mut self) -> Option<Place> {
+        let begun = self.begun.load(Ordering::Relaxed);
+        // Nothing has been done for the first one yet that could end the turn.
+        if begun > 0 && self.ends_turn() {
+            return None;
+        }
+        let next = self.event.turn.pop_front()?;
+        if begun > 0 {
+            self.renew();
+        }
+        self.begun.store(begun + 1, Ordering::Relaxed);
+        Some(next)
+    }
+
+    /// Whether what is left of the turn is not for this instance, or not for now.
+    fn ends_turn(&self) -> bool {
+        let client_ends = match &self.event.client {
+            Some(EventClient::Local(client)) => {
+                client.has_left() || client.outbox().wants_attention()
+            }
+            _ => false,
+        };
+        client_ends || self.context.is_superseded.load(Ordering::Acquire)
     }
 
     /// Is called about once a millisecond while the guest runs. Until its time is over, the guest

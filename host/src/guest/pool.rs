@@ -7,6 +7,7 @@
 //! its `on-stop` runs and its instances are freed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant as Time};
 
 use parking_lot::Mutex;
@@ -29,6 +30,7 @@ pub(crate) struct Pool {
     pub(super) context: Arc<Context>,
     pub(super) ticker: Arc<Ticker>,
     exports: Exports<Guest>,
+    has_driver: bool,
     idle: Mutex<Idle>,
     permits: Arc<Semaphore>,
     returned: Notify,
@@ -90,6 +92,7 @@ impl Pool {
             context: Arc::new(context),
             ticker: linked.ticker,
             exports: linked.exports,
+            has_driver: linked.has_driver,
             idle: Mutex::default(),
             returned: Notify::new(),
             retired: CancellationToken::new(),
@@ -109,6 +112,16 @@ impl Pool {
     /// Whether the component exports `timer-handler`.
     pub(crate) fn hears_timers(&self) -> bool {
         self.exports.timer_handler.is_some()
+    }
+
+    /// Whether the component takes several messages at once.
+    pub(crate) fn takes_turns(&self) -> bool {
+        self.exports.turn_handler.is_some()
+    }
+
+    /// Ends the turns under way before their next message, which is for another generation.
+    pub(crate) fn supersede(&self) {
+        self.context.is_superseded.store(true, Ordering::Release);
     }
 
     /// Whether the component imports `set-timer`.
@@ -251,10 +264,10 @@ impl Pool {
 
     async fn make(&self, retired: &CancellationToken) -> wasmtime::Result<Instance> {
         self.context.identity.counters.instances_made.add_one();
-        let made = Instance::new(&self.exports, &self.context, retired);
+        let made = Instance::new(&self.exports, self.has_driver, &self.context, retired);
         // A component's start functions are the guest's code too, and may wait.
         let limit = self.context.limits.wait_timeout;
-        let made = bounded(made, limit, &self.ticker, None).await;
+        let made = bounded(made, limit, &self.ticker, None, &AtomicU32::new(0)).await;
         made.unwrap_or_else(|_| {
             Err(wasmtime::Error::msg(
                 "instantiating it took longer than wait_timeout",
@@ -280,6 +293,10 @@ impl Pool {
 impl PooledInstance {
     pub(super) fn checked_out(&mut self) -> &mut CheckedOut {
         &mut self.0
+    }
+
+    pub(super) fn instance(&self) -> &Instance {
+        &self.0.instance
     }
 
     /// Whether the instance can take another event.

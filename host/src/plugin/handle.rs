@@ -111,9 +111,15 @@ impl Plugin {
         told: impl FnOnce(&T),
     ) -> T {
         let _transition = self.transition.lock();
+        let former = self.running();
         let mut slot = Slot::clone(&self.slot.load());
         let answer = change(&mut slot);
+        let superseded = former.filter(|former| !slot.holds(former));
         self.slot.store(Arc::new(slot));
+        // Before anybody hears of it: no turn that goes on takes another message there.
+        if let Some(superseded) = superseded {
+            superseded.pool.supersede();
+        }
         told(&answer);
         answer
     }

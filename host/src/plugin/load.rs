@@ -271,6 +271,7 @@ impl Loader {
             settings: manifest.settings,
             services: self.services.clone(),
             buckets: manifest.buckets,
+            is_superseded: AtomicBool::new(false),
             http: manifest.http.map(|hosts| HttpGrant::new(hosts, requests)),
             router,
         };

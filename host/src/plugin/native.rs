@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::answer::Failure;
 use super::session::{Session, Turn};
 use crate::message::{Frame, Message};
+use crate::message_queue::MessageQueue;
 use crate::registry::Client;
 
 /// The name of the plugin whose messages are echoed here.
@@ -25,6 +26,27 @@ impl<'a> NativeTurn<'a> {
             session,
             turn: Turn::new(session),
         }
+    }
+
+    /// Returns how many waiting messages the plugin takes in one call.
+    pub fn messages_at_once(&self) -> usize {
+        match self.session.plugin().name() {
+            NATIVE => 1,
+            _ => self.turn.messages_at_once(),
+        }
+    }
+
+    /// Handles waiting messages, one at least.
+    ///
+    /// # Errors
+    ///
+    /// The errors are those of `Turn::on_messages`.
+    pub async fn on_messages(
+        &mut self,
+        client: &Arc<Client>,
+        queue: &mut MessageQueue,
+    ) -> Result<(), Failure> {
+        self.turn.on_messages(client, queue).await
     }
 
     /// Handles one message.

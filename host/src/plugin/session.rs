@@ -13,6 +13,7 @@ use super::lease::Lease;
 use crate::access::Handshake;
 use crate::guest::EventClient;
 use crate::message::Message;
+use crate::message_queue::MessageQueue;
 use crate::registry::{Client, Departure};
 
 /// A client's session with its plugin, up to the end of the client's `on-close`.
@@ -133,23 +134,14 @@ impl<'a> Turn<'a> {
         client: &Arc<Client>,
         message: Message<'_>,
     ) -> Result<(), Failure> {
-        let plugin = &self.session.plugin;
         self.events += 1;
-        let is_current =
-            |lease: &Lease| lease.instance.is_usable() && plugin.is_current(&lease.generation);
-        if !self.lease.as_ref().is_some_and(is_current) {
-            self.lease = None;
-            self.lease = match plugin.lease().await {
-                Err(Failure::Absent) => {
-                    // Boxed: no turn of a plugin that runs here carries it.
-                    let gateway = self.session.gateway();
-                    return Box::pin(gateway.message(client.id(), message)).await;
-                }
-                lease => Some(lease?),
-            };
-        }
-        let Some(lease) = &mut self.lease else {
-            return Err(Failure::Absent);
+        let lease = match self.lease().await {
+            Err(Failure::Absent) => {
+                // Boxed: no turn of a plugin that runs here carries it.
+                let gateway = self.session.gateway();
+                return Box::pin(gateway.message(client.id(), message)).await;
+            }
+            lease => lease?,
         };
         let handled = lease
             .instance
@@ -158,6 +150,63 @@ impl<'a> Turn<'a> {
             Ok(()) => Ok(()),
             Err(trapped) => Err(lease.client_event_trapped("on-message", client.id(), &trapped)),
         }
+    }
+
+    /// Returns how many waiting messages the plugin takes in one call.
+    pub fn messages_at_once(&self) -> usize {
+        let slot = self.session.plugin.slot();
+        let generation = slot.generation().filter(|g| g.pool.takes_turns());
+        generation.map_or(1, |generation| generation.limits().messages_per_turn)
+    }
+
+    /// Handles waiting messages, one at least, on the generation that runs now. Messages may be
+    /// left: a new generation has taken over, the client has left, or does not read what it is sent.
+    ///
+    /// # Errors
+    ///
+    /// The errors are those of `on_message`. The message that an error is about has left the queue.
+    pub async fn on_messages(
+        &mut self,
+        client: &Arc<Client>,
+        queue: &mut MessageQueue,
+    ) -> Result<(), Failure> {
+        if queue.len() > 1 {
+            match self.lease().await {
+                Ok(lease) if lease.instance.takes_turns() => {
+                    let turn = lease.instance.on_turn(EventClient::Local(client), queue);
+                    let (events, ended) = turn.await;
+                    let ended = ended.map_err(|trapped| {
+                        lease.client_event_trapped("on-message", client.id(), &trapped)
+                    });
+                    self.events += u64::from(events);
+                    return ended;
+                }
+                Ok(_) | Err(Failure::Absent) => {}
+                Err(failure) => {
+                    self.events += 1;
+                    queue.pop();
+                    return Err(failure);
+                }
+            }
+        }
+        let handled = match queue.first() {
+            Some(first) => self.on_message(client, first).await,
+            None => Ok(()),
+        };
+        queue.pop();
+        handled
+    }
+
+    /// Returns an instance of the generation that runs now.
+    async fn lease(&mut self) -> Result<&mut Lease, Failure> {
+        let plugin = &self.session.plugin;
+        let is_current =
+            |lease: &Lease| lease.instance.is_usable() && plugin.is_current(&lease.generation);
+        if !self.lease.as_ref().is_some_and(is_current) {
+            self.lease = None;
+            self.lease = Some(plugin.lease().await?);
+        }
+        self.lease.as_mut().ok_or(Failure::Absent)
     }
 }
 
