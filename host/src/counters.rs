@@ -49,6 +49,8 @@ counters! {
     api_denied,
     /// Messages that a plugin has received.
     messages_in,
+    /// Calls of plugins with several waiting messages of a client.
+    turns,
     /// Calls that a plugin has received.
     calls_in,
     /// Timer events that a plugin has received.

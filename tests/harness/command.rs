@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use tokio::process::Command;
 
 use crate::components::cache;
-use crate::{binary_path, within};
+use crate::{Turns, binary_path, within};
 
 /// What a command has said, and how it has ended.
 #[derive(Debug)]
@@ -85,5 +85,6 @@ pub(crate) fn node_command() -> anyhow::Result<Command> {
         }
     }
     command.env("JACKFIELD_CACHE", cache());
+    Turns::from_environment().apply(&mut command);
     Ok(command)
 }

@@ -145,6 +145,23 @@ impl Console {
         Ok(self.requests)
     }
 
+    /// Sends requests in one piece, without waiting for their answers, whose ids are returned: what
+    /// the node reads at once.
+    pub async fn start_all(
+        &mut self,
+        requests: impl IntoIterator<Item = Value>,
+    ) -> anyhow::Result<Vec<u64>> {
+        let mut ids = Vec::new();
+        for mut request in requests {
+            self.requests += 1;
+            request["id"] = json!(self.requests);
+            self.client.feed(request.to_string()).await?;
+            ids.push(self.requests);
+        }
+        self.client.flush().await?;
+        Ok(ids)
+    }
+
     /// The answer to a request that was started.
     pub async fn answer(&mut self, id: u64) -> anyhow::Result<Value> {
         let is_answer = |value: &Value| value["id"] == id && value.get("event").is_none();

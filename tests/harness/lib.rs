@@ -26,6 +26,7 @@ mod process;
 mod proxy;
 mod raw;
 mod redis;
+mod turns;
 mod wire;
 
 pub use api::{Answer, Api, Events, Protocol, Refusal, answer};
@@ -47,4 +48,5 @@ pub use page::run_curl_lines;
 pub use proxy::Proxy;
 pub use raw::{Raw, Response, upgrade_request};
 pub use redis::Redis;
+pub use turns::Turns;
 pub use wire::{Carried, Faults, Place, Wire, on_wire};

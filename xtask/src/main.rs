@@ -17,6 +17,7 @@ mod file;
 mod fuzz;
 mod guests;
 mod host;
+mod plain;
 mod plugins;
 mod process;
 mod programs;

@@ -4,6 +4,7 @@
 //! anything themselves: `JACKFIELD_BIN` (the node's binary), `JACKFIELD_PLUGINS` and
 //! `JACKFIELD_GUESTS` (folders of components).
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -11,7 +12,7 @@ use anyhow::Result;
 use crate::process::{self, cargo};
 use crate::programs::{self, Program};
 use crate::workspace::Workspace;
-use crate::{guests, host, plugins};
+use crate::{guests, host, plain, plugins};
 
 #[derive(clap::Args, Default)]
 #[command(override_usage = "cargo xtask test [CARGO_ARGS]... [-- TEST_ARGS...]")]
@@ -60,26 +61,62 @@ pub(crate) fn require_programs() -> Result<()> {
 /// The part after the components: the node, then `cargo test`.
 pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Result<()> {
     host::build_debug(workspace)?;
+    let [plugins, guests] = plain_components(workspace)?;
+    let driver = [
+        ("JACKFIELD_PLUGINS", &*plugins),
+        ("JACKFIELD_GUESTS", &*guests),
+    ];
     if options.chooses() {
-        return process::run(&mut tests(workspace, options));
+        let mut tests = tests(workspace, options);
+        if std::env::var_os(TURNS).is_some_and(|turns| turns == "driver") {
+            tests.envs(driver);
+        }
+        return process::run(&mut tests);
     }
     // A suite that fails keeps no other from being run: one look says all that is wrong.
     // What the functions mean is shown twice more: with three nodes in the place of each, and
-    // with a gateway and a node that runs its plugins; and there who may come in, too.
-    let runs: [(&str, &[&str]); 3] = [
-        ("1", &[]),
-        ("3", &["--test", "semantics"]),
-        ("gateway", &["--test", "semantics", "--test", "access"]),
+    // with a gateway and a node that runs its plugins; and there who may come in, too. And what
+    // holds for each message is shown with the driver of turns, and without turns.
+    let each_message = ["semantics", "events", "reload", "turns"];
+    let runs: [(&[(&str, &str)], &[&str]); 5] = [
+        (&[], &[]),
+        (&[("JACKFIELD_TESTS_NODES", "3")], &["semantics"]),
+        (
+            &[("JACKFIELD_TESTS_NODES", "gateway")],
+            &["semantics", "access"],
+        ),
+        (&driver, &each_message),
+        (&[(TURNS, "off")], &each_message),
     ];
-    let outcomes = runs.map(|(nodes, suites)| {
-        let args = suites.iter().copied().chain(["--no-fail-fast"]);
+    let outcomes = runs.map(|(environment, suites)| {
+        let suites = suites.iter().flat_map(|suite| ["--test", suite]);
         let options = Options {
-            cargo_args: args.map(str::to_owned).collect(),
+            cargo_args: suites
+                .chain(["--no-fail-fast"])
+                .map(str::to_owned)
+                .collect(),
             test_args: Vec::new(),
         };
-        process::run(tests(workspace, &options).env("JACKFIELD_TESTS_NODES", nodes))
+        process::run(tests(workspace, &options).envs(environment.iter().copied()))
     });
     outcomes.into_iter().collect()
+}
+
+/// The variable that says how messages go to plugins: `off` is one by one, and `driver` is with the
+/// components that have no `turn-handler`.
+const TURNS: &str = "JACKFIELD_TESTS_TURNS";
+
+/// The folders of the plugins and of the guests without `turn-handler`.
+fn plain_components(workspace: &Workspace) -> Result<[String; 2]> {
+    let copy = |from: PathBuf, name| {
+        let to = workspace.target.join("plain").join(name);
+        plain::copy(&from, &to)?;
+        anyhow::Ok(to.display().to_string())
+    };
+    Ok([
+        copy(workspace.plugin_folder(), "plugins")?,
+        copy(workspace.guest_folder(), "guests")?,
+    ])
 }
 
 fn tests(workspace: &Workspace, options: &Options) -> Command {

@@ -29,6 +29,8 @@ pub struct Turn<'a> {
     session: &'a Session,
     lease: Option<Lease>,
     events: u64,
+    /// How many calls took several messages.
+    turns: u64,
 }
 
 impl Plugin {
@@ -120,6 +122,7 @@ impl<'a> Turn<'a> {
             session,
             lease: None,
             events: 0,
+            turns: 0,
         }
     }
 
@@ -179,6 +182,7 @@ impl<'a> Turn<'a> {
                         lease.client_event_trapped("on-message", client.id(), &trapped)
                     });
                     self.events += u64::from(events);
+                    self.turns += 1;
                     return ended;
                 }
                 Ok(_) | Err(Failure::Absent) => {}
@@ -215,6 +219,9 @@ impl Drop for Turn<'_> {
         let plugin = &self.session.plugin;
         let counters = plugin.namespace().shared().counters();
         counters.messages_in.add(self.events);
+        if self.turns > 0 {
+            counters.turns.add(self.turns);
+        }
     }
 }
 

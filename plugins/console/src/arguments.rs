@@ -40,6 +40,19 @@ pub(crate) struct ToClient {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct Reply {
+    pub(crate) text: Option<String>,
+    pub(crate) binary: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Spin {
+    pub(crate) ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ToUids {
     #[serde(alias = "uids", deserialize_with = "one_or_many")]
     pub(crate) uid: Vec<String>,

@@ -3,6 +3,7 @@
 //! `black_box` keeps the optimiser from seeing that none of this has a point.
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use jackfield_sdk::{ClientId, is_online};
 
@@ -16,9 +17,11 @@ pub(crate) fn unreachable() -> ! {
     panic!("unreachable");
 }
 
-pub(crate) fn spin() -> ! {
+/// Works for this time, or for ever.
+pub(crate) fn spin(time: Option<Duration>) {
+    let end = time.map(|time| Instant::now() + time);
     let mut turn = 0_u64;
-    loop {
+    while end.is_none_or(|end| Instant::now() < end) {
         turn = black_box(turn.wrapping_add(1));
     }
 }

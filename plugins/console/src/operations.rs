@@ -32,6 +32,7 @@ pub(crate) struct Call<'a> {
 pub(crate) const OPERATIONS: &[Operation] = &[
     op("send-to-all", "text or binary, exclude?", send_to_all),
     op("send-to-client", "client?, text or binary", send_to_client),
+    op("reply", "text or binary", reply),
     op("send-to-uid", "uid or uids, text or binary", send_to_uid),
     op(
         "send-to-group",
@@ -99,7 +100,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op("repeat", "times, request", repeat),
     op("panic", "message?", panic),
     op("unreachable", "nothing", unreachable),
-    op("spin", "nothing", spin),
+    op("spin", "ms?", spin),
     op("spin-host", "nothing", spin_host),
     op("overflow-stack", "nothing", overflow_stack),
     op("eat-memory", "bytes?", eat_memory),
@@ -158,6 +159,11 @@ fn send_to_client(mut call: Call<'_>) -> Result<Outcome, Failure> {
     } = call.arguments()?;
     let client = call.client_or_caller(client);
     Ok(node::send_to_client(&client, message(text, binary)?)?.into())
+}
+
+fn reply(mut call: Call<'_>) -> Result<Outcome, Failure> {
+    let take::Reply { text, binary } = call.arguments()?;
+    Ok(node::reply(message(text, binary)?)?.into())
 }
 
 fn send_to_uid(mut call: Call<'_>) -> Result<Outcome, Failure> {
@@ -395,8 +401,9 @@ fn unreachable(mut call: Call<'_>) -> Result<Outcome, Failure> {
 }
 
 fn spin(mut call: Call<'_>) -> Result<Outcome, Failure> {
-    let take::Nothing {} = call.arguments()?;
-    misbehave::spin()
+    let take::Spin { ms } = call.arguments()?;
+    misbehave::spin(ms.map(Duration::from_millis));
+    Ok(().into())
 }
 
 fn spin_host(mut call: Call<'_>) -> Result<Outcome, Failure> {

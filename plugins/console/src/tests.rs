@@ -60,6 +60,8 @@ const STEPS: &[(&str, &str)] = &[
         r#""do":"send-to-client","client":"$other","binary":"AQID""#,
         "null",
     ),
+    (r#""do":"reply","text":"m""#, "null"),
+    (r#""do":"spin","ms":1"#, "null"),
     (r#""do":"send-to-uid","uids":["x","y"],"text":"m""#, NONE),
     (r#""do":"send-to-uid","uid":"x","text":"m""#, NONE),
     (r#""do":"send-to-group","group":"none","text":"m""#, NONE),
@@ -226,7 +228,7 @@ fn no_answer_reaches_a_client_that_closed_itself() {
 fn every_operation_is_tried() {
     let elsewhere = ["close-client", "identify", "generation", "panic"];
     // These end the process, or never end.
-    let on_a_node_only = ["unreachable", "spin", "spin-host", "overflow-stack", "exit"];
+    let on_a_node_only = ["unreachable", "spin-host", "overflow-stack", "exit"];
     for Operation { name, .. } in OPERATIONS {
         let start = format!(r#""do":"{name}""#);
         let here = STEPS.iter().any(|(request, _)| request.starts_with(&start));
