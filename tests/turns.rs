@@ -223,6 +223,8 @@ async fn a_client_that_is_closed_in_the_middle_has_no_further_event() -> Result<
     ada.start_all(all).await?;
     assert_eq!(ada.end().await?, End::closed(4000, "enough"));
     assert_eq!(watcher.departure(ada.id()).await?["code"], 4000);
+    // What it logs comes after all of these.
+    node.counters().await?;
     let after = node
         .log()
         .so_far(|line| line.message() == "after the close");

@@ -17,6 +17,21 @@ use jackfield::node::Node;
 use jackfield::plugin;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// The allocator that gives memory back after a burst, by a thread of its own. That of glibc kept
+/// nearly all of it (`docs/benchmarks.md`, "Memory").
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The settings of the allocator, with a NUL at their end. Memory that was not used for a second
+/// goes back to the system.
+const ALLOCATOR_OPTIONS: &str = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+
+/// The pointer by which the allocator finds its settings.
+// SAFETY: jemalloc reads the symbol of this name as a pointer to a C string, which it is.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+static MALLOC_CONF: &[u8; ALLOCATOR_OPTIONS.len()] =
+    ALLOCATOR_OPTIONS.as_bytes().first_chunk().unwrap();
+
 /// A WebSocket node host whose business logic is a hot-swappable WebAssembly component.
 #[derive(Parser)]
 #[command(version)]

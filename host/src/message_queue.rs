@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::message::Message;
 
 /// Messages of one client that wait for their events, the oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MessageQueue {
     /// The bytes of the messages, one after another, with those that were taken out.
     bytes: Vec<u8>,
@@ -20,10 +20,26 @@ pub struct Place(u64);
 /// The bit of a `Place` that marks a binary message.
 const BINARY: u64 = 1 << 31;
 
+/// The number of messages that a queue has room for from the beginning.
+const USUAL: usize = 16;
+
 impl MessageQueue {
     /// The most bytes of a queue. A guest gets them in one piece, and the driver of turns has a page
     /// of 64 KiB for them.
     pub const BYTES: usize = 32 << 10;
+
+    /// Creates an empty queue whose bytes are kept in this buffer.
+    pub fn new(buffer: Vec<u8>) -> MessageQueue {
+        MessageQueue {
+            bytes: buffer,
+            places: VecDeque::with_capacity(USUAL),
+        }
+    }
+
+    /// Gives back the buffer.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.bytes
+    }
 
     /// Whether there is room for a message of `bytes`.
     pub fn has_room_for(&self, bytes: usize) -> bool {
@@ -114,7 +130,7 @@ mod tests {
 
     #[test]
     fn messages_come_out_as_they_went_in_and_their_bytes_are_freed() {
-        let mut queue = MessageQueue::default();
+        let mut queue = MessageQueue::new(Vec::new());
         let messages = [
             Message::Text("gr\u{fc}\u{df}e"),
             Message::Binary(&[0xff, 0]),
@@ -142,7 +158,7 @@ mod tests {
 
     #[test]
     fn it_takes_no_more_than_it_has_room_for() {
-        let mut queue = MessageQueue::default();
+        let mut queue = MessageQueue::new(Vec::new());
         let half = vec![7; MessageQueue::BYTES / 2];
         queue.push(Message::Binary(&half));
         assert!(queue.has_room_for(half.len()) && !queue.has_room_for(half.len() + 1));

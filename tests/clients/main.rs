@@ -8,6 +8,7 @@ mod files;
 mod frames;
 mod handshake;
 mod limits;
+mod memory;
 mod pages;
 mod slow;
 mod vanishing;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 use super::admission::AdmissionPermit;
 use super::decoder::{DecodeError, Received};
 use super::rate_limiter::RateLimiter;
+use super::read_buffers;
 use super::reader::{Goodbye, ReadError, Reader};
 use crate::close_code::CloseCode;
 use crate::limits::{Limits, MESSAGES_PER_TURN};
@@ -154,11 +155,19 @@ struct Conversation<'a> {
 }
 
 /// Messages that were read, and what follows them.
-#[derive(Default)]
 struct Backlog {
     queue: MessageQueue,
     /// What ends the conversation after the messages.
     end: Option<SessionEnd>,
+}
+
+impl Backlog {
+    fn new() -> Backlog {
+        Backlog {
+            queue: MessageQueue::new(read_buffers::take()),
+            end: None,
+        }
+    }
 }
 
 /// The reason why the client's task has woken up.
@@ -340,8 +349,8 @@ impl Conversation<'_> {
         check_rate(&mut self.rate_limiter, self.shared)?;
         if self.reader.next_message().is_some() {
             let most = most.min(turn.messages_at_once());
-            let mut backlog = Backlog::default();
-            if most > 1 && backlog.queue.has_room_for(message.payload().len()) {
+            if most > 1 && message.payload().len() <= MessageQueue::BYTES {
+                let mut backlog = Backlog::new();
                 backlog.queue.push(message);
                 self.read_ahead(&mut backlog, most).await;
                 let read = backlog.queue.len();
@@ -395,6 +404,7 @@ impl Conversation<'_> {
                 return Ok(());
             }
         }
+        read_buffers::give_back(backlog.queue.into_buffer());
         match backlog.end {
             Some(end) => Err(end),
             None => Ok(()),
