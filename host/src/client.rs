@@ -7,7 +7,10 @@
 mod acceptor;
 mod admission;
 mod decoder;
+mod extensions;
 mod handshake;
+mod header_list;
+mod keepalive;
 mod pages;
 mod rate_limiter;
 mod read_buffers;

@@ -4,7 +4,7 @@
 //! Rooms, in the direction a message travels; a file uses only rooms to its right
 //! (`tests/layers.rs` keeps that true):
 //!
-//! node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · delivery · message_queue · message · close_code · id · counters · log · log_throttle · pending_connections · listener · host_pattern · invalid_value · file · authorities
+//! node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · delivery · message_queue · message · deflate · close_code · id · counters · log · log_throttle · pending_connections · listener · host_pattern · invalid_value · file · authorities
 
 pub mod node;
 
@@ -26,6 +26,7 @@ pub mod authorities;
 pub mod close_code;
 pub mod config;
 pub mod counters;
+pub mod deflate;
 pub mod delivery;
 pub mod file;
 mod host_pattern;

@@ -43,7 +43,7 @@ use self::buckets::WrittenBuckets;
 use crate::access::{Access, Jwt, RequireUid, Requirements};
 use crate::invalid_value::InvalidValue;
 use crate::limits::{Limits, PluginLimits, WrongLimit};
-use crate::policy::{Policies, RefusePolicy};
+use crate::policy::{CompressionPolicy, Policies, RefusePolicy};
 
 pub(crate) use self::allow::{AllowedAddresses, AllowedHosts, RequestTarget};
 pub(crate) use self::buckets::Buckets;
@@ -90,6 +90,7 @@ struct WrittenManifest {
     config: toml::Table,
     keyvalue: Option<WrittenBuckets>,
     http: Option<WrittenHttp>,
+    compression: Option<CompressionPolicy>,
 }
 
 #[derive(Default, Deserialize)]
@@ -143,6 +144,10 @@ impl Manifest {
             limits,
             policies: Policies {
                 refuse: written.refuse,
+                compression: written
+                    .compression
+                    .map(CompressionPolicy::check)
+                    .transpose()?,
                 ..written.policies
             },
             callers,

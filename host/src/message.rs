@@ -7,6 +7,7 @@
 use bytes::{BufMut, Bytes};
 
 use crate::close_code::CloseCode;
+use crate::deflate;
 
 /// One message, which stays text or binary from end to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,9 @@ impl<'a> Message<'a> {
 pub struct Frame(Bytes);
 
 const FINAL: u8 = 0x80;
+
+/// The bit of the first frame of a compressed message (RFC 7692, section 6).
+const COMPRESSED: u8 = 0x40;
 
 // The opcodes of RFC 6455, section 5.2.
 pub(crate) const TEXT: u8 = 0x1;
@@ -89,6 +93,26 @@ impl Frame {
             _ => return None,
         };
         (bytes.len() == payload.checked_add(header_bytes(payload))?).then_some(Frame(bytes))
+    }
+
+    /// The same message, compressed for clients with this window. Nothing is returned if that would
+    /// not make it smaller, or if its payload has fewer than `min_bytes`.
+    pub fn deflated(&self, min_bytes: usize, level: u32, window_bits: u8) -> Option<Frame> {
+        let payload = self.payload();
+        if payload.len() < min_bytes {
+            return None;
+        }
+        let compressed = deflate::compress(payload, level, window_bits)?;
+        Some(Frame::encode(self.0[0] | COMPRESSED, &compressed))
+    }
+
+    fn payload(&self) -> &[u8] {
+        let header = match self.0.get(1) {
+            Some(127) => 10,
+            Some(126) => 4,
+            _ => 2,
+        };
+        self.0.get(header..).unwrap_or_default()
     }
 
     /// The bytes of the frame, shared, for another node.

@@ -3,6 +3,8 @@
 
 use serde::Deserialize;
 
+use crate::invalid_value::InvalidValue;
+
 /// The section `[policies]` of a plugin's manifest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -18,6 +20,45 @@ pub struct Policies {
     /// beside the access rules.
     #[serde(skip)]
     pub refuse: RefusePolicy,
+    /// The compression of messages, which the manifest has in a section of its own.
+    #[serde(skip)]
+    pub compression: Option<CompressionPolicy>,
+}
+
+/// The section `[compression]` of a plugin's manifest. Without it, nothing is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompressionPolicy {
+    /// The size from which messages to clients are compressed, in bytes.
+    pub min_bytes: usize,
+    /// How hard the node tries: 1 is fast, 9 is small.
+    pub level: u32,
+}
+
+impl Default for CompressionPolicy {
+    fn default() -> CompressionPolicy {
+        CompressionPolicy {
+            min_bytes: 512,
+            level: 1,
+        }
+    }
+}
+
+impl CompressionPolicy {
+    /// Checks the values.
+    ///
+    /// # Errors
+    ///
+    /// The level is not from 1 to 9.
+    pub fn check(self) -> Result<CompressionPolicy, InvalidValue> {
+        match self.level {
+            1..=9 => Ok(self),
+            level => Err(InvalidValue::new(
+                "compression.level",
+                format!("{level} is not from 1 (fast) to 9 (small)"),
+            )),
+        }
+    }
 }
 
 /// The policy for binding a uid that another client already has.

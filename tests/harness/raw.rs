@@ -76,6 +76,18 @@ impl Raw {
         within("a line", line).await
     }
 
+    /// The next bytes, exactly so many.
+    pub async fn bytes(&mut self, count: usize) -> anyhow::Result<Vec<u8>> {
+        let bytes = async {
+            while self.read.len() < count {
+                let bytes = self.read_some().await?;
+                anyhow::ensure!(bytes > 0, "the connection ended: {:?}", self.seen());
+            }
+            Ok(self.read.drain(..count).collect())
+        };
+        within("bytes", bytes).await
+    }
+
     /// Waits until the node ends the connection, and answers what came before.
     pub async fn rest(mut self) -> anyhow::Result<Vec<u8>> {
         let read = within("the end of the connection", async {

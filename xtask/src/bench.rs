@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use crate::process::{self, cargo};
 use crate::workspace::Workspace;
-use crate::{guests, plugins};
+use crate::{guests, plain, plugins};
 
 #[derive(clap::Args)]
 #[command(
@@ -20,6 +20,7 @@ pub(crate) struct Options {
 pub(crate) fn bench(workspace: &Workspace, options: &Options) -> Result<()> {
     plugins::build(workspace, &["console".to_owned(), "echo".to_owned()])?;
     guests::build(workspace)?;
+    plain::build(workspace)?;
     // Both at once: cargo unifies features over what it builds, and each by itself would
     // compile some of their dependencies a second time.
     process::run(

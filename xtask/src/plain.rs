@@ -2,16 +2,31 @@
 //! too: the node then puts its driver of turns beside each.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions};
 
+use crate::workspace::Workspace;
+
 const TURN_HANDLER: &str = "jackfield:plugin/turn-handler@0.1.0";
 
+/// Makes the shipped plugins and the tests' guests without `turn-handler`, and returns their folders.
+pub(crate) fn build(workspace: &Workspace) -> Result<[String; 2]> {
+    let copy = |from: PathBuf, name| {
+        let to = workspace.target.join("plain").join(name);
+        copy(&from, &to)?;
+        anyhow::Ok(to.display().to_string())
+    };
+    Ok([
+        copy(workspace.plugin_folder(), "plugins")?,
+        copy(workspace.guest_folder(), "guests")?,
+    ])
+}
+
 /// Copies the components of a folder to another one, without their `turn-handler`.
-pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let file = entry?.path();

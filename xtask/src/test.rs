@@ -4,7 +4,6 @@
 //! anything themselves: `JACKFIELD_BIN` (the node's binary), `JACKFIELD_PLUGINS` and
 //! `JACKFIELD_GUESTS` (folders of components).
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -61,7 +60,7 @@ pub(crate) fn require_programs() -> Result<()> {
 /// The part after the components: the node, then `cargo test`.
 pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Result<()> {
     host::build_debug(workspace)?;
-    let [plugins, guests] = plain_components(workspace)?;
+    let [plugins, guests] = plain::build(workspace)?;
     let driver = [
         ("JACKFIELD_PLUGINS", &*plugins),
         ("JACKFIELD_GUESTS", &*guests),
@@ -78,7 +77,7 @@ pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Re
     // with a gateway and a node that runs its plugins; and there who may come in, too. And what
     // holds for each message is shown with the driver of turns, and without turns.
     let each_message = ["semantics", "events", "reload", "turns"];
-    let runs: [(&[(&str, &str)], &[&str]); 5] = [
+    let runs: [Run<'_>; 5] = [
         (&[], &[]),
         (&[("JACKFIELD_TESTS_NODES", "3")], &["semantics"]),
         (
@@ -102,22 +101,12 @@ pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Re
     outcomes.into_iter().collect()
 }
 
+/// What a run of the tests has in its environment, and the suites that it runs; all if none is named.
+type Run<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
 /// The variable that says how messages go to plugins: `off` is one by one, and `driver` is with the
 /// components that have no `turn-handler`.
 const TURNS: &str = "JACKFIELD_TESTS_TURNS";
-
-/// The folders of the plugins and of the guests without `turn-handler`.
-fn plain_components(workspace: &Workspace) -> Result<[String; 2]> {
-    let copy = |from: PathBuf, name| {
-        let to = workspace.target.join("plain").join(name);
-        plain::copy(&from, &to)?;
-        anyhow::Ok(to.display().to_string())
-    };
-    Ok([
-        copy(workspace.plugin_folder(), "plugins")?,
-        copy(workspace.guest_folder(), "guests")?,
-    ])
-}
 
 fn tests(workspace: &Workspace, options: &Options) -> Command {
     let mut tests = cargo();

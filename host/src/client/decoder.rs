@@ -12,6 +12,7 @@ use bytes::BufMut as _;
 use bytes::buf::Limit;
 
 use super::read_buffers;
+use crate::deflate::{self, DeflateError};
 use crate::message::{BINARY, CLOSE, Message, PING, PONG, TEXT};
 
 /// The decoder of one client's frames.
@@ -27,6 +28,10 @@ pub(super) struct Decoder {
     payload: Payload,
     /// The message that is gathered, if there is one.
     gathered: Option<Box<PartialMessage>>,
+    /// Whether messages may be compressed.
+    deflates: bool,
+    /// The message that was decompressed last.
+    decompressed: Vec<u8>,
 }
 
 /// The place of a payload.
@@ -36,12 +41,15 @@ enum Payload {
     Read(Range<usize>),
     /// The payload is the gathered message, which is complete.
     Partial,
+    /// The payload is the decompressed message.
+    Decompressed,
 }
 
 /// A message in several frames, or one that is larger than the read buffer.
 #[derive(Debug)]
 struct PartialMessage {
     is_text: bool,
+    is_compressed: bool,
     payload: Vec<u8>,
     /// How many bytes of a text are known to be UTF-8.
     valid: usize,
@@ -74,6 +82,8 @@ pub(super) enum DecodeError {
     TooBig,
     /// A text, or the reason of a close frame, is not UTF-8.
     NotUtf8,
+    /// A compressed message cannot be decompressed.
+    Malformed,
     /// The client has broken this rule of the protocol.
     Protocol(&'static str),
 }
@@ -82,6 +92,7 @@ pub(super) enum DecodeError {
 #[derive(Debug)]
 struct Header {
     is_final: bool,
+    is_compressed: bool,
     has_reserved_bits: bool,
     opcode: u8,
     mask: Option<[u8; 4]>,
@@ -100,14 +111,16 @@ const READ_AT_ONCE: usize = 64 << 10;
 
 impl Decoder {
     /// Creates a decoder for messages of at most `message_bytes`. The bytes `read` have been read
-    /// already.
-    pub(super) fn new(message_bytes: usize, read: &[u8]) -> Decoder {
+    /// already. With `deflates`, messages may be compressed (RFC 7692).
+    pub(super) fn new(message_bytes: usize, read: &[u8], deflates: bool) -> Decoder {
         Decoder {
             message_bytes,
             buffer: read.to_vec(),
             decoded: 0,
             payload: Payload::Read(0..0),
             gathered: None,
+            deflates,
+            decompressed: Vec::new(),
         }
     }
 
@@ -117,8 +130,10 @@ impl Decoder {
     ///
     /// The client has broken the protocol. The decoder must not be used any more.
     pub(super) fn decode(&mut self) -> Result<Option<Received>, DecodeError> {
-        if matches!(self.payload, Payload::Partial) {
-            self.gathered = None;
+        match self.payload {
+            Payload::Partial => self.gathered = None,
+            Payload::Decompressed => self.decompressed = Vec::new(),
+            Payload::Read(_) => {}
         }
         self.payload = Payload::Read(0..0);
         loop {
@@ -143,6 +158,9 @@ impl Decoder {
             }
             if header.is_final && self.gathered.is_none() {
                 if self.take(&header, mask) {
+                    if header.is_compressed {
+                        self.decompress()?;
+                    }
                     return Ok(Some(match header.opcode {
                         TEXT => Received::Text,
                         _ => Received::Binary,
@@ -164,7 +182,9 @@ impl Decoder {
         }
         let read = &self.buffer[self.decoded..];
         let header = Header::parse(read)?;
-        let is_message = header.is_final && matches!(header.opcode, TEXT | BINARY);
+        // A compressed one is larger than it looks.
+        let is_message =
+            header.is_final && !header.is_compressed && matches!(header.opcode, TEXT | BINARY);
         let bytes = usize::try_from(header.payload_bytes).ok()?;
         (is_message && bytes <= read.len() - header.header_bytes).then_some(bytes)
     }
@@ -190,6 +210,7 @@ impl Decoder {
         match (&self.payload, &self.gathered) {
             (Payload::Partial, Some(gathered)) => &gathered.payload,
             (Payload::Partial, None) => &[],
+            (Payload::Decompressed, _) => &self.decompressed,
             (Payload::Read(range), _) => &self.buffer[range.clone()],
         }
     }
@@ -270,7 +291,8 @@ impl Decoder {
         let Some(mask) = header.mask else {
             return Err(Protocol("a client must mask its frames"));
         };
-        if header.has_reserved_bits {
+        let may_be_compressed = self.deflates && matches!(header.opcode, TEXT | BINARY);
+        if header.has_reserved_bits || (header.is_compressed && !may_be_compressed) {
             return Err(Protocol("a reserved bit is set, and no extension uses it"));
         }
         if header.is_control() {
@@ -295,6 +317,17 @@ impl Decoder {
             }
             _ => Ok(mask),
         }
+    }
+
+    /// Decompresses the payload that was decoded last.
+    fn decompress(&mut self) -> Result<(), DecodeError> {
+        let payload = deflate::decompress(self.payload(), self.message_bytes);
+        self.decompressed = payload.map_err(|error| match error {
+            DeflateError::TooBig => DecodeError::TooBig,
+            DeflateError::Malformed => DecodeError::Malformed,
+        })?;
+        self.payload = Payload::Decompressed;
+        Ok(())
     }
 
     fn control(&mut self, header: &Header, mask: [u8; 4]) -> Option<Received> {
@@ -324,6 +357,7 @@ impl Decoder {
         let gathered = self.gathered.get_or_insert_with(|| {
             Box::new(PartialMessage {
                 is_text: header.opcode == TEXT,
+                is_compressed: header.is_compressed,
                 payload: Vec::new(),
                 valid: 0,
                 missing: 0,
@@ -355,6 +389,15 @@ impl Decoder {
             return Ok(Received::Binary);
         };
         self.payload = Payload::Partial;
+        if gathered.is_compressed {
+            let is_text = gathered.is_text;
+            self.decompress()?;
+            self.gathered = None;
+            return Ok(match is_text {
+                true => Received::Text,
+                false => Received::Binary,
+            });
+        }
         if !gathered.is_text {
             return Ok(Received::Binary);
         }
@@ -399,7 +442,7 @@ impl PartialMessage {
 
     /// Checks the new part of a text, so that a wrong one is refused before it has come to its end.
     fn check_text(&mut self) -> Result<(), DecodeError> {
-        if !self.is_text {
+        if !self.is_text || self.is_compressed {
             return Ok(());
         }
         match simdutf8::compat::from_utf8(&self.payload[self.valid..]) {
@@ -433,7 +476,8 @@ impl Header {
         };
         Some(Header {
             is_final: first & 0x80 != 0,
-            has_reserved_bits: first & 0x70 != 0,
+            is_compressed: first & 0x40 != 0,
+            has_reserved_bits: first & 0x30 != 0,
             opcode: first & 0x0f,
             mask,
             payload_bytes,

@@ -25,12 +25,13 @@ use tokio::time::Instant;
 
 use super::acceptor::{Acceptor, ConnectionFiles};
 use super::admission::{AdmissionPermit, AdmissionRefused};
+use super::extensions::Deflate;
 use super::pages::{self, Body, text};
 use super::reader::Reader;
 use super::refusal::{Closing, Refusal, accept_to_close};
 use super::session::ClientTask;
 use super::stream::{ClientSocket, upgraded};
-use super::upgrade::{self, Good, with_subprotocol};
+use super::upgrade::{self, Good, with_choices};
 use crate::access::Handshake;
 use crate::close_code::CloseCode;
 use crate::plugin::{self, Answer, Plugin};
@@ -124,6 +125,7 @@ struct AdmittedClient {
     arriving: Arriving,
     place: AdmissionPermit,
     subprotocol: Option<String>,
+    deflate: Option<Deflate>,
     until: Option<Instant>,
 }
 
@@ -222,7 +224,8 @@ impl Acceptor {
         let Good { accepting, offered } = good;
         match self.decide(&plugin, parts, &offered, from).await {
             Ok(entry) => {
-                let response = with_subprotocol(accepting, entry.subprotocol.as_deref());
+                let subprotocol = entry.subprotocol.as_deref();
+                let response = with_choices(accepting, subprotocol, entry.deflate);
                 self.let_in(entry, upgrade);
                 (response, None)
             }
@@ -258,7 +261,9 @@ impl Acceptor {
                 ),
             }
         })?;
-        let arriving = Arriving::new(plugin);
+        let compression = plugin.namespace().policies().compression;
+        let deflate = compression.and_then(|_| Deflate::agree(&parts.headers));
+        let arriving = Arriving::new(plugin, deflate);
         let client = &arriving.unaccepted.client;
         let refusal = match arriving.stay.on_connect(client, &handshake).await {
             Ok(Answer::Accepted { subprotocol, until }) => {
@@ -269,6 +274,7 @@ impl Acceptor {
                     arriving,
                     place,
                     subprotocol,
+                    deflate,
                     until,
                 });
             }
@@ -289,13 +295,13 @@ impl Acceptor {
     fn let_in(&self, entry: AdmittedClient, upgrade: OnUpgrade) {
         let (client, stay) = entry.arriving.arrived();
         let session = ClientTask::new(client, stay, entry.place);
-        let until = entry.until;
+        let (until, deflates) = (entry.until, entry.deflate.is_some());
         let message_bytes = self.registry.limits().message_bytes;
         tokio::spawn(async move {
             match upgraded(upgrade).await {
                 Some((stream, read_already)) => {
                     session.client().outbox().attach(stream.write);
-                    let reader = Reader::new(stream.read, &read_already, message_bytes);
+                    let reader = Reader::new(stream.read, &read_already, message_bytes, deflates);
                     // A task of its own: this one's memory holds what an upgrade needs.
                     tokio::spawn(session.run(reader, until));
                 }
@@ -320,12 +326,12 @@ struct Unaccepted {
 }
 
 impl Arriving {
-    fn new(plugin: &Arc<Plugin>) -> Arriving {
+    fn new(plugin: &Arc<Plugin>, deflate: Option<Deflate>) -> Arriving {
         let namespace = plugin.namespace();
         Arriving {
             stay: plugin.session(),
             unaccepted: Unaccepted {
-                client: namespace.arrive(),
+                client: namespace.arrive(deflate.map(|deflate| deflate.window_bits)),
                 namespace: Some(namespace.clone()),
             },
         }

@@ -47,9 +47,15 @@ pub(super) enum Goodbye {
 
 impl Reader {
     /// Creates a reader for `socket`. The bytes `read_already` arrived together with the handshake.
-    pub(super) fn new(socket: OwnedReadHalf, read_already: &[u8], message_bytes: usize) -> Reader {
+    /// With `deflates`, messages may be compressed.
+    pub(super) fn new(
+        socket: OwnedReadHalf,
+        read_already: &[u8],
+        message_bytes: usize,
+        deflates: bool,
+    ) -> Reader {
         Reader {
-            decoder: Decoder::new(message_bytes, read_already),
+            decoder: Decoder::new(message_bytes, read_already, deflates),
             socket,
             heard: false,
         }

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::pages::{Body, text};
 use super::stream::upgraded;
-use super::upgrade::with_subprotocol;
+use super::upgrade::with_choices;
 use crate::access::carries_token;
 use crate::close_code::CloseCode;
 use crate::message::{CLOSE_REASON_BYTES, Frame};
@@ -117,7 +117,7 @@ pub(super) fn accept_to_close(accepting: Response<Body>, offered: &[String]) -> 
     // A token goes back only where there is nothing else: proxies may log the answer's headers.
     let plain = offered.iter().find(|name| !carries_token(name));
     let spoken = plain.or(offered.first()).map(String::as_str);
-    with_subprotocol(accepting, spoken)
+    with_choices(accepting, spoken, None)
 }
 
 /// A connection that is closed right after its upgrade.

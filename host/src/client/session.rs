@@ -8,17 +8,18 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::admission::AdmissionPermit;
 use super::decoder::{DecodeError, Received};
+use super::keepalive::{Heartbeat, Keepalive};
 use super::rate_limiter::RateLimiter;
 use super::read_buffers;
 use super::reader::{Goodbye, ReadError, Reader};
 use crate::close_code::CloseCode;
-use crate::limits::{Limits, MESSAGES_PER_TURN};
+use crate::limits::MESSAGES_PER_TURN;
 use crate::message::Frame;
 use crate::message_queue::MessageQueue;
 use crate::outbox::Condition;
@@ -455,6 +456,11 @@ impl Conversation<'_> {
                 let reason = "a text message must be UTF-8".to_owned();
                 (CloseCode::InvalidPayload, reason)
             }
+            ReadError::Unreadable(DecodeError::Malformed) => {
+                counters.clients_broke_protocol.add_one();
+                let reason = "a compressed message cannot be decompressed".to_owned();
+                (CloseCode::InvalidPayload, reason)
+            }
             ReadError::Unreadable(DecodeError::Protocol(rule)) => {
                 counters.clients_broke_protocol.add_one();
                 (CloseCode::ProtocolError, rule.to_owned())
@@ -556,69 +562,4 @@ fn broken() -> Close {
         reason: String::new(),
         by: Closer::Network,
     }
-}
-
-/// Watches for signs of life. Any frame is a sign of life, and a silent client is sent a ping. The
-/// same timer wakes the task of a client whose token expires.
-struct Keepalive {
-    sleep: Pin<Box<Sleep>>,
-    until: Option<Instant>,
-    is_armed: bool,
-    heard: bool,
-    pinged: bool,
-}
-
-enum Heartbeat {
-    Fine,
-    Ping,
-    Dead,
-}
-
-impl Keepalive {
-    fn new(limits: &Limits, until: Option<Instant>) -> Keepalive {
-        let first = at_most(Instant::now() + limits.ping_every, until);
-        Keepalive {
-            sleep: Box::pin(tokio::time::sleep_until(first)),
-            until,
-            is_armed: false,
-            heard: false,
-            pinged: false,
-        }
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        // Armed once it wakes this task; until then a look at the clock's flag is enough.
-        if self.is_armed && !self.sleep.is_elapsed() {
-            return Poll::Pending;
-        }
-        self.is_armed = true;
-        self.sleep.as_mut().poll(context)
-    }
-
-    fn heartbeat(&mut self, limits: &Limits) -> Heartbeat {
-        let (heartbeat, next) = match (self.heard, self.pinged) {
-            // It has answered a ping: the time for that is a part of the next interval.
-            (true, true) if limits.ping_timeout < limits.ping_every => {
-                (Heartbeat::Fine, limits.ping_every - limits.ping_timeout)
-            }
-            (true, _) => (Heartbeat::Fine, limits.ping_every),
-            (false, false) => (Heartbeat::Ping, limits.ping_timeout),
-            (false, true) => (Heartbeat::Dead, limits.ping_timeout),
-        };
-        self.pinged = matches!(heartbeat, Heartbeat::Ping);
-        self.heard = false;
-        self.is_armed = false;
-        let next = at_most(Instant::now() + next, self.until);
-        self.sleep.as_mut().reset(next);
-        heartbeat
-    }
-
-    /// Whether the time of the client's token is over.
-    fn is_over(&self) -> bool {
-        self.until.is_some_and(|until| until <= Instant::now())
-    }
-}
-
-fn at_most(when: Instant, until: Option<Instant>) -> Instant {
-    until.map_or(when, |until| when.min(until))
 }

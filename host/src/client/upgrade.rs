@@ -7,13 +7,16 @@
 use std::collections::HashSet;
 
 use hyper::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
+use super::extensions::Deflate;
+use super::header_list::elements;
 use super::pages::{Body, text, upgrade_required};
 use crate::access::is_token;
 
@@ -106,11 +109,17 @@ fn subprotocols(headers: &HeaderMap) -> Result<Vec<String>, NotAToken> {
     offered.collect()
 }
 
-/// Adds the chosen subprotocol to an answer.
-pub(super) fn with_subprotocol(
+/// Adds the chosen subprotocol and the extension that was agreed on to an answer.
+pub(super) fn with_choices(
     mut response: Response<Body>,
     subprotocol: Option<&str>,
+    deflate: Option<Deflate>,
 ) -> Response<Body> {
+    if let Some(value) = deflate.and_then(Deflate::answer) {
+        response
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_EXTENSIONS, value);
+    }
     // It was offered in a header, so it fits one.
     if let Some(value) = subprotocol.and_then(|name| HeaderValue::from_str(name).ok()) {
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, value);
@@ -141,15 +150,6 @@ fn switching(accept_key: HeaderValue) -> Response<Body> {
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     elements(headers, name).any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
-}
-
-/// The elements of a list, from all lines of a header.
-fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(name).into_iter();
-    let elements = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    elements
-        .map(<[u8]>::trim_ascii)
-        .filter(|element| !element.is_empty())
 }
 
 #[cfg(test)]

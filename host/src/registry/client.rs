@@ -22,6 +22,8 @@ pub struct Client {
     /// The id as text, in the form that guests get with every event.
     id_text: ClientIdText,
     outbox: Outbox,
+    /// The window of the client for compressed messages, if it takes them.
+    window_bits: Option<u8>,
     wake: Notify,
     has_left: AtomicBool,
     pub(super) held: Mutex<ClientState>,
@@ -86,11 +88,12 @@ pub struct Departure {
 }
 
 impl Client {
-    pub(super) fn new(id: ClientId, bound: OutboxBound) -> Client {
+    pub(super) fn new(id: ClientId, bound: OutboxBound, window_bits: Option<u8>) -> Client {
         Client {
             id,
             id_text: id.text(),
             outbox: Outbox::new(bound),
+            window_bits,
             wake: Notify::new(),
             has_left: AtomicBool::new(false),
             held: Mutex::default(),
@@ -110,6 +113,11 @@ impl Client {
     /// The queue of frames to the client's socket.
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// The base-two logarithm of the client's window for compressed messages, if it takes them.
+    pub fn window_bits(&self) -> Option<u8> {
+        self.window_bits
     }
 
     /// Waits until the client's task is woken, and must look at the client's departure and outbox.

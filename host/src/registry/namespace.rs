@@ -28,7 +28,7 @@ use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
 use crate::outbox::{OutboxBound, Outcome, Pushed};
-use crate::policy::{OverflowPolicy, Policies, UidPolicy};
+use crate::policy::{CompressionPolicy, OverflowPolicy, Policies, UidPolicy};
 
 /// The close reason for a client whose uid another client took over (policy `kick-old`).
 const TAKEN_OVER: &str = "uid taken over";
@@ -120,14 +120,14 @@ impl Namespace {
     }
 
     /// Adds a client that asks to connect. From now on the client can be bound to a uid, join
-    /// groups and get messages.
-    pub fn arrive(&self) -> Arc<Client> {
+    /// groups and get messages. With `window_bits`, it takes compressed messages.
+    pub fn arrive(&self, window_bits: Option<u8>) -> Arc<Client> {
         let limits = self.shared.limits();
         let bound = OutboxBound {
             messages: limits.outbox_messages,
             bytes: limits.outbox_bytes,
         };
-        let client = Arc::new(Client::new(self.shared.next_id(), bound));
+        let client = Arc::new(Client::new(self.shared.next_id(), bound, window_bits));
         self.shard(client.id())
             .write()
             .insert(client.id().counter(), client.clone());
@@ -178,7 +178,15 @@ impl Namespace {
     /// The client's outbox is full, or the client is being closed.
     pub fn send_to(&self, client: &Arc<Client>, frame: Frame) -> Result<(), Refused> {
         let id = client.id();
-        let overflow = self.policies.load().overflow;
+        let policies = self.policies.load();
+        let overflow = policies.overflow;
+        let deflated = match (policies.compression, client.window_bits()) {
+            (Some(CompressionPolicy { min_bytes, level }), Some(window_bits)) => {
+                frame.deflated(min_bytes, level, window_bits)
+            }
+            _ => None,
+        };
+        let frame = deflated.unwrap_or(frame);
         let key = (overflow == OverflowPolicy::Conflate).then(|| "client".into());
         let pushed = self.push(client, frame, key, overflow);
         if pushed.dirtied {
@@ -632,6 +640,9 @@ struct Sending<'a> {
     delivery: &'a Delivery<'a>,
     excluded: Vec<ClientId>,
     overflow: OverflowPolicy,
+    compression: Option<CompressionPolicy>,
+    /// The compressed message for each window that was met; none where it did not become smaller.
+    deflated: Vec<(u8, Option<Frame>)>,
     key: Option<Arc<str>>,
     dirtied: Dirtied<'a>,
     reach: Reach,
@@ -639,7 +650,8 @@ struct Sending<'a> {
 
 impl<'a> Sending<'a> {
     fn new(namespace: &'a Namespace, delivery: &'a Delivery<'a>) -> Sending<'a> {
-        let overflow = namespace.policies.load().overflow;
+        let policies = namespace.policies.load();
+        let overflow = policies.overflow;
         let conflate = overflow == OverflowPolicy::Conflate;
         let mut excluded = delivery.exclude.to_vec();
         excluded.sort_unstable();
@@ -648,10 +660,34 @@ impl<'a> Sending<'a> {
             delivery,
             excluded,
             overflow,
+            compression: policies.compression,
+            deflated: Vec::new(),
             key: conflate.then(|| delivery.to.conflation_key()),
             dirtied: namespace.shared.dirty().gather(),
             reach: Reach::default(),
         }
+    }
+
+    /// The frame for a client. It is compressed once for all clients with the same window.
+    fn frame(&mut self, client: &Client) -> Frame {
+        let plain = &self.delivery.frame;
+        let (Some(compression), Some(bits)) = (self.compression, client.window_bits()) else {
+            return plain.clone();
+        };
+        let known = self
+            .deflated
+            .iter()
+            .find(|(window_bits, _)| *window_bits == bits);
+        let deflated = match known {
+            Some((_, deflated)) => deflated.clone(),
+            None => {
+                let CompressionPolicy { min_bytes, level } = compression;
+                let deflated = plain.deflated(min_bytes, level, bits);
+                self.deflated.push((bits, deflated.clone()));
+                deflated
+            }
+        };
+        deflated.unwrap_or_else(|| plain.clone())
     }
 
     fn through(&mut self, index: &Index, names: &[String]) {
@@ -673,7 +709,7 @@ impl<'a> Sending<'a> {
         if !self.excluded.is_empty() && self.excluded.binary_search(&client.id()).is_ok() {
             return;
         }
-        let frame = self.delivery.frame.clone();
+        let frame = self.frame(client);
         let key = self.key.clone();
         let pushed = self.namespace.push(client, frame, key, self.overflow);
         if pushed.dirtied {

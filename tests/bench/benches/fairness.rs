@@ -58,7 +58,7 @@ async fn measure(spinning: usize) -> Result<Vec<f64>> {
     for _ in 0..spinning {
         let console = console.clone();
         spins.push(tokio::spawn(async move {
-            let client = console.namespace().arrive();
+            let client = console.namespace().arrive(None);
             let spin = Message::Text(r#"{"do":"spin"}"#);
             Turn::new(&console.session())
                 .on_message(&client, spin)

@@ -37,12 +37,12 @@ struct Mode {
 const ECHO: [Mode; 2] = [
     Mode {
         title: "Echo, 64 bytes, 1,000 clients with 1 message in flight",
-        servers: &[Kind::Bare, Kind::Native, Kind::Plugin],
+        servers: &[Kind::Bare, Kind::Native, Kind::Plugin, Kind::PlainPlugin],
         connect: |kind, server| echo(kind, server, 1000, 1),
     },
     Mode {
         title: "Echo, 64 bytes, 100 clients with 16 messages in flight",
-        servers: &[Kind::Bare, Kind::Native, Kind::Plugin],
+        servers: &[Kind::Bare, Kind::Native, Kind::Plugin, Kind::PlainPlugin],
         connect: |kind, server| echo(kind, server, 100, 16),
     },
 ];

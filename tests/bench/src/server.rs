@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Native,
     /// The node, with a plugin.
     Plugin,
+    /// The node, with the same plugin without `turn-handler`, as plugins in other languages are.
+    PlainPlugin,
     /// Another build of the node, with the same plugin.
     Against,
 }
@@ -54,6 +56,7 @@ impl Kind {
             Kind::Bare => "bare tokio-tungstenite",
             Kind::Native => "Jackfield, native handler",
             Kind::Plugin => "Jackfield, plugin",
+            Kind::PlainPlugin => "Jackfield, plugin without turn-handler",
             Kind::Against => "the other build, plugin",
         }
     }
@@ -63,7 +66,7 @@ impl Kind {
         match self {
             Kind::Bare => bare::ECHO,
             Kind::Native => "/native",
-            Kind::Plugin | Kind::Against => "/echo",
+            Kind::Plugin | Kind::PlainPlugin | Kind::Against => "/echo",
         }
     }
 
@@ -77,7 +80,7 @@ impl Kind {
                 after: "",
                 is_answered: false,
             }),
-            Kind::Native => None,
+            Kind::Native | Kind::PlainPlugin => None,
             Kind::Plugin | Kind::Against => Some(Group {
                 subscribe: "/console?group=g",
                 publish: "/console",
@@ -93,6 +96,8 @@ impl Kind {
         match self {
             Kind::Bare => &[],
             Kind::Native => &[("native.wasm", "echo.wasm")],
+            // `cargo xtask bench` leaves it there.
+            Kind::PlainPlugin => &[("echo.wasm", "../plain/plugins/echo.wasm")],
             Kind::Plugin | Kind::Against => {
                 &[("echo.wasm", "echo.wasm"), ("console.wasm", "console.wasm")]
             }

@@ -188,7 +188,7 @@ impl TestNode {
 
     /// Lets a client connect to this node.
     pub(super) fn client(&self) -> Arc<Client> {
-        self.chat.arrive()
+        self.chat.arrive(None)
     }
 
     /// Lets a client connect to this node and join the group.
