@@ -9,15 +9,15 @@ use crate::message::Message;
 pub struct MessageQueue {
     /// The bytes of the messages, one after another, with those that were taken out.
     bytes: Vec<u8>,
-    places: VecDeque<Place>,
+    spans: VecDeque<MessageSpan>,
 }
 
-/// The place of a message in the bytes of a queue, and its kind. The number is the answer of `next`
+/// The span of a message in the bytes of a queue, and its kind. The number is the answer of `next`
 /// in `wit/0.1/turns.wit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(u64);
+pub struct MessageSpan(u64);
 
-/// The bit of a `Place` that marks a binary message.
+/// The bit of a `MessageSpan` that marks a binary message.
 const BINARY: u64 = 1 << 31;
 
 /// The number of messages that a queue has room for from the beginning.
@@ -32,7 +32,7 @@ impl MessageQueue {
     pub fn new(buffer: Vec<u8>) -> MessageQueue {
         MessageQueue {
             bytes: buffer,
-            places: VecDeque::with_capacity(USUAL),
+            spans: VecDeque::with_capacity(USUAL),
         }
     }
 
@@ -55,31 +55,31 @@ impl MessageQueue {
         };
         debug_assert!(self.has_room_for(payload.len()));
         // Both are below `BYTES`.
-        let place = (self.bytes.len() as u64) << 32 | kind | payload.len() as u64;
-        self.places.push_back(Place(place));
+        let span = (self.bytes.len() as u64) << 32 | kind | payload.len() as u64;
+        self.spans.push_back(MessageSpan(span));
         self.bytes.extend_from_slice(payload);
     }
 
     /// The number of messages that wait.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.spans.len()
     }
 
     /// Whether no message waits.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.spans.is_empty()
     }
 
-    /// The bytes that the places refer to.
+    /// The bytes that the spans refer to.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The oldest message.
+    /// Returns the oldest message of the queue.
     pub fn first(&self) -> Option<Message<'_>> {
-        let place = self.places.front()?;
-        let payload = self.bytes.get(place.range())?;
-        Some(match place.0 & BINARY {
+        let span = self.spans.front()?;
+        let payload = self.bytes.get(span.range())?;
+        Some(match span.0 & BINARY {
             0 => Message::Text(simdutf8::basic::from_utf8(payload).ok()?),
             _ => Message::Binary(payload),
         })
@@ -87,33 +87,33 @@ impl MessageQueue {
 
     /// Removes the oldest message.
     pub fn pop(&mut self) {
-        self.places.pop_front();
+        self.spans.pop_front();
         self.free();
     }
 
-    /// Takes the places out, for as long as somebody else counts off the messages.
-    pub fn take_places(&mut self) -> VecDeque<Place> {
-        std::mem::take(&mut self.places)
+    /// Takes the spans out, for as long as somebody else counts off the messages.
+    pub fn take_spans(&mut self) -> VecDeque<MessageSpan> {
+        std::mem::take(&mut self.spans)
     }
 
-    /// Puts those places back that were not counted off.
-    pub fn put_back(&mut self, places: VecDeque<Place>) {
-        self.places = places;
+    /// Puts those spans back that were not counted off.
+    pub fn put_back(&mut self, spans: VecDeque<MessageSpan>) {
+        self.spans = spans;
         self.free();
     }
 
     fn free(&mut self) {
-        if self.places.is_empty() {
+        if self.spans.is_empty() {
             self.bytes.clear();
         }
     }
 }
 
-impl Place {
+impl MessageSpan {
     /// The number that a guest gets when the turn is over.
     pub const OVER: u64 = u64::MAX;
 
-    /// The number that a guest gets for this place.
+    /// The number that a guest gets for this span.
     pub fn to_u64(self) -> u64 {
         self.0
     }
@@ -141,13 +141,13 @@ mod tests {
             messages.iter().for_each(|message| queue.push(*message));
             assert_eq!(queue.len(), messages.len(), "round {round}");
             // Two are counted off by somebody else.
-            let mut places = queue.take_places();
-            assert_eq!(places.pop_front().map(Place::to_u64), Some(7));
+            let mut spans = queue.take_spans();
+            assert_eq!(spans.pop_front().map(MessageSpan::to_u64), Some(7));
             assert_eq!(
-                places.pop_front().map(Place::to_u64),
+                spans.pop_front().map(MessageSpan::to_u64),
                 Some(7 << 32 | BINARY | 2)
             );
-            queue.put_back(places);
+            queue.put_back(spans);
             for message in &messages[2..] {
                 assert_eq!(queue.first(), Some(*message));
                 queue.pop();

@@ -19,7 +19,7 @@ use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
 use crate::mesh::{self, Reason};
 use crate::message::{Frame, Message};
-use crate::message_queue::Place;
+use crate::message_queue::MessageSpan;
 use crate::registry::{Closer, Ending, Kind, Namespace, Refused, Scope};
 use crate::router::{self, Gathered, Page, Router};
 
@@ -86,7 +86,8 @@ impl wit::send::Host for Guest {
 
 impl wit::turns::Host for Guest {
     fn next(&mut self) -> u64 {
-        self.next_message().map_or(Place::OVER, Place::to_u64)
+        self.next_message()
+            .map_or(MessageSpan::OVER, MessageSpan::to_u64)
     }
 }
 

@@ -42,7 +42,7 @@ struct CompileJob {
     done: oneshot::Sender<wasmtime::Result<Compiled>>,
 }
 
-/// A compiled component.
+/// A component in its compiled form.
 pub(super) struct Compiled {
     pub(super) component: Component,
     /// Whether the driver of turns was put beside the component.

@@ -141,9 +141,9 @@ impl PooledInstance {
         let Some(handler) = self.checked_out().instance.turn_handler.clone() else {
             return (0, Ok(()));
         };
-        let places = queue.take_places();
+        let spans = queue.take_spans();
         let ended = event!(self, Some(client), false, |instance| {
-            instance.begin_turn(places);
+            instance.begin_turn(spans);
             let handler = handler.jackfield_plugin_turn_handler();
             handler.call_on_turn(&mut instance.store, client.id_text(), queue.bytes())
         });

@@ -29,7 +29,7 @@ use super::settings::SettingsView;
 use super::ticker::TICK;
 use super::trap::Evidence;
 use super::turn_driver;
-use crate::message_queue::Place;
+use crate::message_queue::MessageSpan;
 use crate::registry::Client;
 
 /// The data of a store: the guest's WASI, its limits, and the event that it handles.
@@ -65,7 +65,7 @@ pub(super) struct EventState {
     /// How many ticks the event may still run.
     ticks_left: u64,
     /// The messages of the turn whose events have not begun.
-    turn: VecDeque<Place>,
+    turn: VecDeque<MessageSpan>,
 }
 
 /// A meter that grants memory up to a limit, and records the last refusal.
@@ -162,13 +162,13 @@ impl Instance {
     }
 
     /// Begins a turn: the event that has begun is that of the first of these messages.
-    pub(super) fn begin_turn(&mut self, messages: VecDeque<Place>) {
+    pub(super) fn begin_turn(&mut self, messages: VecDeque<MessageSpan>) {
         self.begun.store(0, Ordering::Relaxed);
         self.store.data_mut().event.turn = messages;
     }
 
     /// Ends a turn. Returns the number of its messages whose events have begun, and the others.
-    pub(super) fn end_turn(&mut self) -> (u32, VecDeque<Place>) {
+    pub(super) fn end_turn(&mut self) -> (u32, VecDeque<MessageSpan>) {
         let begun = self.begun.load(Ordering::Relaxed);
         // The first one has been counted by `begin`.
         self.events = self.events.saturating_add(begun.saturating_sub(1));
@@ -313,7 +313,7 @@ impl Guest {
 
     /// Begins the event of the next message of the turn, if there is one. The last event of the
     /// turn has ended if there is none.
-    pub(super) fn next_message(&mut self) -> Option<Place> {
+    pub(super) fn next_message(&mut self) -> Option<MessageSpan> {
         let begun = self.begun.load(Ordering::Relaxed);
         // Nothing has been done for the first one yet that could end the turn.
         if begun > 0 && self.ends_turn() {
