@@ -31,6 +31,9 @@ use url::{ParseError, Url};
 /// Between two looks at a page.
 const GLANCE: Duration = Duration::from_millis(20);
 
+/// How often a chromedriver is started until one has found a port.
+const ATTEMPTS: usize = 3;
+
 /// A chromedriver and the browsers that it has started.
 pub(crate) struct Browser {
     chromium: PathBuf,
@@ -58,20 +61,16 @@ pub(crate) struct Window {
 
 impl Browser {
     pub(crate) async fn start() -> Result<Browser> {
-        let chromium = find_program("chromium")?;
-        let mut driver = Command::new(find_program("chromedriver")?)
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            // The browsers that it starts are in its group, and end with it.
-            .process_group(0)
-            .spawn()
-            .context("cannot start chromedriver")?;
-        let stdout = driver.stdout.take().context("chromedriver has no stdout")?;
-        let mut output = BufReader::new(stdout).lines();
-        let port = within("chromedriver's port", read_port(&mut output)).await?;
+        let mut started = start_driver().await;
+        // It takes a port for IPv4, and ends if somebody else has the same one for IPv6.
+        for _ in 1..ATTEMPTS {
+            if started.is_err() {
+                started = start_driver().await;
+            }
+        }
+        let (driver, output, port) = started?;
         Ok(Browser {
-            chromium,
+            chromium: find_program("chromium")?,
             driver,
             url: format!("http://127.0.0.1:{port}"),
             profiles: TempDir::new()?,
@@ -319,6 +318,22 @@ impl WebDriverCompatibleCommand for ReadLog {
 }
 
 /// Reads on until `… was started successfully on port 41235.`
+/// A chromedriver, what it prints, and its port.
+async fn start_driver() -> Result<(Child, Lines<BufReader<ChildStdout>>, u16)> {
+    let mut driver = Command::new(find_program("chromedriver")?)
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        // The browsers that it starts are in its group, and end with it.
+        .process_group(0)
+        .spawn()
+        .context("cannot start chromedriver")?;
+    let stdout = driver.stdout.take().context("chromedriver has no stdout")?;
+    let mut output = BufReader::new(stdout).lines();
+    let port = within("chromedriver's port", read_port(&mut output)).await?;
+    Ok((driver, output, port))
+}
+
 async fn read_port(output: &mut Lines<BufReader<ChildStdout>>) -> Result<u16> {
     while let Some(line) = output.next_line().await? {
         if let Some((_, port)) = line.split_once("successfully on port ") {
