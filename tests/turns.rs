@@ -6,7 +6,7 @@
 
 use std::iter;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use jackfield_tests::{End, Frame, LogLine, Node, NodeBuilder, OpCode, Turns, text};
 use serde_json::{Value, json};
 
@@ -243,11 +243,12 @@ async fn a_client_that_does_not_read_what_it_is_sent_is_not_handled_on() -> Resu
     // Forty times four tenths of an outbox, and much more than the sockets hold.
     let much = json!({ "do": "call", "plugin": "console", "method": "bytes", "payload": "400000" });
     let ids = ada.start_all(iter::repeat_n(much, MANY)).await?;
-    node.console(&[]).await?.ok(online()).await?;
+    let (first, others) = ids.split_first().context("they were sent")?;
+    assert!(ada.answer(*first).await?.get("ok").is_some());
     let handled = node.counters().await?.get("calls_in")?;
     assert!((1..MANY as u64).contains(&handled), "{handled} of them");
-    for id in ids {
-        assert!(ada.answer(id).await?.get("ok").is_some());
+    for id in others {
+        assert!(ada.answer(*id).await?.get("ok").is_some());
     }
     let counters = node.counters().await?;
     assert_eq!(counters.get("calls_in")?, MANY as u64);

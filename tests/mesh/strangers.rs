@@ -72,15 +72,20 @@ async fn a_flood_of_connections_keeps_no_node_out_and_takes_no_more_than_its_fil
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
     setrlimit(Resource::Nofile, files)?;
-    let register = Register::start().await?;
-    let first = node().registered_at(&[&register]).start().await?;
+    // A secret of their own: the nodes of other tests look for dead ones at ports that are these now.
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), "known to these two")?;
+    let secret = ["--secret-file", &file.path().display().to_string()];
+    let register = Register::start_at("127.0.0.1:0", &secret).await?;
+    let node = || node().arguments(&secret).registered_at(&[&register]);
+    let first = node().start().await?;
     let before = first.open_files()?;
     let mut at_register = Flood::new(register.address(), STRANGERS + 100).await?;
     let mut at_node = Flood::new(first.mesh_address()?, STRANGERS + 100).await?;
     let linked = async {
         first.wait_for_log(is_cut).await?;
         register.log().nth(1, is_cut).await?;
-        let second = node().registered_at(&[&register]).start().await?;
+        let second = node().start().await?;
         first.wait_for_peers(1).await?;
         second.wait_for_peers(1).await?;
         let mut ada = first.console(&[]).await?;
