@@ -17,8 +17,8 @@ use jackfield::node::Node;
 use jackfield::plugin;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The allocator that gives memory back after a burst, by a thread of its own. That of glibc kept
-/// nearly all of it (`docs/benchmarks.md`, "Memory").
+/// The allocator that gives memory back after a burst, by a thread of its own. That of glibc keeps
+/// nearly all of it.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -289,6 +289,17 @@ mod tests {
             ("[calls]\nallow = ['chat.wasm']", "\"chat.wasm\""),
             ("route = ['/ws']", "route"),
             (
+                "[compression]\nlevel = 10",
+                "compression.level: 10 is not from 1 (fast) to 9 (small)",
+            ),
+            ("[compression]\nlevel = 0", "compression.level: 0"),
+            ("[compression]\nwindow = 15", "window"),
+            ("[limits]\nmessages_per_turn = 0", "messages_per_turn is 0"),
+            (
+                "[limits]\nmessages_per_turn = 65",
+                "messages_per_turn is 65",
+            ),
+            (
                 "[config]\na = 1.50",
                 "config: \"a\" is no text but float: write it in quotes",
             ),

@@ -96,17 +96,14 @@ impl Frame {
     }
 
     /// The same message, compressed for clients with this window. Nothing is returned if that would
-    /// not make it smaller, or if its payload has fewer than `min_bytes`.
-    pub fn deflated(&self, min_bytes: usize, level: u32, window_bits: u8) -> Option<Frame> {
-        let payload = self.payload();
-        if payload.len() < min_bytes {
-            return None;
-        }
-        let compressed = deflate::compress(payload, level, window_bits)?;
+    /// not make it smaller.
+    pub fn deflated(&self, level: u32, window_bits: u8) -> Option<Frame> {
+        let compressed = deflate::compress(self.payload(), level, window_bits)?;
         Some(Frame::encode(self.0[0] | COMPRESSED, &compressed))
     }
 
-    fn payload(&self) -> &[u8] {
+    /// The bytes of the frame after its header.
+    pub fn payload(&self) -> &[u8] {
         let header = match self.0.get(1) {
             Some(127) => 10,
             Some(126) => 4,

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use crate::invalid_value::InvalidValue;
+use crate::message::Frame;
 
 /// The section `[policies]` of a plugin's manifest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -45,6 +46,13 @@ impl Default for CompressionPolicy {
 }
 
 impl CompressionPolicy {
+    /// Compresses a message for clients with this window. Nothing is returned for a message that is
+    /// sent as it is.
+    pub fn deflate(self, frame: &Frame, window_bits: u8) -> Option<Frame> {
+        let is_large = frame.payload().len() >= self.min_bytes;
+        is_large.then(|| frame.deflated(self.level, window_bits))?
+    }
+
     /// Checks the values.
     ///
     /// # Errors

@@ -60,17 +60,17 @@ pub(crate) fn require_programs() -> Result<()> {
 /// The part after the components: the node, then `cargo test`.
 pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Result<()> {
     host::build_debug(workspace)?;
+    let wants_driver = std::env::var_os(TURNS).is_some_and(|turns| turns == "driver");
+    if options.chooses() && !wants_driver {
+        return process::run(&mut tests(workspace, options));
+    }
     let [plugins, guests] = plain::build(workspace)?;
     let driver = [
         ("JACKFIELD_PLUGINS", &*plugins),
         ("JACKFIELD_GUESTS", &*guests),
     ];
     if options.chooses() {
-        let mut tests = tests(workspace, options);
-        if std::env::var_os(TURNS).is_some_and(|turns| turns == "driver") {
-            tests.envs(driver);
-        }
-        return process::run(&mut tests);
+        return process::run(tests(workspace, options).envs(driver));
     }
     // A suite that fails keeps no other from being run: one look says all that is wrong.
     // What the functions mean is shown twice more: with three nodes in the place of each, and

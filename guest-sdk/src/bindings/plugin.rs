@@ -772,7 +772,8 @@ pub mod jackfield {
             /// To the client whose event this is: as `send-to-client` with its id, which need not be passed.
             ///
             /// Errors: `invalid-argument` (an event that is no client's: a call, a timer, `on-start`,
-            /// `on-stop`), `closed` (in `on-close`, too), `overloaded`, `unreachable`, `limit-exceeded`.
+            /// `on-stop`), `not-found` (it has left), `closed` (this is its `on-close`), `overloaded`,
+            /// `unreachable`, `limit-exceeded`.
             #[allow(async_fn_in_trait)]
             pub fn reply(message: &Message) -> ::core::result::Result<(), Error> {
                 unsafe {

@@ -389,23 +389,18 @@ impl Decoder {
             return Ok(Received::Binary);
         };
         self.payload = Payload::Partial;
+        let received = match gathered.is_text {
+            true => Received::Text,
+            false => Received::Binary,
+        };
         if gathered.is_compressed {
-            let is_text = gathered.is_text;
             self.decompress()?;
             self.gathered = None;
-            return Ok(match is_text {
-                true => Received::Text,
-                false => Received::Binary,
-            });
-        }
-        if !gathered.is_text {
-            return Ok(Received::Binary);
-        }
-        match gathered.valid == gathered.payload.len() {
-            true => Ok(Received::Text),
+        } else if gathered.is_text && gathered.valid < gathered.payload.len() {
             // The last character is cut off.
-            false => Err(DecodeError::NotUtf8),
+            return Err(DecodeError::NotUtf8);
         }
+        Ok(received)
     }
 }
 

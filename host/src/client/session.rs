@@ -194,7 +194,7 @@ impl Conversation<'_> {
             match self.next(condition, woken.as_mut()).await {
                 // Boxed, so that what a turn needs is not set aside for each idle client.
                 Next::Received(received) => {
-                    if let Err(ended) = Box::pin(self.turn(Some(received))).await {
+                    if let Err(ended) = Box::pin(self.turn(received)).await {
                         return ended;
                     }
                     condition = self.client.outbox().flush();
@@ -296,12 +296,10 @@ impl Conversation<'_> {
     }
 
     /// Handles the messages that have arrived, one after another through one instance.
-    async fn turn(
-        &mut self,
-        mut received: Option<Result<Received, ReadError>>,
-    ) -> Result<(), SessionEnd> {
+    async fn turn(&mut self, first: Result<Received, ReadError>) -> Result<(), SessionEnd> {
         self.client.outbox().take_in_hand();
         let mut turn = Turn::new(self.session);
+        let mut received = Some(first);
         let mut left = MESSAGES_PER_TURN;
         loop {
             let Some(message) = received else {

@@ -1,8 +1,8 @@
 //! The upgrade: the check of a WebSocket's opening handshake (RFC 6455, section 4.2.1), and the
 //! answer that accepts it.
 //!
-//! Lists are read as RFC 9110, section 5.6.1, defines them: on one line or on several, in any case,
-//! with whitespace and empty elements between. tungstenite's own check reads only the first line.
+//! Headers that are lists may have several lines (`header_list.rs`), and names in them any case.
+//! tungstenite's own check reads only the first line.
 
 use std::collections::HashSet;
 

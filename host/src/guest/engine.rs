@@ -160,11 +160,18 @@ fn start_compiler(engine: Engine, mut queue: mpsc::Receiver<CompileJob>) -> std:
 }
 
 fn compile(engine: &Engine, bytes: &[u8], in_turns: bool) -> wasmtime::Result<Compiled> {
-    if in_turns && let Some(component) = with_driver(engine, bytes) {
-        return Ok(Compiled {
-            component,
-            has_driver: true,
-        });
+    if in_turns {
+        match with_driver(engine, bytes) {
+            Ok(Some(component)) => {
+                return Ok(Compiled {
+                    component,
+                    has_driver: true,
+                });
+            }
+            Ok(None) => {}
+            // What is wrong with a component is said of the component alone.
+            Err(error) => tracing::debug!("no driver of turns: {error:#}"),
+        }
     }
     Ok(Compiled {
         component: Component::new(engine, bytes)?,
@@ -172,12 +179,9 @@ fn compile(engine: &Engine, bytes: &[u8], in_turns: bool) -> wasmtime::Result<Co
     })
 }
 
-/// The component with the driver of turns beside it, if it can have one. What is wrong with a
-/// component is said of the component alone.
-fn with_driver(engine: &Engine, bytes: &[u8]) -> Option<Component> {
-    let composed = turn_driver::put_beside(bytes).transpose()?;
-    let composed = composed.map_err(|error| tracing::debug!("no driver of turns: {error:#}"));
-    let compiled = Component::new(engine, composed.ok()?);
-    let compiled = compiled.map_err(|error| tracing::debug!("no driver of turns: {error:#}"));
-    compiled.ok()
+/// The component with the driver of turns beside it, if it needs one.
+fn with_driver(engine: &Engine, bytes: &[u8]) -> anyhow::Result<Option<Component>> {
+    let composed = turn_driver::put_beside(bytes)?;
+    let compiled = composed.map(|composed| Component::new(engine, composed));
+    Ok(compiled.transpose()?)
 }

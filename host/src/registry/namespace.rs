@@ -180,12 +180,8 @@ impl Namespace {
         let id = client.id();
         let policies = self.policies.load();
         let overflow = policies.overflow;
-        let deflated = match (policies.compression, client.window_bits()) {
-            (Some(CompressionPolicy { min_bytes, level }), Some(window_bits)) => {
-                frame.deflated(min_bytes, level, window_bits)
-            }
-            _ => None,
-        };
+        let compression = policies.compression.zip(client.window_bits());
+        let deflated = compression.and_then(|(policy, bits)| policy.deflate(&frame, bits));
         let frame = deflated.unwrap_or(frame);
         let key = (overflow == OverflowPolicy::Conflate).then(|| "client".into());
         let pushed = self.push(client, frame, key, overflow);
@@ -671,7 +667,7 @@ impl<'a> Sending<'a> {
     /// The frame for a client. It is compressed once for all clients with the same window.
     fn frame(&mut self, client: &Client) -> Frame {
         let plain = &self.delivery.frame;
-        let (Some(compression), Some(bits)) = (self.compression, client.window_bits()) else {
+        let Some((policy, bits)) = self.compression.zip(client.window_bits()) else {
             return plain.clone();
         };
         let known = self
@@ -681,8 +677,7 @@ impl<'a> Sending<'a> {
         let deflated = match known {
             Some((_, deflated)) => deflated.clone(),
             None => {
-                let CompressionPolicy { min_bytes, level } = compression;
-                let deflated = plain.deflated(min_bytes, level, bits);
+                let deflated = policy.deflate(plain, bits);
                 self.deflated.push((bits, deflated.clone()));
                 deflated
             }
