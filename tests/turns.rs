@@ -183,6 +183,48 @@ async fn each_has_its_own_allowances() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_turn_has_no_more_messages_than_the_manifest_says() -> Result<()> {
+    let node = Node::builder()
+        .plugin("echo")
+        .manifest("echo", "[limits]\nmessages_per_turn = 4")
+        .start()
+        .await?;
+    let mut ada = node.client("/echo").await?;
+    for number in 0..MANY {
+        ada.feed(text(&number.to_string())).await?;
+    }
+    ada.flush().await?;
+    for number in 0..MANY {
+        assert_eq!(ada.next().await?, text(&number.to_string()));
+    }
+    let turns = node.counters().await?.get("turns")?;
+    assert!(turns >= MANY as u64 / 4, "{turns} turns");
+    Ok(())
+}
+
+/// A turn has at most 32 KiB. What is larger by itself has a call of its own.
+#[tokio::test]
+async fn large_messages_and_small_ones_are_answered_in_their_order() -> Result<()> {
+    let node = Node::builder().plugin("echo").start().await?;
+    let mut ada = node.client("/echo").await?;
+    let sizes = [
+        31_000, 500, 500, 1_500, 40_000, 500, 500, 32_768, 500, 32_769, 500,
+    ];
+    for round in 0..20_u8 {
+        for size in sizes {
+            ada.feed(jackfield_tests::binary(&vec![round; size]))
+                .await?;
+        }
+        ada.flush().await?;
+        for size in sizes {
+            let answer = ada.next().await?.into_data();
+            assert!(answer.len() == size && answer.iter().all(|byte| *byte == round));
+        }
+    }
+    were_turns(&node).await
+}
+
+#[tokio::test]
 async fn a_new_generation_has_the_next_message() -> Result<()> {
     let node = Node::builder().plugin("console").start().await?;
     let mut ada = node.console(&[]).await?;

@@ -96,3 +96,35 @@ async fn who_cannot_reach_its_list_just_then_is_taken_off_a_moment_later() -> Re
     }
     Ok(())
 }
+
+/// A register and an etcd that stay out of reach keep a node that ends for three seconds, and no
+/// longer: it has a minute for its clients here, and none of those is left.
+#[tokio::test]
+async fn who_cannot_reach_its_list_at_all_ends_all_the_same() -> Result<()> {
+    let (register, etcd) = (Register::start().await?, Etcd::start()?);
+    let (at_register, at_etcd) = (Proxy::start().await?, Proxy::start().await?);
+    at_register.lead_to(register.address());
+    at_etcd.lead_to(etcd.address());
+    let (register_flag, etcd_flag) = (
+        at_register.address().to_string(),
+        format!("etcd:{}", at_etcd.address()),
+    );
+    let arguments = ["--mesh", "127.0.0.1:0", "--register", &register_flag];
+    let node = Node::builder().alone().arguments(&arguments);
+    let node = node
+        .arguments(&["--discover", &etcd_flag])
+        .config("[limits]\ndrain_timeout = '1m'")
+        .start()
+        .await?;
+    register
+        .log()
+        .nth(1, |line| line.says("a node has joined"))
+        .await?;
+    at_register.cut();
+    at_etcd.cut();
+    for broken in ["not at this register", "not listed there"] {
+        node.wait_for_log(|line| line.says(broken)).await?;
+    }
+    assert!(node.stop().await?.status.success());
+    Ok(())
+}
