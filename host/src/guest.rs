@@ -8,15 +8,18 @@
 
 mod bindings;
 mod bounded;
-mod cache;
 mod call;
+mod compile_process;
+mod compiler;
 mod component;
+mod component_cache;
 mod context;
 mod contract;
 mod engine;
 mod event;
 mod event_client;
 mod exports;
+mod function_cache;
 mod http;
 mod identity;
 mod instance;
@@ -31,6 +34,8 @@ mod turn_driver;
 
 pub use self::call::{CallError, CallErrorCode, Caller};
 pub(crate) use self::call::{Callees, Calling};
+pub use self::compile_process::compile_if_asked;
+pub use self::compiler::{CompileError, CompilerOptions};
 pub(crate) use self::component::Components;
 pub use self::component::{ComponentError, GrantSection, Interfaces};
 pub(crate) use self::context::Context;

@@ -76,6 +76,16 @@ pub struct Limits {
     /// The time for a node that ends, or for a removed plugin, to close its clients.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
+    /// The most processor time for compiling one component, in whole seconds. A component that
+    /// takes longer is not loaded.
+    #[serde(with = "humantime_serde")]
+    pub compile_timeout: Duration,
+    /// The most memory for compiling one component, in bytes. A component that takes more is not
+    /// loaded. At most four components are compiled at the same time.
+    pub compile_bytes: u64,
+    /// The most bytes of the files in the folder for compiled components. Beyond that, the files
+    /// that were not used for the longest time are removed.
+    pub cache_bytes: u64,
     /// The most bytes that wait for one peer, or for the peer's acknowledgement. Beyond that,
     /// messages to the peer's clients are dropped and counted, and the log says so once.
     pub link_bytes: usize,
@@ -122,6 +132,9 @@ impl Default for Limits {
             name_bytes: 256,
             info_bytes: 4096,
             drain_timeout: Duration::from_secs(30),
+            compile_timeout: Duration::from_secs(120),
+            compile_bytes: 1 << 30,
+            cache_bytes: 1 << 30,
             link_bytes: 64 << 20,
             link_frames: 1 << 20,
             ask_timeout: Duration::from_secs(2),
@@ -284,6 +297,24 @@ impl Limits {
                 return Err(WrongLimit { name, why });
             }
         }
+        if self.compile_timeout < COMPILE_TIMEOUT_MIN {
+            return Err(WrongLimit {
+                name: "compile_timeout",
+                why: format!(
+                    "is {:?}, but compiling any component may take {COMPILE_TIMEOUT_MIN:?}",
+                    self.compile_timeout
+                ),
+            });
+        }
+        if self.compile_bytes < COMPILE_BYTES_MIN {
+            return Err(WrongLimit {
+                name: "compile_bytes",
+                why: format!(
+                    "is {}, but compiling any component may take {COMPILE_BYTES_MIN}",
+                    self.compile_bytes
+                ),
+            });
+        }
         // A sign of life comes twice a second, and a stalled connection is given up after two.
         if self.suspect_after < SUSPECT_AFTER_MIN || self.gone_after <= self.suspect_after {
             let (suspect, gone) = (self.suspect_after, self.gone_after);
@@ -443,6 +474,12 @@ fn check_range(name: &'static str, value: usize, most: usize) -> Result<(), Wron
     }
     Ok(())
 }
+
+/// The shortest value that `compile_timeout` can have.
+pub const COMPILE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
+/// The smallest value that `compile_bytes` can have. The compiler's threads take a part of it.
+pub const COMPILE_BYTES_MIN: u64 = 64 << 20;
 
 /// The shortest value that `suspect_after` can have.
 pub const SUSPECT_AFTER_MIN: Duration = Duration::from_secs(1);

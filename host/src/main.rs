@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use jackfield::config::{Config, Flag, Layers, LogFormat};
 use jackfield::counters::Counters;
+use jackfield::guest::{CompilerOptions, compile_if_asked};
 use jackfield::limits::open_files;
 use jackfield::log;
 use jackfield::mesh::{self, Register, TlsFiles, Trust};
@@ -167,6 +168,9 @@ impl TrustFlags {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = compile_if_asked() {
+        return code;
+    }
     let run = match Cli::parse().command {
         Command::Node(flags) => node(&flags),
         Command::Register {
@@ -264,7 +268,8 @@ async fn check(files: &[PathBuf], config: Option<&Path>) -> anyhow::Result<ExitC
     let config = Layers::new(Vec::new(), config)?.read()?;
     let mut code = ExitCode::SUCCESS;
     for file in files {
-        let checked = plugin::check(file, &config.cache, config.plugin.clone()).await?;
+        let compiler = CompilerOptions::new(&config.cache, &config.limits);
+        let checked = plugin::check(file, compiler, config.plugin.clone()).await?;
         let mut report = format!("{}\n", file.display());
         for import in &checked.interfaces.imports {
             report += &format!("  imports {import}\n");

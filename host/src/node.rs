@@ -13,7 +13,7 @@ use crate::admin::{self, ApiTokens, View};
 use crate::client;
 use crate::config::{Config, MeshConfig, Role};
 use crate::counters::Counters;
-use crate::guest::Services;
+use crate::guest::{CompilerOptions, Services};
 use crate::id::Incarnation;
 use crate::limits::{FileShares, open_files};
 use crate::listener::listen;
@@ -209,8 +209,16 @@ async fn open_plugins(
     let services = Services::open(config, files).await?;
     view.opened(services.clone());
     let defaults = config.plugin.clone();
-    let (folder, cache) = (&config.plugins, &config.cache);
-    Plugins::open(folder, cache, defaults, registry, mesh, services).await
+    let compiler = CompilerOptions::new(&config.cache, &config.limits);
+    Plugins::open(
+        &config.plugins,
+        compiler,
+        defaults,
+        registry,
+        mesh,
+        services,
+    )
+    .await
 }
 
 /// Marks a gateway as ready once it has had time to learn of all plugins. Until then, the gateway

@@ -16,6 +16,7 @@ mod generation;
 mod handle;
 mod lease;
 mod load;
+mod loads;
 mod look;
 #[cfg(feature = "bench-native")]
 mod native;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jackfield::config::CacheFolder;
 use jackfield::counters::Counters;
-use jackfield::guest::{CallError, CallErrorCode, Caller, Services};
+use jackfield::guest::{CallError, CallErrorCode, Caller, CompilerOptions, Services};
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::plugin::{Plugin, Plugins};
@@ -75,9 +75,13 @@ async fn console(folder: &Path) -> Arc<Plugin> {
     let incarnation = Incarnation::draw().expect("randomness");
     let registry = Registry::new(incarnation, Limits::default(), counters, 1, false);
     let services = Services::in_memory().expect("roots");
+    let compiler = CompilerOptions {
+        program: env!("CARGO_BIN_EXE_jackfield").into(),
+        ..CompilerOptions::new(&CacheFolder::Off, &Limits::default())
+    };
     let plugins = Plugins::open(
         folder,
-        &CacheFolder::Off,
+        compiler,
         PluginLimits::default(),
         registry,
         None,

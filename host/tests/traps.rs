@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jackfield::config::CacheFolder;
 use jackfield::counters::Counters;
-use jackfield::guest::Services;
+use jackfield::guest::{CompilerOptions, Services};
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits, TOTAL_INSTANCES};
 use jackfield::message::Message;
@@ -108,7 +108,11 @@ async fn console(folder: &Path) -> (Arc<Plugin>, Arc<Counters>) {
         ..PluginLimits::default()
     };
     let services = Services::in_memory().expect("roots");
-    let plugins = Plugins::open(folder, &CacheFolder::Off, limits, registry, None, services)
+    let compiler = CompilerOptions {
+        program: env!("CARGO_BIN_EXE_jackfield").into(),
+        ..CompilerOptions::new(&CacheFolder::Off, &Limits::default())
+    };
+    let plugins = Plugins::open(folder, compiler, limits, registry, None, services)
         .await
         .expect("plugins");
     (plugins.get("console").expect("the console"), counters)

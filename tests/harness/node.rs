@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context as _;
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -598,6 +598,25 @@ impl Node {
             .and_then(|line| line.trim().strip_suffix(" kB"))
             .context("no VmRSS")?;
         Ok(kib.parse::<u64>()? * 1024)
+    }
+
+    /// The processes that compile components for it.
+    pub fn compilers(&self) -> anyhow::Result<Vec<Pid>> {
+        let parent = format!("PPid:\t{}", self.process.pid()?.as_raw_nonzero());
+        let mut compilers = Vec::new();
+        for process in std::fs::read_dir("/proc")? {
+            let process = process?;
+            // One that has ended meanwhile is none.
+            let Ok(status) = std::fs::read_to_string(process.path().join("status")) else {
+                continue;
+            };
+            let is_zombie = status.contains("State:\tZ");
+            if status.lines().any(|line| line == parent) && !is_zombie {
+                let id = process.file_name().to_string_lossy().parse()?;
+                compilers.extend(Pid::from_raw(id));
+            }
+        }
+        Ok(compilers)
     }
 
     /// How often the thread of that name has waited for something so far.

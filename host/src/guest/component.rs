@@ -4,18 +4,21 @@
 use std::fmt;
 use std::sync::Arc;
 
+use wasmtime::Engine;
 use wasmtime::component::Linker;
 
-use super::engine::{Compiled, Compiler};
+use super::compiler::{CompileError, Compiled, Compiler, CompilerOptions};
+use super::engine;
 use super::exports::{Exports, HANDLER, TURN_HANDLER, TURNS};
 use super::instance::Guest;
 use super::ticker::Ticker;
-use super::{cache, contract, http, keyvalue, settings};
-use crate::config::CacheFolder;
+use super::{contract, http, keyvalue, settings};
 use crate::manifest::Manifest;
 
 /// The compiler and the linker of components, with everything that the node serves to them.
 pub(crate) struct Components {
+    engine: Engine,
+    ticker: Arc<Ticker>,
     compiler: Compiler,
     linker: Linker<Guest>,
 }
@@ -52,9 +55,9 @@ pub enum ComponentError {
          wasm32-wasip2`, or make it one with `wasm-tools component new`"
     )]
     CoreModule,
-    /// The bytes can't be parsed or compiled.
-    #[error("{error:#}{hint}", error = .0, hint = hint(.0))]
-    Invalid(wasmtime::Error),
+    /// The component is not compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// The component does not export the contract's `handler`.
     #[error(
         "it does not export {HANDLER}, which every plugin must (it exports {}); write it against \
@@ -93,41 +96,50 @@ pub enum ComponentError {
 }
 
 impl Components {
-    /// Starts the engine; `cache` is where compiled components are kept.
+    /// Starts the engine. `options` say how components are compiled.
     ///
     /// # Errors
     ///
     /// A folder that the operator has named cannot be used, or the system has no thread left.
-    pub(crate) fn new(cache: &CacheFolder) -> anyhow::Result<Components> {
-        let compiler = Compiler::start(cache::open(cache)?)?;
-        let mut linker = Linker::new(compiler.engine());
+    pub(crate) fn new(options: CompilerOptions) -> anyhow::Result<Components> {
+        let compiler = Compiler::new(options)?;
+        let engine = engine::pooled()?;
+        let ticker = Ticker::start(&engine)?;
+        let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         contract::add_to_linker(&mut linker)?;
         settings::add_to_linker(&mut linker, Guest::settings)?;
         keyvalue::add_to_linker(&mut linker, Guest::keyvalue)?;
         http::add_to_linker(&mut linker)?;
-        Ok(Components { compiler, linker })
+        Ok(Components {
+            engine,
+            ticker,
+            compiler,
+            linker,
+        })
     }
 
-    /// Compiles a component, and links it with the interfaces that its manifest grants.
+    /// Compiles the component of a plugin, and links it with the interfaces that its manifest
+    /// grants.
     ///
     /// # Errors
     ///
     /// The bytes are no component, or one that does not fit the contract or its manifest.
     pub(crate) async fn link(
         &self,
+        plugin: &str,
         bytes: Vec<u8>,
         manifest: &Manifest,
     ) -> Result<Linked, ComponentError> {
         let in_turns = manifest.limits.messages_per_turn > 1;
-        let compiled = self.compile(bytes, in_turns).await?;
+        let compiled = self.compile(plugin, bytes, in_turns).await?;
         self.check_interfaces(&compiled, manifest)?;
         let linked = self.linker.instantiate_pre(&compiled.component);
         let exports = linked.and_then(Exports::find);
         Ok(Linked {
             exports: exports.map_err(ComponentError::Mismatch)?,
             has_driver: compiled.has_driver,
-            ticker: self.compiler.ticker().clone(),
+            ticker: self.ticker.clone(),
         })
     }
 
@@ -136,15 +148,26 @@ impl Components {
     /// # Errors
     ///
     /// The bytes are no component.
-    pub(crate) async fn interfaces(&self, bytes: Vec<u8>) -> Result<Interfaces, ComponentError> {
+    pub(crate) async fn interfaces(
+        &self,
+        plugin: &str,
+        bytes: Vec<u8>,
+    ) -> Result<Interfaces, ComponentError> {
         // As it is loaded: nothing is compiled twice.
-        Ok(self.interfaces_of(&self.compile(bytes, true).await?))
+        Ok(self.interfaces_of(&self.compile(plugin, bytes, true).await?))
     }
 
-    async fn compile(&self, bytes: Vec<u8>, in_turns: bool) -> Result<Compiled, ComponentError> {
+    async fn compile(
+        &self,
+        plugin: &str,
+        bytes: Vec<u8>,
+        in_turns: bool,
+    ) -> Result<Compiled, ComponentError> {
         check_kind(&bytes)?;
-        let compiled = self.compiler.compile(bytes, in_turns).await;
-        compiled.map_err(ComponentError::Invalid)
+        let compiler = &self.compiler;
+        Ok(compiler
+            .compile(&self.engine, plugin, bytes, in_turns)
+            .await?)
     }
 
     fn check_interfaces(
@@ -175,7 +198,7 @@ impl Components {
     }
 
     fn interfaces_of(&self, compiled: &Compiled) -> Interfaces {
-        let engine = self.compiler.engine();
+        let engine = &self.engine;
         let ty = compiled.component.component_type();
         // What the driver imports and exports is not the component's.
         let is_own = |name: &&str| !compiled.has_driver || ![TURNS, TURN_HANDLER].contains(name);
@@ -286,18 +309,6 @@ fn served(import: &str) -> Served {
     match always {
         true => Served::Always,
         false => Served::No,
-    }
-}
-
-/// A hint for the author of a component that can't be parsed or compiled.
-fn hint(error: &wasmtime::Error) -> &'static str {
-    let said = format!("{error:#}");
-    if said.contains("unexpected end") || said.contains("out of bounds") {
-        "; the file ends too early, perhaps it was copied only in part: copy it again"
-    } else if said.contains("component model async feature") {
-        "; components of the async ABI are not served: build it with synchronous exports"
-    } else {
-        "; build it again, with a toolchain for components of WASI 0.2"
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::invalid_value::InvalidValue;
 
 /// The `routes` of a manifest.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Routes(Vec<Route>);
 
 /// One path, or all paths with the same beginning.

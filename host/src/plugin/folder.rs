@@ -21,13 +21,13 @@ use super::directory::Directory;
 use super::drain_reason::DrainReason;
 use super::handle::Plugin;
 use super::load::{Advice, LoadError, Loader, PluginFiles};
+use super::loads::{Load, LoadResult, Loads};
 use super::look::{Found, look, plugin_name};
 use super::slot::Slot;
 use super::watch::{FolderChange, FolderWatch};
 use super::worker::handle_peer_events;
-use crate::config::CacheFolder;
 use crate::counters::Counters;
-use crate::guest::{Components, Interfaces, Services};
+use crate::guest::{CompilerOptions, Components, Interfaces, Services};
 use crate::id::Incarnation;
 use crate::limits::{Limits, PluginLimits};
 use crate::manifest::{Routes, fits_a_path, name_in};
@@ -40,6 +40,10 @@ const TRIM: Duration = Duration::from_secs(10);
 /// The time that a look at the folder may take before an error is logged. A network mount may never
 /// answer.
 const SLOW_LOOK: Duration = Duration::from_secs(10);
+
+/// The time that a node's start waits for its plugins. A plugin that takes longer is loaded while
+/// the node serves the others.
+const START: Duration = Duration::from_secs(10);
 
 /// The plugins of a node, and the folder that they come from.
 pub struct Plugins {
@@ -66,7 +70,7 @@ impl Plugins {
     /// The folder cannot be read, or the component engine cannot be set up.
     pub async fn open(
         folder: &Path,
-        cache: &CacheFolder,
+        compiler: CompilerOptions,
         defaults: PluginLimits,
         registry: Arc<Registry>,
         mesh: Option<Arc<Mesh>>,
@@ -74,7 +78,8 @@ impl Plugins {
     ) -> anyhow::Result<Arc<Plugins>> {
         let directory = Arc::<Directory>::default();
         let callees: Weak<Directory> = Arc::downgrade(&directory);
-        let loader = Loader::new(Components::new(cache)?, defaults, callees, services);
+        let components = Components::new(compiler)?;
+        let loader = Loader::new(components, defaults, callees, services);
         let plugins = Plugins::new(folder, Some(loader), directory, registry, mesh);
         let found = plugins.look().await.with_context(|| {
             format!(
@@ -84,12 +89,20 @@ impl Plugins {
             )
         })?;
         let mut watch = FolderWatch::default();
-        let names: Vec<_> = found.plugins.keys().cloned().collect();
-        watch.accept(found, Instant::now());
-        for name in names {
-            plugins.load(&name, &mut watch).await;
+        let mut loads = Loads::default();
+        for name in found.plugins.keys() {
+            loads.enqueue(name.clone());
         }
-        let looking = tokio::spawn(plugins.clone().keep_looking(watch));
+        watch.accept(found, Instant::now());
+        let all = plugins.load_all(&mut loads, &mut watch);
+        if tokio::time::timeout(START, all).await.is_err() {
+            let plugins = loads.plugins().join(", ");
+            tracing::warn!(
+                plugins,
+                "plugins are still being loaded, the others are served"
+            );
+        }
+        let looking = tokio::spawn(plugins.clone().keep_looking(watch, loads));
         *plugins.looking.lock() = Some(looking);
         Ok(plugins)
     }
@@ -236,19 +249,39 @@ impl Plugins {
             .spawn(async move { plugin.drain(generation, reason).await });
     }
 
-    async fn keep_looking(self: Arc<Self>, mut watch: FolderWatch) {
+    /// Runs all loads to their ends.
+    async fn load_all(self: &Arc<Self>, loads: &mut Loads, watch: &mut FolderWatch) {
+        self.begin(loads, watch).await;
+        while !loads.plugins().is_empty() {
+            let (name, result) = loads.next().await;
+            self.loaded(&name, result, watch);
+            self.begin(loads, watch).await;
+        }
+    }
+
+    async fn keep_looking(self: Arc<Self>, mut watch: FolderWatch, mut loads: Loads) {
         let mut is_readable = true;
         let mut trimmed = Instant::now();
         loop {
-            tokio::time::sleep(watch.pause(Instant::now())).await;
+            self.begin(&mut loads, &mut watch).await;
+            tokio::select! {
+                () = tokio::time::sleep(watch.pause(Instant::now())) => {}
+                (name, result) = loads.next() => {
+                    self.loaded(&name, result, &mut watch);
+                    continue;
+                }
+            }
             let looked = self.look().await;
             self.log_folder(&watch, &looked, is_readable);
             is_readable = looked.is_ok();
-            // One at a time: after a load, what was seen of the others may be old.
+            // One at a time: what was seen of the others may be old.
             let change = looked.ok().and_then(|f| watch.change(f, Instant::now()));
             match change {
-                Some(FolderChange::Settled(name)) => self.load(&name, &mut watch).await,
-                Some(FolderChange::Removed(name)) => self.remove(&name),
+                Some(FolderChange::Settled(name)) => loads.enqueue(name),
+                Some(FolderChange::Removed(name)) => {
+                    loads.cancel(&name);
+                    self.remove(&name);
+                }
                 Some(FolderChange::Displaced(name)) => {
                     let file = self.component_path(&name);
                     tracing::error!(
@@ -304,57 +337,39 @@ impl Plugins {
         looking.await
     }
 
-    /// Reads, checks and starts a plugin's files, and lets them take over if they are new.
-    async fn load(&self, name: &str, watch: &mut FolderWatch) {
-        let file = self.component_path(name);
-        let file = file.display();
-        if !fits_a_path(name) {
-            tracing::error!("{file} is not loaded: {}", LoadError::Name(name.to_owned()));
-            return;
-        }
-        let plugin = self.plugin(name);
-        let started = Instant::now();
-        match self.try_load(&plugin, name).await {
-            Ok(loaded) => {
-                let is_mended = watch.loaded(name);
-                match loaded {
-                    Some(generation) => {
-                        self.registry.counters().generations_loaded.add_one();
-                        let took = started.elapsed();
-                        tracing::info!(plugin = name, generation, ?took, "plugin loaded");
-                    }
-                    None if is_mended => {
-                        let running = plugin.generation();
-                        tracing::info!(
-                            plugin = name,
-                            running,
-                            "{file} is again as it was loaded: nothing to do"
-                        );
-                    }
-                    None => {}
-                }
-            }
-            Err(error) => {
-                self.registry.counters().loads_failed.add_one();
-                let running = plugin.generation();
-                if running.is_none() {
-                    plugin.serve(ServingState::Away);
-                }
-                let failure = error.to_string();
-                if watch.failed(name, failure, error.may_pass(), Instant::now()) {
-                    tracing::error!(plugin = name, running, "{file} is not loaded: {error}");
-                }
+    /// Begins the loads that can begin: reads and checks the plugins' files, one after the other.
+    async fn begin(self: &Arc<Self>, loads: &mut Loads, watch: &mut FolderWatch) {
+        while let Some(name) = loads.dequeue() {
+            let started = Instant::now();
+            let read = self.read(&name).await;
+            let prepared = read.and_then(|files| self.prepare(&name, files, loads, started));
+            match prepared {
+                Ok(Some(load)) => loads.start(name, load),
+                Ok(None) => self.loaded(&name, Ok(None), watch),
+                Err(error) => self.loaded(&name, Err(error), watch),
             }
         }
     }
 
-    async fn try_load(&self, plugin: &Plugin, name: &str) -> Result<Option<u64>, LoadError> {
-        let Some(loader) = &self.loader else {
-            return Ok(None);
-        };
+    async fn read(&self, name: &str) -> Result<PluginFiles, LoadError> {
+        if !fits_a_path(name) {
+            return Err(LoadError::Name(name.to_owned()));
+        }
         let path = self.component_path(name);
-        let defaults = loader.defaults.clone();
-        let files = on_blocking_thread(move || PluginFiles::read(&path, &defaults)).await?;
+        let defaults = self.loader.as_ref().map(|loader| loader.defaults.clone());
+        on_blocking_thread(move || PluginFiles::read(&path, &defaults.unwrap_or_default())).await
+    }
+
+    /// Checks a plugin's files beside what runs and what is loaded. Nothing is returned if they are
+    /// those that run.
+    fn prepare(
+        self: &Arc<Self>,
+        name: &str,
+        files: PluginFiles,
+        loads: &Loads,
+        started: Instant,
+    ) -> Result<Option<Load>, LoadError> {
+        let plugin = self.plugin(name);
         let running = plugin.running();
         let is_same = running.is_some_and(|running| running.digest == files.digest);
         if is_same && !matches!(**plugin.slot(), Slot::Draining(_)) {
@@ -363,9 +378,26 @@ impl Plugins {
         if let Some(former) = &*plugin.former_rules.lock() {
             files.check_rules(former)?;
         }
+        let mut routes = Routes::default();
         if let Ok(manifest) = &files.manifest {
-            self.check_routes(name, &manifest.routes)?;
+            self.check_routes(name, &manifest.routes, loads)?;
+            routes = manifest.routes.clone();
         }
+        let run = Box::pin(self.clone().load(plugin, files, started));
+        Ok(Some(Load { routes, run }))
+    }
+
+    /// Makes a generation from a plugin's files, and lets it take over.
+    async fn load(
+        self: Arc<Self>,
+        plugin: Arc<Plugin>,
+        files: PluginFiles,
+        started: Instant,
+    ) -> LoadResult {
+        let Some(loader) = &self.loader else {
+            return Ok(None);
+        };
+        let name = plugin.name();
         let number = plugin.loads.load(Ordering::Relaxed) + 1;
         let router = plugin.router.clone();
         let (generation, advice) = loader.load(number, router, files).await?;
@@ -375,21 +407,63 @@ impl Plugins {
         }
         plugin.loads.store(number, Ordering::Relaxed);
         plugin.swap(generation);
+        self.registry.counters().generations_loaded.add_one();
+        let took = started.elapsed();
+        tracing::info!(plugin = name, generation = number, ?took, "plugin loaded");
         Ok(Some(number))
     }
 
-    /// Checks whether a plugin may have these routes and its name. Loads come one after another, so
-    /// no other plugin takes the routes meanwhile.
-    fn check_routes(&self, name: &str, routes: &Routes) -> Result<(), LoadError> {
-        for other in self.all().iter().filter(|other| other.name() != name) {
-            let Some(running) = other.running() else {
-                continue;
-            };
-            let taken = routes.taken_by(other.name(), &running.routes);
-            if let Some(path) = taken.or_else(|| running.routes.of_name(name)) {
-                let owner = other.name().to_owned();
-                return Err(LoadError::RouteTaken { path, owner });
+    /// Logs and remembers the end of a load.
+    fn loaded(&self, name: &str, result: LoadResult, watch: &mut FolderWatch) {
+        let file = self.component_path(name);
+        let file = file.display();
+        let running = || self.plugins.read().get(name)?.generation();
+        match result {
+            Ok(generation) => {
+                if watch.loaded(name) && generation.is_none() {
+                    let running = running();
+                    tracing::info!(
+                        plugin = name,
+                        running,
+                        "{file} is again as it was loaded: nothing to do"
+                    );
+                }
             }
+            Err(error @ LoadError::Name(_)) => tracing::error!("{file} is not loaded: {error}"),
+            Err(error) => {
+                self.registry.counters().loads_failed.add_one();
+                let running = running();
+                if running.is_none() {
+                    self.plugin(name).serve(ServingState::Away);
+                }
+                let failure = error.to_string();
+                if watch.failed(name, failure, error.may_pass(), Instant::now()) {
+                    tracing::error!(plugin = name, running, "{file} is not loaded: {error}");
+                }
+            }
+        }
+    }
+
+    /// Checks whether a plugin may have these routes and its name, beside the plugins that run and
+    /// those whose loads are under way.
+    fn check_routes(&self, name: &str, routes: &Routes, loads: &Loads) -> Result<(), LoadError> {
+        let check = |other: &str, its: &Routes| {
+            let taken = routes.taken_by(other, its);
+            match taken.or_else(|| its.of_name(name)) {
+                Some(path) if other != name => Err(LoadError::RouteTaken {
+                    path,
+                    owner: other.to_owned(),
+                }),
+                _ => Ok(()),
+            }
+        };
+        for other in self.all() {
+            if let Some(running) = other.running() {
+                check(other.name(), &running.routes)?;
+            }
+        }
+        for (other, its) in loads.routes() {
+            check(other, its)?;
         }
         Ok(())
     }
@@ -451,14 +525,15 @@ pub struct Checked {
 /// cannot be loaded is no error here, but part of the result.
 pub async fn check(
     component: &Path,
-    cache: &CacheFolder,
+    compiler: CompilerOptions,
     defaults: PluginLimits,
 ) -> anyhow::Result<Checked> {
     let counters = Arc::<Counters>::default();
     // Its on-start finds nothing in its buckets, and leaves nothing.
     let services = Services::in_memory()?;
     let nobody = Weak::<Directory>::new();
-    let loader = Loader::new(Components::new(cache)?, defaults, nobody, services);
+    let components = Components::new(compiler)?;
+    let loader = Loader::new(components, defaults, nobody, services);
     let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, 1, false);
     let name = component
         .file_stem()
@@ -466,7 +541,7 @@ pub async fn check(
     let plugin = Plugin::new(&name, &registry, None, &TaskTracker::new());
     let named = match plugin_name(component) {
         Some(name) if fits_a_path(&name) => Ok(()),
-        _ => Err(LoadError::Name(name.into_owned())),
+        _ => Err(LoadError::Name(name.to_string())),
     };
     let files = match named.and_then(|()| PluginFiles::read(component, &loader.defaults)) {
         Ok(files) => files,
@@ -478,12 +553,16 @@ pub async fn check(
             });
         }
     };
-    let interfaces = loader
-        .interfaces(files.component.clone())
-        .await
-        .unwrap_or_default();
-    let (advice, error) = match loader.load(1, plugin.router.clone(), files).await {
-        Ok((_, advice)) => (advice, None),
+    let interfaces = loader.interfaces(&name, files.component.clone()).await;
+    let (interfaces, loaded) = match interfaces {
+        Ok(interfaces) => {
+            let loaded = loader.load(1, plugin.router.clone(), files).await;
+            (interfaces, loaded.map(|(_, advice)| advice))
+        }
+        Err(error) => (Interfaces::default(), Err(error)),
+    };
+    let (advice, error) = match loaded {
+        Ok(advice) => (advice, None),
         Err(error) => (Vec::new(), Some(error)),
     };
     Ok(Checked {

@@ -12,8 +12,8 @@ use super::generation::{Digest, Generation};
 use super::look::manifest_path;
 use crate::file;
 use crate::guest::{
-    Callees, ComponentError, Components, Context, HttpGrant, Identity, Interfaces, Pool, Services,
-    StartError,
+    Callees, CompileError, ComponentError, Components, Context, HttpGrant, Identity, Interfaces,
+    Pool, Services, StartError,
 };
 use crate::limits::{COMPONENT_BYTES, MANIFEST_BYTES, PluginLimits};
 use crate::manifest::{FormerRules, Manifest, ManifestError};
@@ -142,9 +142,10 @@ impl LoadError {
                 error.kind(),
                 ErrorKind::FileTooLarge | ErrorKind::InvalidData
             ),
-            LoadError::Component(ComponentError::Instantiate(_)) | LoadError::RouteTaken { .. } => {
-                true
-            }
+            LoadError::Component(
+                ComponentError::Instantiate(_) | ComponentError::Compile(CompileError::Run(_)),
+            )
+            | LoadError::RouteTaken { .. } => true,
             _ => false,
         }
     }
@@ -256,7 +257,10 @@ impl Loader {
         files: PluginFiles,
     ) -> Result<(Arc<Generation>, Vec<Advice>), LoadError> {
         let manifest = files.manifest?;
-        let linked = self.components.link(files.component, &manifest).await?;
+        let linked = self
+            .components
+            .link(router.namespace().name(), files.component, &manifest)
+            .await?;
         let registry = router.namespace().shared();
         manifest.check_with(registry.limits(), linked.takes_calls())?;
         let requests = manifest.limits.http_requests;
@@ -303,8 +307,12 @@ impl Loader {
     /// # Errors
     ///
     /// The bytes are not a valid component.
-    pub(super) async fn interfaces(&self, component: Vec<u8>) -> Result<Interfaces, LoadError> {
-        Ok(self.components.interfaces(component).await?)
+    pub(super) async fn interfaces(
+        &self,
+        plugin: &str,
+        component: Vec<u8>,
+    ) -> Result<Interfaces, LoadError> {
+        Ok(self.components.interfaces(plugin, component).await?)
     }
 }
 

@@ -10,12 +10,13 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 use jackfield::config::CacheFolder;
 use jackfield::counters::Counters;
-use jackfield::guest::Services;
+use jackfield::guest::{CompilerOptions, Services, compile_if_asked};
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::{Frame, Message};
@@ -35,11 +36,15 @@ const MESSAGE: &str = "0000000000000000 the quick brown fox jumps over the lazy 
 /// What a plugin's clients are sent beyond their outbox displaces what waits longest.
 const MANIFEST: &str = "[policies]\noverflow = \"drop-oldest\"\n";
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
+    if let Some(code) = compile_if_asked() {
+        return Ok(code);
+    }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(measure())
+        .block_on(measure())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn measure() -> Result<()> {
@@ -90,7 +95,7 @@ async fn open(folder: &Path) -> Result<Arc<Plugins>> {
     let services = Services::in_memory()?;
     Plugins::open(
         folder,
-        &CacheFolder::Off,
+        CompilerOptions::new(&CacheFolder::Off, &Limits::default()),
         PluginLimits::default(),
         registry,
         None,

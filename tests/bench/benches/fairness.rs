@@ -9,13 +9,14 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use jackfield::config::CacheFolder;
 use jackfield::counters::Counters;
-use jackfield::guest::Services;
+use jackfield::guest::{CompilerOptions, Services, compile_if_asked};
 use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::Message;
@@ -26,7 +27,10 @@ const WORKERS: usize = 2;
 const MEASURED: Duration = Duration::from_secs(5);
 const SPIN: Duration = Duration::from_secs(6);
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
+    if let Some(code) = compile_if_asked() {
+        return Ok(code);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
@@ -47,7 +51,7 @@ fn main() -> Result<()> {
             at(100)
         )?;
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// How late each of a row of sleeps was, in milliseconds, sorted.
@@ -103,8 +107,8 @@ async fn console(folder: &Path) -> Result<Arc<Plugin>> {
         false,
     );
     let services = Services::in_memory()?;
-    let plugins =
-        Plugins::open(folder, &CacheFolder::Off, limits, registry, None, services).await?;
+    let compiler = CompilerOptions::new(&CacheFolder::Off, &Limits::default());
+    let plugins = Plugins::open(folder, compiler, limits, registry, None, services).await?;
     plugins.get("console").context("the console does not load")
 }
 

@@ -1,0 +1,140 @@
+//! The process that compiles one component, seen from inside. The node starts its own program for
+//! it, and `compiler` sees it from the outside.
+//!
+//! The component comes in on stdin, and its machine code goes out on stdout. The report is a line of
+//! stderr.
+
+use std::ffi::OsString;
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, Signal};
+use serde::{Deserialize, Serialize};
+use wasmtime::{Engine, InstanceAllocationStrategy};
+
+use super::engine;
+use super::function_cache::FunctionCache;
+use super::turn_driver;
+
+/// The first argument of a process that compiles a component.
+pub(super) const ARGUMENT: &str = "compile-component";
+
+/// What the process shall do: its second argument, as JSON. The third one is the path of the file
+/// with the functions of the last build, if there is one. (It need not be UTF-8.)
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct CompileRequest {
+    /// Whether the component shall take several messages at once, by a driver if it can't by
+    /// itself.
+    pub(super) in_turns: bool,
+    /// The most processor time, in seconds. Beyond that, the process is ended with SIGXCPU.
+    pub(super) processor_seconds: u64,
+    /// The most memory, in bytes. Beyond that, the process aborts.
+    pub(super) memory_bytes: u64,
+}
+
+/// The result of a compilation that came to its end.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum CompileReport {
+    /// The component is compiled.
+    Compiled {
+        /// Whether the driver of turns was put beside the component.
+        has_driver: bool,
+        /// The number of functions whose machine code was taken from the last build.
+        reused: usize,
+    },
+    /// The component is wrong, for this reason.
+    Invalid(String),
+}
+
+/// Compiles a component if this process was started to do so. A program that loads plugins calls
+/// this function first, and ends with the returned exit code, if there is one.
+pub fn compile_if_asked() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next()? != ARGUMENT {
+        return None;
+    }
+    let request = arguments.next();
+    let functions = arguments.next().map(PathBuf::from);
+    let run = request
+        .context("no request")
+        .and_then(|request| run(request, functions));
+    Some(match run {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error:#}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn run(request: OsString, functions: Option<PathBuf>) -> anyhow::Result<()> {
+    let request = request.to_str().context("a request that is no text")?;
+    let request: CompileRequest = serde_json::from_str(request)?;
+    confine(&request)?;
+    let mut component = Vec::new();
+    std::io::stdin().read_to_end(&mut component)?;
+    let functions = functions.map(|path| Arc::new(FunctionCache::read(&path)));
+    let report = match compile(&component, request.in_turns, functions.clone()) {
+        Ok((image, has_driver)) => {
+            std::io::stdout().write_all(&image)?;
+            CompileReport::Compiled {
+                has_driver,
+                reused: functions.as_ref().map_or(0, |functions| functions.reused()),
+            }
+        }
+        Err(error) => CompileReport::Invalid(format!("{error:#}")),
+    };
+    writeln!(std::io::stderr(), "{}", serde_json::to_string(&report)?)?;
+    // Without them, the next build is compiled as a whole.
+    if let Some(functions) = functions {
+        functions
+            .write()
+            .context("the machine code of its functions cannot be kept")?;
+    }
+    Ok(())
+}
+
+/// Limits what this process may take. All its threads are started later, and inherit the limits.
+fn confine(request: &CompileRequest) -> std::io::Result<()> {
+    use rustix::process::{set_parent_process_death_signal, setpriority_process, setrlimit};
+    // Refused, compiling is only less polite.
+    let _ = setpriority_process(None, 19);
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let limits = [
+        (Resource::Core, 0),
+        (Resource::Cpu, request.processor_seconds),
+        (Resource::Data, request.memory_bytes),
+    ];
+    for (resource, most) in limits {
+        let limit = Rlimit {
+            current: Some(most),
+            // The hard limit would end the process with SIGKILL, as others may do.
+            maximum: Some(most.saturating_add(1)),
+        };
+        setrlimit(resource, limit)?;
+    }
+    Ok(())
+}
+
+fn compile(
+    component: &[u8],
+    in_turns: bool,
+    functions: Option<Arc<FunctionCache>>,
+) -> wasmtime::Result<(Vec<u8>, bool)> {
+    let mut config = engine::config(InstanceAllocationStrategy::OnDemand);
+    if let Some(functions) = functions {
+        config.enable_incremental_compilation(functions)?;
+    }
+    let engine = Engine::new(&config)?;
+    // What is wrong with a component is said of the component alone.
+    let composed = in_turns.then(|| turn_driver::put_beside(component));
+    if let Some(Ok(Some(composed))) = composed
+        && let Ok(image) = engine.precompile_component(&composed)
+    {
+        return Ok((image, true));
+    }
+    Ok((engine.precompile_component(component)?, false))
+}

@@ -1,0 +1,240 @@
+//! Compiling, bounded in time and memory: a component that takes too much of either ends with an
+//! error that says so, and keeps no other plugin waiting.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use jackfield_tests::{LogLine, Node, NodeBuilder, text, within};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// So many functions take minutes to compile, and gigabytes.
+const MANY: usize = 900_000;
+
+/// A component whose only part is a core module of so many functions.
+fn bomb(functions: usize) -> Vec<u8> {
+    // `local.get 0`, `i32.const 1` and `i32.add`, 20 times over.
+    let mut body = vec![0, 0x20, 0];
+    for _ in 0..20 {
+        body.extend([0x41, 1, 0x6a]);
+    }
+    body.push(0x0b);
+    let mut code = leb(functions);
+    for _ in 0..functions {
+        code.extend(leb(body.len()));
+        code.extend(&body);
+    }
+    let mut types = leb(functions);
+    types.resize(types.len() + functions, 0);
+
+    let mut module = b"\0asm\x01\0\0\0".to_vec();
+    // One type: from i32 to i32.
+    module.extend(section(1, &[1, 0x60, 1, 0x7f, 1, 0x7f]));
+    module.extend(section(3, &types));
+    module.extend(section(10, &code));
+    let mut component = b"\0asm\x0d\0\x01\0".to_vec();
+    component.extend(section(1, &module));
+    component
+}
+
+fn section(id: u8, content: &[u8]) -> Vec<u8> {
+    [&[id], &leb(content.len())[..], content].concat()
+}
+
+/// A number in LEB128.
+fn leb(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = u8::try_from(number & 0x7f).expect("seven bits");
+        number >>= 7;
+        match number {
+            0 => bytes.push(low),
+            _ => bytes.push(low | 0x80),
+        }
+        if number == 0 {
+            return bytes;
+        }
+    }
+}
+
+fn marker(limits: &str) -> NodeBuilder {
+    Node::builder()
+        .plugin_from("marker", "marker-a")
+        .config(&format!("cache = ''\n[limits]\n{limits}"))
+        .alone()
+}
+
+fn is_refused(line: &LogLine) -> bool {
+    line.says("is not loaded")
+}
+
+/// Waits for a process that compiles, which is not one of `former`.
+async fn compiler(node: &Node, former: &[Pid]) -> Result<Pid> {
+    within("a process that compiles", async {
+        loop {
+            let compilers = node.compilers()?;
+            if let Some(compiler) = compilers.iter().find(|pid| !former.contains(pid)) {
+                return anyhow::Ok(*compiler);
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
+async fn no_compiler(node: &Node) -> Result<()> {
+    within("no process that compiles", async {
+        while !node.compilers()?.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    })
+    .await
+}
+
+async fn answers(node: &Node, expected: &str) -> Result<()> {
+    let mut client = node.client("/marker").await?;
+    client.say("hello").await?;
+    assert_eq!(client.next().await?, text(expected));
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_that_takes_too_long_is_not_loaded() -> Result<()> {
+    let node = marker("compile_timeout = '1s'\ncompile_bytes = 8000000000")
+        .start()
+        .await?;
+    node.folder().put_bytes("bomb", &bomb(MANY))?;
+    let line = node.wait_for_log(is_refused).await?;
+    assert!(
+        line.says("takes more than 1s of processor time (limits.compile_timeout)"),
+        "{line:?}"
+    );
+    assert_eq!(line.text("plugin"), "bomb");
+    no_compiler(&node).await?;
+    answers(&node, "a:1:hello").await
+}
+
+#[tokio::test]
+async fn one_that_takes_too_much_memory_is_not_loaded() -> Result<()> {
+    let node = marker("compile_bytes = 268435456").start().await?;
+    let before = node.resident_bytes()?;
+    node.folder().put_bytes("bomb", &bomb(MANY))?;
+    let line = node.wait_for_log(is_refused).await?;
+    assert!(
+        line.says("takes more than 268435456 bytes of memory (limits.compile_bytes)"),
+        "{line:?}"
+    );
+    let grown = node.resident_bytes()?.saturating_sub(before);
+    assert!(grown < 150 << 20, "the node has grown by {grown} bytes");
+    answers(&node, "a:1:hello").await
+}
+
+#[tokio::test]
+async fn one_that_takes_long_keeps_no_other_waiting() -> Result<()> {
+    let node = marker("compile_timeout = '1h'\ncompile_bytes = 2000000000");
+    let node =
+        node.change_folder(|folder| Ok(fs::write(folder.join("bomb.wasm"), bomb(MANY / 3))?));
+    // At the start, too.
+    let node = node.start().await?;
+    let still = |line: &LogLine| line.says("plugins are still being loaded, the others are served");
+    assert_eq!(node.wait_for_log(still).await?.text("plugins"), "bomb");
+    let long = compiler(&node, &[]).await?;
+    answers(&node, "a:1:hello").await?;
+
+    node.folder().put("marker", "marker-b")?;
+    node.generation_loaded("marker", 2).await?;
+    assert!(node.compilers()?.contains(&long), "it was ended");
+    answers(&node, "b:2:hello").await?;
+
+    // Newer files of the plugin end it.
+    node.folder().put("bomb", "marker-a")?;
+    node.generation_loaded("bomb", 1).await?;
+    no_compiler(&node).await?;
+
+    // So does the removal of the plugin.
+    node.folder().put_bytes("bomb", &bomb(MANY / 3))?;
+    compiler(&node, &[]).await?;
+    node.folder().remove("bomb")?;
+    no_compiler(&node).await
+}
+
+#[tokio::test]
+async fn it_ends_with_its_node() -> Result<()> {
+    for ends_at_once in [true, false] {
+        let node = marker("compile_timeout = '1h'\ncompile_bytes = 2000000000")
+            .start()
+            .await?;
+        node.folder().put_bytes("bomb", &bomb(MANY / 3))?;
+        let long = compiler(&node, &[]).await?;
+        match ends_at_once {
+            true => node.kill().await?,
+            false => assert!(node.stop().await?.status.success()),
+        }
+        within("the compiler's end", async {
+            while is_running(long) {
+                tokio::task::yield_now().await;
+            }
+            anyhow::Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Whether a process runs. A process whose parent has not asked for its end counts as ended.
+fn is_running(process: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero()));
+    status.is_ok_and(|status| !status.contains("State:\tZ"))
+}
+
+#[tokio::test]
+async fn one_whose_compiler_was_killed_is_tried_again() -> Result<()> {
+    let node = marker("compile_timeout = '1h'\ncompile_bytes = 2000000000")
+        .start()
+        .await?;
+    node.folder().put_bytes("bomb", &bomb(MANY / 3))?;
+    let first = compiler(&node, &[]).await?;
+    kill_process(first, Signal::KILL)?;
+    let line = node.wait_for_log(is_refused).await?;
+    assert!(
+        line.says("the compiler cannot be run: its process was killed"),
+        "{line:?}"
+    );
+    compiler(&node, &[first]).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_smallest_limits_suffice_for_a_plugin() -> Result<()> {
+    let node = marker("compile_timeout = '1s'\ncompile_bytes = 67108864")
+        .start()
+        .await?;
+    answers(&node, "a:1:hello").await
+}
+
+#[tokio::test]
+async fn functions_of_the_last_build_are_not_compiled_again() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let cache = folder.path().to_str().context("a readable path")?;
+    let node = Node::builder()
+        .plugin_from("marker", "marker-a")
+        .arguments(&["--cache", cache])
+        .alone()
+        .start()
+        .await?;
+    let is_compiled = |line: &LogLine| line.says("component compiled");
+    let first = node.wait_for_log(is_compiled).await?;
+    assert_eq!(first.number("functions_reused"), Some(0));
+    node.folder().put("marker", "marker-b")?;
+    node.generation_loaded("marker", 2).await?;
+    answers(&node, "b:2:hello").await?;
+    let compiled = node.log().so_far(is_compiled);
+    let reused = compiled[1].number("functions_reused");
+    assert!(reused > Some(50), "{reused:?} functions of the last build");
+
+    // A build that was there before is not compiled at all.
+    node.folder().put("marker", "marker-a")?;
+    node.generation_loaded("marker", 3).await?;
+    assert_eq!(node.log().so_far(is_compiled).len(), 2);
+    answers(&node, "a:3:hello").await
+}
