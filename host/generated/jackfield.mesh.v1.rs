@@ -221,6 +221,9 @@ pub struct Serving {
     /// Whether a client that is refused is let in and closed, and not answered with an HTTP status.
     #[prost(bool, tag = "6")]
     pub refuses_by_close: bool,
+    /// The compression of messages to clients that take it; absent: none.
+    #[prost(message, optional, tag = "7")]
+    pub compression: ::core::option::Option<Compression>,
 }
 /// Nested message and enum types in `Serving`.
 pub mod serving {
@@ -270,6 +273,16 @@ pub mod serving {
             }
         }
     }
+}
+/// How messages to clients are compressed (RFC 7692).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Compression {
+    /// The size from which a message is compressed, in bytes.
+    #[prost(uint64, tag = "1")]
+    pub min_bytes: u64,
+    /// From 1 (fast) to 9 (small).
+    #[prost(uint32, tag = "2")]
+    pub level: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeldName {

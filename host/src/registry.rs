@@ -13,6 +13,7 @@ mod index;
 mod names;
 mod namespace;
 mod refused;
+mod sending;
 mod serving;
 mod shared;
 mod timers;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
-use jackfield_tests::{Frame, Node, NodeBuilder, OpCode, Raw, text, upgrade_request};
+use jackfield_tests::{Frame, Node, NodeBuilder, OpCode, Raw, Register, text, upgrade_request};
 use serde_json::json;
 
 const OFFER: (&str, &str) = (
@@ -149,6 +149,62 @@ async fn what_cannot_be_decompressed_or_becomes_too_large_closes_its_client_only
     assert!(after < before + (32 << 20), "{before} and {after}");
     well.say("still here").await?;
     assert_eq!(well.next_text().await?, "still here");
+    Ok(())
+}
+
+/// Chromium compresses each of its messages.
+#[tokio::test]
+async fn compressed_messages_go_in_turns() -> Result<()> {
+    let node = with_compression("min_bytes = 100000").start().await?;
+    let (_, mut ada) = upgrade(&node, "/echo", &[OFFER]).await?;
+    let mut said: Vec<Vec<u8>> = (0..40).map(|n| format!("message {n}").into()).collect();
+    // Small on the wire, and larger than what goes in a turn.
+    said[20] = vec![b'm'; 50_000];
+    let mut bytes = Vec::new();
+    for (number, said) in said.iter().enumerate() {
+        // Plain ones among them.
+        let frame = match number % 5 {
+            4 => Frame::new(OpCode::Text, said.as_slice()),
+            _ => Frame::new(OpCode::Text, compress(said)).with_reserved_bit(),
+        };
+        bytes.extend(frame.to_bytes());
+    }
+    let malformed = Frame::new(OpCode::Text, [0xff; 20]).with_reserved_bit();
+    bytes.extend(malformed.to_bytes());
+    bytes.extend(Frame::new(OpCode::Text, "nobody hears this").to_bytes());
+    ada.write(&bytes).await?;
+    for said in said {
+        assert_eq!(frame_of(&mut ada).await?, (TEXT, said));
+    }
+    assert_eq!(close_code(&mut ada).await?, 1007);
+    let counters = node.counters().await?;
+    assert_eq!(counters.get("messages_in")?, 40);
+    assert!(counters.get("turns")? > 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_gateway_goes_by_the_manifest_of_its_workers() -> Result<()> {
+    let register = Register::start().await?;
+    let worker = with_compression("min_bytes = 100").registered_at(&[&register]);
+    let worker = worker.start().await?;
+    let gateway = Node::builder().gateway().registered_at(&[&register]);
+    let gateway = gateway.start().await?;
+    gateway.wait_for_plugins_of(&worker).await?;
+    let (answer, mut ada) = upgrade(&gateway, "/echo", &[OFFER]).await?;
+    assert_eq!(answer.as_deref(), Some(AGREED));
+    for (bytes, first) in [(99, TEXT), (100, COMPRESSED_TEXT)] {
+        let said = vec![b'm'; bytes];
+        let frame = Frame::new(OpCode::Text, compress(&said)).with_reserved_bit();
+        ada.write(&frame.to_bytes()).await?;
+        let (head, payload) = frame_of(&mut ada).await?;
+        assert_eq!(head, first, "{bytes}");
+        let heard = match head {
+            COMPRESSED_TEXT => decompress(&payload, bytes, 15)?,
+            _ => payload,
+        };
+        assert_eq!(heard, said);
+    }
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: everything the benchmark measures, built as it is shipped, then the
 //! benchmark. `docs/benchmarks.md` says what it does and what came out.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use crate::process::{self, cargo};
@@ -9,7 +11,7 @@ use crate::{guests, plain, plugins};
 
 #[derive(clap::Args)]
 #[command(
-    override_usage = "cargo xtask bench [echo|fanout|idle|mesh|gateway|api|event|all] [OPTIONS]"
+    override_usage = "cargo xtask bench [echo|fanout|compress|workers|idle|burst|compile|mesh|gateway|api|event|all] [OPTIONS]"
 )]
 pub(crate) struct Options {
     /// For `jackfield-bench run`: what to measure, `--rounds N`, `--seconds S` …
@@ -30,12 +32,34 @@ pub(crate) fn bench(workspace: &Workspace, options: &Options) -> Result<()> {
             .args(["--features", "jackfield/bench-native"])
             .current_dir(&workspace.root),
     )?;
+    let mut bench = std::process::Command::new(workspace.target.join("release/jackfield-bench"));
+    bench.arg("run");
+    let what = options.args.first().map_or("all", String::as_str);
+    // Without a name, everything is measured.
+    if ["all", "compress"].contains(&what) || what.starts_with('-') {
+        bench.arg("--ws").arg(install_ws(workspace)?);
+    }
     process::run(
-        std::process::Command::new(workspace.target.join("release/jackfield-bench"))
-            .arg("run")
+        bench
             .args(&options.args)
             .current_dir(&workspace.root)
             .env("JACKFIELD_PLUGINS", workspace.plugin_folder())
             .env("JACKFIELD_GUESTS", workspace.guest_folder()),
     )
+}
+
+/// Installs the package `ws` of npm, which compression is measured beside, and returns its folder.
+fn install_ws(workspace: &Workspace) -> Result<PathBuf> {
+    let source = workspace.root.join("tests/bench/ws");
+    let folder = workspace.target.join("bench-ws");
+    std::fs::create_dir_all(&folder)?;
+    for name in ["package.json", "package-lock.json", "server.mjs"] {
+        std::fs::copy(source.join(name), folder.join(name))?;
+    }
+    let mut npm = std::process::Command::new("npm");
+    process::run(
+        npm.args(["ci", "--no-audit", "--no-fund"])
+            .current_dir(&folder),
+    )?;
+    Ok(folder)
 }

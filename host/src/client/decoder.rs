@@ -30,6 +30,8 @@ pub(super) struct Decoder {
     gathered: Option<Box<PartialMessage>>,
     /// Whether messages may be compressed.
     deflates: bool,
+    /// The result of `decode` for a message whose size had to be known before.
+    ahead: Option<Result<Option<Received>, DecodeError>>,
     /// The message that was decompressed last.
     decompressed: Vec<u8>,
 }
@@ -121,6 +123,7 @@ impl Decoder {
             gathered: None,
             deflates,
             decompressed: Vec::new(),
+            ahead: None,
         }
     }
 
@@ -130,6 +133,9 @@ impl Decoder {
     ///
     /// The client has broken the protocol. The decoder must not be used any more.
     pub(super) fn decode(&mut self) -> Result<Option<Received>, DecodeError> {
+        if let Some(ahead) = self.ahead.take() {
+            return ahead;
+        }
         match self.payload {
             Payload::Partial => self.gathered = None,
             Payload::Decompressed => self.decompressed = Vec::new(),
@@ -174,19 +180,33 @@ impl Decoder {
         }
     }
 
+    /// Whether the next message was read already, in one frame.
+    pub(super) fn has_next_message(&self) -> bool {
+        self.next_header().is_some()
+    }
+
     /// The size of the next message, in bytes, if it was read already and is in one frame. `decode`
-    /// then returns it, or an error.
-    pub(super) fn next_message(&self) -> Option<usize> {
+    /// then returns it, or an error. The message before it is no longer there if the next one is
+    /// compressed.
+    pub(super) fn next_message(&mut self) -> Option<usize> {
+        let header = self.next_header()?;
+        if header.is_compressed {
+            // It is larger than it looks.
+            self.ahead = Some(self.decode());
+            return Some(self.payload().len());
+        }
+        usize::try_from(header.payload_bytes).ok()
+    }
+
+    fn next_header(&self) -> Option<Header> {
         if self.gathered.is_some() && !matches!(self.payload, Payload::Partial) {
             return None;
         }
         let read = &self.buffer[self.decoded..];
         let header = Header::parse(read)?;
-        // A compressed one is larger than it looks.
-        let is_message =
-            header.is_final && !header.is_compressed && matches!(header.opcode, TEXT | BINARY);
+        let is_message = header.is_final && matches!(header.opcode, TEXT | BINARY);
         let bytes = usize::try_from(header.payload_bytes).ok()?;
-        (is_message && bytes <= read.len() - header.header_bytes).then_some(bytes)
+        (is_message && bytes <= read.len() - header.header_bytes).then_some(header)
     }
 
     /// Returns the message that was decoded last.

@@ -229,7 +229,7 @@ impl Acceptor {
                 self.let_in(entry, upgrade);
                 (response, None)
             }
-            Err(refusal) => match plugin.refuse_policy() {
+            Err(refusal) => match plugin.policies().refuse {
                 RefusePolicy::Close if refusal.may_close() => {
                     let frame = refusal.close_frame();
                     let response = accept_to_close(accepting, &offered);
@@ -261,7 +261,7 @@ impl Acceptor {
                 ),
             }
         })?;
-        let compression = plugin.namespace().policies().compression;
+        let compression = plugin.policies().compression;
         let deflate = compression.and_then(|_| Deflate::agree(&parts.headers));
         let arriving = Arriving::new(plugin, deflate);
         let client = &arriving.unaccepted.client;

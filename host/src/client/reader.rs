@@ -93,8 +93,14 @@ impl Reader {
         }
     }
 
-    /// The size of the next message, in bytes, if it was read already.
-    pub(super) fn next_message(&self) -> Option<usize> {
+    /// Whether the next message was read already.
+    pub(super) fn has_next_message(&self) -> bool {
+        self.decoder.has_next_message()
+    }
+
+    /// The size of the next message, in bytes, if it was read already. The message before it may no
+    /// longer be there.
+    pub(super) fn next_message(&mut self) -> Option<usize> {
         self.decoder.next_message()
     }
 

@@ -346,7 +346,7 @@ impl Conversation<'_> {
         };
         let message = message.map_err(|error| self.unreadable(error))?;
         check_rate(&mut self.rate_limiter, self.shared)?;
-        if self.reader.next_message().is_some() {
+        if self.reader.has_next_message() {
             let most = most.min(turn.messages_at_once());
             if most > 1 && message.payload().len() <= MessageQueue::BYTES {
                 let mut backlog = Backlog::new();

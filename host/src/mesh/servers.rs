@@ -71,6 +71,7 @@ mod tests {
             routes: vec!["/ws".to_owned()],
             uid: UidPolicy::KickOld,
             overflow: OverflowPolicy::Conflate,
+            compression: None,
             refuse: RefusePolicy::Close,
             patience: Duration::from_secs(7),
         }

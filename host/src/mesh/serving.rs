@@ -16,7 +16,7 @@ use super::servers::Server;
 use super::state::Mesh;
 use super::wire;
 use crate::id::Incarnation;
-use crate::policy::{OverflowPolicy, RefusePolicy, UidPolicy};
+use crate::policy::{CompressionPolicy, OverflowPolicy, RefusePolicy, UidPolicy};
 use crate::registry::{Namespace, Serving, ServingState};
 
 /// How the other nodes serve a plugin, taken together.
@@ -212,6 +212,10 @@ impl Mesh {
             overflow: overflow.into(),
             patience_ms: u64::try_from(serving.patience.as_millis()).unwrap_or(u64::MAX),
             refuses_by_close: serving.refuse == RefusePolicy::Close,
+            compression: serving.compression.map(|policy| wire::Compression {
+                min_bytes: policy.min_bytes as u64,
+                level: policy.level,
+            }),
         }
     }
 }
@@ -222,6 +226,7 @@ fn follow(namespace: &Namespace, serving: &Serving) {
         policies.uid = serving.uid;
         policies.overflow = serving.overflow;
         policies.refuse = serving.refuse;
+        policies.compression = serving.compression;
         namespace.set_policies(policies);
     }
 }
@@ -250,6 +255,14 @@ fn serving(told: &wire::Serving) -> Serving {
             true => RefusePolicy::Close,
             false => RefusePolicy::Http,
         },
+        // A peer of another version may have other levels.
+        compression: told.compression.as_ref().and_then(|told| {
+            let policy = CompressionPolicy {
+                min_bytes: usize::try_from(told.min_bytes).unwrap_or(usize::MAX),
+                level: told.level,
+            };
+            policy.check().ok()
+        }),
         patience: Duration::from_millis(told.patience_ms),
     }
 }

@@ -46,6 +46,7 @@ impl Generation {
             uid: self.policies.uid,
             overflow: self.policies.overflow,
             refuse: self.policies.refuse,
+            compression: self.policies.compression,
             patience: limits.call_wait + limits.wait_timeout,
         }
     }

@@ -22,7 +22,7 @@ use super::slot::Slot;
 use crate::guest::NoInstance;
 use crate::manifest::{FormerRules, Routes};
 use crate::mesh::{Elsewhere, Mesh};
-use crate::policy::RefusePolicy;
+use crate::policy::Policies;
 use crate::registry::{EventKind, Namespace, Registry, Serving, ServingState};
 use crate::router::Router;
 
@@ -150,12 +150,12 @@ impl Plugin {
         }
     }
 
-    /// Returns how the plugin's clients are refused.
-    pub fn refuse_policy(&self) -> RefusePolicy {
+    /// Returns the plugin's policies, those of another node if the plugin does not run here.
+    pub fn policies(&self) -> Policies {
         if let Some(mesh) = self.mesh.as_ref().filter(|_| !self.runs()) {
             mesh.follow_policies(self.namespace());
         }
-        self.namespace().policies().refuse
+        self.namespace().policies()
     }
 
     /// Returns whether any node has the plugin, even one that can't run it now.

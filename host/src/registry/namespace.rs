@@ -4,9 +4,9 @@
 //! sees the changes of the calls before it.
 //!
 //! Long because uids, groups and clients change together, under the locks of one value; what can
-//! stand alone is in `client`, `index`, `changes` and `timers`.
+//! stand alone is in `client`, `index`, `sending`, `changes` and `timers`.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use parking_lot::RwLock;
 
 use super::changes::Kind;
 use super::client::{Client, ClientState, Close, Closer, Departure, Ending, Info};
-use super::dirty::Dirtied;
 use super::events::EventKind;
 use super::index::{Index, Members, visit_some, walk};
 use super::names::SHARDS;
 use super::refused::Refused;
+use super::sending::{Sending, push};
 use super::serving::Serving;
 use super::shared::{NodeState, now_ms};
 use super::timers::Timers;
@@ -27,8 +27,8 @@ use crate::close_code::CloseCode;
 use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
-use crate::outbox::{OutboxBound, Outcome, Pushed};
-use crate::policy::{CompressionPolicy, OverflowPolicy, Policies, UidPolicy};
+use crate::outbox::{OutboxBound, Outcome};
+use crate::policy::{OverflowPolicy, Policies, UidPolicy};
 
 /// The close reason for a client whose uid another client took over (policy `kick-old`).
 const TAKEN_OVER: &str = "uid taken over";
@@ -156,7 +156,7 @@ impl Namespace {
 
     /// Queues a delivery once for each of its clients on this node.
     pub fn deliver(&self, delivery: &Delivery<'_>) -> Reach {
-        let mut sending = Sending::new(self, delivery);
+        let mut sending = Sending::new(&self.shared, self.policies(), delivery);
         match delivery.to {
             Target::All => {
                 for shard in &self.clients {
@@ -168,7 +168,7 @@ impl Namespace {
             Target::Uids(names) => sending.through(&self.uids, names),
             Target::Groups(names) => sending.through(&self.groups, names),
         }
-        sending.reach
+        sending.finish()
     }
 
     /// Queues a frame for one client.
@@ -184,7 +184,7 @@ impl Namespace {
         let deflated = compression.and_then(|(policy, bits)| policy.deflate(&frame, bits));
         let frame = deflated.unwrap_or(frame);
         let key = (overflow == OverflowPolicy::Conflate).then(|| "client".into());
-        let pushed = self.push(client, frame, key, overflow);
+        let pushed = push(&self.shared, client, frame, key, overflow);
         if pushed.dirtied {
             self.shared.dirty().add(client.clone());
         }
@@ -586,29 +586,6 @@ impl Namespace {
         })
     }
 
-    fn push(
-        &self,
-        client: &Client,
-        frame: Frame,
-        key: Option<Arc<str>>,
-        overflow: OverflowPolicy,
-    ) -> Pushed {
-        let pushed = client.outbox().push(frame, key, overflow);
-        let counters = self.shared.counters();
-        match pushed.outcome {
-            Outcome::Overflowed => {
-                counters.outbox_closed.add_one();
-                client.wake();
-            }
-            Outcome::Dropped => counters.outbox_dropped.add_one(),
-            Outcome::Queued | Outcome::Closing => {}
-        }
-        if pushed.displaced > 0 {
-            counters.outbox_dropped.add(pushed.displaced as u64);
-        }
-        pushed
-    }
-
     /// The client with that id.
     ///
     /// # Errors
@@ -627,94 +604,6 @@ impl Namespace {
     )]
     fn shard(&self, id: ClientId) -> &RwLock<Members> {
         &self.clients[id.counter() as usize % SHARDS]
-    }
-}
-
-/// A delivery while it walks through an index.
-struct Sending<'a> {
-    namespace: &'a Namespace,
-    delivery: &'a Delivery<'a>,
-    excluded: Vec<ClientId>,
-    overflow: OverflowPolicy,
-    compression: Option<CompressionPolicy>,
-    /// The compressed message for each window that was met; none where it did not become smaller.
-    deflated: Vec<(u8, Option<Frame>)>,
-    key: Option<Arc<str>>,
-    dirtied: Dirtied<'a>,
-    reach: Reach,
-}
-
-impl<'a> Sending<'a> {
-    fn new(namespace: &'a Namespace, delivery: &'a Delivery<'a>) -> Sending<'a> {
-        let policies = namespace.policies.load();
-        let overflow = policies.overflow;
-        let conflate = overflow == OverflowPolicy::Conflate;
-        let mut excluded = delivery.exclude.to_vec();
-        excluded.sort_unstable();
-        Sending {
-            namespace,
-            delivery,
-            excluded,
-            overflow,
-            compression: policies.compression,
-            deflated: Vec::new(),
-            key: conflate.then(|| delivery.to.conflation_key()),
-            dirtied: namespace.shared.dirty().gather(),
-            reach: Reach::default(),
-        }
-    }
-
-    /// The frame for a client. It is compressed once for all clients with the same window.
-    fn frame(&mut self, client: &Client) -> Frame {
-        let plain = &self.delivery.frame;
-        let Some((policy, bits)) = self.compression.zip(client.window_bits()) else {
-            return plain.clone();
-        };
-        let known = self
-            .deflated
-            .iter()
-            .find(|(window_bits, _)| *window_bits == bits);
-        let deflated = match known {
-            Some((_, deflated)) => deflated.clone(),
-            None => {
-                let deflated = policy.deflate(plain, bits);
-                self.deflated.push((bits, deflated.clone()));
-                deflated
-            }
-        };
-        deflated.unwrap_or_else(|| plain.clone())
-    }
-
-    fn through(&mut self, index: &Index, names: &[String]) {
-        if let [name] = names {
-            return index.for_each(name, |client| self.push(client));
-        }
-        let names: BTreeSet<&String> = names.iter().collect();
-        let mut reached = HashSet::new();
-        for name in names {
-            index.for_each(name, |client| {
-                if reached.insert(client.id()) {
-                    self.push(client);
-                }
-            });
-        }
-    }
-
-    fn push(&mut self, client: &Arc<Client>) {
-        if !self.excluded.is_empty() && self.excluded.binary_search(&client.id()).is_ok() {
-            return;
-        }
-        let frame = self.frame(client);
-        let key = self.key.clone();
-        let pushed = self.namespace.push(client, frame, key, self.overflow);
-        if pushed.dirtied {
-            self.dirtied.add(client);
-        }
-        match pushed.outcome {
-            Outcome::Queued => self.reach.clients += 1,
-            Outcome::Dropped | Outcome::Overflowed => self.reach.dropped += 1,
-            Outcome::Closing => {}
-        }
     }
 }
 

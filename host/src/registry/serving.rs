@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::policy::{OverflowPolicy, RefusePolicy, UidPolicy};
+use crate::policy::{CompressionPolicy, OverflowPolicy, RefusePolicy, UidPolicy};
 
 /// How a node serves a plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Serving {
     pub overflow: OverflowPolicy,
     /// The plugin's policy for refused clients, which applies on the nodes of its clients.
     pub refuse: RefusePolicy,
+    /// The plugin's compression, which applies on the nodes of its clients.
+    pub compression: Option<CompressionPolicy>,
     /// How long the node takes for one event at most.
     pub patience: Duration,
 }

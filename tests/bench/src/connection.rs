@@ -97,7 +97,7 @@ impl Connection {
         while let Some((Frame { opcode, payload }, length)) = frame::first(&bytes[taken..])? {
             taken += length;
             match opcode {
-                frame::TEXT => each(payload)?,
+                frame::TEXT | frame::COMPRESSED_TEXT => each(payload)?,
                 PING => {
                     frame::append_masked(&mut self.output, PONG, payload);
                     self.send()?;
@@ -126,13 +126,19 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 impl Connecting {
     /// Asks for `path`.
     pub(crate) fn start(address: SocketAddr, path: &str) -> Result<Connecting> {
+        Connecting::start_with(address, path, "")
+    }
+
+    /// Asks for `path` with more lines in the head, each with its end.
+    pub(crate) fn start_with(address: SocketAddr, path: &str, lines: &str) -> Result<Connecting> {
         let mut socket = std::net::TcpStream::connect(address)
             .with_context(|| format!("cannot connect to {address}"))?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\
+             {lines}\r\n"
         );
         socket.write_all(request.as_bytes())?;
         Ok(Connecting(socket))

@@ -44,6 +44,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 impl Crowd {
     /// Connects `number` clients, to each of the addresses in turn.
     pub(crate) fn connect(addresses: &[SocketAddr], path: &str, number: usize) -> Result<Crowd> {
+        Crowd::connect_with(addresses, path, number, "")
+    }
+
+    /// The same, with more lines in the heads of the handshakes.
+    pub(crate) fn connect_with(
+        addresses: &[SocketAddr],
+        path: &str,
+        number: usize,
+        lines: &str,
+    ) -> Result<Crowd> {
         let mut crowd = Crowd {
             clients: Vec::with_capacity(number),
             waiting: Waiting::default(),
@@ -56,7 +66,7 @@ impl Crowd {
             let batch = HANDSHAKES.min(number - crowd.clients.len());
             let connecting: Result<Vec<_>> = (0..batch)
                 .map(|place| addresses[(crowd.clients.len() + place) % addresses.len()])
-                .map(|address| Connecting::start(address, path))
+                .map(|address| Connecting::start_with(address, path, lines))
                 .collect();
             for connecting in connecting? {
                 crowd.add(connecting.finish()?)?;

@@ -23,11 +23,14 @@ pub(crate) fn payload(client: u32, sequence: u32) -> Payload {
 /// A frame that a server sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
+    /// With the reserved bits.
     pub(crate) opcode: u8,
     pub(crate) payload: &'a [u8],
 }
 
 pub(crate) const TEXT: u8 = 0x1;
+/// A text whose payload is compressed (RFC 7692).
+pub(crate) const COMPRESSED_TEXT: u8 = 0x41;
 pub(crate) const PING: u8 = 0x9;
 pub(crate) const PONG: u8 = 0xa;
 

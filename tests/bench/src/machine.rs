@@ -24,6 +24,14 @@ pub(crate) fn pin(core: usize) -> Result<()> {
         .with_context(|| format!("cannot run on processor {core}; two are needed"))
 }
 
+/// Lets this thread, and whatever it starts, run on both processors.
+pub(crate) fn pin_nowhere() -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(SERVER_CORE);
+    cores.set(CLIENT_CORE);
+    sched_setaffinity(None, &cores).context("cannot run on both processors")
+}
+
 /// Lets this process, and whatever it starts, open as many files as the system allows.
 pub(crate) fn raise_file_limit(needed: u64) -> Result<()> {
     let mut limit = getrlimit(Resource::Nofile);

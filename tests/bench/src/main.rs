@@ -5,7 +5,11 @@
 
 mod api;
 mod bare;
+mod burst;
+mod chart;
 mod cluster;
+mod compile;
+mod compress;
 mod connection;
 mod crowd;
 mod frame;
@@ -77,6 +81,19 @@ struct Run {
     /// same rounds.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+    /// A program that `echo`, `fanout`, `idle` and `burst` measure as well: a server with the paths of
+    /// the bare one, which says where it listens as that does.
+    #[arg(long, value_name = "FILE")]
+    beside: Option<PathBuf>,
+    /// The folder of `ws`, the package of npm that `compress` measures beside the node.
+    #[arg(long, value_name = "DIR")]
+    ws: Option<PathBuf>,
+    /// A component that `compile` measures as well.
+    #[arg(long, value_name = "FILE")]
+    component: Option<PathBuf>,
+    /// A folder for charts of `echo`, `fanout`, `compress` and `workers`, as SVG.
+    #[arg(long, value_name = "DIR")]
+    charts: Option<PathBuf>,
     /// The folder of echo.wasm and console.wasm; else `JACKFIELD_PLUGINS`, or `plugins` beside
     /// this program's folder.
     #[arg(long, value_name = "DIR")]
@@ -105,8 +122,16 @@ enum What {
     Echo,
     /// Deliveries to a group of 1,000.
     Fanout,
+    /// A group of 1,000 with compression and without, beside the package `ws` of npm.
+    Compress,
     /// Memory for each of 10,000 idle clients.
     Idle,
+    /// Memory that is kept after a burst.
+    Burst,
+    /// Echo with one worker and with two, on both processors.
+    Workers,
+    /// From a component's file to an instance of it.
+    Compile,
     /// Several nodes: one message, what a third node knows, a group.
     Mesh,
     /// Echo of clients whose plugin runs at another node.
@@ -154,8 +179,20 @@ fn measure(run: &Run) -> Result<()> {
     if matches!(run.what, What::Fanout | What::All) {
         run::run_fan_out(&built, amount)?;
     }
+    if matches!(run.what, What::Compress | What::All) {
+        compress::run_compress(&built, amount)?;
+    }
+    if matches!(run.what, What::Workers | What::All) {
+        run::run_workers(&built, amount)?;
+    }
     if matches!(run.what, What::Idle | What::All) {
         idle::run_idle(&built, amount.rounds)?;
+    }
+    if matches!(run.what, What::Burst | What::All) {
+        burst::run_burst(&built, amount.rounds)?;
+    }
+    if matches!(run.what, What::Compile | What::All) {
+        compile::run_compile(&built, run.component.as_deref(), amount.rounds)?;
     }
     if matches!(run.what, What::Mesh | What::All) {
         mesh::run_mesh(&built, amount)?;
@@ -217,6 +254,9 @@ impl Run {
                 .clone()
                 .unwrap_or_else(|| profile.join("jackfield")),
             against: self.against.clone(),
+            beside: self.beside.clone(),
+            charts: self.charts.clone(),
+            ws: self.ws.clone(),
             plugins: self
                 .plugins
                 .clone()

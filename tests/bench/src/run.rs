@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::chart;
 use crate::crowd::Waiting;
 use crate::load::{Echo, FanOut, Load};
 use crate::machine;
@@ -30,6 +31,8 @@ pub(crate) struct Amount {
 /// A load, and the servers that it is for.
 struct Mode {
     title: &'static str,
+    /// The name of its chart.
+    chart: &'static str,
     servers: &'static [Kind],
     connect: fn(Kind, &Server) -> Result<Box<dyn Load>>,
 }
@@ -37,11 +40,13 @@ struct Mode {
 const ECHO: [Mode; 2] = [
     Mode {
         title: "Echo, 64 bytes, 1,000 clients with 1 message in flight",
+        chart: "echo-1",
         servers: &[Kind::Bare, Kind::Native, Kind::Plugin, Kind::PlainPlugin],
         connect: |kind, server| echo(kind, server, 1000, 1),
     },
     Mode {
         title: "Echo, 64 bytes, 100 clients with 16 messages in flight",
+        chart: "echo-16",
         servers: &[Kind::Bare, Kind::Native, Kind::Plugin, Kind::PlainPlugin],
         connect: |kind, server| echo(kind, server, 100, 16),
     },
@@ -50,12 +55,35 @@ const ECHO: [Mode; 2] = [
 const FAN_OUT: [Mode; 2] = [
     Mode {
         title: "A group of 1,000, 64 bytes, 1 publish at a time; each delivery counts",
+        chart: "group-1",
         servers: &[Kind::Bare, Kind::Plugin],
         connect: |kind, server| fan_out(kind, server, 1),
     },
     Mode {
         title: "A group of 1,000, 64 bytes, 16 publishes undelivered; each delivery counts",
+        chart: "group-16",
         servers: &[Kind::Bare, Kind::Plugin],
+        connect: |kind, server| fan_out(kind, server, 16),
+    },
+];
+
+const WORKERS: [Mode; 3] = [
+    Mode {
+        title: "Workers: echo, 1,000 clients with 1 message in flight, all on both processors",
+        chart: "workers-echo-1",
+        servers: &[Kind::Workers(1), Kind::Workers(2)],
+        connect: |kind, server| echo(kind, server, 1000, 1),
+    },
+    Mode {
+        title: "Workers: echo, 100 clients with 16 messages in flight, all on both processors",
+        chart: "workers-echo-16",
+        servers: &[Kind::Workers(1), Kind::Workers(2)],
+        connect: |kind, server| echo(kind, server, 100, 16),
+    },
+    Mode {
+        title: "Workers: a group of 1,000, 16 publishes undelivered, all on both processors",
+        chart: "workers-group-16",
+        servers: &[Kind::Workers(1), Kind::Workers(2)],
         connect: |kind, server| fan_out(kind, server, 16),
     },
 ];
@@ -66,6 +94,11 @@ const SUBSCRIBERS: usize = 1000;
 /// Echo through a plugin, beside a native handler and the bare server.
 pub(crate) fn run_echo(built: &Built, amount: Amount) -> Result<()> {
     run_modes(&ECHO, built, amount)
+}
+
+/// One worker and two, with the load on the same processors.
+pub(crate) fn run_workers(built: &Built, amount: Amount) -> Result<()> {
+    run_modes(&WORKERS, built, amount)
 }
 
 /// Deliveries to a group, beside the bare server.
@@ -96,19 +129,33 @@ fn run_modes(modes: &[Mode], built: &Built, amount: Amount) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}\n", machine::describe())?;
     for (mode, rounds) in modes.iter().zip(&rounds) {
-        writeln!(
-            stdout,
-            "{}\n\n{}",
-            mode.title,
-            report(&built.servers(mode.servers), rounds)
-        )?;
+        let servers = mode.servers(built);
+        writeln!(stdout, "{}\n\n{}", mode.title, report(&servers, rounds))?;
+        if let Some(folder) = &built.charts {
+            let bars = servers.iter().enumerate().map(|(place, kind)| {
+                let cpu = rounds.iter().map(|round| round[place].cpu_micros);
+                (kind.name().to_owned(), median(cpu))
+            });
+            let title = format!("{}: server CPU, µs each", mode.title);
+            chart::write(folder, mode.chart, &title, &bars.collect::<Vec<_>>())?;
+        }
     }
     Ok(())
 }
 
+impl Mode {
+    /// Its servers, and those that the run names; how many workers a server has is the node's alone.
+    fn servers(&self, built: &Built) -> Vec<Kind> {
+        match self.servers {
+            [Kind::Workers(_), ..] => self.servers.to_vec(),
+            servers => built.servers(servers),
+        }
+    }
+}
+
 /// Measures each of a mode's servers once; in the answer they stand in the mode's order.
 fn run_round(mode: &Mode, round: usize, built: &Built, amount: Amount) -> Result<Vec<Measured>> {
-    let servers = built.servers(mode.servers).into_iter();
+    let servers = mode.servers(built).into_iter();
     let mut round_of: Vec<(usize, Kind)> = servers.enumerate().collect();
     let first = round % round_of.len();
     round_of.rotate_left(first);
@@ -145,7 +192,7 @@ fn report(servers: &[Kind], rounds: &[Vec<Measured>]) -> String {
         "messages/s",
         "server CPU µs each",
         "least",
-        "ratio to bare",
+        "ratio to the first",
         "server's core",
         "clients' core",
         "neighbours",

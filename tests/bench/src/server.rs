@@ -26,6 +26,16 @@ pub(crate) enum Kind {
     PlainPlugin,
     /// Another build of the node, with the same plugin.
     Against,
+    /// The node, with a plugin whose messages are compressed at this level.
+    Deflating(u8),
+    /// The node, with a plugin and this many threads that serve.
+    Workers(u8),
+    /// The package `ws` of npm, with groups.
+    Ws,
+    /// The package `ws`, which compresses.
+    WsDeflating,
+    /// A server that the operator of the benchmark has named.
+    Beside,
 }
 
 /// Where the node's binary and its plugins are.
@@ -35,8 +45,14 @@ pub(crate) struct Built {
     pub(crate) node: PathBuf,
     /// Another build of it, if it is measured beside this one.
     pub(crate) against: Option<PathBuf>,
+    /// Another server, if one is measured beside the node.
+    pub(crate) beside: Option<PathBuf>,
     /// The folder of `echo.wasm` and `console.wasm`.
     pub(crate) plugins: PathBuf,
+    /// The folder for charts, if they are drawn.
+    pub(crate) charts: Option<PathBuf>,
+    /// The folder where npm has installed `ws`.
+    pub(crate) ws: Option<PathBuf>,
 }
 
 /// A server that runs; dropped, it is ended.
@@ -58,22 +74,31 @@ impl Kind {
             Kind::Plugin => "Jackfield, plugin",
             Kind::PlainPlugin => "Jackfield, plugin without turn-handler",
             Kind::Against => "the other build, plugin",
+            Kind::Deflating(1) => "Jackfield, plugin, level 1",
+            Kind::Deflating(3) => "Jackfield, plugin, level 3",
+            Kind::Deflating(6) => "Jackfield, plugin, level 6",
+            Kind::Deflating(_) => "Jackfield, plugin, level 9",
+            Kind::Workers(1) => "1 worker",
+            Kind::Workers(_) => "2 workers",
+            Kind::Ws => "ws",
+            Kind::WsDeflating => "ws, level 1",
+            Kind::Beside => "the server beside it",
         }
     }
 
     /// Where it echoes.
     pub(crate) fn echo_path(self) -> &'static str {
         match self {
-            Kind::Bare => bare::ECHO,
             Kind::Native => "/native",
-            Kind::Plugin | Kind::PlainPlugin | Kind::Against => "/echo",
+            Kind::Bare | Kind::Ws | Kind::WsDeflating | Kind::Beside => bare::ECHO,
+            _ => "/echo",
         }
     }
 
     /// How it is told to join a group and to publish, if it can be.
     pub(crate) fn group(self) -> Option<Group> {
         match self {
-            Kind::Bare => Some(Group {
+            Kind::Bare | Kind::Ws | Kind::WsDeflating | Kind::Beside => Some(Group {
                 subscribe: bare::SUBSCRIBE,
                 publish: bare::PUBLISH,
                 before: "",
@@ -81,7 +106,7 @@ impl Kind {
                 is_answered: false,
             }),
             Kind::Native | Kind::PlainPlugin => None,
-            Kind::Plugin | Kind::Against => Some(Group {
+            Kind::Plugin | Kind::Against | Kind::Deflating(_) | Kind::Workers(_) => Some(Group {
                 subscribe: "/console?group=g",
                 publish: "/console",
                 before: r#"{"do":"send-to-group","group":"g","text":""#,
@@ -94,11 +119,11 @@ impl Kind {
     /// The plugins it serves: each a file's name, and what it is a copy of.
     fn plugins(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Kind::Bare => &[],
+            Kind::Bare | Kind::Ws | Kind::WsDeflating | Kind::Beside => &[],
             Kind::Native => &[("native.wasm", "echo.wasm")],
             // `cargo xtask bench` leaves it there.
             Kind::PlainPlugin => &[("echo.wasm", "../plain/plugins/echo.wasm")],
-            Kind::Plugin | Kind::Against => {
+            Kind::Plugin | Kind::Against | Kind::Deflating(_) | Kind::Workers(_) => {
                 &[("echo.wasm", "echo.wasm"), ("console.wasm", "console.wasm")]
             }
         }
@@ -106,10 +131,12 @@ impl Kind {
 }
 
 impl Built {
-    /// These servers, and the other build if there is one.
+    /// These servers, and the other build and the other server if there are any.
     pub(crate) fn servers(&self, servers: &[Kind]) -> Vec<Kind> {
         let against = self.against.as_ref().map(|_| Kind::Against);
-        servers.iter().copied().chain(against).collect()
+        let beside = self.beside.as_ref().map(|_| Kind::Beside);
+        let others = against.into_iter().chain(beside);
+        servers.iter().copied().chain(others).collect()
     }
 }
 
@@ -126,10 +153,20 @@ impl Server {
                 )
             })?;
         }
+        if let Kind::Deflating(level) = kind {
+            let manifest = format!("[compression]\nmin_bytes = 100\nlevel = {level}\n");
+            std::fs::write(folder.path().join("console.toml"), manifest)?;
+        }
         let mut command = command(kind, built, folder.path())?;
-        machine::pin(machine::SERVER_CORE)?;
+        match kind {
+            Kind::Workers(_) => machine::pin_nowhere()?,
+            _ => machine::pin(machine::SERVER_CORE)?,
+        }
         let process = Process::start(&mut command);
-        machine::pin(machine::CLIENT_CORE)?;
+        match kind {
+            Kind::Workers(_) => {}
+            _ => machine::pin(machine::CLIENT_CORE)?,
+        }
         let process = process?;
         Ok(Server {
             address: process.address("clients")?,
@@ -156,18 +193,38 @@ impl Server {
 }
 
 fn command(kind: Kind, built: &Built, folder: &Path) -> Result<Command> {
-    if kind == Kind::Bare {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("bare");
-        return Ok(command);
+    match kind {
+        Kind::Bare => {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg("bare");
+            return Ok(command);
+        }
+        Kind::Ws | Kind::WsDeflating => {
+            let ws = built.ws.as_ref().context("`ws` is missing: --ws DIR")?;
+            let mut command = Command::new("node");
+            command.arg(ws.join("server.mjs"));
+            if kind == Kind::WsDeflating {
+                command.arg("deflate");
+            }
+            return Ok(command);
+        }
+        Kind::Beside => {
+            let beside = built.beside.as_ref().context("no server is named")?;
+            return Ok(Command::new(beside));
+        }
+        _ => {}
     }
+    let workers = match kind {
+        Kind::Workers(workers) => workers.to_string(),
+        _ => "1".to_owned(),
+    };
     let node = match (kind, &built.against) {
         (Kind::Against, Some(against)) => against,
         _ => &built.node,
     };
     let mut command = Command::new(node);
     command
-        .args(["node", "--workers", "1", "--listen", "127.0.0.1:0"])
+        .args(["node", "--workers", &workers, "--listen", "127.0.0.1:0"])
         .args(["--api", "127.0.0.1:0"])
         .arg("--plugins")
         .arg(folder)
