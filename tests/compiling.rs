@@ -4,7 +4,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use jackfield_tests::{LogLine, Node, NodeBuilder, text, within};
+use jackfield_tests::{LogLine, Node, NodeBuilder, component, text, within};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// So many functions take minutes to compile, and gigabytes.
@@ -140,6 +140,7 @@ async fn one_that_takes_long_keeps_no_other_waiting() -> Result<()> {
     assert_eq!(node.wait_for_log(still).await?.text("plugins"), "bomb");
     let long = compiler(&node, &[]).await?;
     answers(&node, "a:1:hello").await?;
+    assert_eq!(node.refusal("/bomb").await?.status, 503, "it may come");
 
     node.folder().put("marker", "marker-b")?;
     node.generation_loaded("marker", 2).await?;
@@ -204,6 +205,42 @@ async fn one_whose_compiler_was_killed_is_tried_again() -> Result<()> {
     Ok(())
 }
 
+/// An error that is longer than a pipe takes must not keep the compiler waiting for its reader.
+#[tokio::test]
+async fn an_error_of_any_length_is_told_in_short() -> Result<()> {
+    let node = marker("").start().await?;
+    let name = "No-Name".repeat(14_000);
+    let component = wat::parse_str(format!(r#"(component (import "{name}" (func)))"#));
+    node.folder().put_bytes("long", &component?)?;
+    let line = node.wait_for_log(is_refused).await?;
+    assert!(line.says("No-NameNo-Name"), "{line:?}");
+    assert!(line.message().len() < 10_000, "{}", line.message().len());
+    no_compiler(&node).await?;
+    answers(&node, "a:1:hello").await
+}
+
+/// What the engine's pool has no room for is wrong for good.
+#[tokio::test]
+async fn one_whose_tables_are_too_large_is_not_loaded() -> Result<()> {
+    let node = marker("").start().await?;
+    let component = wat::parse_str(
+        "(component (core module $m (table 30000 funcref)) (core instance (instantiate $m)))",
+    );
+    node.folder().put_bytes("large", &component?)?;
+    let line = node.wait_for_log(is_refused).await?;
+    assert!(line.says("table") && line.says("30000"), "{line:?}");
+    answers(&node, "a:1:hello").await
+}
+
+/// A process that is limited itself cannot give its children more.
+#[tokio::test]
+async fn limits_of_the_node_itself_hold_for_the_compiler() -> Result<()> {
+    let script = "exec setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource sh -c \
+                  'ulimit -c 0; ulimit -t 100; exec \"$0\" \"$@\"' \"$0\" \"$@\"";
+    let node = marker("").after_script(script).start().await?;
+    answers(&node, "a:1:hello").await
+}
+
 #[tokio::test]
 async fn the_smallest_limits_suffice_for_a_plugin() -> Result<()> {
     let node = marker("compile_timeout = '1s'\ncompile_bytes = 67108864")
@@ -225,6 +262,11 @@ async fn functions_of_the_last_build_are_not_compiled_again() -> Result<()> {
     let is_compiled = |line: &LogLine| line.says("component compiled");
     let first = node.wait_for_log(is_compiled).await?;
     assert_eq!(first.number("functions_reused"), Some(0));
+    // A copy that has only begun takes nothing away.
+    let whole = fs::read(component("marker-b")?)?;
+    let begun = &whole[..whole.len() / 2];
+    node.folder().put_bytes("marker", begun)?;
+    node.wait_for_log(is_refused).await?;
     node.folder().put("marker", "marker-b")?;
     node.generation_loaded("marker", 2).await?;
     answers(&node, "b:2:hello").await?;

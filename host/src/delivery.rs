@@ -29,6 +29,14 @@ pub enum Target<'a> {
 }
 
 impl Target<'_> {
+    /// Whether each client of the target is there once.
+    pub fn is_one_list(&self) -> bool {
+        match self {
+            Target::All => true,
+            Target::Uids(names) | Target::Groups(names) => names.len() == 1,
+        }
+    }
+
     /// The key for the overflow policy `conflate`. A full outbox replaces an older message with the
     /// same key.
     pub fn conflation_key(&self) -> Arc<str> {

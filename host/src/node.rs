@@ -26,8 +26,13 @@ use crate::registry::Registry;
 /// ```no_run
 /// # async fn run() -> anyhow::Result<()> {
 /// use jackfield::config::Config;
+/// use jackfield::guest::compile_if_asked;
 /// use jackfield::node::Node;
 ///
+/// // The node starts this program for each component that it compiles.
+/// if compile_if_asked().is_some() {
+///     return Ok(());
+/// }
 /// let config = Config { listen: "127.0.0.1:0".parse()?, ..Config::default() };
 /// let node = Node::start(&config, Default::default()).await?;
 /// println!("{}", node.address());

@@ -26,7 +26,7 @@ use parking_lot::RwLock;
 
 pub use changes::{Changed, Changes, Kind};
 pub use client::{Client, Close, Closer, Departure, Ending, Info};
-pub use dirty::{DirtyList, DirtyLists};
+pub use dirty::{DirtyList, DirtyLists, HoldingDirty};
 pub use events::{Event, EventKind, Events, Watcher};
 pub use names::Names;
 pub use namespace::{Binding, Namespace};

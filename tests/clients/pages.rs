@@ -92,6 +92,49 @@ async fn the_root_lists_the_pages_that_there_are_now() -> Result<()> {
 }
 
 #[tokio::test]
+async fn only_what_is_in_the_folder_and_not_hidden_is_a_page() -> Result<()> {
+    let node = plugins(&["chat"]).start().await?;
+    put_page(&node, "chat")?;
+    let folder = node.folder().path().join("chat");
+    std::fs::create_dir_all(folder.join("sub/.git"))?;
+    for file in ["a b.txt", "sub/.env", "sub/.git/config", "sub/100%.txt"] {
+        std::fs::write(folder.join(file), file)?;
+    }
+    std::fs::write(node.folder().path().join("chat.toml"), "# secret")?;
+    for (link, to) in [
+        ("inside", "a b.txt"),
+        ("outside", "../chat.toml"),
+        ("away", "/etc"),
+        ("sub/index.html", "/etc/hostname"),
+    ] {
+        std::os::unix::fs::symlink(to, folder.join(link))?;
+    }
+    for (path, status) in [
+        ("a%20b.txt", 200),
+        ("sub%2f100%25.txt", 200),
+        ("inside", 200),
+        ("", 200),
+        ("sub/.env", 404),
+        ("sub%2f.env", 404),
+        ("sub%2F%2Eenv", 404),
+        ("%2e%2e/chat.toml", 404),
+        ("..%2fchat.toml", 404),
+        ("sub%2f.git/config", 404),
+        ("sub%252f.env", 404),
+        ("outside", 404),
+        ("away/hostname", 404),
+        ("sub/", 404),
+        ("a%00", 404),
+        ("%ff", 404),
+        ("nothing", 404),
+    ] {
+        let got = ask(&node, "GET", &format!("/chat/{path}")).await?;
+        assert_eq!(got.status, status, "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_root_leads_to_the_page_of_its_plugin() -> Result<()> {
     let only = plugins(&["only"]).start().await?;
     put_page(&only, "only")?;

@@ -10,6 +10,7 @@ use hyper::header::{
 };
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 use tower::ServiceExt as _;
 use tower_http::services::ServeDir;
 use tower_http::services::fs::ServeFileSystemResponseBody;
@@ -48,11 +49,7 @@ pub(super) async fn serve<B>(
     let Some(rest) = rest else {
         return found_at(&format!("/{plugin}/"));
     };
-    if rest
-        .split('/')
-        .any(|part| part.starts_with('.') || part.starts_with("%2"))
-    {
-        // Hidden files are hidden, however they are written.
+    if !may_be_read(&folder, rest).await {
         return text(StatusCode::NOT_FOUND, "no such page\n");
     }
     let mut file = Request::new(());
@@ -75,6 +72,29 @@ pub(super) async fn serve<B>(
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// Whether a path may be read: it is a path in the folder, as it is written and also where links
+/// lead, and no part of it begins with a dot.
+async fn may_be_read(folder: &Path, rest: &str) -> bool {
+    // Decoded once, as the file's path is made.
+    let Ok(path) = percent_decode_str(rest).decode_utf8() else {
+        return false;
+    };
+    if path.contains('\0') || path.split('/').any(|part| part.starts_with('.')) {
+        return false;
+    }
+    let file = folder.join(path.trim_start_matches('/'));
+    let Ok(root) = tokio::fs::canonicalize(folder).await else {
+        return false;
+    };
+    // A folder is read through its index.
+    for file in [file.join("index.html"), file] {
+        if let Ok(found) = tokio::fs::canonicalize(file).await {
+            return found.starts_with(root);
+        }
+    }
+    false
 }
 
 /// Answers a request for `/` with a list of these plugins' pages. `None` means that no plugin has a

@@ -192,15 +192,17 @@ impl Conversation<'_> {
                 return ended;
             }
             match self.next(condition, woken.as_mut()).await {
-                // Boxed, so that what a turn needs is not set aside for each idle client.
+                // Boxed by the hold, so that what a turn needs is not set aside for each idle client.
                 Next::Received(received) => {
-                    if let Err(ended) = Box::pin(self.turn(received)).await {
+                    let shared = self.shared;
+                    if let Err(ended) = shared.dirty().hold(self.turn(received)).await {
                         return ended;
                     }
                     condition = self.client.outbox().flush();
                 }
                 Next::Backlog(backlog) => {
-                    if let Err(ended) = Box::pin(self.resume(*backlog)).await {
+                    let shared = self.shared;
+                    if let Err(ended) = shared.dirty().hold(self.resume(*backlog)).await {
                         return ended;
                     }
                     condition = self.client.outbox().flush();

@@ -1,8 +1,9 @@
 //! The process that compiles one component, seen from inside. The node starts its own program for
 //! it, and `compiler` sees it from the outside.
 //!
-//! The component comes in on stdin, and its machine code goes out on stdout. The report is a line of
-//! stderr.
+//! The component comes in on stdin. A report goes out on stdout: its length as 32 bits in
+//! little-endian order, then JSON. The machine code follows it, if there is any. The process then
+//! still keeps the functions for the next build, and nobody waits for that.
 
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
@@ -21,6 +22,9 @@ use super::turn_driver;
 
 /// The first argument of a process that compiles a component.
 pub(super) const ARGUMENT: &str = "compile-component";
+
+/// The longest reason why a component is wrong, in bytes. It may contain names of any length.
+const WHY_BYTES: usize = 8 << 10;
 
 /// What the process shall do: its second argument, as JSON. The third one is the path of the file
 /// with the functions of the last build, if there is one. (It need not be UTF-8.)
@@ -43,7 +47,9 @@ pub(super) enum CompileReport {
         /// Whether the driver of turns was put beside the component.
         has_driver: bool,
         /// The number of functions whose machine code was taken from the last build.
-        reused: usize,
+        functions_reused: usize,
+        /// The length of the machine code that follows the report.
+        image_bytes: u64,
     },
     /// The component is wrong, for this reason.
     Invalid(String),
@@ -77,17 +83,21 @@ fn run(request: OsString, functions: Option<PathBuf>) -> anyhow::Result<()> {
     let mut component = Vec::new();
     std::io::stdin().read_to_end(&mut component)?;
     let functions = functions.map(|path| Arc::new(FunctionCache::read(&path)));
-    let report = match compile(&component, request.in_turns, functions.clone()) {
-        Ok((image, has_driver)) => {
-            std::io::stdout().write_all(&image)?;
-            CompileReport::Compiled {
-                has_driver,
-                reused: functions.as_ref().map_or(0, |functions| functions.reused()),
-            }
+    let (image, has_driver) = match compile(&component, request.in_turns, functions.clone()) {
+        Ok(compiled) => compiled,
+        Err(error) if error.is::<wasmtime::OutOfMemory>() => return Err(error.into()),
+        Err(error) => {
+            let mut why = format!("{error:#}");
+            why.truncate(why.floor_char_boundary(WHY_BYTES));
+            return answer(&CompileReport::Invalid(why), &[]);
         }
-        Err(error) => CompileReport::Invalid(format!("{error:#}")),
     };
-    writeln!(std::io::stderr(), "{}", serde_json::to_string(&report)?)?;
+    let report = CompileReport::Compiled {
+        has_driver,
+        functions_reused: functions.as_ref().map_or(0, |functions| functions.reused()),
+        image_bytes: image.len() as u64,
+    };
+    answer(&report, &image)?;
     // Without them, the next build is compiled as a whole.
     if let Some(functions) = functions {
         functions
@@ -97,9 +107,21 @@ fn run(request: OsString, functions: Option<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn answer(report: &CompileReport, image: &[u8]) -> anyhow::Result<()> {
+    let report = serde_json::to_vec(report)?;
+    let length = u32::try_from(report.len())?;
+    let mut stdout = std::io::stdout();
+    for part in [&length.to_le_bytes()[..], &report, image] {
+        stdout.write_all(part)?;
+    }
+    Ok(stdout.flush()?)
+}
+
 /// Limits what this process may take. All its threads are started later, and inherit the limits.
 fn confine(request: &CompileRequest) -> std::io::Result<()> {
-    use rustix::process::{set_parent_process_death_signal, setpriority_process, setrlimit};
+    use rustix::process::{
+        getrlimit, set_parent_process_death_signal, setpriority_process, setrlimit,
+    };
     // Refused, compiling is only less polite.
     let _ = setpriority_process(None, 19);
     set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -109,10 +131,12 @@ fn confine(request: &CompileRequest) -> std::io::Result<()> {
         (Resource::Data, request.memory_bytes),
     ];
     for (resource, most) in limits {
+        // The process may be limited already, and may not raise that.
+        let hard = getrlimit(resource).maximum.unwrap_or(u64::MAX);
         let limit = Rlimit {
-            current: Some(most),
-            // The hard limit would end the process with SIGKILL, as others may do.
-            maximum: Some(most.saturating_add(1)),
+            current: Some(most.min(hard)),
+            // The hard limit of the time would end the process with SIGKILL, as others may do.
+            maximum: Some(most.saturating_add(1).min(hard)),
         };
         setrlimit(resource, limit)?;
     }

@@ -16,14 +16,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
-use tokio::sync::Semaphore;
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::compile_process::{ARGUMENT, CompileReport, CompileRequest};
 use super::component_cache::{self, ComponentCache};
+use super::turn_driver;
 use crate::config::CacheFolder;
 use crate::limits::Limits;
 
@@ -47,7 +49,7 @@ const STDERR_BYTES: u64 = 64 << 10;
 /// The compiler, and the cache of what it has compiled.
 pub(super) struct Compiler {
     cache: Option<Arc<ComponentCache>>,
-    running: Semaphore,
+    running: Arc<Semaphore>,
     options: CompilerOptions,
 }
 
@@ -126,10 +128,20 @@ impl Compiler {
     ///
     /// A folder that the operator has named cannot be used.
     pub(super) fn new(options: CompilerOptions) -> anyhow::Result<Compiler> {
+        // A program that compiles and does not call `compile_if_asked` would start itself again and
+        // again.
+        anyhow::ensure!(
+            std::env::args_os()
+                .nth(1)
+                .is_none_or(|first| first != ARGUMENT),
+            "this program must call compile_if_asked first"
+        );
+        // Where the signal is ignored, as it is if the parent did so, nobody learns of a child's end.
+        drop(signal(SignalKind::child())?);
         let cache = ComponentCache::open(&options.cache, options.cache_bytes)?;
         Ok(Compiler {
             cache: cache.map(Arc::new),
-            running: Semaphore::new(COMPILATIONS),
+            running: Arc::new(Semaphore::new(COMPILATIONS)),
             options,
         })
     }
@@ -162,22 +174,28 @@ impl Compiler {
         if let Some(compiled) = known {
             return Ok(compiled);
         }
-        let content = {
-            let _one_of_few = self.running.acquire().await;
-            self.run(plugin, &bytes, in_turns).await?
-        };
+        let permit = self.running.clone().acquire_owned().await;
+        let permit = permit.map_err(io::Error::other)?;
+        let content = self.run(plugin, &bytes, in_turns, permit).await?;
         let (engine, cache) = (engine.clone(), self.cache.clone());
         let load_and_keep = move || {
-            let loaded = load(&engine, &content);
+            let compiled = load(&engine, &content)?;
             if let Some(cache) = cache {
                 cache.put(&key, &content);
             }
-            loaded
+            Ok(compiled)
         };
-        let loaded = spawn_blocking(load_and_keep)
+        let loaded: wasmtime::Result<_> = spawn_blocking(load_and_keep)
             .await
             .map_err(io::Error::other)?;
-        Ok(loaded.map_err(io::Error::other)?)
+        // More tables or memory than an instance may have, say.
+        loaded.map_err(|error| CompileError::Invalid(format!("{error:#}")))
+    }
+
+    /// Waits until no process compiles any more, nor keeps what it has compiled.
+    pub(super) async fn idle(&self) {
+        let all = u32::try_from(COMPILATIONS).unwrap_or(u32::MAX);
+        let _ = self.running.acquire_many(all).await;
     }
 
     /// Compiles a component in a process of its own.
@@ -186,6 +204,7 @@ impl Compiler {
         plugin: &str,
         component: &[u8],
         in_turns: bool,
+        permit: OwnedSemaphorePermit,
     ) -> Result<Vec<u8>, CompileError> {
         let CompilerOptions {
             timeout,
@@ -210,83 +229,140 @@ impl Compiler {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        let process = self.spawn(&mut command)?;
         let ended = tokio::time::timeout(
             timeout.saturating_mul(PATIENCE),
-            communicate(command.spawn()?, component, memory_bytes),
+            communicate(process, component, memory_bytes, permit),
         );
-        let Ok(ended) = ended.await else {
-            return Err(CompileError::TooSlow(timeout));
-        };
-        let Ended {
-            status,
-            stdout: mut content,
-            stderr: said,
-        } = ended?;
-        let report = said
-            .lines()
-            .find_map(|line| serde_json::from_str(line).ok());
-        match report {
-            Some(CompileReport::Compiled { has_driver, reused }) => {
-                if !status.success() {
-                    tracing::warn!(plugin, %status, "after compiling: {said}");
+        match ended.await {
+            Err(_) => Err(CompileError::TooSlow(timeout)),
+            Ok(Ok((CompileReport::Invalid(why), _))) => Err(CompileError::Invalid(why)),
+            Ok(Ok((compiled, mut content))) => {
+                if let CompileReport::Compiled {
+                    has_driver,
+                    functions_reused,
+                    ..
+                } = compiled
+                {
+                    let took = started.elapsed();
+                    tracing::info!(plugin, ?took, functions_reused, "component compiled");
+                    content.push(has_driver.into());
                 }
-                let took = started.elapsed();
-                tracing::info!(
-                    plugin,
-                    ?took,
-                    functions_reused = reused,
-                    "component compiled"
-                );
-                content.push(has_driver.into());
                 Ok(content)
             }
-            Some(CompileReport::Invalid(why)) => Err(CompileError::Invalid(why)),
-            _ => Err(match status.signal().and_then(Signal::from_named_raw) {
-                Some(Signal::XCPU) => CompileError::TooSlow(timeout),
-                Some(Signal::KILL) => {
-                    io::Error::other("its process was killed, perhaps for lack of memory").into()
-                }
-                _ if said.contains("memory allocation of") => CompileError::TooLarge(memory_bytes),
-                _ => CompileError::Crashed { status, said },
-            }),
+            Ok(Err(EndedProcess { status, said })) => {
+                Err(match status.signal().and_then(Signal::from_named_raw) {
+                    Some(Signal::XCPU) => CompileError::TooSlow(timeout),
+                    Some(Signal::KILL) => {
+                        let why = "its process was killed, perhaps for lack of memory";
+                        io::Error::other(why).into()
+                    }
+                    _ if has_no_memory(&said) => CompileError::TooLarge(memory_bytes),
+                    _ => CompileError::Crashed { status, said },
+                })
+            }
         }
+    }
+
+    fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        command.spawn().map_err(|error| {
+            let program = self.options.program.display();
+            io::Error::new(error.kind(), format!("{program}: {error}"))
+        })
     }
 }
 
-/// What came out of a process.
-struct Ended {
+/// How a process ended that did not answer.
+struct EndedProcess {
     status: ExitStatus,
-    stdout: Vec<u8>,
-    stderr: String,
+    /// What it wrote to stderr.
+    said: String,
 }
 
-/// Passes bytes to a process, and waits for its end.
-async fn communicate(mut process: Child, stdin: &[u8], stdout_bytes: u64) -> io::Result<Ended> {
-    let pipes = (
-        process.stdin.take(),
-        process.stdout.take(),
-        process.stderr.take(),
-    );
-    let (Some(mut input), Some(output), Some(errors)) = pipes else {
-        return Err(io::Error::other("it has no pipes"));
+/// Passes a component to a process, and returns its answer. The process may go on after that, and
+/// keeps its permit until its end.
+async fn communicate(
+    mut process: Child,
+    component: &[u8],
+    most_bytes: u64,
+    permit: OwnedSemaphorePermit,
+) -> Result<(CompileReport, Vec<u8>), EndedProcess> {
+    let input = process.stdin.take();
+    let output = process.stdout.take();
+    let said = tokio::spawn(listen(process.stderr.take()));
+    let write = async {
+        if let Some(mut input) = input {
+            // A process that crashes does not read to the end, and is looked at below.
+            let _ = input.write_all(component).await;
+        }
     };
-    let write = async move {
-        // A process that crashes does not read to the end, and is looked at below.
-        let _ = input.write_all(stdin).await;
+    let ((), answer) = tokio::join!(write, read_answer(output, most_bytes));
+    let end = async move {
+        let status = process.wait().await.unwrap_or_default();
+        let said = said.await.unwrap_or_default();
+        drop(permit);
+        EndedProcess { status, said }
     };
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let (mut output, mut errors) = (output.take(stdout_bytes), errors.take(STDERR_BYTES));
-    let ((), read, said) = tokio::join!(
-        write,
-        output.read_to_end(&mut stdout),
-        errors.read_to_end(&mut stderr)
-    );
-    let _ = (read?, said?);
-    Ok(Ended {
-        status: process.wait().await?,
-        stdout,
-        stderr: String::from_utf8_lossy(&stderr).into_owned(),
-    })
+    match answer {
+        Ok(answer) => {
+            tokio::spawn(async move {
+                let EndedProcess { status, said } = end.await;
+                if !status.success() {
+                    tracing::warn!(%status, "after compiling: {said}");
+                }
+            });
+            Ok(answer)
+        }
+        Err(_) => Err(end.await),
+    }
+}
+
+async fn read_answer(
+    output: Option<ChildStdout>,
+    most_bytes: u64,
+) -> io::Result<(CompileReport, Vec<u8>)> {
+    let mut output = output.ok_or(io::ErrorKind::UnexpectedEof)?;
+    let length = output.read_u32_le().await?;
+    let mut report = Vec::new();
+    (&mut output)
+        .take(length.into())
+        .read_to_end(&mut report)
+        .await?;
+    let report = serde_json::from_slice(&report)?;
+    let mut image = Vec::new();
+    if let CompileReport::Compiled { image_bytes, .. } = report {
+        let read = (&mut output).take(image_bytes.min(most_bytes));
+        { read }.read_to_end(&mut image).await?;
+        if image.len() as u64 != image_bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok((report, image))
+}
+
+/// Reads the beginning of what a process writes to stderr, and discards the rest. A process that
+/// nobody reads would wait without end.
+async fn listen(errors: Option<ChildStderr>) -> String {
+    let mut said = Vec::new();
+    if let Some(errors) = errors {
+        let mut errors = errors.take(STDERR_BYTES);
+        let _ = errors.read_to_end(&mut said).await;
+        let _ = tokio::io::copy(&mut errors.into_inner(), &mut tokio::io::sink()).await;
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// Whether a process says that it got no memory: Rust's abort, an error of wasmtime or of the
+/// system, or a thread that could not be started.
+fn has_no_memory(said: &str) -> bool {
+    [
+        "memory allocation of",
+        "out of memory",
+        "Cannot allocate memory",
+        "Resource temporarily unavailable",
+    ]
+    .iter()
+    .any(|words| said.contains(words))
 }
 
 fn threads() -> usize {
@@ -299,7 +375,9 @@ fn key(engine: &Engine, component: &[u8], in_turns: bool) -> String {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     let engine = hasher.finish().to_le_bytes();
-    component_cache::key(&[&engine, &[in_turns.into()], component])
+    let version = env!("CARGO_PKG_VERSION").as_bytes();
+    let driver = turn_driver::DRIVER;
+    component_cache::key(&[version, &engine, driver, &[in_turns.into()], component])
 }
 
 /// Loads the machine code of a component, behind which is a byte that says whether it has a driver.

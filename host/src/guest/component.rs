@@ -157,6 +157,11 @@ impl Components {
         Ok(self.interfaces_of(&self.compile(plugin, bytes, true).await?))
     }
 
+    /// Waits until all that was compiled is in the cache.
+    pub(crate) async fn idle(&self) {
+        self.compiler.idle().await;
+    }
+
     async fn compile(
         &self,
         plugin: &str,

@@ -10,7 +10,7 @@ use wac_graph::{CompositionGraph, EncodeOptions};
 use super::exports::{HANDLER, TURN_HANDLER};
 
 /// The driver, as `tests/generated` makes it.
-const DRIVER: &[u8] = include_bytes!("../../generated/turn_driver.wasm");
+pub(super) const DRIVER: &[u8] = include_bytes!("../../generated/turn_driver.wasm");
 
 /// The memory of the driver, in bytes.
 pub(super) const MEMORY_BYTES: usize = 64 << 10;

@@ -96,9 +96,17 @@ impl Plugins {
         watch.accept(found, Instant::now());
         let all = plugins.load_all(&mut loads, &mut watch);
         if tokio::time::timeout(START, all).await.is_err() {
-            let plugins = loads.plugins().join(", ");
+            let late = loads.plugins();
+            // Their clients are told to come back.
+            for name in late.iter().filter(|name| fits_a_path(name)) {
+                let plugin = plugins.plugin(name);
+                if !plugin.runs() {
+                    plugin.serve(ServingState::Away);
+                }
+            }
+            let late = late.join(", ");
             tracing::warn!(
-                plugins,
+                plugins = late,
                 "plugins are still being loaded, the others are served"
             );
         }
@@ -339,13 +347,19 @@ impl Plugins {
 
     /// Begins the loads that can begin: reads and checks the plugins' files, one after the other.
     async fn begin(self: &Arc<Self>, loads: &mut Loads, watch: &mut FolderWatch) {
-        while let Some(name) = loads.dequeue() {
+        while let Some(name) = loads.first().map(str::to_owned) {
             let started = Instant::now();
+            // Until it is read, the plugin waits: this task may end here.
             let read = self.read(&name).await;
+            loads.cancel(&name);
             let prepared = read.and_then(|files| self.prepare(&name, files, loads, started));
             match prepared {
                 Ok(Some(load)) => loads.start(name, load),
                 Ok(None) => self.loaded(&name, Ok(None), watch),
+                // It may be about to give up the path.
+                Err(LoadError::RouteTaken { owner, .. }) if loads.is_under_way(&owner) => {
+                    loads.enqueue_after(name, owner);
+                }
                 Err(error) => self.loaded(&name, Err(error), watch),
             }
         }
@@ -561,6 +575,7 @@ pub async fn check(
         }
         Err(error) => (Interfaces::default(), Err(error)),
     };
+    loader.idle().await;
     let (advice, error) = match loaded {
         Ok(advice) => (advice, None),
         Err(error) => (Vec::new(), Some(error)),

@@ -153,7 +153,11 @@ impl Plugin {
     /// Returns the plugin's policies, those of another node if the plugin does not run here.
     pub fn policies(&self) -> Policies {
         if let Some(mesh) = self.mesh.as_ref().filter(|_| !self.runs()) {
-            mesh.follow_policies(self.namespace());
+            let _transition = self.transition.lock();
+            // A generation that has taken over meanwhile has policies of its own.
+            if !self.runs() {
+                mesh.follow_policies(self.namespace());
+            }
         }
         self.namespace().policies()
     }
@@ -191,7 +195,7 @@ impl Plugin {
         if let Some(keys) = generation.access.keys_passed_over() {
             tracing::info!(plugin = self.name(), "keys are passed over: {keys}");
         }
-        self.namespace().set_policies(generation.policies);
+        let policies = generation.policies;
         let (limit, fires) = (generation.limits().timers, generation.pool.hears_timers());
         let number = generation.number;
         *self.former_rules.lock() = Some(FormerRules {
@@ -199,7 +203,10 @@ impl Plugin {
             rules: generation.rules.clone(),
         });
         let former = self.change_slot(
-            |slot| slot.load(generation),
+            |slot| {
+                self.namespace().set_policies(policies);
+                slot.load(generation)
+            },
             |_| {
                 self.namespace().emit(|| EventKind::Loaded(number));
                 self.serve(ServingState::Open);

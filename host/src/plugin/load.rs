@@ -302,6 +302,11 @@ impl Loader {
         }
     }
 
+    /// Waits until all that was compiled is in the cache.
+    pub(super) async fn idle(&self) {
+        self.components.idle().await;
+    }
+
     /// Returns what a component imports and exports.
     ///
     /// # Errors

@@ -18,7 +18,14 @@ const UNDER_WAY: usize = 8;
 #[derive(Default)]
 pub(super) struct Loads {
     under_way: BTreeMap<String, Load>,
-    waiting: VecDeque<String>,
+    waiting: VecDeque<WaitingLoad>,
+}
+
+/// A plugin that waits for its load.
+struct WaitingLoad {
+    plugin: String,
+    /// Another plugin whose load must end first.
+    after: Option<String>,
 }
 
 /// The load of a plugin whose files were read.
@@ -35,35 +42,50 @@ impl Loads {
     /// Ends the load of a plugin that is under way, if there is one.
     pub(super) fn cancel(&mut self, plugin: &str) {
         self.under_way.remove(plugin);
-        self.waiting.retain(|waiting| waiting != plugin);
+        self.waiting.retain(|waiting| waiting.plugin != plugin);
     }
 
     /// Makes a plugin wait for its load. A load of older files ends.
     pub(super) fn enqueue(&mut self, plugin: String) {
         self.cancel(&plugin);
-        self.waiting.push_back(plugin);
+        let after = None;
+        self.waiting.push_back(WaitingLoad { plugin, after });
     }
 
-    /// Returns the next plugin whose load can begin.
-    pub(super) fn dequeue(&mut self) -> Option<String> {
-        match self.under_way.len() < UNDER_WAY {
-            true => self.waiting.pop_front(),
-            false => None,
+    /// Makes a plugin wait until the load of another one has ended.
+    pub(super) fn enqueue_after(&mut self, plugin: String, other: String) {
+        let after = Some(other);
+        self.waiting.push_back(WaitingLoad { plugin, after });
+    }
+
+    /// Returns the next plugin whose load can begin. It waits until `start` or `cancel`.
+    pub(super) fn first(&self) -> Option<&str> {
+        if self.under_way.len() >= UNDER_WAY {
+            return None;
         }
+        let can_begin = |waiting: &&WaitingLoad| {
+            let after = waiting.after.as_ref();
+            after.is_none_or(|other| !self.is_under_way(other))
+        };
+        let first = self.waiting.iter().find(can_begin)?;
+        Some(&first.plugin)
+    }
+
+    /// Whether the load of a plugin is under way.
+    pub(super) fn is_under_way(&self, plugin: &str) -> bool {
+        self.under_way.contains_key(plugin)
     }
 
     /// Adds a load, which then runs in `next`.
     pub(super) fn start(&mut self, plugin: String, load: Load) {
+        self.cancel(&plugin);
         self.under_way.insert(plugin, load);
     }
 
     /// Returns the plugins that are not loaded yet.
     pub(super) fn plugins(&self) -> Vec<String> {
-        self.under_way
-            .keys()
-            .chain(&self.waiting)
-            .cloned()
-            .collect()
+        let waiting = self.waiting.iter().map(|waiting| &waiting.plugin);
+        self.under_way.keys().chain(waiting).cloned().collect()
     }
 
     /// Returns the routes that the loads will give to their plugins.
@@ -123,8 +145,9 @@ mod tests {
         loads.start("chat".to_owned(), load(long));
         loads.enqueue("chat".to_owned());
         assert_eq!(std::sync::Arc::strong_count(&held), 1);
-        assert_eq!(loads.dequeue().as_deref(), Some("chat"));
-        assert_eq!(loads.dequeue(), None);
+        assert_eq!(loads.first(), Some("chat"));
+        loads.cancel("chat");
+        assert_eq!(loads.first(), None);
     }
 
     #[test]
@@ -133,12 +156,25 @@ mod tests {
         for number in 0..=UNDER_WAY {
             loads.enqueue(format!("plugin-{number}"));
         }
-        while let Some(plugin) = loads.dequeue() {
-            loads.start(plugin, load(pending()));
+        while let Some(plugin) = loads.first() {
+            loads.start(plugin.to_owned(), load(pending()));
         }
         assert_eq!(loads.under_way.len(), UNDER_WAY);
         assert_eq!(loads.waiting.len(), 1);
         loads.cancel("plugin-3");
-        assert!(loads.dequeue().is_some());
+        assert!(loads.first().is_some());
+    }
+
+    #[test]
+    fn a_load_can_wait_for_another_one() {
+        let mut loads = Loads::default();
+        loads.start("old".to_owned(), load(pending()));
+        loads.enqueue_after("new".to_owned(), "old".to_owned());
+        loads.enqueue("other".to_owned());
+        assert_eq!(loads.first(), Some("other"));
+        loads.cancel("other");
+        assert_eq!(loads.first(), None);
+        loads.cancel("old");
+        assert_eq!(loads.first(), Some("new"));
     }
 }

@@ -156,19 +156,35 @@ impl Namespace {
 
     /// Queues a delivery once for each of its clients on this node.
     pub fn deliver(&self, delivery: &Delivery<'_>) -> Reach {
-        let mut sending = Sending::new(&self.shared, self.policies(), delivery);
-        match delivery.to {
+        let policies = self.policies();
+        let bytes = delivery.frame.payload().len();
+        let compression = policies.compression.filter(|c| bytes >= c.min_bytes);
+        let mut sending = Sending::new(&self.shared, policies, delivery);
+        if let Some(compression) = compression {
+            let mut windows = BTreeSet::new();
+            self.visit(delivery.to, |client| windows.extend(client.window_bits()));
+            // Between the two visits, since it takes long.
+            sending.compress(compression, windows);
+        }
+        self.visit(delivery.to, |client| sending.push(client));
+        sending.finish()
+    }
+
+    /// Visits the clients of a target, a client that several names lead to more than once.
+    fn visit(&self, target: Target<'_>, mut visit: impl FnMut(&Arc<Client>)) {
+        let (index, names) = match target {
             Target::All => {
                 for shard in &self.clients {
-                    walk(|after| {
-                        visit_some(&shard.read(), after, &mut |client| sending.push(client))
-                    });
+                    walk(|after| visit_some(&shard.read(), after, &mut visit));
                 }
+                return;
             }
-            Target::Uids(names) => sending.through(&self.uids, names),
-            Target::Groups(names) => sending.through(&self.groups, names),
+            Target::Uids(names) => (&self.uids, names),
+            Target::Groups(names) => (&self.groups, names),
+        };
+        for name in names {
+            index.for_each(name, &mut visit);
         }
-        sending.finish()
     }
 
     /// Queues a frame for one client.

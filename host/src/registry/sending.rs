@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::client::Client;
 use super::dirty::Dirtied;
-use super::index::Index;
 use super::shared::NodeState;
 use crate::delivery::{Delivery, Reach};
 use crate::id::ClientId;
@@ -19,9 +18,10 @@ pub(super) struct Sending<'a> {
     delivery: &'a Delivery<'a>,
     excluded: Vec<ClientId>,
     overflow: OverflowPolicy,
-    compression: Option<CompressionPolicy>,
-    /// The clients whose message must be compressed first.
-    waiting: Vec<Arc<Client>>,
+    /// The clients that have got it, if several names may lead to the same client.
+    reached: Option<HashSet<ClientId>>,
+    /// The compressed message for each window that its clients have.
+    deflated: Vec<(u8, Frame)>,
     key: Option<Arc<str>>,
     dirtied: Dirtied<'a>,
     reach: Reach,
@@ -35,7 +35,6 @@ impl<'a> Sending<'a> {
         delivery: &'a Delivery<'a>,
     ) -> Sending<'a> {
         let conflate = policies.overflow == OverflowPolicy::Conflate;
-        let bytes = delivery.frame.payload().len();
         let mut excluded = delivery.exclude.to_vec();
         excluded.sort_unstable();
         Sending {
@@ -43,67 +42,38 @@ impl<'a> Sending<'a> {
             delivery,
             excluded,
             overflow: policies.overflow,
-            compression: policies.compression.filter(|c| bytes >= c.min_bytes),
-            waiting: Vec::new(),
+            reached: (!delivery.to.is_one_list()).then(HashSet::new),
+            deflated: Vec::new(),
             key: conflate.then(|| delivery.to.conflation_key()),
             dirtied: shared.dirty().gather(),
             reach: Reach::default(),
         }
     }
 
-    /// Sends to the members of all these names.
-    pub(super) fn through(&mut self, index: &Index, names: &[String]) {
-        if let [name] = names {
-            return index.for_each(name, |client| self.push(client));
-        }
-        let names: BTreeSet<&String> = names.iter().collect();
-        let mut reached = HashSet::new();
-        for name in names {
-            index.for_each(name, |client| {
-                if reached.insert(client.id()) {
-                    self.push(client);
-                }
-            });
-        }
+    /// Compresses the message once for each of these windows. No lock of an index may be held
+    /// meanwhile.
+    pub(super) fn compress(&mut self, policy: CompressionPolicy, windows: BTreeSet<u8>) {
+        let frame = &self.delivery.frame;
+        let compress = |bits| Some((bits, policy.deflate(frame, bits)?));
+        self.deflated = windows.into_iter().filter_map(compress).collect();
     }
 
-    /// Sends to one client. The caller may hold the lock of an index, so nothing is compressed here.
+    /// Sends the message to one client.
     pub(super) fn push(&mut self, client: &Arc<Client>) {
+        if let Some(reached) = &mut self.reached
+            && !reached.insert(client.id())
+        {
+            return;
+        }
         if !self.excluded.is_empty() && self.excluded.binary_search(&client.id()).is_ok() {
             return;
         }
-        if self.compression.is_some() && client.window_bits().is_some() {
-            self.waiting.push(client.clone());
-        } else {
-            self.queue(client, self.delivery.frame.clone());
-        }
-    }
-
-    /// Sends to the clients that take a compressed message, and ends the delivery. The message is
-    /// compressed once for all clients with the same window.
-    pub(super) fn finish(mut self) -> Reach {
-        let mut deflated: Vec<(u8, Frame)> = Vec::new();
-        for client in std::mem::take(&mut self.waiting) {
-            let plain = &self.delivery.frame;
-            let frame = match self.compression.zip(client.window_bits()) {
-                None => plain.clone(),
-                Some((policy, bits)) => match deflated.iter().find(|(window, _)| *window == bits) {
-                    Some((_, known)) => known.clone(),
-                    None => {
-                        let frame = policy.deflate(plain, bits).unwrap_or_else(|| plain.clone());
-                        deflated.push((bits, frame.clone()));
-                        frame
-                    }
-                },
-            };
-            self.queue(&client, frame);
-        }
-        self.reach
-    }
-
-    fn queue(&mut self, client: &Arc<Client>, frame: Frame) {
+        let bits = client.window_bits();
+        let mut deflated = self.deflated.iter();
+        let deflated = deflated.find(|(window, _)| Some(*window) == bits);
+        let frame = deflated.map_or(&self.delivery.frame, |(_, frame)| frame);
         let key = self.key.clone();
-        let pushed = push(self.shared, client, frame, key, self.overflow);
+        let pushed = push(self.shared, client, frame.clone(), key, self.overflow);
         if pushed.dirtied {
             self.dirtied.add(client);
         }
@@ -112,6 +82,11 @@ impl<'a> Sending<'a> {
             Outcome::Dropped | Outcome::Overflowed => self.reach.dropped += 1,
             Outcome::Closing => {}
         }
+    }
+
+    /// Ends the delivery, and says whom it has reached.
+    pub(super) fn finish(self) -> Reach {
+        self.reach
     }
 }
 

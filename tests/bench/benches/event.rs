@@ -12,6 +12,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, anyhow};
 use jackfield::config::CacheFolder;
@@ -52,12 +53,21 @@ async fn measure() -> Result<()> {
     let plugins = open(folder.path()).await?;
     let echo = Subject::new(&plugins, "echo")?;
     let silent = Subject::new(&plugins, "silent")?;
-    let mut cases: [(&str, Vec<f64>); 5] = [
+    let mut cases: [(&str, Vec<f64>); 8] = [
         ("a send by the host itself", Vec::new()),
         ("an event, nothing sent", Vec::new()),
         ("an event that sends once", Vec::new()),
         ("an event of 16 in a turn, nothing sent", Vec::new()),
         ("an event of 16 in a turn that sends once", Vec::new()),
+        ("an event, nothing sent, on two threads at once", Vec::new()),
+        (
+            "an event that sends once, on two threads at once",
+            Vec::new(),
+        ),
+        (
+            "an event of 16 in a turn that sends once, on two threads at once",
+            Vec::new(),
+        ),
     ];
     for _ in 0..=ROUNDS {
         let round = [
@@ -66,12 +76,43 @@ async fn measure() -> Result<()> {
             echo.events(1).await?,
             silent.events(TURN).await?,
             echo.events(TURN).await?,
+            beside_another(&plugins, &silent, 1).await?,
+            beside_another(&plugins, &echo, 1).await?,
+            beside_another(&plugins, &echo, TURN).await?,
         ];
         for ((_, rounds), nanos) in cases.iter_mut().zip(round) {
             rounds.push(nanos);
         }
     }
     report(cases)
+}
+
+/// Nanoseconds of an event while another thread handles events of another client of the same
+/// plugin. What the two share costs more than on one thread.
+async fn beside_another(plugins: &Plugins, subject: &Subject, a_turn: u32) -> Result<f64> {
+    let other = Subject::new(plugins, subject.session.plugin().name())?;
+    let (began, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|threads| {
+        let beside = threads.spawn(|| -> Result<()> {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build()?;
+            while !is_over.load(Ordering::Relaxed) {
+                runtime.block_on(other.events(a_turn))?;
+                began.store(true, Ordering::Relaxed);
+            }
+            Ok(())
+        });
+        while !began.load(Ordering::Relaxed) && !beside.is_finished() {
+            std::thread::yield_now();
+        }
+        let nanos = futures_util::FutureExt::now_or_never(subject.events(a_turn));
+        is_over.store(true, Ordering::Relaxed);
+        let beside = beside
+            .join()
+            .map_err(|_| anyhow!("the other thread panicked"))?;
+        beside?;
+        nanos.context("an event had to wait")?
+    })
 }
 
 /// Loads the two plugins: one echoes, the other does nothing.
@@ -147,7 +188,7 @@ impl Subject {
     }
 }
 
-fn report(cases: [(&str, Vec<f64>); 5]) -> Result<()> {
+fn report(cases: [(&str, Vec<f64>); 8]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(
         stdout,
