@@ -10,6 +10,7 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, Signal};
@@ -80,10 +81,20 @@ fn run(request: OsString, functions: Option<PathBuf>) -> anyhow::Result<()> {
     let request = request.to_str().context("a request that is no text")?;
     let request: CompileRequest = serde_json::from_str(request)?;
     confine(&request)?;
+    // Both take a while, and neither waits for the other.
+    let read = functions.map(|path| std::thread::spawn(move || FunctionCache::read(&path)));
     let mut component = Vec::new();
     std::io::stdin().read_to_end(&mut component)?;
-    let functions = functions.map(|path| Arc::new(FunctionCache::read(&path)));
-    let (image, has_driver) = match compile(&component, request.in_turns, functions.clone()) {
+    let composed = match request.in_turns {
+        // What is wrong with a component is said of the component alone.
+        true => turn_driver::put_beside(&component).ok().flatten(),
+        false => None,
+    };
+    let functions = read
+        .map(JoinHandle::join)
+        .and_then(Result::ok)
+        .map(Arc::new);
+    let (image, has_driver) = match compile(&component, composed, functions.clone()) {
         Ok(compiled) => compiled,
         Err(error) if error.is::<wasmtime::OutOfMemory>() => return Err(error.into()),
         Err(error) => {
@@ -143,9 +154,10 @@ fn confine(request: &CompileRequest) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Compiles a component, with the driver of turns beside it if that was put there.
 fn compile(
     component: &[u8],
-    in_turns: bool,
+    composed: Option<Vec<u8>>,
     functions: Option<Arc<FunctionCache>>,
 ) -> wasmtime::Result<(Vec<u8>, bool)> {
     let mut config = engine::config(InstanceAllocationStrategy::OnDemand);
@@ -153,9 +165,7 @@ fn compile(
         config.enable_incremental_compilation(functions)?;
     }
     let engine = Engine::new(&config)?;
-    // What is wrong with a component is said of the component alone.
-    let composed = in_turns.then(|| turn_driver::put_beside(component));
-    if let Some(Ok(Some(composed))) = composed
+    if let Some(composed) = composed
         && let Ok(image) = engine.precompile_component(&composed)
     {
         return Ok((image, true));

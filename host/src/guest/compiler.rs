@@ -20,6 +20,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
+use tokio_util::task::TaskTracker;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -50,6 +51,8 @@ const STDERR_BYTES: u64 = 64 << 10;
 pub(super) struct Compiler {
     cache: Option<Arc<ComponentCache>>,
     running: Arc<Semaphore>,
+    /// The tasks that write into the cache.
+    keeping: TaskTracker,
     options: CompilerOptions,
 }
 
@@ -142,6 +145,7 @@ impl Compiler {
         Ok(Compiler {
             cache: cache.map(Arc::new),
             running: Arc::new(Semaphore::new(COMPILATIONS)),
+            keeping: TaskTracker::new(),
             options,
         })
     }
@@ -177,25 +181,26 @@ impl Compiler {
         let permit = self.running.clone().acquire_owned().await;
         let permit = permit.map_err(io::Error::other)?;
         let content = self.run(plugin, &bytes, in_turns, permit).await?;
-        let (engine, cache) = (engine.clone(), self.cache.clone());
-        let load_and_keep = move || {
-            let compiled = load(&engine, &content)?;
-            if let Some(cache) = cache {
-                cache.put(&key, &content);
-            }
-            Ok(compiled)
-        };
-        let loaded: wasmtime::Result<_> = spawn_blocking(load_and_keep)
-            .await
-            .map_err(io::Error::other)?;
+        let engine = engine.clone();
+        let load_it = move || load(&engine, &content).map(|compiled| (compiled, content));
+        let loaded = spawn_blocking(load_it).await.map_err(io::Error::other)?;
         // More tables or memory than an instance may have, say.
-        loaded.map_err(|error| CompileError::Invalid(format!("{error:#}")))
+        let (compiled, content) =
+            loaded.map_err(|error| CompileError::Invalid(format!("{error:#}")))?;
+        if let Some(cache) = self.cache.clone() {
+            // The plugin need not wait for the disk.
+            let keep = move || cache.put(&key, &content);
+            self.keeping.spawn_blocking(keep);
+        }
+        Ok(compiled)
     }
 
     /// Waits until no process compiles any more, nor keeps what it has compiled.
     pub(super) async fn idle(&self) {
         let all = u32::try_from(COMPILATIONS).unwrap_or(u32::MAX);
         let _ = self.running.acquire_many(all).await;
+        self.keeping.close();
+        self.keeping.wait().await;
     }
 
     /// Compiles a component in a process of its own.
@@ -331,7 +336,9 @@ async fn read_answer(
     let report = serde_json::from_slice(&report)?;
     let mut image = Vec::new();
     if let CompileReport::Compiled { image_bytes, .. } = report {
-        let read = (&mut output).take(image_bytes.min(most_bytes));
+        let bytes = image_bytes.min(most_bytes);
+        image.reserve_exact(usize::try_from(bytes).unwrap_or_default().saturating_add(1));
+        let read = (&mut output).take(bytes);
         { read }.read_to_end(&mut image).await?;
         if image.len() as u64 != image_bytes {
             return Err(io::ErrorKind::UnexpectedEof.into());
