@@ -5,6 +5,7 @@
 //! A call goes directly to the router, and has the same result as a call by a plugin.
 
 mod api;
+mod audit;
 mod docs;
 mod events;
 mod grpc;
@@ -20,14 +21,27 @@ mod tokens;
 mod view;
 mod wire;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
 use self::api::Api;
-use self::listener::ApiListener;
+use self::listener::{ApiListener, ConnectionOrigin};
 use crate::listener::listen;
+use crate::pending_connections::GuardedConnection;
 
 pub use self::tokens::ApiTokens;
 pub use self::view::View;
@@ -54,10 +68,20 @@ pub async fn bind(address: &str, tokens: &ApiTokens) -> anyhow::Result<TcpListen
     Ok(listener)
 }
 
+/// The most streams of one HTTP/2 connection, so the most calls under way on it. A stranger can hold
+/// so many answers back.
+const STREAMS: u32 = 100;
+
+/// The largest head of a request over HTTP/2, in bytes, after its decompression.
+const HEAD_BYTES: u32 = 16 << 10;
+
+/// The most bytes of an answer that wait for their stream of HTTP/2.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
+
 /// Serves the API until the node has ended, and finishes the calls that have begun by then. At most
 /// `files` connections are open at once.
 pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<ApiTokens>, files: usize) {
-    let ended = view.ended().cancelled_owned();
+    let ended = view.ended();
     let api = Api::new(view.clone(), tokens);
     let routes = grpc::routes(api.clone())
         .reset_fallback()
@@ -68,11 +92,42 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<ApiTokens
             api,
             listener::identify,
         ))
-        .layer(axum::middleware::map_response(http::with_its_type_only))
-        .into_make_service_with_connect_info::<listener::ConnectionOrigin>();
-    let serving =
-        axum::serve(ApiListener::new(listener, files), routes).with_graceful_shutdown(ended);
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "the API's port is closed");
+        .layer(axum::middleware::map_response(http::with_its_type_only));
+    let mut listener = ApiListener::new(listener, files);
+    let connections = TaskTracker::new();
+    loop {
+        let connection = tokio::select! {
+            connection = listener.accept() => connection,
+            () = ended.cancelled() => break,
+        };
+        connections.spawn(serve_connection(connection, routes.clone(), ended.clone()));
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+/// Serves one connection until its peer has left, or until its calls have ended after `ended`.
+async fn serve_connection(connection: GuardedConnection, routes: Router, ended: CancellationToken) {
+    let origin = ConnectInfo(ConnectionOrigin::of(&connection));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(origin.clone());
+        routes.clone().oneshot(request.map(Body::new))
+    });
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http2()
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEAD_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES);
+    let connection = http.serve_connection(TokioIo::new(connection), service);
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = ended.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection of the API broke off");
     }
 }

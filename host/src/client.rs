@@ -9,10 +9,11 @@ mod admission;
 mod decoder;
 mod extensions;
 mod handshake;
+mod handshakes;
 mod header_list;
 mod keepalive;
+mod outbox_guard;
 mod pages;
-mod rate_limiter;
 mod read_buffers;
 mod reader;
 mod refusal;
@@ -22,14 +23,17 @@ mod sweep;
 mod upgrade;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use self::acceptor::{Acceptor, ConnectionFiles};
 use self::admission::Admission;
+use self::handshakes::Handshakes;
 use crate::limits::REFUSALS;
 use crate::log_throttle::LogThrottle;
 use crate::plugin::Plugins;
@@ -47,10 +51,18 @@ pub async fn serve(
     for list in registry.dirty().lists() {
         tokio::spawn(sweep::sweep(list.clone()));
     }
+    tokio::spawn(outbox_guard::guard_outboxes(registry.clone()));
+    let send_buffer = registry.limits().send_buffer_bytes as usize;
+    // Sockets have it from their listener.
+    if send_buffer > 0
+        && let Err(error) = set_socket_send_buffer_size(&listener, send_buffer)
+    {
+        tracing::warn!(%error, send_buffer, "the size of send buffers cannot be set");
+    }
     let admission = Arc::new(Admission::new(registry.limits()));
     let semaphore = |permits| Arc::new(Semaphore::new(permits));
     let acceptor = Arc::new(Acceptor {
-        handshakes: semaphore(registry.limits().handshakes),
+        handshakes: Arc::new(Handshakes::new(registry.limits().handshakes)),
         plugins,
         registry,
         admission,
@@ -65,9 +77,9 @@ pub async fn serve(
             _ = closed.wait_for(|closed| *closed) => return,
         };
         match accepted {
-            Ok((socket, _)) => {
+            Ok((socket, address)) => {
                 out_of_files = false;
-                accept(acceptor.clone(), socket);
+                accept(acceptor.clone(), socket, address);
             }
             // A client that has gone already is none of our business.
             Err(error) if is_the_client_s(&error) => {}
@@ -83,11 +95,11 @@ pub async fn serve(
 }
 
 /// Starts the handshake of a new connection, if the limits allow another one.
-fn accept(acceptor: Arc<Acceptor>, socket: TcpStream) {
-    let Ok(permit) = acceptor.handshakes.clone().try_acquire_owned() else {
+fn accept(acceptor: Arc<Acceptor>, socket: TcpStream, address: SocketAddr) {
+    let (permit, has_cut) = acceptor.handshakes.begin(address.ip());
+    if has_cut {
         acceptor.registry.counters().handshakes_limited.add_one();
-        return;
-    };
+    }
     let files = ConnectionFiles::take(&acceptor.files);
     if files.is_none() {
         acceptor.registry.counters().files_limited.add_one();
@@ -107,8 +119,8 @@ fn accept(acceptor: Arc<Acceptor>, socket: TcpStream) {
         },
     };
     tokio::spawn(async move {
-        handshake::shake_hands(acceptor, socket, files).await;
-        drop((permit, refusal));
+        handshake::shake_hands(acceptor, socket, address, files, permit).await;
+        drop(refusal);
     });
 }
 

@@ -42,7 +42,7 @@ pub(crate) use self::context::Context;
 pub(crate) use self::event::{Acceptance, ConnectRefusal, StartError};
 pub(crate) use self::event_client::EventClient;
 pub(crate) use self::http::grant::HttpGrant;
-pub(crate) use self::identity::Identity;
+pub(crate) use self::identity::{Identity, LogAllowance};
 pub(crate) use self::pool::{NoInstance, Pool, PooledInstance};
 pub use self::services::Services;
 pub(crate) use self::trap::Trapped;

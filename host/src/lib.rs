@@ -4,7 +4,7 @@
 //! Rooms, in the direction a message travels; a file uses only rooms to its right
 //! (`tests/layers.rs` keeps that true):
 //!
-//! node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · delivery · message_queue · message · deflate · close_code · id · counters · log · log_throttle · pending_connections · listener · host_pattern · invalid_value · file · authorities
+//! node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · delivery · message_queue · message · deflate · close_code · id · counters · log · log_throttle · rate_limiter · pending_connections · listener · host_pattern · invalid_value · file · authorities
 
 pub mod node;
 
@@ -40,3 +40,4 @@ pub mod message;
 pub mod message_queue;
 pub mod pending_connections;
 pub mod policy;
+mod rate_limiter;

@@ -34,12 +34,20 @@ pub struct Limits {
     /// The most messages that wait for one client. Beyond that, the plugin's policy `overflow`
     /// applies.
     pub outbox_messages: usize,
+    /// The most bytes that wait for all clients together, without the first 16 KiB of each. Beyond
+    /// that, the clients for which most waits are closed with 1013.
+    pub outboxes_bytes: usize,
+    /// The size of the kernel's buffer for what is sent to one client, in bytes. The kernel adds as
+    /// much again. The value 0 means that the kernel chooses, up to several megabytes.
+    pub send_buffer_bytes: u32,
     /// The time for a handshake, from accept to upgrade, with `on-connect`. After that time, the
     /// client gets 408 and is disconnected.
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
-    /// The most handshakes in progress, since a flood of handshakes must not take all memory. A
-    /// further connection is closed right after accept.
+    /// The most connections whose request has not arrived yet, since a flood of connections must not
+    /// take all memory. Beyond that, the oldest one is cut, of the address that has the most. Apart
+    /// from them, as many requests are being answered at most, and a quarter of them for each
+    /// plugin. A further request gets 503.
     pub handshakes: usize,
     /// The interval at which the node checks whether a client has been silent. A silent client is
     /// sent a ping.
@@ -119,6 +127,8 @@ impl Default for Limits {
             messages_per_second: 0,
             outbox_bytes: 1 << 20,
             outbox_messages: 1024,
+            outboxes_bytes: 256 << 20,
+            send_buffer_bytes: 128 << 10,
             handshake_timeout: Duration::from_secs(10),
             handshakes: 4096,
             ping_every: Duration::from_secs(25),
@@ -210,6 +220,9 @@ pub struct PluginLimits {
     /// The most lines on stdout, stderr and `log` in one event. Further lines are dropped and
     /// counted.
     pub log_lines_per_event: u32,
+    /// The most bytes of all log lines of the plugin in a second, its traps included, with a burst of
+    /// one second's worth. The value 0 means no limit. Further lines are dropped and counted.
+    pub log_bytes_per_second: u32,
     /// The time that events of a replaced generation may still take. After that time, the events
     /// are interrupted.
     #[serde(with = "humantime_serde")]
@@ -240,6 +253,7 @@ impl Default for PluginLimits {
             http_response_bytes: 1 << 20,
             http_timeout: Duration::from_secs(4),
             log_lines_per_event: 100,
+            log_bytes_per_second: 256 << 10,
             retire_timeout: Duration::from_secs(10),
         }
     }

@@ -79,8 +79,8 @@ impl Frame {
     }
 
     /// Checks a whole message that another node has encoded: text or binary, final, unmasked, with
-    /// the shortest length field. `None` means that the bytes are no such message, and would break
-    /// the connections of clients.
+    /// the shortest length field; a text is UTF-8. `None` means that the bytes are no such message,
+    /// and would break the connections of clients.
     pub fn from_wire(bytes: Bytes) -> Option<Frame> {
         let first = *bytes.first()?;
         if first != FINAL | TEXT && first != FINAL | BINARY {
@@ -92,7 +92,10 @@ impl Frame {
             127 => usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?,
             _ => return None,
         };
-        (bytes.len() == payload.checked_add(header_bytes(payload))?).then_some(Frame(bytes))
+        let frame =
+            (bytes.len() == payload.checked_add(header_bytes(payload))?).then_some(Frame(bytes))?;
+        let is_good = first != FINAL | TEXT || simdutf8::basic::from_utf8(frame.payload()).is_ok();
+        is_good.then_some(frame)
     }
 
     /// The same message, compressed for clients with this window. Nothing is returned if that would
@@ -174,6 +177,8 @@ mod tests {
             &[0x88, 2, 3, 0xe8],
             &[0x81, 0x81, 0, 0, 0, 0, b'a'],
             &[0x82, 126, 0, 1, b'a'],
+            // A text that is not UTF-8.
+            &[0x81, 2, 0xc3, 0x28],
             &[0x82, 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
         ] {
             assert_eq!(

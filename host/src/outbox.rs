@@ -8,7 +8,9 @@
 //!
 //! The number of messages and the number of bytes are bounded (`OutboxBound`). A full outbox whose
 //! socket accepts bytes is written first. If a message still does not fit, the plugin's overflow
-//! policy applies.
+//! policy applies. The bytes of all outboxes together are bounded by the node's `OutboxBudget`.
+
+mod budget;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,6 +19,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::net::tcp::OwnedWriteHalf;
+
+pub use self::budget::OutboxBudget;
 
 use crate::message::Frame;
 use crate::policy::OverflowPolicy;
@@ -66,6 +70,7 @@ pub enum Condition {
 #[derive(Debug)]
 pub struct Outbox {
     bound: OutboxBound,
+    budget: Arc<OutboxBudget>,
     state: Mutex<OutboxState>,
 }
 
@@ -82,6 +87,8 @@ pub struct OutboxBound {
 struct OutboxState {
     queue: VecDeque<OutboxEntry>,
     bytes: usize,
+    /// The bytes that are taken from the node's budget.
+    taken: usize,
     /// The number of bytes of the front entry that the socket has taken.
     front_written: usize,
     socket: Option<Arc<OwnedWriteHalf>>,
@@ -117,10 +124,11 @@ thread_local! {
 }
 
 impl Outbox {
-    /// Creates an empty outbox, without a socket yet.
-    pub fn new(bound: OutboxBound) -> Outbox {
+    /// Creates an empty outbox, without a socket yet. Its bytes count for the node's budget.
+    pub fn new(bound: OutboxBound, budget: Arc<OutboxBudget>) -> Outbox {
         Outbox {
             bound,
+            budget,
             state: Mutex::default(),
         }
     }
@@ -144,6 +152,7 @@ impl Outbox {
         let (outcome, displaced) = state.take_in(entry, self.bound, overflow);
         // If that write found the socket full or broken, the client's task has yet to be told.
         let needs_writer = !was_blocked && (!state.queue.is_empty() || state.broken);
+        state.settle(&self.budget);
         Pushed {
             outcome,
             displaced,
@@ -160,6 +169,7 @@ impl Outbox {
             return false;
         }
         state.append(OutboxEntry { frame, key: None });
+        state.settle(&self.budget);
         !state.blocked && state.take_in_hand()
     }
 
@@ -174,6 +184,24 @@ impl Outbox {
         for frame in last_message.into_iter().chain(close) {
             state.append(OutboxEntry { frame, key: None });
         }
+        state.settle(&self.budget);
+    }
+
+    /// Requires that the client is closed, and drops what waits for it. Returns false if the client
+    /// is being closed already.
+    pub fn overflow(&self) -> bool {
+        let mut state = self.state.lock();
+        let overflows = !state.closing;
+        if overflows {
+            state.overflow();
+        }
+        state.settle(&self.budget);
+        overflows
+    }
+
+    /// The bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.state.lock().bytes
     }
 
     /// Gives the outbox its socket, so that frames from the time of the handshake can be written.
@@ -187,6 +215,7 @@ impl Outbox {
         state.closing = true;
         state.clear();
         state.socket = None;
+        state.settle(&self.budget);
     }
 
     /// Puts the client's own task in charge of the outbox. Until `flush`, pushes need no dirty
@@ -200,6 +229,7 @@ impl Outbox {
         let mut state = self.state.lock();
         state.in_hand = false;
         state.write();
+        state.settle(&self.budget);
         state.condition(self.bound)
     }
 
@@ -232,6 +262,12 @@ impl Outbox {
     }
 }
 
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.budget.give_back(self.state.get_mut().taken);
+    }
+}
+
 impl OutboxState {
     /// Queues a message, as far as the bound and the policy allow it, and returns how many older
     /// messages were dropped for it.
@@ -248,9 +284,7 @@ impl OutboxState {
         while self.is_full(&entry.frame, bound) {
             let made_room = match overflow {
                 OverflowPolicy::Close => {
-                    self.overflowed = true;
-                    self.closing = true;
-                    self.clear();
+                    self.overflow();
                     return (Outcome::Overflowed, 0);
                 }
                 OverflowPolicy::DropNewest => false,
@@ -266,6 +300,18 @@ impl OutboxState {
         }
         self.append(entry);
         (Outcome::Queued, displaced)
+    }
+
+    fn overflow(&mut self) {
+        self.overflowed = true;
+        self.closing = true;
+        self.clear();
+    }
+
+    /// Takes as much from the node's budget as waits here, or gives back what does not wait any
+    /// more.
+    fn settle(&mut self, budget: &OutboxBudget) {
+        self.taken = budget.settle(self.taken, self.bytes);
     }
 
     /// Puts a task in charge of the outbox, and returns true if none was before. An outbox without

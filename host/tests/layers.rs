@@ -18,7 +18,7 @@ const HOMES: [(&str, &[&str]); 13] = [
     ("redis", &["keyvalue"]),
     ("jsonwebtoken", &["access"]),
     ("tungstenite", &["client"]),
-    ("hyper", &["client", "guest"]),
+    ("hyper", &["admin", "client", "guest"]),
     ("tonic", &["mesh", "admin", "pending_connections"]),
     ("axum", &["admin"]),
     ("figment", &["config"]),

@@ -5,6 +5,7 @@ mod batch;
 mod calls;
 mod documented;
 mod events;
+mod flood;
 mod functions;
 mod fuzz;
 mod grpc;

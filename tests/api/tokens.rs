@@ -159,6 +159,56 @@ async fn every_function_needs_its_scope_over_both_protocols() -> Result<()> {
 }
 
 #[tokio::test]
+async fn each_call_that_changes_something_leaves_a_line() -> Result<()> {
+    let (node, _file) = guarded(TOKENS).await?;
+    let is_audit = |line: &LogLine| line.says("a call of the API that changes something");
+    let mut expected = Vec::new();
+    for protocol in BOTH {
+        let nobody = node.calls(protocol)?;
+        for (function, request, scope) in functions() {
+            for caller in ["manage", "read"] {
+                let api = nobody.with_token(&format!("{caller}-token"));
+                let refused = reason(&api, function, &request).await?;
+                if scope == "manage" {
+                    let named = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
+                    expected.push([
+                        caller.to_owned(),
+                        function.replace('-', "_"),
+                        "console".to_owned(),
+                        named("client"),
+                        named("uid"),
+                        named("group"),
+                        refused.unwrap_or("ok".to_owned()),
+                    ]);
+                }
+            }
+        }
+        // In a batch as well.
+        let operations = json!([{ "ungroup": { "plugin": "console", "group": "tea" } }]);
+        let manager = nobody.with_token("manage-token");
+        manager.batch(operations).await?.expect("a batch");
+        let line = ["manage", "ungroup", "console", "", "", "tea", "ok"];
+        expected.push(line.map(str::to_owned));
+    }
+    within("the last line", async {
+        while node.log().so_far(is_audit).len() < expected.len() {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    })
+    .await?;
+    let fields = [
+        "caller", "function", "plugin", "client", "uid", "group", "outcome",
+    ];
+    let lines = node.log().so_far(is_audit).into_iter();
+    let lines: Vec<_> = lines
+        .map(|line| fields.map(|field| line.text(field).to_owned()))
+        .collect();
+    assert_eq!(lines, expected);
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_operators_ask_needs_a_token_and_what_probes_ask_does_not() -> Result<()> {
     let (node, _file) = guarded(TOKENS).await?;
     let nobody = node.calls(BOTH[0])?;

@@ -1,7 +1,11 @@
 //! Handshakes that go wrong or never end.
 
+use std::net::IpAddr;
+
 use anyhow::Result;
-use jackfield_tests::{Client, Console, Node, NodeBuilder, count, query, upgrade_request};
+use jackfield_tests::{
+    Client, LogLine, Node, NodeBuilder, Raw, count, query, upgrade_request, within,
+};
 use serde_json::json;
 
 #[tokio::test]
@@ -387,21 +391,98 @@ async fn subprotocols_may_be_offered_in_several_lines() -> Result<()> {
 }
 
 #[tokio::test]
-async fn handshakes_beyond_their_number_are_cut_at_once() -> Result<()> {
+async fn beyond_their_number_the_oldest_silent_connection_is_cut() -> Result<()> {
     let node = Node::builder()
         .plugin("console")
-        .config("[limits]\nhandshakes = 2\nhandshake_timeout = '3s'")
+        .config("[limits]\nhandshakes = 2")
         .start()
         .await?;
-    let (first, second) = (node.raw().await?, node.raw().await?);
-    // Accepted in order: when this one is cut, those two hold their places.
-    assert!(node.raw().await?.rest().await?.is_empty());
+    let request = upgrade_request("/console", &[]);
+    let (mut first, mut second) = (node.raw().await?, node.raw().await?);
+    // What has begun its request is silent, too.
+    first.write(&request.as_bytes()[..20]).await?;
+    let mut third = node.raw().await?;
+    let cut = first.response().await?;
+    assert_eq!((cut.status, &*cut.headers["retry-after"]), (503, "1"));
+    assert!(first.rest().await?.is_empty(), "the connection ends");
     assert_eq!(node.counters().await?.get("handshakes_limited")?, 1);
+    let line = |line: &LogLine| line.says("too many connections have not sent their request");
+    assert_eq!(node.log().so_far(line).len(), 1);
 
-    first.rest().await?;
-    second.rest().await?;
-    let client = node.client("/console").await?;
-    Console::greet(client).await.map(drop)
+    for raw in [&mut second, &mut third] {
+        raw.write(request.as_bytes()).await?;
+        assert_eq!(raw.response().await?.status, 101);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_flood_from_one_address_keeps_nobody_else_out() -> Result<()> {
+    let node = Node::builder()
+        .plugin("echo")
+        .config("[limits]\nhandshakes = 50")
+        .start()
+        .await?;
+    let mut well = node.client("/echo").await?;
+    let before = node.resident_bytes()?;
+    let request = upgrade_request("/echo", &[]);
+    // It has waited for longer than any of the flood.
+    let mut slow = node.raw().await?;
+    slow.write(&request.as_bytes()[..30]).await?;
+    let flooder = IpAddr::from([127, 0, 0, 2]);
+    let mut flood = Vec::new();
+    for _ in 0..20 {
+        for _ in 0..50 {
+            let mut raw = Raw::connect_from(flooder, node.address()).await?;
+            raw.write(&request.as_bytes()[..30]).await?;
+            flood.push(raw);
+        }
+        let mut newcomer = node.client("/echo").await?;
+        newcomer.say("in").await?;
+        assert_eq!(newcomer.next_text().await?, "in");
+        well.say("here").await?;
+        assert_eq!(well.next_text().await?, "here");
+    }
+    slow.write(&request.as_bytes()[30..]).await?;
+    assert_eq!(slow.response().await?.status, 101);
+    let grown = node.resident_bytes()?.saturating_sub(before);
+    assert!(grown < 16 << 20, "the node has grown by {grown} bytes");
+    let limited = node.counters().await?.get("handshakes_limited")?;
+    assert!(limited >= 950, "{limited} were cut");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_slow_on_connect_keeps_out_clients_of_its_own_plugin_only() -> Result<()> {
+    let node = Node::builder()
+        .plugin("console")
+        .plugin("echo")
+        .config("[limits]\nhandshakes = 8")
+        .start()
+        .await?;
+    let asleep = query(&[("do", r#"{"do":"sleep","ms":3000}"#)]);
+    let request = upgrade_request(&format!("/console{asleep}"), &[]);
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut raw = node.raw().await?;
+        raw.write(request.as_bytes()).await?;
+        slow.push(raw);
+    }
+    // The first one has the instance that was there, and the second one a new one. The plugin has
+    // two of eight.
+    within("two events of the plugin", async {
+        while node.counters().await?.get("instances_made")? < 3 {}
+        anyhow::Ok(())
+    })
+    .await?;
+    let refused = node.refusal("/console").await?;
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert_eq!(refused.body, "too many handshakes are under way\n");
+    let line =
+        |line: &LogLine| line.says("requests are refused") && line.text("plugin") == "console";
+    node.wait_for_log(line).await?;
+    node.client("/echo").await.map(drop)
 }
 
 fn impatient() -> NodeBuilder {

@@ -1,11 +1,11 @@
 //! A TCP connection by hand, for handshakes that no client library would make.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::within;
 
@@ -43,6 +43,18 @@ impl Raw {
     /// Connects, and says nothing yet.
     pub async fn connect(address: SocketAddr) -> anyhow::Result<Raw> {
         let stream = within("the TCP connection", TcpStream::connect(address)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Raw {
+            stream,
+            read: Vec::new(),
+        })
+    }
+
+    /// Connects from another address of this machine.
+    pub async fn connect_from(source: IpAddr, address: SocketAddr) -> anyhow::Result<Raw> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((source, 0).into())?;
+        let stream = within("the TCP connection", socket.connect(address)).await?;
         stream.set_nodelay(true)?;
         Ok(Raw {
             stream,

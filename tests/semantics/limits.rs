@@ -185,6 +185,53 @@ async fn log_lines_per_event() -> Result<()> {
 }
 
 #[tokio::test]
+async fn log_bytes_per_second() -> Result<()> {
+    let limits = "[policies]\non-trap = 'keep'\n[limits]\nlog_bytes_per_second = 20_000\n\
+                  log_lines_per_event = 1_000";
+    let node = limited("")
+        .plugin_from("loud", "console")
+        .manifest("loud", limits)
+        .plugin_from("broken", "console")
+        .manifest("broken", limits)
+        .start()
+        .await?;
+    let mut loud = node.console_named("loud", &[]).await?;
+    let mut broken = node.console_named("broken", &[]).await?;
+    let mut calm = node.console(&[]).await?;
+    let log = json!({ "do": "log", "text": "x".repeat(1_000) });
+    loud.ok(json!({ "do": "repeat", "times": 500, "request": log }))
+        .await?;
+    for _ in 0..200 {
+        let message = "y".repeat(1_000);
+        broken
+            .say(json!({ "do": "panic", "message": message }).to_string())
+            .await?;
+    }
+    broken.ok(json!({ "do": "identify" })).await?;
+    calm.ok(json!({ "do": "log", "text": "the last" })).await?;
+    node.wait_for_log(|line| line.message() == "the last")
+        .await?;
+
+    // Seventeen at once, and as many a second.
+    let lines = node.log().so_far(|line| line.message().starts_with("xxx"));
+    assert!((17..200).contains(&lines.len()), "{} lines", lines.len());
+    let traps = node.log().so_far(|line| line.says("an event trapped"));
+    assert!((1..150).contains(&traps.len()), "{} traps", traps.len());
+    let counters = node.counters().await?;
+    assert_eq!(counters.get("traps_panic")?, 200);
+    let dropped = counters.get("log_lines_dropped")?;
+    assert_eq!(dropped, 700 - (lines.len() + traps.len()) as u64);
+    let said = node
+        .log()
+        .so_far(|line| line.says("it logs more than log_bytes_per_second"));
+    let mut plugins: Vec<_> = said.iter().map(|line| line.text("plugin")).collect();
+    plugins.sort_unstable();
+    plugins.dedup();
+    assert_eq!(plugins, ["broken", "loud"]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_manifest_sets_its_own_plugins_limits() -> Result<()> {
     let node = limited("[plugin]\nlog_lines_per_event = 3")
         .plugin_from("loud", "console")

@@ -6,7 +6,8 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::api::{Api, Of};
-use super::operations::operations;
+use super::audit::AuditRecord;
+use super::operations::{audited, operations};
 use super::tokens::{ApiCaller, TokenScope};
 use super::wire::api_server::ApiServer;
 use super::{events, health, schema, wire};
@@ -35,9 +36,12 @@ macro_rules! serve {
             ) -> Result<Response<wire::$answer>, Status> {
                 let caller = self.caller(&request)?;
                 let request = request.into_inner();
-                let plugin = self.0.plugin(&caller, TokenScope::$scope, &request.plugin)?;
-                let of = Of { caller: &caller, plugin: &plugin };
-                Ok(Response::new(self.0.$function(of, request).await?))
+                let outcome = audited!($scope, &caller, $function, request, async {
+                    let plugin = self.0.plugin(&caller, TokenScope::$scope, &request.plugin)?;
+                    let of = Of { caller: &caller, plugin: &plugin };
+                    self.0.$function(of, request).await
+                }.await);
+                Ok(Response::new(outcome?))
             })*
 
             async fn batch(

@@ -48,10 +48,16 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/batch", post(batch))
         .route("/v1/events", get(events))
         .route("/v1/nodes", get(nodes))
-        .route("/openapi.json", get(|| async { Json(&*openapi::DOCUMENT) }))
+        .route("/openapi.json", get(openapi))
         .merge(docs::routes())
         .fallback(|| async { Problem::new(Reason::NotFound, "there is nothing at this path") })
         .with_state(api)
+}
+
+/// The description of the API. All answers share its bytes.
+async fn openapi() -> impl IntoResponse {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (json, openapi::JSON.clone())
 }
 
 /// Tells browsers to trust the content type of an answer. A browser must not take a plugin's answer

@@ -1,18 +1,15 @@
 //! The API's port: its limited number of unauthenticated connections, and the caller of each
 //! request.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{Extensions, HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use axum::serve::IncomingStream;
 use tokio::net::TcpListener;
 
 use super::api::Api;
@@ -39,19 +36,11 @@ impl ApiListener {
             pending: PendingConnections::unproved("api", pending, files - pending),
         }
     }
-}
 
-impl axum::serve::Listener for ApiListener {
-    type Io = GuardedConnection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (GuardedConnection, SocketAddr) {
-        let (stream, from) = axum::serve::Listener::accept(&mut self.listener).await;
-        (self.pending.accept(stream), from)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// Accepts the next connection. While the system has no file left, this tries again.
+    pub(super) async fn accept(&mut self) -> GuardedConnection {
+        let (stream, _) = axum::serve::Listener::accept(&mut self.listener).await;
+        self.pending.accept(stream)
     }
 }
 
@@ -59,9 +48,10 @@ impl axum::serve::Listener for ApiListener {
 #[derive(Clone)]
 pub(super) struct ConnectionOrigin(Arc<Unauthenticated>);
 
-impl Connected<IncomingStream<'_, ApiListener>> for ConnectionOrigin {
-    fn connect_info(stream: IncomingStream<'_, ApiListener>) -> ConnectionOrigin {
-        ConnectionOrigin(stream.io().authentication().clone())
+impl ConnectionOrigin {
+    /// The origin of the requests of a connection.
+    pub(super) fn of(connection: &GuardedConnection) -> ConnectionOrigin {
+        ConnectionOrigin(connection.authentication().clone())
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use bytes::Bytes;
 use prost_reflect::{FieldDescriptor, FileDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 use serde_json::{Map, Value, json};
 
@@ -12,8 +13,8 @@ use super::problem::Reason;
 use super::schema::SCHEMA;
 use super::tokens::TokenScope;
 
-/// The complete OpenAPI document. The document is made once, and reading it needs no token.
-pub(super) static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
+/// The complete OpenAPI document as JSON. The document is made once, and reading it needs no token.
+pub(super) static JSON: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
 
 fn document() -> Value {
     let mut schemas = Schemas::default();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::api::{Api, Of};
+use super::audit::AuditRecord;
 use super::problem::{Problem, Reason};
 use super::replay::Replay;
 use super::tokens::{ApiCaller, TokenScope};
@@ -59,6 +60,20 @@ macro_rules! operations {
 }
 pub(super) use operations;
 
+/// Runs the call of a function, and logs it if its scope is `Manage`.
+macro_rules! audited {
+    (Manage, $caller:expr, $function:ident, $request:expr, $call:expr) => {{
+        let record = AuditRecord::new(&$request.plugin, &$request);
+        let outcome = $call;
+        record.log($caller, stringify!($function), &outcome);
+        outcome
+    }};
+    ($scope:ident, $caller:expr, $function:ident, $request:expr, $call:expr) => {
+        $call
+    };
+}
+pub(super) use audited;
+
 macro_rules! dispatch {
     ($($function:ident $operation:ident($request:ident) -> $outcome:ident($answer:ident): $scope:ident;)*) => {
         /// The scope that each function needs.
@@ -69,9 +84,12 @@ macro_rules! dispatch {
             pub(super) async fn operate(&self, caller: &ApiCaller, operation: Operation) -> Result<Outcome, Problem> {
                 match operation {
                     $(Operation::$operation(request) => {
-                        let plugin = self.plugin(caller, TokenScope::$scope, &request.plugin)?;
-                        let of = Of { caller, plugin: &plugin };
-                        Ok(Outcome::$outcome(self.$function(of, request).await?))
+                        let outcome = audited!($scope, caller, $function, request, async {
+                            let plugin = self.plugin(caller, TokenScope::$scope, &request.plugin)?;
+                            let of = Of { caller, plugin: &plugin };
+                            self.$function(of, request).await
+                        }.await);
+                        Ok(Outcome::$outcome(outcome?))
                     })*
                 }
             }

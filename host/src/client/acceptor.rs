@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::admission::Admission;
+use super::handshakes::Handshakes;
 use crate::log_throttle::LogThrottle;
 use crate::plugin::Plugins;
 use crate::registry::Registry;
@@ -14,7 +15,7 @@ pub(super) struct Acceptor {
     pub(super) plugins: Arc<Plugins>,
     pub(super) registry: Arc<Registry>,
     pub(super) admission: Arc<Admission>,
-    pub(super) handshakes: Arc<Semaphore>,
+    pub(super) handshakes: Arc<Handshakes>,
     /// The permits for the open files of clients.
     pub(super) files: Arc<Semaphore>,
     /// The permits for further connections, which are accepted only to tell the client that the

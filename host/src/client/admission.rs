@@ -9,8 +9,8 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::rate_limiter::RateLimiter;
 use crate::limits::Limits;
+use crate::rate_limiter::RateLimiter;
 
 /// Counts the clients and admits new ones. A permit gives its slot back when it is dropped.
 #[derive(Debug)]

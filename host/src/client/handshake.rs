@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use super::acceptor::{Acceptor, ConnectionFiles};
 use super::admission::{AdmissionPermit, AdmissionRefused};
 use super::extensions::Deflate;
+use super::handshakes::HandshakePermit;
 use super::pages::{self, Body, text};
 use super::reader::Reader;
 use super::refusal::{Closing, Refusal, accept_to_close};
@@ -42,6 +43,13 @@ use crate::registry::{Client, Close, Closer, EventKind, Namespace};
 /// can be large.
 const HEAD_BYTES: usize = 16 << 10;
 
+/// The plugin's name that stands for all pages.
+const PAGES: &str = "";
+
+/// The answer to a connection whose place another one needs.
+const CUT: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+    content-length: 0\r\n\r\n";
+
 const TIMED_OUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -50,11 +58,10 @@ const TIMED_OUT: &[u8] =
 pub(super) async fn shake_hands(
     door: Arc<Acceptor>,
     socket: TcpStream,
+    address: SocketAddr,
     files: Option<ConnectionFiles>,
+    permit: HandshakePermit,
 ) {
-    let Ok(address) = socket.peer_addr() else {
-        return;
-    };
     // Batching is done by the outbox, and never by waiting.
     let _ = socket.set_nodelay(true);
     let (read, write) = socket.into_split();
@@ -66,12 +73,14 @@ pub(super) async fn shake_hands(
     let timeout = door.registry.limits().handshake_timeout;
     let counters = door.registry.counters().clone();
     let progress = Arc::new(Mutex::new(Progress::Reading));
+    let permit = Arc::new(permit);
     let service = service_fn(|request| {
-        let (door, progress) = (door.clone(), progress.clone());
+        permit.has_read();
+        let (door, progress, permit) = (door.clone(), progress.clone(), permit.clone());
         let file = files.as_ref().map(|files| files.connection.clone());
         async move {
             let (mut response, closing) = match file {
-                Some(file) => door.answer(request, address, file).await,
+                Some(file) => door.answer(request, address, file, &permit).await,
                 None => (Refusal::node_is_full().into_response(), None),
             };
             *progress.lock() = Progress::Answered(closing);
@@ -89,7 +98,16 @@ pub(super) async fn shake_hands(
         .header_read_timeout(None)
         .serve_connection(io, service)
         .with_upgrades();
-    let served = tokio::time::timeout(timeout, Box::pin(connection)).await;
+    let served = tokio::select! {
+        served = tokio::time::timeout(timeout, Box::pin(connection)) => served,
+        () = permit.cut() => {
+            // Into the middle of another answer it must not fall.
+            if matches!(*progress.lock(), Progress::Reading) {
+                let _ = write.try_write(CUT);
+            }
+            return;
+        }
+    };
     let progress = std::mem::replace(&mut *progress.lock(), Progress::Reading);
     match (served, progress) {
         (Ok(Ok(())), Progress::Answered(Some(closing))) => {
@@ -135,12 +153,16 @@ impl Acceptor {
         mut request: Request<Incoming>,
         address: SocketAddr,
         file: Arc<OwnedSemaphorePermit>,
+        permit: &HandshakePermit,
     ) -> Reply {
         if !upgrade::has_good_host(request.version(), request.headers()) {
             let why = "the header Host must be there once, with a host in it\n";
             return (text(StatusCode::BAD_REQUEST, why), None);
         }
         if !upgrade::is_asked_for(request.headers()) {
+            if !permit.answer(PAGES) {
+                return (self.too_many().into_response(), None);
+            }
             return (self.page(&request).await, None);
         }
         let upgrade = hyper::upgrade::on(&mut request);
@@ -149,7 +171,7 @@ impl Acceptor {
             None => (self.nothing(), None),
             Some(plugin) => match upgrade::check(&parts, !body.is_end_stream()) {
                 Ok(good) => {
-                    let from = (address, file);
+                    let from = (address, file, permit);
                     self.open(plugin, &parts, good, upgrade, from).await
                 }
                 Err(bad) => (*bad, None),
@@ -200,6 +222,12 @@ impl Acceptor {
         }
     }
 
+    /// Refuses a request, since too many are being answered.
+    fn too_many(&self) -> Refusal {
+        self.registry.counters().handshakes_limited.add_one();
+        Refusal::too_many_handshakes()
+    }
+
     /// The answer for a path of no known plugin.
     fn nothing(&self) -> Response<Body> {
         match self.plugins.may_be_unknown() {
@@ -219,7 +247,7 @@ impl Acceptor {
         parts: &Parts,
         good: Good,
         upgrade: OnUpgrade,
-        from: (SocketAddr, Arc<OwnedSemaphorePermit>),
+        from: (SocketAddr, Arc<OwnedSemaphorePermit>, &HandshakePermit),
     ) -> Reply {
         let Good { accepting, offered } = good;
         match self.decide(&plugin, parts, &offered, from).await {
@@ -245,10 +273,13 @@ impl Acceptor {
         plugin: &Arc<Plugin>,
         parts: &Parts,
         offered: &[String],
-        (address, file): (SocketAddr, Arc<OwnedSemaphorePermit>),
+        (address, file, permit): (SocketAddr, Arc<OwnedSemaphorePermit>, &HandshakePermit),
     ) -> Result<AdmittedClient, Refusal> {
         if !plugin.is_open() {
             return Err(Refusal::not_running());
+        }
+        if !permit.answer(plugin.name()) {
+            return Err(self.too_many());
         }
         let handshake = read_handshake(parts, offered, address)?;
         let place = self.admission.admit(address.ip(), file).map_err(|full| {

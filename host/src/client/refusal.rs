@@ -26,8 +26,8 @@ pub(super) struct Refusal {
     status: StatusCode,
     reason: String,
     header: Option<(HeaderName, HeaderValue)>,
-    /// Whether only an HTTP status may refuse the client. A page of a foreign origin must not read
-    /// the reason, whatever the manifest says.
+    /// Whether only an HTTP status may refuse the client, whatever the manifest says. A page of a
+    /// foreign origin, for example, must not read the reason.
     is_http_only: bool,
 }
 
@@ -52,6 +52,16 @@ impl Refusal {
     /// Refuses a client because the node accepts no more clients at the moment.
     pub(super) fn node_is_full() -> Refusal {
         Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, "the node is full\n")
+    }
+
+    /// Refuses a client because its plugin has all the handshakes under way that it may have. A close
+    /// frame would need one more.
+    pub(super) fn too_many_handshakes() -> Refusal {
+        let why = "too many handshakes are under way\n";
+        Refusal {
+            is_http_only: true,
+            ..Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, why)
+        }
     }
 
     /// Refuses a client without a valid token.

@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use super::admission::AdmissionPermit;
 use super::decoder::{DecodeError, Received};
 use super::keepalive::{Heartbeat, Keepalive};
-use super::rate_limiter::RateLimiter;
 use super::read_buffers;
 use super::reader::{Goodbye, ReadError, Reader};
 use crate::close_code::CloseCode;
@@ -24,6 +23,7 @@ use crate::message::Frame;
 use crate::message_queue::MessageQueue;
 use crate::outbox::Condition;
 use crate::plugin::{self, Failure, Turn};
+use crate::rate_limiter::RateLimiter;
 use crate::registry::{Client, Close, Closer, Departure, Ending, EventKind, Namespace, NodeState};
 
 /// The session of an accepted client. Dropping the session removes the client, whatever its task

@@ -1,6 +1,7 @@
 //! The output of a guest: its stdout, stderr and `log` become log lines of its plugin.
 //!
-//! The number of lines of each event and the length of each line are limited; writing never waits.
+//! The number of lines of each event, the length of each line, and the bytes of a plugin in a second
+//! are limited; writing never waits.
 //! The last lines of stderr are held back until the event has ended. If the event trapped, these
 //! lines explain the trap, and are part of its record instead of separate log lines.
 
@@ -221,6 +222,17 @@ impl LogStream {
 
     fn write(&self, level: tracing::Level, line: &str) {
         let identity = &self.shared.identity;
+        // What nobody wants to read does not count.
+        let is_wanted = match level {
+            tracing::Level::TRACE => tracing::enabled!(target: TARGET, tracing::Level::TRACE),
+            tracing::Level::DEBUG => tracing::enabled!(target: TARGET, tracing::Level::DEBUG),
+            tracing::Level::INFO => tracing::enabled!(target: TARGET, tracing::Level::INFO),
+            tracing::Level::WARN => tracing::enabled!(target: TARGET, tracing::Level::WARN),
+            tracing::Level::ERROR => tracing::enabled!(target: TARGET, tracing::Level::ERROR),
+        };
+        if !is_wanted || !identity.may_log(line.len()) {
+            return;
+        }
         let (plugin, generation) = (&*identity.plugin, identity.generation);
         let stream = self.stream.as_str();
         match level {

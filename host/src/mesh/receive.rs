@@ -17,6 +17,7 @@ use super::state::Mesh;
 use super::wire::{self, NotUnderstood};
 use crate::delivery::{Delivery, Target};
 use crate::id::ClientId;
+use crate::limits::NAME_BYTES_MAX;
 use crate::message::Frame;
 use crate::policy::UidPolicy;
 use crate::registry::{Binding, Kind, Namespace, Refused};
@@ -34,10 +35,7 @@ impl Mesh {
             .and_then(|frame| frame.frame)
         {
             Some(Deliver(deliver)) => self.deliver(deliver),
-            Some(Interest(interest)) => {
-                self.note(peer, &interest);
-                Ok(())
-            }
+            Some(Interest(interest)) => self.note(peer, interest),
             Some(Ask(wire::Ask {
                 id,
                 plugin,
@@ -122,7 +120,8 @@ impl Mesh {
         Ok(())
     }
 
-    fn note(&self, peer: &Peer, interest: &wire::Interest) {
+    fn note(&self, peer: &Peer, mut interest: wire::Interest) -> Result<(), NotUnderstood> {
+        let understood = leave_out_long_names(&mut interest);
         if interest.first {
             let number = self.snapshots.fetch_add(1, Ordering::Relaxed) + 1;
             peer.begin_snapshot(number);
@@ -159,6 +158,7 @@ impl Mesh {
                 tracing::info!(%peer, address, "a node has come");
             }
         }
+        understood
     }
 
     /// Tells all peers that hold a uid that this node has bound it, if only one client may have it.
@@ -220,5 +220,57 @@ impl Mesh {
             namespace.yield_uid(&claim.uid, binding);
         }
         Ok(())
+    }
+}
+
+/// Leaves out names that no node of any configuration may have. A peer is trusted, but a mistake of
+/// its program must not take the memory of all others.
+fn leave_out_long_names(interest: &mut wire::Interest) -> Result<(), NotUnderstood> {
+    let mut are_all_good = true;
+    let mut is_good = |name: &str| {
+        let is_good = name.len() <= NAME_BYTES_MAX;
+        are_all_good &= is_good;
+        is_good
+    };
+    interest.holdings.retain_mut(|holding| {
+        holding.uids.retain(|held| is_good(&held.name));
+        holding.groups.retain(|held| is_good(&held.name));
+        is_good(&holding.plugin)
+    });
+    match are_all_good {
+        true => Ok(()),
+        false => Err(NotUnderstood),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_node_may_have_is_left_out() {
+        let held = |bytes: usize| wire::HeldName {
+            name: "n".repeat(bytes),
+            clients: 1,
+        };
+        let holding = |plugin: &str| wire::Holding {
+            plugin: plugin.to_owned(),
+            uids: vec![held(NAME_BYTES_MAX), held(NAME_BYTES_MAX + 1)],
+            groups: vec![held(NAME_BYTES_MAX + 1), held(3)],
+            ..wire::Holding::default()
+        };
+        let long = "p".repeat(NAME_BYTES_MAX + 1);
+        let mut interest = wire::Interest {
+            first: false,
+            last: false,
+            holdings: vec![holding("chat"), holding(&long)],
+        };
+        assert!(leave_out_long_names(&mut interest).is_err());
+        let [chat] = &interest.holdings[..] else {
+            panic!("one plugin is left");
+        };
+        assert_eq!((chat.uids.len(), chat.groups.len()), (1, 1));
+        assert_eq!(chat.groups[0].name, "nnn");
+        assert!(leave_out_long_names(&mut interest).is_ok());
     }
 }

@@ -43,6 +43,9 @@ impl Lease {
     pub(super) fn log_trap(&self, function: &str, client: Option<ClientId>, trapped: &Trapped) {
         let identity = &self.generation.pool.context().identity;
         trapped.kind.counter(&identity.counters).add_one();
+        if !identity.may_log(trapped.said.len() + trapped.backtrace.len()) {
+            return;
+        }
         tracing::error!(
             plugin = &*identity.plugin,
             generation = identity.generation,

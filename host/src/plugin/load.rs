@@ -13,7 +13,7 @@ use super::look::manifest_path;
 use crate::file;
 use crate::guest::{
     Callees, CompileError, ComponentError, Components, Context, HttpGrant, Identity, Interfaces,
-    Pool, Services, StartError,
+    LogAllowance, Pool, Services, StartError,
 };
 use crate::limits::{COMPONENT_BYTES, MANIFEST_BYTES, PluginLimits};
 use crate::manifest::{FormerRules, Manifest, ManifestError};
@@ -269,6 +269,7 @@ impl Loader {
                 plugin: router.namespace().name().into(),
                 generation: number,
                 counters: registry.counters().clone(),
+                log: Arc::new(LogAllowance::new(manifest.limits.log_bytes_per_second)),
             },
             callees: self.callees.clone(),
             limits: manifest.limits,

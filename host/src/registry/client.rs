@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::close_code::CloseCode;
 use crate::id::{ClientId, ClientIdText};
 use crate::message::Frame;
-use crate::outbox::{Outbox, OutboxBound};
+use crate::outbox::{Outbox, OutboxBound, OutboxBudget};
 
 /// A small map that lives exactly as long as its client.
 pub type Info = BTreeMap<String, String>;
@@ -88,11 +88,16 @@ pub struct Departure {
 }
 
 impl Client {
-    pub(super) fn new(id: ClientId, bound: OutboxBound, window_bits: Option<u8>) -> Client {
+    pub(super) fn new(
+        id: ClientId,
+        bound: OutboxBound,
+        budget: Arc<OutboxBudget>,
+        window_bits: Option<u8>,
+    ) -> Client {
         Client {
             id,
             id_text: id.text(),
-            outbox: Outbox::new(bound),
+            outbox: Outbox::new(bound, budget),
             window_bits,
             wake: Notify::new(),
             has_left: AtomicBool::new(false),

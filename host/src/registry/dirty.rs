@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::id::{ClientId, Incarnation};
     use crate::limits::Limits;
-    use crate::outbox::OutboxBound;
+    use crate::outbox::{OutboxBound, OutboxBudget};
 
     fn client(counter: u64) -> Arc<Client> {
         let limits = Limits::default();
@@ -196,11 +196,9 @@ mod tests {
             bytes: limits.outbox_bytes,
         };
         let incarnation = Incarnation::from_u64(7).expect("an incarnation");
-        Arc::new(Client::new(
-            ClientId::new(incarnation, counter, 0),
-            bound,
-            None,
-        ))
+        let budget = Arc::new(OutboxBudget::new(limits.outboxes_bytes));
+        let id = ClientId::new(incarnation, counter, 0);
+        Arc::new(Client::new(id, bound, budget, None))
     }
 
     fn listed(lists: &DirtyLists) -> usize {

@@ -127,7 +127,8 @@ impl Namespace {
             messages: limits.outbox_messages,
             bytes: limits.outbox_bytes,
         };
-        let client = Arc::new(Client::new(self.shared.next_id(), bound, window_bits));
+        let (id, budget) = (self.shared.next_id(), self.shared.outbox_budget().clone());
+        let client = Arc::new(Client::new(id, bound, budget, window_bits));
         self.shard(client.id())
             .write()
             .insert(client.id().counter(), client.clone());

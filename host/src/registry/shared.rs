@@ -11,6 +11,7 @@ use super::events::Events;
 use crate::counters::Counters;
 use crate::id::{ClientId, Incarnation};
 use crate::limits::Limits;
+use crate::outbox::OutboxBudget;
 
 /// The state of the node that all its namespaces share: its limits, counters, changes and events.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct NodeState {
     next: AtomicU64,
     random: RandomState,
     dirty: DirtyLists,
+    outbox_budget: Arc<OutboxBudget>,
     limits: Limits,
     counters: Arc<Counters>,
     /// The changes for the task that tells the other nodes, if there are any.
@@ -40,6 +42,7 @@ impl NodeState {
             next: AtomicU64::new(1),
             random: RandomState::new(),
             dirty: DirtyLists::new(sweepers),
+            outbox_budget: Arc::new(OutboxBudget::new(limits.outboxes_bytes)),
             limits,
             counters,
             changes: is_meshed.then(Changes::default),
@@ -75,6 +78,11 @@ impl NodeState {
     /// The lists of clients that have something to write.
     pub fn dirty(&self) -> &DirtyLists {
         &self.dirty
+    }
+
+    /// The bytes that wait for all clients together.
+    pub fn outbox_budget(&self) -> &Arc<OutboxBudget> {
+        &self.outbox_budget
     }
 
     #[expect(

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-/// A token bucket that limits the rate of an action.
+/// A token bucket that limits the rate of an action, or of bytes.
 #[derive(Debug)]
-pub(super) struct RateLimiter {
+pub(crate) struct RateLimiter {
     per_second: f64,
     tokens: f64,
     last: Instant,
@@ -12,7 +12,7 @@ pub(super) struct RateLimiter {
 
 impl RateLimiter {
     /// Creates a full token bucket. The rate 0 means no limit, and then the result is `None`.
-    pub(super) fn new(per_second: u32, now: Instant) -> Option<RateLimiter> {
+    pub(crate) fn new(per_second: u32, now: Instant) -> Option<RateLimiter> {
         let tokens = f64::from(per_second);
         (per_second > 0).then_some(RateLimiter {
             per_second: tokens,
@@ -22,13 +22,20 @@ impl RateLimiter {
     }
 
     /// Takes one token, and returns false if the bucket has none.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
+        self.take_many(1, now)
+    }
+
+    /// Takes so many tokens, and returns false if the bucket does not have them. A full bucket gives
+    /// even more than it has, and then has to make up for them.
+    pub(crate) fn take_many(&mut self, tokens: u32, now: Instant) -> bool {
         let earned = now.duration_since(self.last).as_secs_f64() * self.per_second;
         self.last = now;
         self.tokens = (self.tokens + earned).min(self.per_second);
-        let allowed = self.tokens >= 1.0;
+        let tokens = f64::from(tokens);
+        let allowed = self.tokens >= tokens.min(self.per_second);
         if allowed {
-            self.tokens -= 1.0;
+            self.tokens -= tokens;
         }
         allowed
     }
@@ -50,5 +57,17 @@ mod tests {
         assert_eq!(taken(&mut rate_limiter, Duration::from_millis(500)), 2);
         assert_eq!(taken(&mut rate_limiter, Duration::from_secs(60)), 4);
         assert!(RateLimiter::new(0, start).is_none());
+    }
+
+    #[test]
+    fn what_is_larger_than_the_bucket_goes_through_a_full_one() {
+        let start = Instant::now();
+        let mut rate_limiter = RateLimiter::new(4, start).expect("a rate_limiter");
+        let mut take =
+            |tokens, seconds| rate_limiter.take_many(tokens, start + Duration::from_secs(seconds));
+        assert!(take(12, 0));
+        assert!(!take(1, 1), "it has four less than nothing");
+        assert!(!take(1, 2), "it has nothing");
+        assert!(take(4, 3));
     }
 }
