@@ -102,6 +102,8 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<ApiTokens
         };
         connections.spawn(serve_connection(connection, routes.clone(), ended.clone()));
     }
+    // Nobody waits in vain for an answer.
+    drop(listener);
     connections.close();
     connections.wait().await;
 }

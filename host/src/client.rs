@@ -62,7 +62,10 @@ pub async fn serve(
     let admission = Arc::new(Admission::new(registry.limits()));
     let semaphore = |permits| Arc::new(Semaphore::new(permits));
     let acceptor = Arc::new(Acceptor {
-        handshakes: Arc::new(Handshakes::new(registry.limits().handshakes)),
+        // A silent connection has two files: others must find some left.
+        handshakes: Arc::new(Handshakes::new(
+            registry.limits().handshakes.min(files / 4).max(1),
+        )),
         plugins,
         registry,
         admission,

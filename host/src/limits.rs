@@ -34,8 +34,8 @@ pub struct Limits {
     /// The most messages that wait for one client. Beyond that, the plugin's policy `overflow`
     /// applies.
     pub outbox_messages: usize,
-    /// The most bytes that wait for all clients together, without the first 16 KiB of each. Beyond
-    /// that, the clients for which most waits are closed with 1013.
+    /// The most bytes that wait for all clients together, in whole 16 KiB of each. Beyond that, the
+    /// clients that do not read and for which most waits are closed with 1013.
     pub outboxes_bytes: usize,
     /// The size of the kernel's buffer for what is sent to one client, in bytes. The kernel adds as
     /// much again. The value 0 means that the kernel chooses, up to several megabytes.
@@ -310,6 +310,15 @@ impl Limits {
                 let why = "is 0, but must be some time".to_owned();
                 return Err(WrongLimit { name, why });
             }
+        }
+        if self.outboxes_bytes < self.outbox_bytes {
+            return Err(WrongLimit {
+                name: "outboxes_bytes",
+                why: format!(
+                    "is {} for all clients together, but one client may have {} (outbox_bytes)",
+                    self.outboxes_bytes, self.outbox_bytes
+                ),
+            });
         }
         if self.compile_timeout < COMPILE_TIMEOUT_MIN {
             return Err(WrongLimit {

@@ -310,8 +310,13 @@ impl OutboxState {
 
     /// Takes as much from the node's budget as waits here, or gives back what does not wait any
     /// more.
+    /// An outbox that is being closed counts no more, since nobody can make it shorter.
     fn settle(&mut self, budget: &OutboxBudget) {
-        self.taken = budget.settle(self.taken, self.bytes);
+        let bytes = match self.closing {
+            true => 0,
+            false => self.bytes,
+        };
+        self.taken = budget.settle(self.taken, bytes);
     }
 
     /// Puts a task in charge of the outbox, and returns true if none was before. An outbox without

@@ -26,16 +26,16 @@ impl RateLimiter {
         self.take_many(1, now)
     }
 
-    /// Takes so many tokens, and returns false if the bucket does not have them. A full bucket gives
-    /// even more than it has, and then has to make up for them.
+    /// Takes so many tokens, and returns false if the bucket has none. A bucket gives more than it
+    /// has, and then has to make up for them: what needs many tokens comes through as often as what
+    /// needs few.
     pub(crate) fn take_many(&mut self, tokens: u32, now: Instant) -> bool {
         let earned = now.duration_since(self.last).as_secs_f64() * self.per_second;
         self.last = now;
         self.tokens = (self.tokens + earned).min(self.per_second);
-        let tokens = f64::from(tokens);
-        let allowed = self.tokens >= tokens.min(self.per_second);
+        let allowed = self.tokens >= 1.0;
         if allowed {
-            self.tokens -= tokens;
+            self.tokens -= f64::from(tokens);
         }
         allowed
     }
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_the_bucket_goes_through_a_full_one() {
+    fn more_than_the_bucket_has_must_be_made_up_for() {
         let start = Instant::now();
         let mut rate_limiter = RateLimiter::new(4, start).expect("a rate_limiter");
         let mut take =
@@ -68,6 +68,6 @@ mod tests {
         assert!(take(12, 0));
         assert!(!take(1, 1), "it has four less than nothing");
         assert!(!take(1, 2), "it has nothing");
-        assert!(take(4, 3));
+        assert!(take(5, 3));
     }
 }

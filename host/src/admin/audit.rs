@@ -16,41 +16,55 @@ pub(super) trait AuditedRequest {
     fn names(&self) -> [Option<&str>; 3];
 }
 
-/// The names of a request, as they stand in its line.
+/// The record of one call. When it is dropped, its line is logged: a caller who hangs up in the
+/// middle of a call leaves a line, too.
 pub(super) struct AuditRecord {
+    caller: String,
+    function: &'static str,
     plugin: String,
     names: [Option<String>; 3],
+    outcome: &'static str,
 }
 
 impl AuditRecord {
     /// Notes what a request is about, before it is carried out.
-    pub(super) fn new(plugin: &str, request: &impl AuditedRequest) -> AuditRecord {
+    pub(super) fn new(
+        caller: &ApiCaller,
+        function: &'static str,
+        plugin: &str,
+        request: &impl AuditedRequest,
+    ) -> AuditRecord {
         let short = |name: &str| name[..name.floor_char_boundary(NAME_BYTES)].to_owned();
         AuditRecord {
+            caller: caller.name.clone(),
+            function,
             plugin: short(plugin),
             names: request.names().map(|name| name.map(short)),
+            outcome: "the caller hung up",
         }
     }
 
-    /// Logs the line with the outcome of the call.
-    pub(super) fn log<T>(self, caller: &ApiCaller, function: &str, outcome: &Result<T, Problem>) {
-        let outcome = match outcome {
+    /// Notes how the call ended, and logs the line.
+    pub(super) fn end<T>(mut self, outcome: &Result<T, Problem>) {
+        self.outcome = match outcome {
             Ok(_) => "ok",
             Err(problem) => problem.reason.as_str(),
         };
-        let AuditRecord {
-            plugin,
-            names: [client, uid, group],
-        } = self;
+    }
+}
+
+impl Drop for AuditRecord {
+    fn drop(&mut self) {
+        let [client, uid, group] = &self.names;
         tracing::info!(
             target: TARGET,
-            caller = caller.name,
-            function,
-            plugin,
+            caller = self.caller,
+            function = self.function,
+            plugin = self.plugin,
             client,
             uid,
             group,
-            outcome,
+            outcome = self.outcome,
             "a call of the API that changes something"
         );
     }

@@ -63,9 +63,10 @@ pub(super) use operations;
 /// Runs the call of a function, and logs it if its scope is `Manage`.
 macro_rules! audited {
     (Manage, $caller:expr, $function:ident, $request:expr, $call:expr) => {{
-        let record = AuditRecord::new(&$request.plugin, &$request);
+        let function = stringify!($function);
+        let record = AuditRecord::new($caller, function, &$request.plugin, &$request);
         let outcome = $call;
-        record.log($caller, stringify!($function), &outcome);
+        record.end(&outcome);
         outcome
     }};
     ($scope:ident, $caller:expr, $function:ident, $request:expr, $call:expr) => {

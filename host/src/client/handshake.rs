@@ -275,11 +275,11 @@ impl Acceptor {
         offered: &[String],
         (address, file, permit): (SocketAddr, Arc<OwnedSemaphorePermit>, &HandshakePermit),
     ) -> Result<AdmittedClient, Refusal> {
-        if !plugin.is_open() {
-            return Err(Refusal::not_running());
-        }
         if !permit.answer(plugin.name()) {
             return Err(self.too_many());
+        }
+        if !plugin.is_open() {
+            return Err(Refusal::not_running());
         }
         let handshake = read_handshake(parts, offered, address)?;
         let place = self.admission.admit(address.ip(), file).map_err(|full| {

@@ -10,6 +10,7 @@
 //! The pages of all plugins together count as one plugin. A request beyond that is answered with
 //! 503.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -40,8 +41,9 @@ struct UnderWayHandshakes {
     silent_total: usize,
     /// The silent connections of each address, the oldest first.
     silent: HashMap<IpAddr, BTreeMap<u64, CancellationToken>>,
-    /// The addresses with the numbers of their silent connections, the most last.
-    by_count: BTreeSet<(usize, IpAddr)>,
+    /// The addresses by how many silent connections they have, the most last. Of several with as
+    /// many, the one with the oldest connection is the last.
+    by_count: BTreeSet<(usize, Reverse<u64>, IpAddr)>,
     answering_total: usize,
     /// The requests that are being answered, for each plugin.
     answering: HashMap<String, usize>,
@@ -114,33 +116,32 @@ impl Handshakes {
 impl UnderWayHandshakes {
     fn add_silent(&mut self, address: IpAddr, number: u64, cut: CancellationToken) {
         let of_address = self.silent.entry(address).or_default();
-        self.by_count.remove(&(of_address.len(), address));
+        if let Some(rank) = rank(address, of_address) {
+            self.by_count.remove(&rank);
+        }
         of_address.insert(number, cut);
-        self.by_count.insert((of_address.len(), address));
+        self.by_count.extend(rank(address, of_address));
         self.silent_total += 1;
     }
 
     fn remove_silent(&mut self, address: IpAddr, number: u64) -> Option<CancellationToken> {
         let of_address = self.silent.get_mut(&address)?;
-        let before = of_address.len();
+        let before = rank(address, of_address)?;
         let removed = of_address.remove(&number)?;
-        self.by_count.remove(&(before, address));
-        match of_address.len() {
-            0 => drop(self.silent.remove(&address)),
-            left => drop(self.by_count.insert((left, address))),
+        self.by_count.remove(&before);
+        match rank(address, of_address) {
+            Some(after) => drop(self.by_count.insert(after)),
+            None => drop(self.silent.remove(&address)),
         }
         self.silent_total -= 1;
         Some(removed)
     }
 
     fn cut_oldest(&mut self) {
-        let Some((_, address)) = self.by_count.last().copied() else {
+        let Some((_, Reverse(oldest), address)) = self.by_count.last().copied() else {
             return;
         };
-        let of_address = self.silent.get(&address);
-        let oldest = of_address.and_then(|of_address| of_address.keys().next().copied());
-        let removed = oldest.and_then(|number| self.remove_silent(address, number));
-        if let Some(cut) = removed {
+        if let Some(cut) = self.remove_silent(address, oldest) {
             cut.cancel();
         }
     }
@@ -219,6 +220,15 @@ impl Drop for HandshakePermit {
     }
 }
 
+/// The rank of an address with these silent connections, if it has any.
+fn rank(
+    address: IpAddr,
+    silent: &BTreeMap<u64, CancellationToken>,
+) -> Option<(usize, Reverse<u64>, IpAddr)> {
+    let oldest = silent.keys().next()?;
+    Some((silent.len(), Reverse(*oldest), address))
+}
+
 /// The address that counts for a client: an IPv4 address, or an IPv6 network.
 fn share_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -256,6 +266,15 @@ mod tests {
         let under_way = handshakes.under_way.lock();
         assert_eq!(under_way.silent_total, 0);
         assert!(under_way.silent.is_empty() && under_way.by_count.is_empty());
+    }
+
+    #[test]
+    fn of_addresses_with_as_many_the_oldest_connection_is_cut() {
+        let handshakes = Arc::new(Handshakes::new(2));
+        let begin = |from| handshakes.begin(address(from)).0;
+        let permits = ["10.0.0.1", "2001:db8::1", "10.0.0.2"].map(begin);
+        let cut = permits.each_ref().map(|permit| permit.cut.is_cancelled());
+        assert_eq!(cut, [true, false, false]);
     }
 
     #[test]

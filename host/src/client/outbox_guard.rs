@@ -1,16 +1,23 @@
 //! The guard of the outboxes: it closes clients when more waits for all clients together than may.
 //!
-//! The clients for which most waits are closed first, since they read least. Their plugins'
-//! overflow policies do not matter here: dropping one message after another would not keep up.
+//! Only a client whose socket takes no more bytes is closed, and the one for which most waits is
+//! closed first. The clients' overflow policies do not matter here: dropping one message after
+//! another would not keep up.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::log_throttle::LogThrottle;
+use crate::outbox::Condition;
 use crate::registry::{Client, Registry};
 
 /// The share of the budget that may be used after clients were closed, in percent. Closing one
 /// client for each message would take a walk through all clients each time.
 const AFTERWARDS: usize = 75;
+
+/// The pause after a walk through all clients, so that the walks do not take a whole processor.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Guards the outboxes for as long as the node runs.
 pub(super) async fn guard_outboxes(registry: Arc<Registry>) {
@@ -30,7 +37,7 @@ pub(super) async fn guard_outboxes(registry: Arc<Registry>) {
                  limits.outboxes_bytes"
             );
         }
-        tokio::task::yield_now().await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -45,17 +52,22 @@ fn close_fullest(registry: &Registry) -> usize {
             }
         }
     }
-    waiting.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+    waiting.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
     let mut closed = 0;
     for (_, client) in waiting {
         if budget.used() <= budget.most() / 100 * AFTERWARDS {
             break;
         }
+        // What was queued just now may not have been written yet.
+        if client.outbox().flush() == Condition::Clear {
+            continue;
+        }
         if client.outbox().overflow() {
             registry.counters().outbox_closed.add_one();
-            client.wake();
             closed += 1;
         }
+        // Its own task waits for the socket, or ends it.
+        client.wake();
     }
     closed
 }

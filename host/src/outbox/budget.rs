@@ -1,7 +1,8 @@
 //! The budget: the bytes that wait in all outboxes of a node together.
 //!
-//! An outbox takes its bytes from the budget in chunks, and keeps a chunk that it does not need for
-//! the moment. So most messages do not touch the budget, which all threads share.
+//! An outbox takes its bytes from the budget in whole chunks, and keeps a chunk that it does not need
+//! for the moment, until it is empty. So most messages do not touch the budget, which all threads
+//! share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -33,7 +34,7 @@ impl OutboxBudget {
         self.most
     }
 
-    /// The bytes that wait, except for the first `CHUNK` of each outbox.
+    /// The bytes that wait, in whole chunks of each outbox.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -52,7 +53,7 @@ impl OutboxBudget {
                 self.exceeded.notify_one();
             }
             needed
-        } else if taken - needed > CHUNK {
+        } else if taken > needed && (bytes == 0 || taken - needed > CHUNK) {
             self.used.fetch_sub(taken - needed, Ordering::Relaxed);
             needed
         } else {
@@ -80,6 +81,10 @@ mod tests {
         assert_eq!(budget.settle(3 * CHUNK, 3 * CHUNK - 1), 3 * CHUNK);
         assert_eq!(budget.settle(3 * CHUNK, CHUNK), CHUNK);
         assert_eq!(budget.used(), CHUNK);
+        // An empty outbox keeps nothing.
+        assert_eq!(budget.settle(CHUNK, 0), 0);
+        assert_eq!(budget.used(), 0);
+        assert_eq!(budget.settle(0, CHUNK), CHUNK);
         budget.give_back(CHUNK);
         assert_eq!(budget.used(), 0);
     }

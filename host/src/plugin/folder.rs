@@ -570,6 +570,8 @@ pub async fn check(
     let interfaces = loader.interfaces(&name, files.component.clone()).await;
     let (interfaces, loaded) = match interfaces {
         Ok(interfaces) => {
+            // So that it is compiled once.
+            loader.idle().await;
             let loaded = loader.load(1, plugin.router.clone(), files).await;
             (interfaces, loaded.map(|(_, advice)| advice))
         }
