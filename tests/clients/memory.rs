@@ -73,8 +73,14 @@ async fn those_who_read_least_are_closed_when_too_much_waits_for_all() -> Result
         anyhow::Ok(())
     })
     .await?;
-    let grown = node.resident_bytes()?.saturating_sub(before);
-    assert!(grown < 25 * MIB, "the node has grown by {grown} bytes");
+    // What is left is within the limit.
+    within("the rest to go back", async {
+        while node.resident_bytes()? > before + 15 * MIB {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    })
+    .await?;
     let line = |line: &LogLine| line.says("too much waits for all clients together");
     assert!(!node.log().so_far(line).is_empty());
     well.say("still here").await?;

@@ -188,7 +188,9 @@ async fn log_lines_per_event() -> Result<()> {
 async fn log_bytes_per_second() -> Result<()> {
     let limits = "[policies]\non-trap = 'keep'\n[limits]\nlog_bytes_per_second = 20_000\n\
                   log_lines_per_event = 1_000";
+    // All lines are in one log.
     let node = limited("")
+        .alone()
         .plugin_from("loud", "console")
         .manifest("loud", limits)
         .plugin_from("broken", "console")
