@@ -662,6 +662,44 @@ mod tests {
     }
 
     #[test]
+    fn any_component_can_be_compiled_and_any_outbox_filled() {
+        let limits = Limits::default;
+        for (wrong, named) in [
+            (
+                Limits {
+                    outboxes_bytes: (1 << 20) - 1,
+                    ..limits()
+                },
+                "outboxes_bytes is 1048575 for all clients together, but one client may have 1048576",
+            ),
+            (
+                Limits {
+                    compile_timeout: Duration::from_millis(999),
+                    ..limits()
+                },
+                "compile_timeout is 999ms, but compiling any component may take 1s",
+            ),
+            (
+                Limits {
+                    compile_bytes: (64 << 20) - 1,
+                    ..limits()
+                },
+                "compile_bytes is 67108863, but compiling any component may take 67108864",
+            ),
+        ] {
+            let error = said(wrong.check());
+            assert!(error.contains(named), "{error}");
+        }
+        let least = Limits {
+            outboxes_bytes: 1 << 20,
+            compile_timeout: Duration::from_secs(1),
+            compile_bytes: 64 << 20,
+            ..limits()
+        };
+        assert_eq!(least.check(), Ok(()));
+    }
+
+    #[test]
     fn an_instance_holds_what_comes_to_it() {
         let limits = PluginLimits::default();
         assert_eq!(limits.check_holds("message_bytes", 16 << 20), Ok(()));

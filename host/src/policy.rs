@@ -46,11 +46,16 @@ impl Default for CompressionPolicy {
 }
 
 impl CompressionPolicy {
+    /// Whether a message is large enough to be compressed.
+    pub fn is_for(self, frame: &Frame) -> bool {
+        frame.payload().len() >= self.min_bytes
+    }
+
     /// Compresses a message for clients with this window. Nothing is returned for a message that is
     /// sent as it is.
     pub fn deflate(self, frame: &Frame, window_bits: u8) -> Option<Frame> {
-        let is_large = frame.payload().len() >= self.min_bytes;
-        is_large.then(|| frame.deflated(self.level, window_bits))?
+        self.is_for(frame)
+            .then(|| frame.deflated(self.level, window_bits))?
     }
 
     /// Checks the values.

@@ -1,6 +1,7 @@
 //! A TCP connection by hand, for handshakes that no client library would make.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context as _;
@@ -42,19 +43,18 @@ pub fn upgrade_request(path: &str, headers: &[(&str, &str)]) -> String {
 impl Raw {
     /// Connects, and says nothing yet.
     pub async fn connect(address: SocketAddr) -> anyhow::Result<Raw> {
-        let stream = within("the TCP connection", TcpStream::connect(address)).await?;
-        stream.set_nodelay(true)?;
-        Ok(Raw {
-            stream,
-            read: Vec::new(),
-        })
+        Raw::over(TcpStream::connect(address)).await
     }
 
     /// Connects from another address of this machine.
     pub async fn connect_from(source: IpAddr, address: SocketAddr) -> anyhow::Result<Raw> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((source, 0).into())?;
-        let stream = within("the TCP connection", socket.connect(address)).await?;
+        Raw::over(socket.connect(address)).await
+    }
+
+    async fn over(connecting: impl Future<Output = io::Result<TcpStream>>) -> anyhow::Result<Raw> {
+        let stream = within("the TCP connection", connecting).await?;
         stream.set_nodelay(true)?;
         Ok(Raw {
             stream,
@@ -108,7 +108,7 @@ impl Raw {
         });
         // A reset is an end as well; what was read before it counts.
         match read.await {
-            Err(error) if error.root_cause().is::<std::io::Error>() => {}
+            Err(error) if error.root_cause().is::<io::Error>() => {}
             ended => ended?,
         }
         Ok(self.read)
@@ -146,7 +146,7 @@ impl Raw {
         Ok(response)
     }
 
-    async fn read_some(&mut self) -> std::io::Result<usize> {
+    async fn read_some(&mut self) -> io::Result<usize> {
         self.stream.read_buf(&mut self.read).await
     }
 

@@ -242,17 +242,17 @@ impl Compiler {
         match ended.await {
             Err(_) => Err(CompileError::TooSlow(timeout)),
             Ok(Ok((CompileReport::Invalid(why), _))) => Err(CompileError::Invalid(why)),
-            Ok(Ok((compiled, mut content))) => {
-                if let CompileReport::Compiled {
+            Ok(Ok((
+                CompileReport::Compiled {
                     has_driver,
                     functions_reused,
                     ..
-                } = compiled
-                {
-                    let took = started.elapsed();
-                    tracing::info!(plugin, ?took, functions_reused, "component compiled");
-                    content.push(has_driver.into());
-                }
+                },
+                mut content,
+            ))) => {
+                let took = started.elapsed();
+                tracing::info!(plugin, ?took, functions_reused, "component compiled");
+                content.push(has_driver.into());
                 Ok(content)
             }
             Ok(Err(EndedProcess { status, said })) => {

@@ -64,14 +64,14 @@ impl FunctionCache {
         functions.filter(|function| function.is_used()).count()
     }
 
-    /// Writes the functions of this build. They are not written again if the last build had the
+    /// Writes the functions of this build, which has ended. They are not written again if the last build had the
     /// same ones.
     ///
     /// # Errors
     ///
     /// The file cannot be written.
     pub(super) fn write(&self) -> io::Result<()> {
-        let mut entries = self.new.lock().clone();
+        let mut entries = std::mem::take(&mut *self.new.lock());
         if entries.is_empty() && self.reused() == self.former.len() {
             return Ok(());
         }

@@ -260,7 +260,7 @@ impl Plugins {
     /// Runs all loads to their ends.
     async fn load_all(self: &Arc<Self>, loads: &mut Loads, watch: &mut FolderWatch) {
         self.begin(loads, watch).await;
-        while !loads.plugins().is_empty() {
+        while !loads.is_empty() {
             let (name, result) = loads.next().await;
             self.loaded(&name, result, watch);
             self.begin(loads, watch).await;

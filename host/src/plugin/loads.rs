@@ -82,6 +82,11 @@ impl Loads {
         self.under_way.insert(plugin, load);
     }
 
+    /// Returns whether all loads have ended.
+    pub(super) fn is_empty(&self) -> bool {
+        self.under_way.is_empty() && self.waiting.is_empty()
+    }
+
     /// Returns the plugins that are not loaded yet.
     pub(super) fn plugins(&self) -> Vec<String> {
         let waiting = self.waiting.iter().map(|waiting| &waiting.plugin);

@@ -28,7 +28,7 @@ use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
 use crate::message::Frame;
 use crate::outbox::{OutboxBound, Outcome};
-use crate::policy::{OverflowPolicy, Policies, UidPolicy};
+use crate::policy::{CompressionPolicy, OverflowPolicy, Policies, UidPolicy};
 
 /// The close reason for a client whose uid another client took over (policy `kick-old`).
 const TAKEN_OVER: &str = "uid taken over";
@@ -158,8 +158,8 @@ impl Namespace {
     /// Queues a delivery once for each of its clients on this node.
     pub fn deliver(&self, delivery: &Delivery<'_>) -> Reach {
         let policies = self.policies();
-        let bytes = delivery.frame.payload().len();
-        let compression = policies.compression.filter(|c| bytes >= c.min_bytes);
+        let is_for = |policy: &CompressionPolicy| policy.is_for(&delivery.frame);
+        let compression = policies.compression.filter(is_for);
         let mut sending = Sending::new(&self.shared, policies, delivery);
         if let Some(compression) = compression {
             let mut windows = BTreeSet::new();

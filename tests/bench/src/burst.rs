@@ -10,6 +10,7 @@ use anyhow::Result;
 use crate::connection::Connecting;
 use crate::load::Echo;
 use crate::machine;
+use crate::run::in_rounds;
 use crate::server::{Built, Kind, Server};
 use crate::table::{median, table};
 
@@ -37,13 +38,7 @@ struct Measured {
 /// Measures each server, and prints the table.
 pub(crate) fn run_burst(built: &Built, rounds: usize) -> Result<()> {
     let servers = built.servers(&SERVERS);
-    let mut measured: Vec<Vec<Measured>> = servers.iter().map(|_| Vec::new()).collect();
-    for round in 0..rounds {
-        eprintln!("round {} of {rounds}", round + 1);
-        for (kind, measured) in servers.iter().zip(&mut measured) {
-            measured.push(measure(*kind, built)?);
-        }
-    }
+    let measured = in_rounds(&servers, rounds, |kind| measure(kind, built))?;
     let rows = servers.iter().zip(&measured).map(|(kind, rounds)| {
         #[expect(clippy::cast_precision_loss, reason = "memory has less than 53 bits")]
         let mib = |value: fn(&Measured) -> u64| {

@@ -14,7 +14,7 @@ use crate::crowd::{Crowd, soon};
 use crate::load::{Group, Load};
 use crate::machine;
 use crate::measure::{Measured, measure};
-use crate::run::Amount;
+use crate::run::{Amount, in_rounds};
 use crate::server::{Built, Kind, Server};
 use crate::table::{median, table, thousands};
 
@@ -36,13 +36,8 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// Measures each server, and prints the table.
 pub(crate) fn run_compress(built: &Built, amount: Amount) -> Result<()> {
-    let mut rounds: Vec<Vec<(Measured, f64)>> = SERVERS.iter().map(|_| Vec::new()).collect();
-    for round in 0..amount.rounds {
-        eprintln!("round {} of {}", round + 1, amount.rounds);
-        for (kind, rounds) in SERVERS.iter().zip(&mut rounds) {
-            rounds.push(measure_one(*kind, built, amount)?);
-        }
-    }
+    let measure = |kind| measure_one(kind, built, amount);
+    let rounds = in_rounds(&SERVERS, amount.rounds, measure)?;
     if let Some(folder) = &built.charts {
         let bars = SERVERS.iter().zip(&rounds).map(|(kind, rounds)| {
             let cpu = rounds.iter().map(|(measured, _)| measured.cpu_micros);

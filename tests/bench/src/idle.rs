@@ -11,6 +11,7 @@ use anyhow::Result;
 
 use crate::load::Echo;
 use crate::machine::{self, Activity, Resident};
+use crate::run::in_rounds;
 use crate::server::{Built, Kind, Server};
 use crate::table::{median, table};
 
@@ -38,13 +39,7 @@ struct Measured {
 /// Measures each server `rounds` times, and prints the table.
 pub(crate) fn run_idle(built: &Built, rounds: usize) -> Result<()> {
     let servers = built.servers(&SERVERS);
-    let mut measured: Vec<Vec<Measured>> = servers.iter().map(|_| Vec::new()).collect();
-    for round in 0..rounds {
-        eprintln!("round {} of {rounds}", round + 1);
-        for (kind, measured) in servers.iter().zip(&mut measured) {
-            measured.push(measure(*kind, built)?);
-        }
-    }
+    let measured = in_rounds(&servers, rounds, |kind| measure(kind, built))?;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}\n", machine::describe())?;
     writeln!(stdout, "{CLIENTS} idle clients, resident bytes for each\n")?;

@@ -153,6 +153,23 @@ impl Mode {
     }
 }
 
+/// Measures each of these servers `rounds` times, in rounds. In the answer, the measurements of a
+/// server stand together, in the order of the servers.
+pub(crate) fn in_rounds<T>(
+    servers: &[Kind],
+    rounds: usize,
+    measure: impl Fn(Kind) -> Result<T>,
+) -> Result<Vec<Vec<T>>> {
+    let mut measured: Vec<Vec<T>> = servers.iter().map(|_| Vec::new()).collect();
+    for round in 0..rounds {
+        eprintln!("round {} of {rounds}", round + 1);
+        for (kind, measured) in servers.iter().zip(&mut measured) {
+            measured.push(measure(*kind)?);
+        }
+    }
+    Ok(measured)
+}
+
 /// Measures each of a mode's servers once; in the answer they stand in the mode's order.
 fn run_round(mode: &Mode, round: usize, built: &Built, amount: Amount) -> Result<Vec<Measured>> {
     let servers = mode.servers(built).into_iter();
