@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use jackfield_tests::{Client, Cluster, End, Etcd, Node, NodeBuilder, count, text, within};
+use jackfield_tests::{
+    Authority, Client, Cluster, End, Etcd, Node, NodeBuilder, count, text, within,
+};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -231,41 +233,15 @@ async fn with_certificates_only_those_of_the_authority_take_part() -> Result<()>
     Ok(())
 }
 
-/// Issues nodes' certificates, for the name `mesh`.
-struct Authority {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    folder: tempfile::TempDir,
-}
-
-impl Authority {
-    fn new() -> Result<Authority> {
-        let mut params = rcgen::CertificateParams::new(Vec::new())?;
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate()?;
-        let folder = tempfile::tempdir()?;
-        let certificate = params.self_signed(&key)?;
-        std::fs::write(folder.path().join("authority.pem"), certificate.pem())?;
-        Ok(Authority {
-            issuer: rcgen::Issuer::new(params, key),
-            folder,
-        })
-    }
-
-    /// The flags of a node with a new certificate.
-    fn flags(&self) -> Result<Vec<String>> {
-        let key = rcgen::KeyPair::generate()?;
-        let params = rcgen::CertificateParams::new(vec!["mesh".to_owned()])?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        std::fs::write(self.folder.path().join("node.pem"), certificate.pem())?;
-        std::fs::write(self.folder.path().join("node.key"), key.serialize_pem())?;
-        let path = |name| self.folder.path().join(name).display().to_string();
-        Ok(vec![
-            format!("--tls-certificate={}", path("node.pem")),
-            format!("--tls-key={}", path("node.key")),
-            format!("--tls-authority={}", path("authority.pem")),
-            "--tls-name=mesh".to_owned(),
-        ])
-    }
+/// The flags of a node with a new certificate, for the name `mesh`.
+fn flags(authority: &Authority) -> Result<Vec<String>> {
+    let issued = authority.issue("node", &["mesh"])?;
+    Ok(vec![
+        format!("--tls-certificate={}", issued.certificate.display()),
+        format!("--tls-key={}", issued.key.display()),
+        format!("--tls-authority={}", authority.file().display()),
+        "--tls-name=mesh".to_owned(),
+    ])
 }
 
 /// A node with a certificate, or without, that dials another one.
@@ -273,7 +249,7 @@ async fn node_with(authority: Option<&Authority>, peer: Option<&str>) -> Result<
     let mut arguments = vec!["--mesh=127.0.0.1:0".to_owned()];
     arguments.extend(peer.map(|peer| format!("--peer={peer}")));
     if let Some(authority) = authority {
-        arguments.extend(authority.flags()?);
+        arguments.extend(flags(authority)?);
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let builder = Node::builder().plugin("console").alone();

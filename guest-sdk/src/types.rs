@@ -449,7 +449,9 @@ pub struct Handshake {
     pub query: Vec<(String, String)>,
     /// The headers are here in their order, with their names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The address is the peer's with its port, as the node sees it: `127.0.0.1:51234`.
+    /// The address is the client's with its port: `127.0.0.1:51234`. Behind a proxy that the
+    /// operator trusts, it is what the proxy says, with port 0 where it says none. A client of a Unix
+    /// socket has `unix`.
     pub remote_address: String,
     /// The offered subprotocols are here, in the client's order of preference.
     pub subprotocols: Vec<String>,

@@ -6,6 +6,7 @@
 //! require_origin = true
 //! subprotocols = ["v2.chat", "v1.chat"]
 //! require_subprotocol = true
+//! require_client_certificate = true
 //!
 //! require_uid = { header = "businessId", query = "businessId" }
 //! # or
@@ -39,6 +40,10 @@ pub(crate) use self::token::Jwt;
 pub use self::token::carries_token;
 pub(crate) use self::uid::RequireUid;
 
+/// The header in which the node tells a plugin the certificate of a client, in DER and base64 (RFC
+/// 9440). A client cannot set it.
+pub(crate) const CLIENT_CERTIFICATE: &str = "client-cert";
+
 /// The access rules of a manifest, as they are written there.
 #[derive(Debug, Default)]
 pub(crate) struct Requirements {
@@ -46,6 +51,7 @@ pub(crate) struct Requirements {
     pub(crate) require_origin: bool,
     pub(crate) subprotocols: Vec<String>,
     pub(crate) require_subprotocol: bool,
+    pub(crate) require_client_certificate: bool,
     pub(crate) require_uid: Option<RequireUid>,
     pub(crate) jwt: Option<Jwt>,
 }
@@ -55,6 +61,7 @@ pub(crate) struct Requirements {
 pub(crate) struct Access {
     origins: Origins,
     subprotocols: Subprotocols,
+    require_client_certificate: bool,
     identity: UidSource,
 }
 
@@ -103,6 +110,7 @@ impl Access {
         Ok(Access {
             origins: Origins::parse(&written.origins, written.require_origin)?,
             subprotocols: Subprotocols::parse(&written.subprotocols, written.require_subprotocol)?,
+            require_client_certificate: written.require_client_certificate,
             identity,
         })
     }
@@ -143,6 +151,11 @@ impl Access {
         }
         if let Some(missing) = self.subprotocols.missing(&handshake.subprotocols) {
             return Err(Denied::Incomplete(missing));
+        }
+        if self.require_client_certificate && handshake.header(CLIENT_CERTIFICATE).next().is_none()
+        {
+            let why = "a client certificate is required, over TLS";
+            return Err(Denied::Incomplete(why.to_owned()));
         }
         match &self.identity {
             UidSource::Plugin => Ok(Granted::default()),

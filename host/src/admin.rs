@@ -23,6 +23,7 @@ mod wire;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -33,6 +34,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,8 +42,8 @@ use tower::ServiceExt as _;
 
 use self::api::Api;
 use self::listener::{ApiListener, ConnectionOrigin};
+use crate::certificates::Certificates;
 use crate::listener::listen;
-use crate::pending_connections::GuardedConnection;
 
 pub use self::tokens::ApiTokens;
 pub use self::view::View;
@@ -78,9 +80,18 @@ const HEAD_BYTES: u32 = 16 << 10;
 /// The most bytes of an answer that wait for their stream of HTTP/2.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
 
+/// The time for the TLS handshake of a caller.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Serves the API until the node has ended, and finishes the calls that have begun by then. At most
-/// `files` connections are open at once.
-pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<ApiTokens>, files: usize) {
+/// `files` connections are open at once. With `certificates`, callers connect with TLS.
+pub async fn serve(
+    listener: TcpListener,
+    view: Arc<View>,
+    tokens: Arc<ApiTokens>,
+    files: usize,
+    certificates: Option<Arc<Certificates>>,
+) {
     let ended = view.ended();
     let api = Api::new(view.clone(), tokens);
     let routes = grpc::routes(api.clone())
@@ -100,7 +111,19 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<ApiTokens
             connection = listener.accept() => connection,
             () = ended.cancelled() => break,
         };
-        connections.spawn(serve_connection(connection, routes.clone(), ended.clone()));
+        let origin = ConnectInfo(ConnectionOrigin::of(&connection));
+        let (routes, ended) = (routes.clone(), ended.clone());
+        match certificates.clone() {
+            None => connections.spawn(serve_connection(connection, origin, routes, ended)),
+            Some(certificates) => connections.spawn(async move {
+                let handshake = certificates.accept_caller(connection);
+                match tokio::time::timeout(TLS_TIMEOUT, handshake).await {
+                    Ok(Ok(stream)) => serve_connection(stream, origin, routes, ended).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "a caller of the API broke off"),
+                    Err(_) => tracing::debug!("a caller of the API is too slow with TLS"),
+                }
+            }),
+        };
     }
     // Nobody waits in vain for an answer.
     drop(listener);
@@ -109,8 +132,12 @@ pub async fn serve(listener: TcpListener, view: Arc<View>, tokens: Arc<ApiTokens
 }
 
 /// Serves one connection until its peer has left, or until its calls have ended after `ended`.
-async fn serve_connection(connection: GuardedConnection, routes: Router, ended: CancellationToken) {
-    let origin = ConnectInfo(ConnectionOrigin::of(&connection));
+async fn serve_connection(
+    connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    origin: ConnectInfo<ConnectionOrigin>,
+    routes: Router,
+    ended: CancellationToken,
+) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(origin.clone());
         routes.clone().oneshot(request.map(Body::new))

@@ -8,12 +8,14 @@ mod acceptor;
 mod admission;
 mod decoder;
 mod extensions;
+mod forwarded;
 mod handshake;
 mod handshakes;
 mod header_list;
 mod keepalive;
 mod outbox_guard;
 mod pages;
+mod proxy_protocol;
 mod read_buffers;
 mod reader;
 mod refusal;
@@ -23,43 +25,48 @@ mod sweep;
 mod upgrade;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_send_buffer_size;
-use tokio::net::{TcpListener, TcpStream};
+use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use self::acceptor::{Acceptor, ConnectionFiles};
 use self::admission::Admission;
+use self::handshake::NewConnection;
 use self::handshakes::Handshakes;
+use crate::certificates::Certificates;
+use crate::config::ProxyConfig;
 use crate::limits::REFUSALS;
+use crate::listener::ClientListener;
 use crate::log_throttle::LogThrottle;
 use crate::plugin::Plugins;
 use crate::registry::Registry;
 
+/// A port where clients connect. With certificates, they connect with TLS.
+pub struct ClientPort {
+    /// The listener of the port.
+    pub listener: ClientListener,
+    /// The certificates of the node, if the port uses TLS.
+    pub certificates: Option<Arc<Certificates>>,
+}
+
 /// Accepts clients until `closed` becomes true, and writes the messages for them. The clients have
 /// at most `files` open files.
 pub async fn serve(
-    listener: TcpListener,
+    ports: Vec<ClientPort>,
     plugins: Arc<Plugins>,
     registry: Arc<Registry>,
+    proxies: Arc<ArcSwap<ProxyConfig>>,
     files: usize,
-    mut closed: watch::Receiver<bool>,
+    closed: watch::Receiver<bool>,
 ) {
     for list in registry.dirty().lists() {
         tokio::spawn(sweep::sweep(list.clone()));
     }
     tokio::spawn(outbox_guard::guard_outboxes(registry.clone()));
-    let send_buffer = registry.limits().send_buffer_bytes as usize;
-    // Sockets have it from their listener.
-    if send_buffer > 0
-        && let Err(error) = set_socket_send_buffer_size(&listener, send_buffer)
-    {
-        tracing::warn!(%error, send_buffer, "the size of send buffers cannot be set");
-    }
-    let admission = Arc::new(Admission::new(registry.limits()));
+    let admission = Arc::new(Admission::new(&registry.limits()));
     let semaphore = |permits| Arc::new(Semaphore::new(permits));
     let acceptor = Arc::new(Acceptor {
         // A silent connection has two files: others must find some left.
@@ -69,20 +76,38 @@ pub async fn serve(
         plugins,
         registry,
         admission,
+        proxies,
         files: semaphore(files),
         refusals: semaphore(REFUSALS),
         refused: LogThrottle::default(),
+        headerless: LogThrottle::default(),
     });
+    let ports = ports.into_iter();
+    let mut accepting: JoinSet<()> = ports
+        .map(|port| accept_at(port, acceptor.clone(), closed.clone()))
+        .collect();
+    while accepting.join_next().await.is_some() {}
+}
+
+/// Accepts the clients of one port until `closed` becomes true.
+async fn accept_at(port: ClientPort, acceptor: Arc<Acceptor>, mut closed: watch::Receiver<bool>) {
     let mut out_of_files = false;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = port.listener.accept() => accepted,
             _ = closed.wait_for(|closed| *closed) => return,
         };
         match accepted {
-            Ok((socket, address)) => {
+            Ok((read, write, peer)) => {
                 out_of_files = false;
-                accept(acceptor.clone(), socket, address);
+                let certificates = port.certificates.as_ref();
+                let connection = NewConnection {
+                    read,
+                    write,
+                    peer,
+                    tls: certificates.map(|certificates| certificates.for_clients()),
+                };
+                accept(acceptor.clone(), connection);
             }
             // A client that has gone already is none of our business.
             Err(error) if is_the_client_s(&error) => {}
@@ -98,8 +123,8 @@ pub async fn serve(
 }
 
 /// Starts the handshake of a new connection, if the limits allow another one.
-fn accept(acceptor: Arc<Acceptor>, socket: TcpStream, address: SocketAddr) {
-    let (permit, has_cut) = acceptor.handshakes.begin(address.ip());
+fn accept(acceptor: Arc<Acceptor>, connection: NewConnection) {
+    let (permit, has_cut) = acceptor.handshakes.begin(connection.address());
     if has_cut {
         acceptor.registry.counters().handshakes_limited.add_one();
     }
@@ -122,7 +147,7 @@ fn accept(acceptor: Arc<Acceptor>, socket: TcpStream, address: SocketAddr) {
         },
     };
     tokio::spawn(async move {
-        handshake::shake_hands(acceptor, socket, address, files, permit).await;
+        handshake::shake_hands(acceptor, connection, files, permit).await;
         drop(refusal);
     });
 }

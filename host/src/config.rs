@@ -5,20 +5,29 @@
 //! programs also set variables with our prefix. Kubernetes does so for a service with our name.
 
 mod cache;
+mod documentation;
+mod proxy;
+mod tls;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use documented::DocumentedFields;
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Source};
-use serde::{Deserialize, Serialize};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::limits::{Limits, PluginLimits, WrongLimit};
+use crate::listener::{ListenAddress, UnixSocketConfig};
 
 pub use self::cache::CacheFolder;
+pub use self::documentation::commented_defaults;
+pub use self::proxy::{ForwardingHeader, ProxyConfig, TrustedProxy};
+pub use self::tls::{CertificateFiles, TlsConfig, TlsVersion};
 
 const ENVIRONMENT_PREFIX: &str = "JACKFIELD_";
 
@@ -26,11 +35,18 @@ const ENVIRONMENT_PREFIX: &str = "JACKFIELD_";
 const DEFAULT: &str = "default";
 
 /// The configuration of one node.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The address where clients connect. Port 0 takes a free port.
-    pub listen: SocketAddr,
+    /// The addresses where clients connect without TLS: one address, or a list of them.
+    #[serde(deserialize_with = "one_or_many")]
+    pub listen: Vec<ListenAddress>,
+    /// The mode and the owner of the files of Unix sockets where clients connect.
+    pub unix_socket: UnixSocketConfig,
+    /// The settings for TLS at the ports for clients and of the API.
+    pub tls: TlsConfig,
+    /// The settings for proxies in front of the clients' ports.
+    pub proxy: ProxyConfig,
     /// The address where backends, operators and probes connect, over gRPC and HTTP. An empty text
     /// disables the API.
     pub api: String,
@@ -63,7 +79,7 @@ pub struct Config {
 }
 
 /// The settings of a node for the mesh.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct MeshConfig {
     /// The address where peers connect, `HOST:PORT`. With an empty text, the node is alone.
@@ -103,7 +119,7 @@ pub enum Role {
 }
 
 /// The settings of the store where plugins keep their own state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeyvalueConfig {
     /// The store: `memory`, `file:PATH`, or `redis://HOST:PORT` for a server that several nodes
@@ -127,7 +143,7 @@ impl Default for KeyvalueConfig {
 }
 
 /// The settings for the HTTP requests of plugins.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
     /// A file with certificates of authorities, in PEM. These authorities are trusted in addition
@@ -149,7 +165,10 @@ pub enum LogFormat {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            listen: vec![ListenAddress::Tcp("127.0.0.1:8080".to_owned())],
+            unix_socket: UnixSocketConfig::default(),
+            tls: TlsConfig::default(),
+            proxy: ProxyConfig::default(),
             api: "127.0.0.1:8081".to_owned(),
             api_tokens: PathBuf::new(),
             role: Role::default(),
@@ -165,6 +184,29 @@ impl Default for Config {
             plugin: PluginLimits::default(),
         }
     }
+}
+
+/// Reads one address, or a list of addresses.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ListenAddress>, D::Error> {
+    struct OneOrMany;
+
+    impl<'de> Visitor<'de> for OneOrMany {
+        type Value = Vec<ListenAddress>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an address or a list of addresses")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<ListenAddress>, E> {
+            Ok(vec![text.parse().map_err(E::custom)?])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<ListenAddress>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
+    }
+
+    deserializer.deserialize_any(OneOrMany)
 }
 
 /// The layers of a configuration that has not been read yet.
@@ -306,6 +348,29 @@ impl Layers {
     }
 }
 
+impl Config {
+    /// The keys whose values are different in `other`, joined by dots.
+    pub fn changed_keys(&self, other: &Config) -> Vec<String> {
+        let others = entries(other);
+        let changed = entries(self).into_iter().zip(others);
+        let changed = changed.filter(|(one, other)| one != other);
+        changed.map(|((key, _), _)| key).collect()
+    }
+
+    /// Takes the values that take effect in a node that runs.
+    pub fn take_live(&mut self, new: &Config) {
+        self.log.clone_from(&new.log);
+        self.proxy.clone_from(&new.proxy);
+        self.limits.take_live(&new.limits);
+    }
+
+    /// Whether a key takes effect in a node that runs.
+    pub fn is_live(key: &str) -> bool {
+        let limit = key.strip_prefix("limits.");
+        key == "log" || key.starts_with("proxy.") || limit.is_some_and(Limits::is_live)
+    }
+}
+
 /// One flag of the command line. Each flag is a separate layer, so that it can be named as the
 /// origin of a value.
 #[derive(Debug)]
@@ -386,13 +451,13 @@ mod tests {
         ];
         let layers = Layers::new(flags, Some(&file)).expect("layers");
         let config = layers.read().expect("a configuration");
-        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.listen, ["127.0.0.1:2".parse().expect("an address")]);
         assert_eq!(config.limits.message_bytes, 7);
         assert_eq!(config.mesh.peers, ["a:1", "b:2"]);
         assert_eq!(config.limits.ping_every.as_secs(), 60);
         let described = layers.describe().expect("a description");
         for line in [
-            "listen = \"127.0.0.1:2\"  # flag --listen".to_owned(),
+            "listen = [\"127.0.0.1:2\"]  # flag --listen".to_owned(),
             "limits.message_bytes = 7  # flag --limits.message_bytes".to_owned(),
             format!("limits.ping_every = \"1m\"  # file {}", file.display()),
             "limits.clients = 100000  # default".to_owned(),

@@ -4,7 +4,7 @@
 //! Rooms, in the direction a message travels; a file uses only rooms to its right
 //! (`tests/layers.rs` keeps that true):
 //!
-//! node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · delivery · message_queue · message · deflate · close_code · id · counters · log · log_throttle · rate_limiter · pending_connections · listener · host_pattern · invalid_value · file · authorities
+//! node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · delivery · message_queue · message · deflate · close_code · id · counters · log · log_throttle · rate_limiter · pending_connections · certificates · listener · socket · watched_files · host_pattern · invalid_value · file · authorities
 
 pub mod node;
 
@@ -23,6 +23,7 @@ pub mod keyvalue;
 pub mod manifest;
 
 pub mod authorities;
+pub mod certificates;
 pub mod close_code;
 pub mod config;
 pub mod counters;
@@ -41,3 +42,5 @@ pub mod message_queue;
 pub mod pending_connections;
 pub mod policy;
 mod rate_limiter;
+pub mod socket;
+mod watched_files;

@@ -10,6 +10,7 @@ mod files;
 
 use std::time::Duration;
 
+use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
 pub use self::files::{FileShares, REFUSALS, open_files};
@@ -19,7 +20,7 @@ pub use self::files::{FileShares, REFUSALS, open_files};
 pub(crate) const NODE_BACKLOG: u32 = 1024;
 
 /// The limits of the node: section `[limits]` of its configuration.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// The largest message from a client, in bytes, with all its fragments. A larger message closes
@@ -158,7 +159,7 @@ impl Default for Limits {
 
 /// The limits of one plugin: section `[plugin]` of the node's configuration, or `[limits]` of the
 /// manifest.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginLimits {
     /// The most memory of one instance, in bytes. Beyond that, growing the memory fails, and most
@@ -270,6 +271,30 @@ pub struct WrongLimit {
 }
 
 impl Limits {
+    /// Whether a limit takes effect when its value changes in a node that runs. The others size
+    /// something at the start.
+    pub fn is_live(name: &str) -> bool {
+        !AT_THE_START.contains(&name)
+    }
+
+    /// Takes the values of the limits that take effect in a node that runs.
+    pub fn take_live(&mut self, new: &Limits) {
+        let kept = self.clone();
+        *self = Limits {
+            cache_bytes: kept.cache_bytes,
+            compile_bytes: kept.compile_bytes,
+            compile_timeout: kept.compile_timeout,
+            handshakes: kept.handshakes,
+            link_bytes: kept.link_bytes,
+            link_frames: kept.link_frames,
+            outbox_bytes: kept.outbox_bytes,
+            outboxes_bytes: kept.outboxes_bytes,
+            peer_events: kept.peer_events,
+            send_buffer_bytes: kept.send_buffer_bytes,
+            ..new.clone()
+        };
+    }
+
     /// Checks that the values of all limits can be used.
     ///
     /// # Errors
@@ -497,6 +522,20 @@ fn check_range(name: &'static str, value: usize, most: usize) -> Result<(), Wron
     }
     Ok(())
 }
+
+/// The limits of the node whose values are read at the start only.
+const AT_THE_START: [&str; 10] = [
+    "cache_bytes",
+    "compile_bytes",
+    "compile_timeout",
+    "handshakes",
+    "link_bytes",
+    "link_frames",
+    "outbox_bytes",
+    "outboxes_bytes",
+    "peer_events",
+    "send_buffer_bytes",
+];
 
 /// The shortest value that `compile_timeout` can have.
 pub const COMPILE_TIMEOUT_MIN: Duration = Duration::from_secs(1);

@@ -24,13 +24,29 @@ const LINES: usize = 8192;
 /// unless the operator asks for them.
 const QUIET: &str = "wasmtime_wasi_http=off";
 
-/// Starts the log of this process, on stderr. The lines that still wait are written when the guard
-/// is dropped.
+/// The running log of this process. The lines that still wait are written when it is dropped.
+pub struct RunningLog {
+    _flush_at_the_end: WorkerGuard,
+    set_filter: Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>,
+}
+
+impl RunningLog {
+    /// Replaces the filter of the log.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when `directives` contains a word that is neither a level nor a directive.
+    pub fn set_filter(&self, directives: &str) -> anyhow::Result<()> {
+        (self.set_filter)(filter(directives)?)
+    }
+}
+
+/// Starts the log of this process, on stderr.
 ///
 /// # Errors
 ///
 /// Returns an error when `directives` contains a word that is neither a level nor a directive.
-pub fn start(directives: &str, format: LogFormat) -> anyhow::Result<WorkerGuard> {
+pub fn start(directives: &str, format: LogFormat) -> anyhow::Result<RunningLog> {
     let filter = filter(directives)?;
     // A log that nobody reads must not stop the node: lines beyond its buffer are dropped.
     let (writer, guard) = NonBlockingBuilder::default()
@@ -39,11 +55,34 @@ pub fn start(directives: &str, format: LogFormat) -> anyhow::Result<WorkerGuard>
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer);
-    match format {
-        LogFormat::Text => log.with_ansi(false).fmt_fields(text_fields()).init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(guard)
+    let set_filter: Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync> = match format {
+        LogFormat::Text => {
+            let log = log.with_ansi(false).fmt_fields(text_fields());
+            let log = log.with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            Box::new(move |filter| Ok(handle.reload(filter)?))
+        }
+        LogFormat::Json => {
+            let log = log.json().with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            Box::new(move |filter| Ok(handle.reload(filter)?))
+        }
+    };
+    Ok(RunningLog {
+        _flush_at_the_end: guard,
+        set_filter,
+    })
+}
+
+/// Checks the directives of the configuration without starting the log.
+///
+/// # Errors
+///
+/// Returns an error when `directives` contains a word that is neither a level nor a directive.
+pub fn check(directives: &str) -> anyhow::Result<()> {
+    filter(directives).map(drop)
 }
 
 fn filter(directives: &str) -> anyhow::Result<EnvFilter> {

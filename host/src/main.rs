@@ -1,20 +1,20 @@
 //! The `jackfield` command: it reads the configuration, starts the node, prints the addresses,
 //! waits for a signal, and drains with a deadline.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use jackfield::config::{Config, Flag, Layers, LogFormat};
+use jackfield::config::{Config, Flag, Layers, LogFormat, commented_defaults};
 use jackfield::counters::Counters;
 use jackfield::guest::{CompilerOptions, compile_if_asked};
 use jackfield::limits::open_files;
-use jackfield::log;
+use jackfield::log::{self, RunningLog};
 use jackfield::mesh::{self, Register, TlsFiles, Trust};
-use jackfield::node::Node;
+use jackfield::node::{self, Node};
 use jackfield::plugin;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -68,6 +68,20 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Check or explain the configuration of a node.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say whether a node would start with this configuration (or exit with 1). Takes what `node`
+    /// takes, reads the files that it names, and opens no port.
+    Check(Box<NodeFlags>),
+    /// Print a configuration file with every key, its description and its default.
+    Default,
 }
 
 /// Flags override the file (--config), the file overrides the environment (`JACKFIELD_LISTEN`,
@@ -77,9 +91,10 @@ struct NodeFlags {
     /// A TOML file; `--print-config` shows what may stand in it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where clients connect; port 0 takes a free one.
+    /// Where clients connect: HOST:PORT, unix:PATH or systemd:NAME; port 0 takes a free one; may be
+    /// repeated.
     #[arg(long, value_name = "ADDR")]
-    listen: Option<String>,
+    listen: Vec<String>,
     /// Where backends, operators and probes ask, over gRPC and HTTP; empty: nowhere.
     #[arg(long, value_name = "ADDR")]
     api: Option<String>,
@@ -180,6 +195,12 @@ fn main() -> ExitCode {
             log_format,
         } => register(&listen, &trust, &log, log_format),
         Command::Check { files, config } => check(&files, config.as_deref()),
+        Command::Config { command } => match command {
+            ConfigCommand::Check(flags) => check_config(&flags),
+            ConfigCommand::Default => print(&commented_defaults())
+                .map(|()| ExitCode::SUCCESS)
+                .map_err(Into::into),
+        },
     };
     run.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "jackfield: {error:#}");
@@ -194,28 +215,38 @@ fn node(flags: &NodeFlags) -> anyhow::Result<ExitCode> {
         print(&layers.describe()?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let _flush_at_the_end = log::start(&config.log, config.log_format)?;
+    let log = log::start(&config.log, config.log_format)?;
     raise_file_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if config.workers > 0 {
         runtime.worker_threads(config.workers);
     }
     let runtime = runtime.enable_all().build()?;
-    let code = runtime.block_on(serve(&config));
+    let code = runtime.block_on(serve(flags, config, &log));
     // What a node that was ended early has not compiled yet need not be waited for.
     runtime.shutdown_background();
     code
 }
 
-async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
+async fn serve(
+    flags: &NodeFlags,
+    mut config: Config,
+    log: &RunningLog,
+) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let counters = Arc::<Counters>::default();
     let node = tokio::select! {
-        node = Node::start(config, counters.clone()) => node?,
+        node = Node::start(&config, counters.clone()) => node?,
         () = signals.wait_for_end(&counters) => return Ok(ExitCode::SUCCESS),
     };
-    let clients = node.address();
-    let mut listening = serde_json::json!({ "clients": clients });
+    let (plain, encrypted) = (node.addresses(), node.tls_addresses());
+    let mut listening = serde_json::json!({ "clients": plain.first().or(encrypted.first()) });
+    if plain.len() > 1 {
+        listening["all_clients"] = serde_json::json!(plain);
+    }
+    if !encrypted.is_empty() {
+        listening["tls"] = serde_json::json!(encrypted);
+    }
     if let Some(api) = node.api_address() {
         listening["api"] = serde_json::json!(api);
     }
@@ -226,8 +257,11 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         "{}\n",
         serde_json::json!({ "listening": listening })
     ))?;
+    let clients = &listening["clients"];
     tracing::info!(%clients, node = %node.incarnation(), "serving");
-    signals.wait_for_end(&counters).await;
+    while signals.next(&counters).await == SignalRequest::Reload {
+        reload(flags, &mut config, &node, log);
+    }
     tracing::info!("draining; a second signal ends at once");
     let drained = tokio::select! {
         () = node.drain() => ExitCode::SUCCESS,
@@ -235,6 +269,48 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     };
     counters.log();
     Ok(drained)
+}
+
+/// Reads the configuration again, and takes what can take effect in a node that runs. A
+/// configuration that is wrong changes nothing.
+fn reload(flags: &NodeFlags, config: &mut Config, node: &Node, log: &RunningLog) {
+    let read = || {
+        let new = flags.layers()?.read()?;
+        log.set_filter(&new.log)?;
+        anyhow::Ok(new)
+    };
+    let new = match read() {
+        Ok(new) => new,
+        Err(error) => {
+            let error = format!("{error:#}");
+            return tracing::error!(error, "the configuration stays as it was");
+        }
+    };
+    node.reconfigure(&new);
+    let changed = config.changed_keys(&new);
+    let (live, waiting): (Vec<_>, Vec<_>) =
+        changed.into_iter().partition(|key| Config::is_live(key));
+    tracing::info!(
+        changed = live.join(", "),
+        "the configuration was read again"
+    );
+    if !waiting.is_empty() {
+        let keys = waiting.join(", ");
+        tracing::warn!(
+            keys,
+            "these keys have changed and take effect with a restart"
+        );
+    }
+    // What waits for a restart is still what it was at the start.
+    config.take_live(&new);
+}
+
+fn check_config(flags: &NodeFlags) -> anyhow::Result<ExitCode> {
+    let config = flags.layers()?.read()?;
+    log::check(&config.log)?;
+    node::check(&config)?;
+    print("ok: a node would start with this configuration\n")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -295,7 +371,6 @@ async fn check(files: &[PathBuf], config: Option<&Path>) -> anyhow::Result<ExitC
 impl NodeFlags {
     fn layers(&self) -> anyhow::Result<Layers> {
         let named = [
-            ("--listen", "listen", &self.listen),
             ("--api", "api", &self.api),
             ("--api-tokens", "api_tokens", &self.api_tokens),
             ("--role", "role", &self.role),
@@ -310,6 +385,7 @@ impl NodeFlags {
             ("--log-format", "log_format", &self.log_format),
         ];
         let lists = [
+            ("--listen", "listen", &self.listen),
             ("--register", "mesh.registers", &self.register),
             ("--peer", "mesh.peers", &self.peer),
             ("--discover", "mesh.discover", &self.discover),
@@ -363,9 +439,11 @@ impl NodeFlags {
 }
 
 /// The signals that the process handles. SIGTERM, ctrl-c and the end of the terminal end the node,
-/// and SIGUSR1 logs the counters. A signal that was ignored when the process began stays ignored:
+/// SIGHUP without a terminal lets it read its configuration again, and SIGUSR1 logs the counters. A signal that was ignored when the process began stays ignored:
 /// `nohup` needs that, and so does a shell for its background processes.
 struct Signals {
+    /// Whether the process was started in a terminal, whose end is a SIGHUP, too.
+    has_terminal: bool,
     terminate: Option<Signal>,
     interrupt: Option<Signal>,
     hangup: Option<Signal>,
@@ -380,6 +458,7 @@ impl Signals {
             _ => Ok(None),
         };
         Ok(Signals {
+            has_terminal: std::io::stdin().is_terminal(),
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
@@ -387,16 +466,31 @@ impl Signals {
         })
     }
 
-    async fn wait_for_end(&mut self, counters: &Counters) {
+    /// Waits for a signal that asks for something, and logs the counters meanwhile.
+    async fn next(&mut self, counters: &Counters) -> SignalRequest {
         loop {
             tokio::select! {
-                () = next(&mut self.terminate) => return,
-                () = next(&mut self.interrupt) => return,
-                () = next(&mut self.hangup) => return,
+                () = next(&mut self.terminate) => return SignalRequest::End,
+                () = next(&mut self.interrupt) => return SignalRequest::End,
+                () = next(&mut self.hangup) => return match self.has_terminal {
+                    true => SignalRequest::End,
+                    false => SignalRequest::Reload,
+                },
                 () = next(&mut self.report) => counters.log(),
             }
         }
     }
+
+    async fn wait_for_end(&mut self, counters: &Counters) {
+        while self.next(counters).await != SignalRequest::End {}
+    }
+}
+
+/// What a signal asks of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SignalRequest {
+    End,
+    Reload,
 }
 
 /// Waits for a signal. If the signal is ignored, the wait never ends.

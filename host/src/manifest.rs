@@ -79,6 +79,7 @@ struct WrittenManifest {
     require_origin: bool,
     subprotocols: Vec<String>,
     require_subprotocol: bool,
+    require_client_certificate: bool,
     #[serde(deserialize_with = "rules::or_false")]
     require_uid: Option<RequireUid>,
     #[serde(deserialize_with = "rules::or_false")]
@@ -123,6 +124,7 @@ impl Manifest {
             require_origin: written.require_origin,
             subprotocols: written.subprotocols,
             require_subprotocol: written.require_subprotocol,
+            require_client_certificate: written.require_client_certificate,
             require_uid: written.require_uid,
             jwt: written.jwt,
         };

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, ApiTokens, View};
-use crate::client;
-use crate::config::{Config, MeshConfig, Role};
+use crate::certificates::Certificates;
+use crate::client::{self, ClientPort};
+use crate::config::{Config, MeshConfig, ProxyConfig, Role};
 use crate::counters::Counters;
 use crate::guest::{CompilerOptions, Services};
 use crate::id::Incarnation;
-use crate::limits::{FileShares, open_files};
-use crate::listener::listen;
+use crate::limits::{FileShares, Limits, open_files};
+use crate::listener::{ClientListener, ListenAddress};
 use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
 use crate::plugin::Plugins;
 use crate::registry::Registry;
@@ -33,14 +35,16 @@ use crate::registry::Registry;
 /// if compile_if_asked().is_some() {
 ///     return Ok(());
 /// }
-/// let config = Config { listen: "127.0.0.1:0".parse()?, ..Config::default() };
+/// let listen = "127.0.0.1:0".parse().map_err(anyhow::Error::msg)?;
+/// let config = Config { listen: vec![listen], ..Config::default() };
 /// let node = Node::start(&config, Default::default()).await?;
-/// println!("{}", node.address());
+/// println!("{}", node.addresses()[0]);
 /// node.drain().await;
 /// # Ok(()) }
 /// ```
 pub struct Node {
-    address: SocketAddr,
+    addresses: Vec<ListenAddress>,
+    tls_addresses: Vec<ListenAddress>,
     incarnation: Incarnation,
     plugins: Arc<Plugins>,
     mesh: Option<(Arc<Mesh>, SocketAddr)>,
@@ -50,7 +54,7 @@ pub struct Node {
     settling: Option<JoinHandle<()>>,
     close: watch::Sender<bool>,
     serving: JoinHandle<()>,
-    drain_timeout: Duration,
+    proxies: Arc<ArcSwap<ProxyConfig>>,
 }
 
 impl Node {
@@ -62,21 +66,18 @@ impl Node {
     /// Returns an error when a port cannot be bound, when the configuration cannot be used, or when
     /// the plugins or their store cannot be opened.
     pub async fn start(config: &Config, counters: Arc<Counters>) -> anyhow::Result<Node> {
-        let address = config.listen.to_string();
-        let listener = listen(&address, BACKLOG).await.with_context(|| {
-            format!(
-                "cannot listen on {address}: name a free address with --listen (port 0 takes one)"
-            )
-        })?;
-        let address = listener.local_addr()?;
+        let needs_tls = config.tls.api || !config.tls.listen.is_empty();
+        let certificates = needs_tls
+            .then(|| Certificates::open(&config.tls))
+            .transpose()?;
+        let plain = open_ports(config, &config.listen).await?;
+        let encrypted = open_ports(config, &config.tls.listen).await?;
+        anyhow::ensure!(!(plain.is_empty() && encrypted.is_empty()), NOWHERE);
+        let (addresses, tls_addresses) = (addresses(&plain)?, addresses(&encrypted)?);
         let files = share_files(config.limits.clients);
         let incarnation = Incarnation::draw()?;
         let is_meshed = !config.mesh.listen.is_empty();
-        let alone = MeshConfig::default();
-        anyhow::ensure!(
-            is_meshed || config.mesh == alone,
-            "the node is told of other nodes, and not where they reach it: say it with --mesh ADDR"
-        );
+        check_alone(&config.mesh)?;
         let registry = Registry::new(
             incarnation,
             config.limits.clone(),
@@ -95,7 +96,17 @@ impl Node {
         );
         let api = match &*config.api {
             "" => None,
-            api => Some(open_api(api, &config.api_tokens, view.clone(), files.api).await?),
+            api => {
+                let certificates = certificates.clone().filter(|_| config.tls.api);
+                let opened = open_api(
+                    api,
+                    &config.api_tokens,
+                    view.clone(),
+                    files.api,
+                    certificates,
+                );
+                Some(opened.await?)
+            }
         };
         let peers = mesh.as_ref().map(|(mesh, _)| mesh.clone());
         let plugins = open_plugins(config, &registry, peers, files.requests, &view).await?;
@@ -108,10 +119,27 @@ impl Node {
             }
         };
         let (close, closed) = watch::channel(false);
-        let serving = client::serve(listener, plugins.clone(), registry, files.clients, closed);
+        let port = |certificates: Option<Arc<Certificates>>| {
+            move |listener| ClientPort {
+                listener,
+                certificates: certificates.clone(),
+            }
+        };
+        let plain = plain.into_iter().map(port(None));
+        let encrypted = encrypted.into_iter().map(port(certificates));
+        let proxies = Arc::new(ArcSwap::from_pointee(config.proxy.clone()));
+        let serving = client::serve(
+            plain.chain(encrypted).collect(),
+            plugins.clone(),
+            registry,
+            proxies.clone(),
+            files.clients,
+            closed,
+        );
         let serving = tokio::spawn(serving);
         Ok(Node {
-            address,
+            addresses,
+            tls_addresses,
             incarnation,
             plugins,
             mesh,
@@ -120,13 +148,18 @@ impl Node {
             settling,
             close,
             serving,
-            drain_timeout: config.limits.drain_timeout,
+            proxies,
         })
     }
 
-    /// The address where clients connect.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// The addresses where clients connect without TLS.
+    pub fn addresses(&self) -> &[ListenAddress] {
+        &self.addresses
+    }
+
+    /// The addresses where clients connect with TLS.
+    pub fn tls_addresses(&self) -> &[ListenAddress] {
+        &self.tls_addresses
     }
 
     /// The address of the API, if the node has one.
@@ -149,6 +182,15 @@ impl Node {
         &self.plugins
     }
 
+    /// Takes what can take effect in a node that runs (`Config::is_live`) from a configuration.
+    pub fn reconfigure(&self, config: &Config) {
+        let registry = self.view.registry();
+        let mut limits = Limits::clone(&registry.limits());
+        limits.take_live(&config.limits);
+        registry.set_limits(limits);
+        self.proxies.store(Arc::new(config.proxy.clone()));
+    }
+
     /// Drains the node: it accepts no more clients, closes every client with 1012, tells the
     /// plugins, and ends. All this takes at most `drain_timeout`.
     pub async fn drain(self) {
@@ -159,12 +201,13 @@ impl Node {
         self.view.draining();
         let _ = self.close.send(true);
         let _ = self.serving.await;
+        let drain_timeout = self.view.registry().limits().drain_timeout;
         let unlisted = async {
             if let Some((mesh, _)) = &self.mesh {
                 mesh.drain().await;
             }
         };
-        let drained = tokio::time::timeout(self.drain_timeout, self.plugins.drain());
+        let drained = tokio::time::timeout(drain_timeout, self.plugins.drain());
         // A register that cannot be reached keeps no client waiting.
         let ((), drained) = tokio::join!(unlisted, drained);
         if drained.is_err() {
@@ -179,6 +222,77 @@ impl Node {
             let _ = tokio::time::timeout(LAST_ANSWERS, answering).await;
         }
     }
+}
+
+/// Checks what a node would read at its start with this configuration. No port is opened, and
+/// nothing is dialled.
+///
+/// # Errors
+///
+/// Returns an error when a file cannot be read or has the wrong content, or when values do not fit
+/// each other.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    if config.tls.api || !config.tls.listen.is_empty() {
+        Certificates::check(&config.tls)?;
+    }
+    anyhow::ensure!(
+        !(config.listen.is_empty() && config.tls.listen.is_empty()),
+        NOWHERE
+    );
+    ApiTokens::check(&config.api_tokens)?;
+    check_alone(&config.mesh)?;
+    trust(&config.mesh)?;
+    for (flag, addresses) in [
+        ("--register", &config.mesh.registers),
+        ("--peer", &config.mesh.peers),
+    ] {
+        for address in addresses {
+            mesh::check_address(flag, address)?;
+        }
+    }
+    let plugins = config.plugins.display();
+    std::fs::read_dir(&config.plugins)
+        .with_context(|| format!("the plugins folder {plugins} cannot be read"))?;
+    Ok(())
+}
+
+/// The error of a node that would have no clients.
+const NOWHERE: &str = "clients cannot connect anywhere: set listen, or tls.listen";
+
+fn check_alone(mesh: &MeshConfig) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !mesh.listen.is_empty() || *mesh == MeshConfig::default(),
+        "the node is told of other nodes, and not where they reach it: say it with --mesh ADDR"
+    );
+    Ok(())
+}
+
+fn trust(config: &MeshConfig) -> anyhow::Result<Trust> {
+    let tls = TlsFiles {
+        certificate: config.tls_certificate.clone(),
+        key: config.tls_key.clone(),
+        authority: config.tls_authority.clone(),
+        name: config.tls_name.clone(),
+    };
+    Trust::read(&config.secret_file, &tls)
+}
+
+/// Opens the ports of these addresses for clients.
+async fn open_ports(
+    config: &Config,
+    addresses: &[ListenAddress],
+) -> anyhow::Result<Vec<ClientListener>> {
+    let send_buffer = config.limits.send_buffer_bytes as usize;
+    let mut ports = Vec::new();
+    for address in addresses {
+        let opened = ClientListener::open(address, BACKLOG, &config.unix_socket, send_buffer);
+        ports.extend(opened.await?);
+    }
+    Ok(ports)
+}
+
+fn addresses(ports: &[ClientListener]) -> std::io::Result<Vec<ListenAddress>> {
+    ports.iter().map(ClientListener::address).collect()
 }
 
 /// Distributes the open files of the process, whose number `main` has raised to the maximum.
@@ -243,13 +357,14 @@ async fn open_api(
     tokens: &Path,
     view: Arc<View>,
     files: usize,
+    certificates: Option<Arc<Certificates>>,
 ) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
     let tokens = ApiTokens::read(tokens)?;
     let listener = admin::bind(address, &tokens).await?;
     let address = listener.local_addr()?;
     Ok((
         address,
-        tokio::spawn(admin::serve(listener, view, tokens, files)),
+        tokio::spawn(admin::serve(listener, view, tokens, files, certificates)),
     ))
 }
 
@@ -259,13 +374,7 @@ async fn join(
     registry: &Arc<Registry>,
     files: usize,
 ) -> anyhow::Result<(Arc<Mesh>, SocketAddr)> {
-    let tls = TlsFiles {
-        certificate: config.tls_certificate.clone(),
-        key: config.tls_key.clone(),
-        authority: config.tls_authority.clone(),
-        name: config.tls_name.clone(),
-    };
-    let trust = Trust::read(&config.secret_file, &tls)?;
+    let trust = trust(config)?;
     for register in &config.registers {
         mesh::check_address("--register", register)?;
     }

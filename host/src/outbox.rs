@@ -18,12 +18,12 @@ use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::net::tcp::OwnedWriteHalf;
 
 pub use self::budget::OutboxBudget;
 
 use crate::message::Frame;
 use crate::policy::OverflowPolicy;
+use crate::socket::WriteHalf;
 
 /// The result of a push to the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ struct OutboxState {
     taken: usize,
     /// The number of bytes of the front entry that the socket has taken.
     front_written: usize,
-    socket: Option<Arc<OwnedWriteHalf>>,
+    socket: Option<Arc<WriteHalf>>,
     /// Whether a task is in charge of the outbox: the client is on a dirty list, or its own task
     /// will write.
     in_hand: bool,
@@ -205,7 +205,7 @@ impl Outbox {
     }
 
     /// Gives the outbox its socket, so that frames from the time of the handshake can be written.
-    pub fn attach(&self, socket: Arc<OwnedWriteHalf>) {
+    pub fn attach(&self, socket: Arc<WriteHalf>) {
         self.state.lock().socket = Some(socket);
     }
 
@@ -372,18 +372,27 @@ impl OutboxState {
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.broken = true;
-                    self.closing = true;
-                    self.front_written = 0;
-                    self.clear();
-                }
+                Err(_) => self.breaks(),
             }
         }
-        self.blocked = false;
+        self.blocked = match self.socket.as_ref().map(|socket| socket.try_flush()) {
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => true,
+            Some(Err(_)) => {
+                self.breaks();
+                false
+            }
+            Some(Ok(())) | None => false,
+        };
         if self.queue.capacity() > KEPT_ENTRIES {
             self.queue = VecDeque::new();
         }
+    }
+
+    fn breaks(&mut self) {
+        self.broken = true;
+        self.closing = true;
+        self.front_written = 0;
+        self.clear();
     }
 
     /// Writes once, as much as is sensible. Without a socket, while the handshake still runs, the

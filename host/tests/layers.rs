@@ -12,7 +12,10 @@ const HOMES: [(&str, &[&str]); 13] = [
     ("wasmtime", &["guest"]),
     ("wasmtime_wasi", &["guest"]),
     ("wasmtime_wasi_http", &["guest"]),
-    ("tokio_rustls", &["guest", "keyvalue", "authorities"]),
+    (
+        "tokio_rustls",
+        &["guest", "keyvalue", "authorities", "certificates", "socket"],
+    ),
     ("webpki_roots", &["guest"]),
     ("redb", &["keyvalue"]),
     ("redis", &["keyvalue"]),

@@ -2,6 +2,7 @@
 //! it ends.
 
 mod cache;
+mod configuration;
 mod signals;
 
 use std::io::Write as _;
@@ -38,7 +39,7 @@ async fn flags_override_the_file_and_the_file_overrides_the_environment() -> Res
 
     assert_eq!(output.code, 0, "{}", output.text());
     for line in [
-        "listen = \"127.0.0.1:3\"  # flag --listen",
+        "listen = [\"127.0.0.1:3\"]  # flag --listen",
         "limits.message_bytes = 3  # flag --set limits.message_bytes",
         &format!("limits.clients = 1  # file {path}"),
         "limits.groups_per_client = 2  # environment JACKFIELD_LIMITS__GROUPS_PER_CLIENT",

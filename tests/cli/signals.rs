@@ -1,20 +1,10 @@
-//! Signals: which end a process, and that one which was ignored when it began stays ignored, as
+//! Signals: which end a process, which one lets it read its configuration again (`configuration.rs`), and that one which was ignored when it began stays ignored, as
 //! `nohup` asks for.
 
 use anyhow::Result;
 use jackfield_tests::{Node, Register};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
-#[tokio::test]
-async fn a_hangup_drains() -> Result<()> {
-    let node = Node::start_alone("echo").await?;
-    let mut client = node.client("/echo").await?;
-    node.signal(Signal::HUP)?;
-    assert_eq!(client.end().await?.code(), 1012);
-    assert!(node.wait().await?.status.success());
-    Ok(())
-}
 
 #[tokio::test]
 async fn an_ignored_hangup_or_interrupt_ends_nothing_and_sigterm_drains() -> Result<()> {

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -17,10 +18,28 @@ use crate::{Frame, within};
 /// send much before a node notices.
 const RECEIVE_BUFFER_BYTES: u32 = 64 << 10;
 
+/// What carries a client's bytes.
+pub trait Transport: AsyncRead + AsyncWrite + std::fmt::Debug + Send + Sync + Unpin {
+    /// Lets the end of the connection be a reset, where there are any.
+    fn set_zero_linger(&self) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
+
+impl Transport for TcpStream {
+    fn set_zero_linger(&self) -> std::io::Result<()> {
+        TcpStream::set_zero_linger(self)
+    }
+}
+
+impl Transport for UnixStream {}
+
+impl Transport for TlsStream<TcpStream> {}
+
 /// A client that was let in. Dropping it ends the TCP connection without a close frame.
 #[derive(Debug)]
 pub struct Client {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn Transport>>,
     subprotocol: Option<String>,
 }
 
@@ -104,13 +123,23 @@ impl Client {
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
         let stream = socket.connect(address).await?;
         stream.set_nodelay(true)?;
-        let mut request = format!("ws://{address}{path}").into_client_request()?;
+        Client::over(stream, path, headers).await
+    }
+
+    /// Comes in over a connection that is there already.
+    pub async fn over(
+        stream: impl Transport + 'static,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Client> {
+        let mut request = format!("ws://localhost{path}").into_client_request()?;
         for (name, value) in headers {
             request.headers_mut().append(
                 tungstenite::http::HeaderName::from_bytes(name.as_bytes())?,
                 value.parse()?,
             );
         }
+        let stream: Box<dyn Transport> = Box::new(stream);
         let config = WebSocketConfig::default().read_buffer_size(16 << 10);
         let (socket, response) =
             tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;

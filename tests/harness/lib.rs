@@ -6,6 +6,7 @@
 
 mod apart;
 mod api;
+mod authority;
 mod client;
 mod cluster;
 mod command;
@@ -24,13 +25,15 @@ mod node;
 mod page;
 mod process;
 mod proxy;
+mod proxy_server;
 mod raw;
 mod redis;
 mod turns;
 mod wire;
 
 pub use api::{Answer, Api, Events, Protocol, Refusal, answer};
-pub use client::{Client, End, binary, refusal_status, text};
+pub use authority::{Authority, CertificateFile, tls_connect};
+pub use client::{Client, End, Transport, binary, refusal_status, text};
 pub use cluster::{Barrier, Cluster, Register};
 pub use command::{Output, run_node_binary, run_node_binary_after, run_node_binary_in};
 pub use components::{binary_path, component};
@@ -46,6 +49,7 @@ pub use nginx::Nginx;
 pub use node::{Node, NodeBuilder, Stopped};
 pub use page::run_curl_lines;
 pub use proxy::Proxy;
+pub use proxy_server::ProxyServer;
 pub use raw::{Raw, Response, upgrade_request};
 pub use redis::Redis;
 pub use turns::Turns;

@@ -7,8 +7,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::process::own_address;
-use crate::within;
+use crate::process::{listens, own_address};
 
 /// Where it is: Debian's is not on everybody's `PATH`.
 const PROGRAMS: [&str; 2] = ["nginx", "/usr/sbin/nginx"];
@@ -59,15 +58,7 @@ impl Nginx {
             .into_iter()
             .find_map(|program| spawn(program).ok())
             .context("nginx cannot be started: apt-get install nginx-light")?;
-        let answers = async {
-            while tokio::net::TcpStream::connect(address).await.is_err() {
-                let ended = process.try_wait()?;
-                anyhow::ensure!(ended.is_none(), "nginx has ended: {ended:?}");
-                tokio::task::yield_now().await;
-            }
-            anyhow::Ok(())
-        };
-        within("nginx", answers).await?;
+        listens("nginx", &mut process, address).await?;
         Ok(Nginx {
             _process: process,
             _folder: folder,

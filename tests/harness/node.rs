@@ -37,7 +37,7 @@ pub struct Node {
     barrier: Option<Arc<Barrier>>,
     next: AtomicUsize,
     /// The node may read it again for as long as it runs.
-    _config: NamedTempFile,
+    config: NamedTempFile,
     has_ended_well: bool,
 }
 
@@ -302,7 +302,7 @@ impl NodeBuilder {
             _register: None,
             barrier: None,
             next: AtomicUsize::new(0),
-            _config: config,
+            config,
             has_ended_well: false,
         })
     }
@@ -350,6 +350,16 @@ impl Node {
         self.api
     }
 
+    /// What it has said about where it listens for these.
+    pub fn listening(&self, what: &str) -> &Value {
+        self.process.all_listening(what)
+    }
+
+    /// Where its clients connect with TLS.
+    pub fn tls_address(&self) -> anyhow::Result<SocketAddr> {
+        self.process.listening("tls")
+    }
+
     /// Where its peers connect.
     pub fn mesh_address(&self) -> anyhow::Result<SocketAddr> {
         self.process.listening("mesh")
@@ -360,6 +370,11 @@ impl Node {
         let nodes: Value = serde_json::from_str(&self.api("/v1/nodes").await?.body)?;
         let incarnation = nodes["node"]["incarnation"].as_str();
         Ok(incarnation.context("no incarnation")?.to_owned())
+    }
+
+    /// Replaces its configuration file, which it does not read by itself.
+    pub fn replace_config(&self, text: &str) -> anyhow::Result<()> {
+        Ok(std::fs::write(self.config.path(), text)?)
     }
 
     /// Its plugins folder.

@@ -24,6 +24,8 @@ impl Process {
     /// Starts it; it may not listen yet.
     pub(crate) fn spawn(mut command: Command) -> anyhow::Result<Process> {
         let mut child = command
+            // A terminal here would make a SIGHUP mean its end.
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -52,10 +54,17 @@ impl Process {
 
     /// Where it listens for these.
     pub(crate) fn listening(&self, what: &str) -> anyhow::Result<SocketAddr> {
-        let address = self.listening[what].as_str();
+        let listening = &self.listening[what];
+        // The first, where there are several.
+        let address = listening.get(0).unwrap_or(listening).as_str();
         Ok(address
             .with_context(|| format!("it does not listen for {what}"))?
             .parse()?)
+    }
+
+    /// What it has said about where it listens for these.
+    pub(crate) fn all_listening(&self, what: &str) -> &Value {
+        &self.listening[what]
     }
 
     /// Its log.
@@ -107,4 +116,21 @@ fn pid(child: &Child) -> anyhow::Result<Pid> {
 pub(crate) fn own_address() -> anyhow::Result<SocketAddr> {
     let [a, b, c] = std::array::from_fn(|_| fastrand::u8(1..=254));
     Ok(TcpListener::bind((Ipv4Addr::new(127, a, b, c), 0))?.local_addr()?)
+}
+
+/// Waits until a program takes connections.
+pub(crate) async fn listens(
+    name: &str,
+    process: &mut Child,
+    address: SocketAddr,
+) -> anyhow::Result<()> {
+    let answers = async {
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            let ended = process.try_wait()?;
+            ensure!(ended.is_none(), "{name} has ended: {ended:?}");
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    };
+    within(name, answers).await
 }

@@ -47,9 +47,12 @@ const PROGRAMS: &[Program] = &[
     ("chromedriver", "chromium-driver"),
     ("curl", "curl"),
     ("etcd", "etcd-server"),
+    ("haproxy", "haproxy"),
     ("ip", "iproute2"),
     ("nginx", "nginx-light"),
     ("redis-server", "redis-server"),
+    ("stunnel4", "stunnel4"),
+    ("systemd-socket-activate", "systemd"),
 ];
 
 /// Makes sure of what the tests run, now rather than at the end of a long build.

@@ -231,7 +231,9 @@ pub mod jackfield {
                 /// Header names in lower case, in order. A value that is not UTF-8 has the replacement
                 /// character where it is not.
                 pub headers: _rt::Vec<(_rt::String, _rt::String)>,
-                /// The peer's address and port as the node sees them: `127.0.0.1:51234`, `[::1]:51234`.
+                /// The client's address and port: `127.0.0.1:51234`, `[::1]:51234`. Behind a proxy that the
+                /// operator trusts, they are what the proxy says, with port 0 where it says none. A client of a
+                /// Unix socket has `unix`.
                 pub remote_address: _rt::String,
                 /// `Sec-WebSocket-Protocol`, in the client's order of preference.
                 pub subprotocols: _rt::Vec<_rt::String>,

@@ -13,10 +13,9 @@
 //! every caller may do anything, and the API listens on loopback only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
@@ -26,11 +25,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::problem::{Problem, Reason};
-
-/// The interval at which the token file is read. A change must last for `SETTLED`, since half of a
-/// file could give a token more rights than the complete file.
-const LOOK: Duration = Duration::from_secs(1);
-const SETTLED: Duration = Duration::from_millis(200);
+use crate::watched_files::WatchedFiles;
 
 /// The largest size of the token file, in bytes. The file is read every second.
 const FILE_BYTES: u64 = 1 << 20;
@@ -107,12 +102,29 @@ impl ApiTokens {
         if path.as_os_str().is_empty() {
             return Ok(Arc::new(ApiTokens(ArcSwap::default())));
         }
-        let named = || format!("the tokens' file {}", path.display());
-        let text = std::fs::read(path).with_context(|| format!("{} cannot be read", named()))?;
-        let read = parse(&text).with_context(|| format!("{} is wrong", named()))?;
+        let files = files_at(path);
+        let (contents, read) = read_tokens(&files, path)?;
         let tokens = Arc::new(ApiTokens(ArcSwap::from_pointee(read)));
-        tokio::spawn(keep_reading(Arc::downgrade(&tokens), path.to_owned(), text));
+        let owner = Arc::downgrade(&tokens);
+        tokio::spawn(files.keep_reading(owner, contents, ApiTokens::take));
         Ok(tokens)
+    }
+
+    /// Checks the token file without keeping the tokens.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error in the same cases as `ApiTokens::read`.
+    pub fn check(path: &Path) -> anyhow::Result<()> {
+        if path.as_os_str().is_empty() {
+            return Ok(());
+        }
+        read_tokens(&files_at(path), path).map(drop)
+    }
+
+    fn take(&self, contents: &[Vec<u8>]) -> anyhow::Result<()> {
+        self.0.store(Arc::new(parse(&contents.concat())?));
+        Ok(())
     }
 
     /// Whether the API has no tokens.
@@ -215,6 +227,22 @@ impl ApiCaller {
     }
 }
 
+fn files_at(path: &Path) -> WatchedFiles {
+    WatchedFiles {
+        what: "the API's tokens",
+        paths: vec![path.to_owned()],
+        most: FILE_BYTES,
+    }
+}
+
+/// Reads and parses the token file now.
+fn read_tokens(files: &WatchedFiles, path: &Path) -> anyhow::Result<(Vec<Vec<u8>>, Vec<Token>)> {
+    let contents = files.read().context("the tokens' file")?;
+    let wrong = || format!("the tokens' file {} is wrong", path.display());
+    let tokens = parse(&contents.concat()).with_context(wrong)?;
+    Ok((contents, tokens))
+}
+
 fn parse(text: &[u8]) -> anyhow::Result<Vec<Token>> {
     let file: TokenFile = toml::from_str(str::from_utf8(text)?)?;
     ensure!(!file.token.is_empty(), "it has no [[token]]");
@@ -260,56 +288,6 @@ impl WrittenToken {
             }),
         })
     }
-}
-
-/// Reads the token file again and again, since the removal of a token must not need a restart. The
-/// file's content is compared and not its times, because another file can have the same length and
-/// times. A file that cannot be read or is not valid changes nothing, and the log says so once.
-async fn keep_reading(tokens: Weak<ApiTokens>, path: PathBuf, mut taken: Vec<u8>) {
-    let mut complaint = None;
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let Some(tokens) = tokens.upgrade() else {
-            return;
-        };
-        let first = read_again(&path).await.ok();
-        if first.as_ref() == Some(&taken) {
-            if complaint.is_none() {
-                continue;
-            }
-        } else {
-            tokio::time::sleep(SETTLED).await;
-        }
-        let second = read_again(&path).await;
-        if second.as_ref().ok() != first.as_ref() {
-            continue;
-        }
-        let read = second.map_err(anyhow::Error::new).and_then(|text| {
-            let read = parse(&text)?;
-            Ok((text, read))
-        });
-        match read {
-            Ok((text, read)) => {
-                tracing::info!(tokens = read.len(), "the API's tokens were read again");
-                tokens.0.store(Arc::new(read));
-                (taken, complaint) = (text, None);
-            }
-            Err(error) => {
-                let error = format!("{error:#}");
-                if complaint.as_ref() != Some(&error) {
-                    let file = path.display();
-                    tracing::error!(%file, error, "the API's tokens stay as they were");
-                    complaint = Some(error);
-                }
-            }
-        }
-    }
-}
-
-async fn read_again(path: &Path) -> io::Result<Vec<u8>> {
-    let path = path.to_owned();
-    let reading = tokio::task::spawn_blocking(move || crate::file::read(&path, FILE_BYTES));
-    reading.await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

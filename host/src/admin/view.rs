@@ -128,7 +128,8 @@ impl View {
         self.plugins.load_full()
     }
 
-    pub(super) fn registry(&self) -> &Arc<Registry> {
+    /// The registry of the node.
+    pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }
 

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::admission::Admission;
 use super::handshakes::Handshakes;
+use crate::config::ProxyConfig;
 use crate::log_throttle::LogThrottle;
 use crate::plugin::Plugins;
 use crate::registry::Registry;
@@ -16,12 +18,15 @@ pub(super) struct Acceptor {
     pub(super) registry: Arc<Registry>,
     pub(super) admission: Arc<Admission>,
     pub(super) handshakes: Arc<Handshakes>,
+    pub(super) proxies: Arc<ArcSwap<ProxyConfig>>,
     /// The permits for the open files of clients.
     pub(super) files: Arc<Semaphore>,
     /// The permits for further connections, which are accepted only to tell the client that the
     /// node is full.
     pub(super) refusals: Arc<Semaphore>,
     pub(super) refused: LogThrottle,
+    /// The log of trusted proxies that have not begun with a header of the PROXY protocol.
+    pub(super) headerless: LogThrottle,
 }
 
 /// The permits for the open files of an accepted connection.

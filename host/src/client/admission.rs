@@ -15,8 +15,6 @@ use crate::rate_limiter::RateLimiter;
 /// Counts the clients and admits new ones. A permit gives its slot back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Admission {
-    clients: usize,
-    clients_per_address: usize,
     admitted: Mutex<Admitted>,
 }
 
@@ -24,14 +22,16 @@ pub(super) struct Admission {
 struct Admitted {
     clients: usize,
     by_address: HashMap<IpAddr, usize>,
+    /// The limiter of new clients, and the rate that it allows.
     rate_limiter: Option<RateLimiter>,
+    connects_per_second: u32,
 }
 
 /// The permit of an admitted client, which counts the client until the permit is dropped.
 #[derive(Debug)]
 pub(super) struct AdmissionPermit {
     admission: Arc<Admission>,
-    address: IpAddr,
+    address: Option<IpAddr>,
     /// The permit for the open file of the client's connection.
     _file: Arc<OwnedSemaphorePermit>,
 }
@@ -48,33 +48,39 @@ pub(super) enum AdmissionRefused {
 impl Admission {
     pub(super) fn new(limits: &Limits) -> Admission {
         Admission {
-            clients: limits.clients,
-            clients_per_address: limits.clients_per_address,
             admitted: Mutex::new(Admitted {
                 clients: 0,
                 by_address: HashMap::new(),
                 rate_limiter: RateLimiter::new(limits.connects_per_second, Instant::now()),
+                connects_per_second: limits.connects_per_second,
             }),
         }
     }
 
-    /// Admits one more client of this address. `file` is the permit for the file of its connection.
+    /// Admits one more client of this address, within the current limits. A client of a Unix socket has none. `file` is the permit for the file of its connection.
     pub(super) fn admit(
         self: &Arc<Self>,
-        address: IpAddr,
+        limits: &Limits,
+        address: Option<IpAddr>,
         file: Arc<OwnedSemaphorePermit>,
     ) -> Result<AdmissionPermit, AdmissionRefused> {
         let mut admitted = self.admitted.lock();
+        if admitted.connects_per_second != limits.connects_per_second {
+            admitted.connects_per_second = limits.connects_per_second;
+            admitted.rate_limiter = RateLimiter::new(limits.connects_per_second, Instant::now());
+        }
         let in_pace = admitted
             .rate_limiter
             .as_mut()
             .is_none_or(|rate_limiter| rate_limiter.take(Instant::now()));
-        if !in_pace || admitted.clients >= self.clients {
+        if !in_pace || admitted.clients >= limits.clients {
             return Err(AdmissionRefused::Node);
         }
-        if self.clients_per_address > 0 {
+        if limits.clients_per_address > 0
+            && let Some(address) = address
+        {
             let of_address = admitted.by_address.entry(address).or_default();
-            if *of_address >= self.clients_per_address {
+            if *of_address >= limits.clients_per_address {
                 return Err(AdmissionRefused::Address);
             }
             *of_address += 1;
@@ -92,10 +98,11 @@ impl Drop for AdmissionPermit {
     fn drop(&mut self) {
         let mut admitted = self.admission.admitted.lock();
         admitted.clients -= 1;
-        if let Some(of_address) = admitted.by_address.get_mut(&self.address) {
+        let Some(address) = self.address else { return };
+        if let Some(of_address) = admitted.by_address.get_mut(&address) {
             *of_address -= 1;
             if *of_address == 0 {
-                admitted.by_address.remove(&self.address);
+                admitted.by_address.remove(&address);
             }
         }
     }
@@ -115,11 +122,11 @@ mod tests {
             ..Limits::default()
         };
         let admission = Arc::new(Admission::new(&limits));
-        let address = |last| IpAddr::from([127, 0, 0, last]);
+        let address = |last| Some(IpAddr::from([127, 0, 0, last]));
         let files = Arc::new(Semaphore::new(4));
         let admit = |last| {
             let file = files.clone().try_acquire_owned().expect("a file");
-            admission.admit(address(last), Arc::new(file))
+            admission.admit(&limits, address(last), Arc::new(file))
         };
         let first = admit(1).expect("a place");
         assert_eq!(admit(1).err(), Some(AdmissionRefused::Address));

@@ -7,11 +7,13 @@
 //! client is refused.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use data_encoding::BASE64;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -19,29 +21,35 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::acceptor::{Acceptor, ConnectionFiles};
 use super::admission::{AdmissionPermit, AdmissionRefused};
 use super::extensions::Deflate;
+use super::forwarded::client_address;
 use super::handshakes::HandshakePermit;
 use super::pages::{self, Body, text};
+use super::proxy_protocol::read_proxy_header;
 use super::reader::Reader;
 use super::refusal::{Closing, Refusal, accept_to_close};
 use super::session::ClientTask;
 use super::stream::{ClientSocket, upgraded};
 use super::upgrade::{self, Good, with_choices};
-use crate::access::Handshake;
+use crate::access::{CLIENT_CERTIFICATE, Handshake};
 use crate::close_code::CloseCode;
 use crate::plugin::{self, Answer, Plugin};
 use crate::policy::RefusePolicy;
 use crate::registry::{Client, Close, Closer, EventKind, Namespace};
+use crate::socket::{CertificateDer, ReadHalf, ServerConfig, WriteHalf, accept_tls};
 
 /// The largest head of a request, in bytes. A larger head is answered with 431. Cookies and tokens
 /// can be large.
 const HEAD_BYTES: usize = 16 << 10;
+
+/// The header for the certificates between a client's and its authority's, which the node does not
+/// set (RFC 9440).
+const CLIENT_CERTIFICATE_CHAIN: &str = "client-cert-chain";
 
 /// The plugin's name that stands for all pages.
 const PAGES: &str = "";
@@ -57,30 +65,44 @@ const TIMED_OUT: &[u8] =
 /// full.
 pub(super) async fn shake_hands(
     door: Arc<Acceptor>,
-    socket: TcpStream,
-    address: SocketAddr,
+    connection: NewConnection,
     files: Option<ConnectionFiles>,
-    permit: HandshakePermit,
+    mut permit: HandshakePermit,
 ) {
-    // Batching is done by the outbox, and never by waiting.
-    let _ = socket.set_nodelay(true);
-    let (read, write) = socket.into_split();
+    let deadline = Instant::now() + door.registry.limits().handshake_timeout;
+    let counters = door.registry.counters().clone();
+    let peer = connection.peer;
+    let cut = permit.cut();
+    let prepared = tokio::select! {
+        prepared = tokio::time::timeout_at(deadline, connection.prepare(&door, &mut permit)) => {
+            prepared
+        }
+        () = cut => return,
+    };
+    let (read, write, origin) = match prepared {
+        Ok(Ok(prepared)) => prepared,
+        Ok(Err(error)) => {
+            tracing::debug!(?peer, %error, "a connection broke off before its request");
+            return;
+        }
+        Err(_) => return counters.handshakes_timed_out.add_one(),
+    };
     let write = Arc::new(write);
     let io = TokioIo::new(ClientSocket {
         read,
         write: write.clone(),
     });
-    let timeout = door.registry.limits().handshake_timeout;
-    let counters = door.registry.counters().clone();
     let progress = Arc::new(Mutex::new(Progress::Reading));
     let permit = Arc::new(permit);
+    let origin = Arc::new(origin);
     let service = service_fn(|request| {
         permit.has_read();
         let (door, progress, permit) = (door.clone(), progress.clone(), permit.clone());
+        let origin = origin.clone();
         let file = files.as_ref().map(|files| files.connection.clone());
         async move {
             let (mut response, closing) = match file {
-                Some(file) => door.answer(request, address, file, &permit).await,
+                Some(file) => door.answer(request, &origin, file, &permit).await,
                 None => (Refusal::node_is_full().into_response(), None),
             };
             *progress.lock() = Progress::Answered(closing);
@@ -99,7 +121,7 @@ pub(super) async fn shake_hands(
         .serve_connection(io, service)
         .with_upgrades();
     let served = tokio::select! {
-        served = tokio::time::timeout(timeout, Box::pin(connection)) => served,
+        served = tokio::time::timeout_at(deadline, Box::pin(connection)) => served,
         () = permit.cut() => {
             // Into the middle of another answer it must not fall.
             if matches!(*progress.lock(), Progress::Reading) {
@@ -115,7 +137,7 @@ pub(super) async fn shake_hands(
             closing.run(door.registry.limits().close_timeout).await;
         }
         (Ok(Ok(())), _) => {}
-        (Ok(Err(error)), _) => tracing::debug!(%address, %error, "a handshake broke off"),
+        (Ok(Err(error)), _) => tracing::debug!(?peer, %error, "a handshake broke off"),
         (Err(_), progress) => {
             counters.handshakes_timed_out.add_one();
             // Into the middle of another answer it must not fall.
@@ -123,6 +145,67 @@ pub(super) async fn shake_hands(
                 let _ = write.try_write(TIMED_OUT);
             }
         }
+    }
+}
+
+/// A connection that was accepted.
+pub(super) struct NewConnection {
+    pub(super) read: ReadHalf,
+    pub(super) write: WriteHalf,
+    /// The address of the other end. A Unix socket has none.
+    pub(super) peer: Option<SocketAddr>,
+    /// What is agreed with clients of a port with TLS.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+}
+
+/// Where a connection comes from.
+#[derive(Debug)]
+struct ConnectionSource {
+    /// The address of the client, or of the nearest proxy that does not name the client here.
+    address: Option<SocketAddr>,
+    /// Whether a trusted proxy has connected.
+    is_of_proxy: bool,
+    certificate: Option<CertificateDer<'static>>,
+}
+
+impl NewConnection {
+    /// The address that counts for this connection until more is known.
+    pub(super) fn address(&self) -> IpAddr {
+        let peer = self.peer.map(|peer| peer.ip());
+        peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into())
+    }
+
+    /// Reads what comes before the request: the header of a proxy, and then TLS.
+    async fn prepare(
+        self,
+        door: &Acceptor,
+        permit: &mut HandshakePermit,
+    ) -> io::Result<(ReadHalf, WriteHalf, ConnectionSource)> {
+        let NewConnection {
+            mut read,
+            write,
+            peer,
+            tls,
+        } = self;
+        let proxies = door.proxies.load_full();
+        let mut source = ConnectionSource {
+            address: peer,
+            is_of_proxy: proxies.trusts(peer.map(|peer| peer.ip())),
+            certificate: None,
+        };
+        if source.is_of_proxy && proxies.protocol {
+            let header = read_proxy_header(&mut read).await;
+            if let Some(client) = header.inspect_err(|error| door.say_headerless(peer, error))? {
+                permit.set_address(client.ip());
+                source.address = Some(client);
+            }
+        }
+        let Some(config) = tls else {
+            return Ok((read, write, source));
+        };
+        let (read, write, certificate) = accept_tls((read, write), config).await?;
+        source.certificate = certificate;
+        Ok((read, write, source))
     }
 }
 
@@ -151,7 +234,7 @@ impl Acceptor {
     async fn answer(
         &self,
         mut request: Request<Incoming>,
-        address: SocketAddr,
+        source: &ConnectionSource,
         file: Arc<OwnedSemaphorePermit>,
         permit: &HandshakePermit,
     ) -> Reply {
@@ -165,6 +248,8 @@ impl Acceptor {
             }
             return (self.page(&request).await, None);
         }
+        let address = client_address(&self.proxies.load(), source.address, request.headers());
+        self.say_certificate(source, request.headers_mut());
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();
         match self.plugins.at(parts.uri.path()) {
@@ -176,6 +261,37 @@ impl Acceptor {
                 }
                 Err(bad) => (*bad, None),
             },
+        }
+    }
+
+    /// Says in the request which certificate the client has shown. Nobody else may say it.
+    fn say_certificate(&self, source: &ConnectionSource, headers: &mut HeaderMap) {
+        if !(source.is_of_proxy && self.proxies.load().client_certificates) {
+            headers.remove(CLIENT_CERTIFICATE);
+            headers.remove(CLIENT_CERTIFICATE_CHAIN);
+        }
+        let shown = source.certificate.as_ref().and_then(|certificate| {
+            let text = format!(":{}:", BASE64.encode(certificate));
+            HeaderValue::try_from(text).ok()
+        });
+        if let Some(shown) = shown {
+            headers.insert(CLIENT_CERTIFICATE, shown);
+        }
+    }
+
+    /// Logs that a trusted proxy has not begun with a header of the PROXY protocol.
+    fn say_headerless(&self, peer: Option<SocketAddr>, error: &io::Error) {
+        // Probes of a proxy may connect and say nothing.
+        if error.kind() == io::ErrorKind::InvalidData
+            && let Some(unsaid) = self.headerless.happened()
+        {
+            tracing::warn!(
+                ?peer,
+                %error,
+                unsaid,
+                "a trusted proxy is refused: let it send the PROXY protocol, or set \
+                 proxy.protocol = false"
+            );
         }
     }
 
@@ -247,7 +363,11 @@ impl Acceptor {
         parts: &Parts,
         good: Good,
         upgrade: OnUpgrade,
-        from: (SocketAddr, Arc<OwnedSemaphorePermit>, &HandshakePermit),
+        from: (
+            Option<SocketAddr>,
+            Arc<OwnedSemaphorePermit>,
+            &HandshakePermit,
+        ),
     ) -> Reply {
         let Good { accepting, offered } = good;
         match self.decide(&plugin, parts, &offered, from).await {
@@ -273,7 +393,11 @@ impl Acceptor {
         plugin: &Arc<Plugin>,
         parts: &Parts,
         offered: &[String],
-        (address, file, permit): (SocketAddr, Arc<OwnedSemaphorePermit>, &HandshakePermit),
+        (address, file, permit): (
+            Option<SocketAddr>,
+            Arc<OwnedSemaphorePermit>,
+            &HandshakePermit,
+        ),
     ) -> Result<AdmittedClient, Refusal> {
         if !permit.answer(plugin.name()) {
             return Err(self.too_many());
@@ -282,16 +406,20 @@ impl Acceptor {
             return Err(Refusal::not_running());
         }
         let handshake = read_handshake(parts, offered, address)?;
-        let place = self.admission.admit(address.ip(), file).map_err(|full| {
-            self.registry.counters().handshakes_limited.add_one();
-            match full {
-                AdmissionRefused::Node => Refusal::node_is_full(),
-                AdmissionRefused::Address => Refusal::busy(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "too many clients of this address\n",
-                ),
-            }
-        })?;
+        let ip = address.map(|address| address.ip().to_canonical());
+        let place = self
+            .admission
+            .admit(&self.registry.limits(), ip, file)
+            .map_err(|full| {
+                self.registry.counters().handshakes_limited.add_one();
+                match full {
+                    AdmissionRefused::Node => Refusal::node_is_full(),
+                    AdmissionRefused::Address => Refusal::busy(
+                        StatusCode::TOO_MANY_REQUESTS,
+                        "too many clients of this address\n",
+                    ),
+                }
+            })?;
         let compression = plugin.policies().compression;
         let deflate = compression.and_then(|_| Deflate::agree(&parts.headers));
         let arriving = Arriving::new(plugin, deflate);
@@ -393,7 +521,7 @@ impl Drop for Unaccepted {
 fn read_handshake(
     parts: &Parts,
     offered: &[String],
-    address: SocketAddr,
+    address: Option<SocketAddr>,
 ) -> Result<Handshake, Refusal> {
     let query = parts.uri.query().unwrap_or_default();
     if percent_decode_str(query).decode_utf8().is_err() {
@@ -412,7 +540,12 @@ fn read_handshake(
             .into_owned()
             .collect(),
         headers: headers.collect(),
-        remote_address: address.to_string(),
+        remote_address: address.map_or_else(|| "unix".to_owned(), in_text),
         subprotocols: offered.to_vec(),
     })
+}
+
+/// An address as text. An address of IPv4 is one, also where it has come over IPv6.
+fn in_text(address: SocketAddr) -> String {
+    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
 }

@@ -148,9 +148,20 @@ impl UnderWayHandshakes {
 }
 
 impl HandshakePermit {
+    /// Counts the connection for another address: the one that a proxy has named for it.
+    pub(super) fn set_address(&mut self, address: IpAddr) {
+        let mut under_way = self.handshakes.under_way.lock();
+        let silent = under_way.remove_silent(self.address, self.number);
+        self.address = share_of(address);
+        // One that is cut meanwhile is not there any more.
+        if let Some(cut) = silent {
+            under_way.add_silent(self.address, self.number, cut);
+        }
+    }
+
     /// Waits until the connection is to be cut.
-    pub(super) async fn cut(&self) {
-        self.cut.cancelled().await;
+    pub(super) fn cut(&self) -> impl Future<Output = ()> + use<> {
+        self.cut.clone().cancelled_owned()
     }
 
     /// Records that the request has arrived.
@@ -265,6 +276,26 @@ mod tests {
         drop((lonely, flood, newcomer, another));
         let under_way = handshakes.under_way.lock();
         assert_eq!(under_way.silent_total, 0);
+        assert!(under_way.silent.is_empty() && under_way.by_count.is_empty());
+    }
+
+    #[test]
+    fn a_proxy_s_connections_count_for_its_clients() {
+        let handshakes = Arc::new(Handshakes::new(2));
+        let begin = |client| {
+            let mut permit = handshakes.begin(address("10.0.0.1")).0;
+            permit.set_address(address(client));
+            permit
+        };
+        let lonely = begin("192.0.2.1");
+        let flood = [begin("192.0.2.2"), begin("192.0.2.2"), begin("192.0.2.2")];
+        let cut = flood.each_ref().map(|permit| permit.cut.is_cancelled());
+        assert_eq!(
+            (lonely.cut.is_cancelled(), cut),
+            (true, [true, false, false])
+        );
+        drop((lonely, flood));
+        let under_way = handshakes.under_way.lock();
         assert!(under_way.silent.is_empty() && under_way.by_count.is_empty());
     }
 

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::tcp::OwnedReadHalf;
 use tokio_util::io::poll_read_buf;
 
 use super::decoder::{DecodeError, Decoder, Received};
 use crate::message::{Frame, Message};
 use crate::registry::{Client, NodeState};
+use crate::socket::ReadHalf;
 
 /// The reader of a client's messages.
 pub(super) struct Reader {
     decoder: Decoder,
-    socket: OwnedReadHalf,
+    socket: ReadHalf,
     heard: bool,
 }
 
@@ -49,7 +49,7 @@ impl Reader {
     /// Creates a reader for `socket`. The bytes `read_already` arrived together with the handshake.
     /// With `deflates`, messages may be compressed.
     pub(super) fn new(
-        socket: OwnedReadHalf,
+        socket: ReadHalf,
         read_already: &[u8],
         message_bytes: usize,
         deflates: bool,
@@ -124,7 +124,7 @@ impl Reader {
 
     /// Polls whether the socket accepts bytes again.
     pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.as_ref().poll_write_ready(context)
+        self.socket.poll_write_ready(context)
     }
 
     /// Waits for the client's close frame, or for the end of its stream.

@@ -61,14 +61,14 @@ impl ClientTask {
     /// than `until`, when the client's token expires.
     pub(super) async fn run(self, reader: Reader, until: Option<Instant>) {
         let shared = self.namespace().shared().clone();
-        let limits = shared.limits();
+        let per_second = shared.limits().messages_per_second;
         let mut conversation = Conversation {
             session: &self.session,
             client: &self.client,
             shared: &shared,
             reader,
-            keepalive: Keepalive::new(limits, until),
-            rate_limiter: RateLimiter::new(limits.messages_per_second, std::time::Instant::now()),
+            keepalive: Keepalive::new(&shared.limits(), until),
+            rate_limiter: RateLimiter::new(per_second, std::time::Instant::now()),
             backlog: None,
         };
         let ended = conversation.run().await;
@@ -260,7 +260,7 @@ impl Conversation<'_> {
 
     fn heartbeat(&mut self) -> Heartbeat {
         self.keepalive.heard |= self.reader.take_heard();
-        self.keepalive.heartbeat(self.shared.limits())
+        self.keepalive.heartbeat(&self.shared.limits())
     }
 
     async fn next(

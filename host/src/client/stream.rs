@@ -8,13 +8,14 @@ use std::task::{Context, Poll};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::socket::{ReadHalf, WriteHalf};
 
 /// A socket in two halves. The write half is shared, to answer 408 after hyper has given up, and to
 /// become the socket of the outbox.
 pub(super) struct ClientSocket {
-    pub(super) read: OwnedReadHalf,
-    pub(super) write: Arc<OwnedWriteHalf>,
+    pub(super) read: ReadHalf,
+    pub(super) write: Arc<WriteHalf>,
 }
 
 impl AsyncRead for ClientSocket {
@@ -36,15 +37,22 @@ impl AsyncWrite for ClientSocket {
         loop {
             match self.write.try_write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    std::task::ready!((*self.write).as_ref().poll_write_ready(context))?;
+                    std::task::ready!(self.write.poll_write_ready(context))?;
                 }
                 written => return Poll::Ready(written),
             }
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.write.try_flush() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::task::ready!(self.write.poll_write_ready(context))?;
+                }
+                flushed => return Poll::Ready(flushed),
+            }
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

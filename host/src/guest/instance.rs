@@ -118,8 +118,11 @@ impl Instance {
         let begun = guest.begun.clone();
         let mut store = Store::new(exports.pre.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
-        let node = context.namespace().shared().limits();
-        store.set_hostcall_fuel(context.limits.hostcall_bytes(node));
+        let hostcall_bytes = {
+            let node = context.namespace().shared().limits();
+            context.limits.hostcall_bytes(&node)
+        };
+        store.set_hostcall_fuel(hostcall_bytes);
         store.set_max_component_handles(HANDLES);
         store.epoch_deadline_callback(|mut context| Ok(context.data_mut().tick()));
         store.data_mut().begin(None, false);

@@ -22,7 +22,7 @@ pub(crate) struct Rule {
 }
 
 /// Every key by which a manifest refuses clients.
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     Rule {
         key: "jwt",
         undo: "jwt = false",
@@ -47,6 +47,11 @@ const RULES: [Rule; 8] = [
         key: "policies.uid",
         undo: "uid = \"many\" under [policies]",
         holds: |value| value.as_str() != Some("many"),
+    },
+    Rule {
+        key: "require_client_certificate",
+        undo: "require_client_certificate = false",
+        holds: is_true,
     },
     Rule {
         key: "require_origin",
@@ -167,6 +172,7 @@ mod tests {
     }
 
     const ALL: &str = "origins = ['https://a.example']\nrequire_origin = true\n\
+        require_client_certificate = true\n\
         require_subprotocol = true\nrequire_uid = { query = 'a' }\n[policies]\nuid = 'kick-old'\n\
         [jwt]\nkey_file = 'a'\nissuer = 'b'\naudience = 'c'\n";
 
@@ -193,13 +199,14 @@ mod tests {
                 "jwt",
                 "origins",
                 "policies.uid",
+                "require_client_certificate",
                 "require_origin",
                 "require_subprotocol",
                 "require_uid"
             ]
         );
         let taken_back = "origins = []\nrequire_origin = false\nrequire_subprotocol = false\n\
-            require_uid = false\njwt = false\n[policies]\nuid = 'many'";
+            require_client_certificate = false\nrequire_uid = false\njwt = false\n[policies]\nuid = 'many'";
         assert_eq!(lost(ALL, taken_back), [""; 0]);
         assert_eq!(
             lost(ALL, &format!("{taken_back}\n")),

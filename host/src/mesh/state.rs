@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::Guard;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -127,7 +128,7 @@ impl Mesh {
         self.registry.incarnation()
     }
 
-    pub(super) fn limits(&self) -> &Limits {
+    pub(super) fn limits(&self) -> Guard<Arc<Limits>> {
         self.registry.limits()
     }
 

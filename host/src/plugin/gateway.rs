@@ -230,7 +230,15 @@ impl<'a> Gateway<'a> {
         function: &'static str,
         event: impl Fn() -> EventRequest<A>,
     ) -> Result<A, Failure> {
-        let limits = self.plugin.namespace().shared().limits();
+        let (wait, grace) = {
+            let limits = self.plugin.namespace().shared().limits();
+            let wait = match function {
+                ON_CONNECT => limits.handshake_worker_wait(),
+                ON_CLOSE => limits.drain_timeout,
+                _ => limits.worker_wait,
+            };
+            (wait, limits.ask_timeout)
+        };
         let counters = self.plugin.namespace().shared().counters();
         let ends = function == ON_CLOSE;
         let event_there = RemoteEvent {
@@ -240,12 +248,8 @@ impl<'a> Gateway<'a> {
             number: client.counter(),
             current: Incarnation::from_u64(self.worker.load(Ordering::Relaxed)),
             ends,
-            wait: match function {
-                ON_CONNECT => limits.handshake_worker_wait(),
-                ON_CLOSE => limits.drain_timeout,
-                _ => limits.worker_wait,
-            },
-            grace: limits.ask_timeout,
+            wait,
+            grace,
         };
         match event_there.run(event).await {
             Ok((node, answer)) => {
@@ -273,7 +277,7 @@ impl Plugin {
         payload: &[u8],
     ) -> Result<Vec<u8>, CallError> {
         let mesh = self.mesh.as_ref().ok_or(CallError::Absent)?;
-        let limits = self.namespace().shared().limits();
+        let ask_timeout = self.namespace().shared().limits().ask_timeout;
         let event_there = RemoteEvent {
             mesh,
             counters: self.namespace().shared().counters(),
@@ -281,8 +285,8 @@ impl Plugin {
             number: self.calls.fetch_add(1, Ordering::Relaxed),
             current: None,
             ends: false,
-            wait: limits.ask_timeout,
-            grace: limits.ask_timeout,
+            wait: ask_timeout,
+            grace: ask_timeout,
         };
         let event = || {
             EventRequest::call(peer_event::Call {

@@ -262,7 +262,7 @@ impl Loader {
             .link(router.namespace().name(), files.component, &manifest)
             .await?;
         let registry = router.namespace().shared();
-        manifest.check_with(registry.limits(), linked.takes_calls())?;
+        manifest.check_with(&registry.limits(), linked.takes_calls())?;
         let requests = manifest.limits.http_requests;
         let context = Context {
             identity: Identity {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use arc_swap::{ArcSwap, Guard};
+
 use super::changes::Changes;
 use super::dirty::DirtyLists;
 use super::events::Events;
@@ -21,7 +23,7 @@ pub struct NodeState {
     random: RandomState,
     dirty: DirtyLists,
     outbox_budget: Arc<OutboxBudget>,
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     counters: Arc<Counters>,
     /// The changes for the task that tells the other nodes, if there are any.
     changes: Option<Changes>,
@@ -43,7 +45,7 @@ impl NodeState {
             random: RandomState::new(),
             dirty: DirtyLists::new(sweepers),
             outbox_budget: Arc::new(OutboxBudget::new(limits.outboxes_bytes)),
-            limits,
+            limits: ArcSwap::from_pointee(limits),
             counters,
             changes: is_meshed.then(Changes::default),
             events: Arc::default(),
@@ -65,9 +67,14 @@ impl NodeState {
         self.incarnation
     }
 
-    /// The limits of the node.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    /// The current limits of the node. They are not for keeping: they may be replaced.
+    pub fn limits(&self) -> Guard<Arc<Limits>> {
+        self.limits.load()
+    }
+
+    /// Replaces the limits of the node.
+    pub fn set_limits(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
     }
 
     /// The counters of the node.

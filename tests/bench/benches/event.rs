@@ -94,8 +94,7 @@ async fn beside_another(plugins: &Plugins, subject: &Subject, a_turn: u32) -> Re
     let (began, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|threads| {
         let beside = threads.spawn(|| -> Result<()> {
-            let mut runtime = tokio::runtime::Builder::new_current_thread();
-            let runtime = runtime.enable_all().build()?;
+            let runtime = own_runtime()?;
             while !is_over.load(Ordering::Relaxed) {
                 runtime.block_on(other.events(a_turn))?;
                 began.store(true, Ordering::Relaxed);
@@ -105,14 +104,21 @@ async fn beside_another(plugins: &Plugins, subject: &Subject, a_turn: u32) -> Re
         while !began.load(Ordering::Relaxed) && !beside.is_finished() {
             std::thread::yield_now();
         }
-        let nanos = futures_util::FutureExt::now_or_never(subject.events(a_turn));
+        // An event may have to wait here: the other thread interrupts this one.
+        let here = threads.spawn(|| own_runtime()?.block_on(subject.events(a_turn)));
+        let nanos = here.join();
         is_over.store(true, Ordering::Relaxed);
         let beside = beside
             .join()
             .map_err(|_| anyhow!("the other thread panicked"))?;
         beside?;
-        nanos.context("an event had to wait")?
+        nanos.map_err(|_| anyhow!("the thread panicked"))?
     })
+}
+
+fn own_runtime() -> Result<tokio::runtime::Runtime> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    Ok(runtime.enable_all().build()?)
 }
 
 /// Loads the two plugins: one echoes, the other does nothing.

@@ -1,0 +1,156 @@
+//! The address of a client behind proxies, from a header in which each proxy says who has connected
+//! to it: `X-Forwarded-For`, or `Forwarded` of RFC 7239.
+//!
+//! The last entry is the nearest proxy's. A client can write anything into the entries before, so
+//! they are read from the end, for as long as the proxy that wrote them is trusted.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hyper::HeaderMap;
+use hyper::header::{FORWARDED, HeaderName};
+
+use crate::config::{ForwardingHeader, ProxyConfig};
+
+/// Returns the address of the client whose request has these headers. `peer` is the address of the
+/// connection, and `None` stands for a Unix socket.
+pub(super) fn client_address(
+    proxies: &ProxyConfig,
+    peer: Option<SocketAddr>,
+    headers: &HeaderMap,
+) -> Option<SocketAddr> {
+    let (name, read): (_, fn(&str) -> Option<SocketAddr>) = match proxies.header {
+        ForwardingHeader::None => return peer,
+        ForwardingHeader::Forwarded => (FORWARDED, forwarded_for),
+        ForwardingHeader::XForwardedFor => (HeaderName::from_static("x-forwarded-for"), node),
+    };
+    let lines = headers.get_all(name);
+    let lines: Vec<_> = lines.iter().filter_map(|line| line.to_str().ok()).collect();
+    let entries = lines
+        .iter()
+        .rev()
+        .flat_map(|line| split(line, ',').into_iter().rev());
+    let mut address = peer;
+    for entry in entries {
+        if !proxies.trusts(address.map(|address| address.ip())) {
+            break;
+        }
+        match read(entry.trim()) {
+            Some(named) => address = Some(named),
+            // A proxy that hides the address, or nonsense: the nearest known one counts.
+            None => break,
+        }
+    }
+    address
+}
+
+/// The parameter `for` of an entry of `Forwarded`.
+fn forwarded_for(entry: &str) -> Option<SocketAddr> {
+    let pairs = split(entry, ';').into_iter();
+    let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
+    let (_, value) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("for"))?;
+    match value.strip_prefix('"') {
+        None => node(value),
+        Some(quoted) => node(quoted.strip_suffix('"')?),
+    }
+}
+
+/// An address with or without a port. An address of IPv6 may stand in brackets.
+fn node(text: &str) -> Option<SocketAddr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let address: IpAddr = bare.unwrap_or(text).parse().ok()?;
+    Some((address, 0).into())
+}
+
+/// Splits a header's value, but not within quotes.
+fn split(text: &str, separator: char) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut start, mut is_quoted) = (0, false);
+    for (at, letter) in text.char_indices() {
+        if letter == '"' {
+            is_quoted = !is_quoted;
+        } else if letter == separator && !is_quoted {
+            parts.push(&text[start..at]);
+            start = at + separator.len_utf8();
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn address_of(header: ForwardingHeader, peer: Option<&str>, lines: &[&str]) -> String {
+        let proxies = ProxyConfig {
+            trusted: ["10.0.0.0/8", "unix"]
+                .map(|text| text.parse().expect("a proxy"))
+                .to_vec(),
+            header,
+            ..ProxyConfig::default()
+        };
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let name = match header {
+                ForwardingHeader::Forwarded => "forwarded",
+                _ => "x-forwarded-for",
+            };
+            headers.append(name, HeaderValue::from_str(line).expect("a value"));
+        }
+        let peer = peer.map(|peer| peer.parse().expect("an address"));
+        client_address(&proxies, peer, &headers).map_or_else(String::new, |a| a.to_string())
+    }
+
+    #[test]
+    fn the_last_address_that_no_proxy_has_is_the_client_s() {
+        const PROXY: Option<&str> = Some("10.0.0.1:5");
+        let of = |peer, lines: &[&str]| address_of(ForwardingHeader::XForwardedFor, peer, lines);
+        assert_eq!(of(PROXY, &["192.0.2.1"]), "192.0.2.1:0");
+        assert_eq!(
+            of(PROXY, &["203.0.113.9, 192.0.2.1, 10.0.0.2"]),
+            "192.0.2.1:0"
+        );
+        assert_eq!(of(PROXY, &["203.0.113.9", "192.0.2.1"]), "192.0.2.1:0");
+        assert_eq!(of(PROXY, &["2001:db8::1"]), "[2001:db8::1]:0");
+        assert_eq!(of(PROXY, &["[2001:db8::1]:7"]), "[2001:db8::1]:7");
+        // Nobody else is believed.
+        assert_eq!(of(Some("192.0.2.9:5"), &["192.0.2.1"]), "192.0.2.9:5");
+        assert_eq!(of(None, &["192.0.2.1"]), "192.0.2.1:0");
+        // What cannot be read, or is missing, leaves the nearest address.
+        for lines in [&["unknown"][..], &[""], &["192.0.2.1, x"], &[]] {
+            assert_eq!(of(PROXY, lines), "10.0.0.1:5", "{lines:?}");
+        }
+        let none = address_of(ForwardingHeader::None, PROXY, &["192.0.2.1"]);
+        assert_eq!(none, "10.0.0.1:5");
+    }
+
+    #[test]
+    fn the_standard_header_is_read_with_its_quotes() {
+        let of = |line| address_of(ForwardingHeader::Forwarded, Some("10.0.0.1:5"), &[line]);
+        for (line, address) in [
+            ("for=192.0.2.1", "192.0.2.1:0"),
+            ("For=\"192.0.2.1:4711\"", "192.0.2.1:4711"),
+            (
+                "proto=https; for=\"[2001:db8::1]:7\";by=10.0.0.1",
+                "[2001:db8::1]:7",
+            ),
+            (
+                "for=203.0.113.9, for=192.0.2.1;host=\"a,b;c\"",
+                "192.0.2.1:0",
+            ),
+            ("for=_hidden", "10.0.0.1:5"),
+            ("for=unknown", "10.0.0.1:5"),
+            ("for=\"192.0.2.1", "10.0.0.1:5"),
+            ("by=10.0.0.9", "10.0.0.1:5"),
+        ] {
+            assert_eq!(of(line), address, "{line}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Unix sockets: a file to which programs of the same machine connect.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use documented::DocumentedFields;
+use nix::unistd::{Gid, Group, Uid, User};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen as listen_on, socket_with,
+};
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixListener;
+
+/// The mode and the owner of the files of Unix sockets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
+#[serde(default, deny_unknown_fields)]
+pub struct UnixSocketConfig {
+    /// The mode of the file, in octal digits. Who may write to it may connect.
+    pub mode: String,
+    /// The name or the number of the user who owns the file. An empty text means the user of the
+    /// node.
+    pub user: String,
+    /// The name or the number of the group that owns the file. An empty text means the group of the
+    /// node.
+    pub group: String,
+}
+
+impl Default for UnixSocketConfig {
+    fn default() -> UnixSocketConfig {
+        UnixSocketConfig {
+            mode: "0660".to_owned(),
+            user: String::new(),
+            group: String::new(),
+        }
+    }
+}
+
+/// The file of a Unix socket, which is removed when this value is dropped.
+#[derive(Debug)]
+pub(super) struct UnixSocketFile {
+    path: PathBuf,
+    /// The device and the inode of the file. Another process may have put its own file there.
+    identity: (u64, u64),
+}
+
+/// Listens at the file `path`, and removes what a node has left there that has ended.
+///
+/// # Errors
+///
+/// Returns an error when another process listens there, when something else than a socket is there,
+/// or when the file cannot be created with its mode and owner.
+pub(super) fn listen(
+    path: &Path,
+    backlog: u32,
+    config: &UnixSocketConfig,
+) -> anyhow::Result<(UnixListener, UnixSocketFile)> {
+    let mode = u32::from_str_radix(&config.mode, 8).ok();
+    let mode = mode.filter(|mode| *mode <= 0o777).with_context(|| {
+        format!(
+            "unix_socket.mode is {:?}, but must be octal digits such as 0660",
+            config.mode
+        )
+    })?;
+    let user = user(&config.user)?;
+    let group = group(&config.group)?;
+    remove_left_over(path)?;
+    // Bound under another name first: nobody can connect before the mode and the owner are set.
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let hidden = path.with_file_name(name);
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let _ = std::fs::remove_file(&hidden);
+    bind(&socket, &SocketAddrUnix::new(&hidden)?)?;
+    let made = (|| {
+        std::os::unix::fs::chown(&hidden, user.map(Uid::as_raw), group.map(Gid::as_raw))
+            .context("the owner of the socket cannot be set")?;
+        std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(mode))?;
+        listen_on(&socket, backlog.cast_signed())?;
+        let metadata = std::fs::symlink_metadata(&hidden)?;
+        std::fs::rename(&hidden, path)?;
+        anyhow::Ok((metadata.dev(), metadata.ino()))
+    })();
+    let identity = made.inspect_err(|_| drop(std::fs::remove_file(&hidden)))?;
+    let listener = UnixListener::from_std(socket.into())?;
+    let file = UnixSocketFile {
+        path: path.to_owned(),
+        identity,
+    };
+    Ok((listener, file))
+}
+
+fn remove_left_over(path: &Path) -> anyhow::Result<()> {
+    let metadata = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        metadata => metadata?,
+    };
+    ensure!(
+        metadata.file_type().is_socket(),
+        "something else than a socket is there already"
+    );
+    ensure!(
+        std::os::unix::net::UnixStream::connect(path).is_err(),
+        "another process listens there"
+    );
+    Ok(())
+}
+
+fn user(name: &str) -> anyhow::Result<Option<Uid>> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    if let Ok(number) = name.parse() {
+        return Ok(Some(Uid::from_raw(number)));
+    }
+    let user = User::from_name(name)?;
+    let user = user.with_context(|| format!("unix_socket.user: there is no user {name:?}"))?;
+    Ok(Some(user.uid))
+}
+
+fn group(name: &str) -> anyhow::Result<Option<Gid>> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    if let Ok(number) = name.parse() {
+        return Ok(Some(Gid::from_raw(number)));
+    }
+    let group = Group::from_name(name)?;
+    let group = group.with_context(|| format!("unix_socket.group: there is no group {name:?}"))?;
+    Ok(Some(group.gid))
+}
+
+impl UnixSocketFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for UnixSocketFile {
+    fn drop(&mut self) {
+        let found = std::fs::symlink_metadata(&self.path);
+        if found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The socket of a client, in two halves: over TCP or a Unix socket, plain or with TLS.
+//!
+//! The read half belongs to the client's task. The write half is shared, since messages of others
+//! are written from wherever they are sent. A write never waits: it takes what the kernel takes.
+//! With TLS, a write may leave encrypted bytes behind that the kernel has not taken. `try_flush`
+//! passes them on.
+
+mod tls;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
+
+pub use tokio_rustls::rustls::ServerConfig;
+pub use tokio_rustls::rustls::pki_types::CertificateDer;
+
+pub use self::tls::accept_tls;
+use self::tls::{TlsReadHalf, TlsWriteHalf};
+
+/// The half of a client's socket that is read.
+#[derive(Debug)]
+pub enum ReadHalf {
+    /// The half of a TCP connection.
+    Tcp(tcp::OwnedReadHalf),
+    /// The half of a connection to a Unix socket.
+    Unix(unix::OwnedReadHalf),
+    /// The half of an encrypted connection.
+    Tls(Box<TlsReadHalf>),
+}
+
+/// The half of a client's socket that is written. Dropping it ends this side of the connection.
+#[derive(Debug)]
+pub enum WriteHalf {
+    /// The half of a TCP connection.
+    Tcp(tcp::OwnedWriteHalf),
+    /// The half of a connection to a Unix socket.
+    Unix(unix::OwnedWriteHalf),
+    /// The half of an encrypted connection.
+    Tls(Box<TlsWriteHalf>),
+}
+
+/// Splits a TCP connection into its halves.
+pub fn split_tcp(stream: TcpStream) -> (ReadHalf, WriteHalf) {
+    let (read, write) = stream.into_split();
+    (ReadHalf::Tcp(read), WriteHalf::Tcp(write))
+}
+
+/// Splits a connection to a Unix socket into its halves.
+pub fn split_unix(stream: UnixStream) -> (ReadHalf, WriteHalf) {
+    let (read, write) = stream.into_split();
+    (ReadHalf::Unix(read), WriteHalf::Unix(write))
+}
+
+impl ReadHalf {
+    /// Polls whether the kernel accepts bytes of the write half again.
+    pub fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            ReadHalf::Tcp(half) => half.as_ref().poll_write_ready(context),
+            ReadHalf::Unix(half) => half.as_ref().poll_write_ready(context),
+            ReadHalf::Tls(half) => half.plain().poll_write_ready(context),
+        }
+    }
+
+    /// Writes without waiting, below TLS: what is read may have to be answered.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            ReadHalf::Tcp(half) => half.as_ref().try_write(bytes),
+            ReadHalf::Unix(half) => half.as_ref().try_write(bytes),
+            ReadHalf::Tls(half) => half.plain().try_write(bytes),
+        }
+    }
+}
+
+impl AsyncRead for ReadHalf {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            ReadHalf::Tcp(half) => Pin::new(half).poll_read(context, buffer),
+            ReadHalf::Unix(half) => Pin::new(half).poll_read(context, buffer),
+            ReadHalf::Tls(half) => half.poll_read(context, buffer),
+        }
+    }
+}
+
+impl WriteHalf {
+    /// Writes as many of these bytes as the kernel takes now.
+    ///
+    /// # Errors
+    ///
+    /// Returns `WouldBlock` if the kernel takes none now, and another error if the connection has
+    /// broken.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            WriteHalf::Tcp(half) => half.try_write(bytes),
+            WriteHalf::Unix(half) => half.try_write(bytes),
+            WriteHalf::Tls(half) => half.try_write(bytes),
+        }
+    }
+
+    /// Passes on what TLS has kept back of earlier writes.
+    ///
+    /// # Errors
+    ///
+    /// Returns `WouldBlock` if the kernel does not take all of it now, and another error if the
+    /// connection has broken.
+    pub fn try_flush(&self) -> io::Result<()> {
+        match self {
+            WriteHalf::Tcp(_) | WriteHalf::Unix(_) => Ok(()),
+            WriteHalf::Tls(half) => half.try_flush(),
+        }
+    }
+
+    /// Polls whether the kernel accepts bytes again.
+    pub fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            WriteHalf::Tcp(half) => half.as_ref().poll_write_ready(context),
+            WriteHalf::Unix(half) => half.as_ref().poll_write_ready(context),
+            WriteHalf::Tls(half) => half.plain().poll_write_ready(context),
+        }
+    }
+}
