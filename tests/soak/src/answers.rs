@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::load::{ClientPhase, Request, State, Weather};
+use crate::load::{Request, State, Weather};
 use crate::model::{MessageId, Name, SessionId};
 use crate::operations::{group_name, uid_name};
 
@@ -65,11 +65,7 @@ impl State {
                 ensure!(error.is_none() || !is_calm, "a client was not closed");
                 if error.is_some() {
                     self.refusals += 1;
-                    // It may have been closed or not, so it goes by itself.
-                    let whom_phase = self.clients.get(&whom).map(|client| client.phase);
-                    if whom_phase == Some(ClientPhase::Kicked) {
-                        self.leave(whom)?;
-                    }
+                    self.leave_if_kicked(whom)?;
                 }
             }
             Request::Epoch => ensure!(

@@ -465,15 +465,30 @@ impl State {
     }
 
     fn remove(&mut self, session: SessionId) -> Result<()> {
-        if let Some(client) = self.clients.remove(&session) {
+        let removed = self.clients.remove(&session);
+        if let Some(client) = &removed {
             self.nodes[client.node].clients -= 1;
-            let pings = client.requests.iter();
-            self.pings -= pings
-                .filter(|(_, _, request)| matches!(request, Request::Ping))
-                .count();
+        }
+        let requests = removed.into_iter().flat_map(|client| client.requests);
+        for (_, _, request) in requests {
+            match request {
+                Request::Ping => self.pings -= 1,
+                Request::Kick(whom) => self.leave_if_kicked(whom)?,
+                _ => {}
+            }
         }
         let ended = self.model.ended(session);
         self.checked(ended)
+    }
+
+    /// Lets a client go by itself that was to be closed, and may have been or not: the answer was
+    /// an error, or never came.
+    pub(crate) fn leave_if_kicked(&mut self, whom: SessionId) -> Result<()> {
+        let phase = self.clients.get(&whom).map(|client| client.phase);
+        match phase {
+            Some(ClientPhase::Kicked) => self.leave(whom),
+            _ => Ok(()),
+        }
     }
 
     /// Adds to a violation what is known of its message.

@@ -48,7 +48,7 @@ impl Report {
 impl Reason {
     fn name(self) -> &'static str {
         match self {
-            Reason::Membership => "it joined or left a group meanwhile",
+            Reason::Membership => "its membership changed while it was under way",
             Reason::Untold => "the sender's node was not told of it yet",
             Reason::ClientLeft => "it left, was closed or was cut off",
             Reason::NodeKilled => "a node was killed",
