@@ -404,11 +404,12 @@ impl Operations {
             // Otherwise the node has ended meanwhile, and with it this sender.
             let is_there = state.nodes[node].api_session == Some(sender);
             let is_faulty = [weather, state.weather].contains(&Weather::Faulty);
+            let is_calm = [weather, state.weather] == [Weather::Calm; 2];
             let checked = match answer {
                 _ if !is_there => Ok(()),
                 Ok(Ok(reach)) if function != "send-to-client" => {
                     state.model.answered(id);
-                    check_reach(&reach, is_faulty)
+                    check_reach(&reach, !is_calm)
                 }
                 Ok(answer) => {
                     let error = answer.err().map(|refusal| reason(&refusal.reason));
