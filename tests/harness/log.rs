@@ -1,5 +1,6 @@
 //! A node's log, line by line, as it comes.
 
+use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -25,6 +26,11 @@ impl LogLine {
         self.0["level"].as_str().unwrap_or_default()
     }
 
+    /// Which part of the node wrote it.
+    pub fn target(&self) -> &str {
+        self.0["target"].as_str().unwrap_or_default()
+    }
+
     /// The sentence.
     pub fn message(&self) -> &str {
         self.text("message")
@@ -48,6 +54,12 @@ impl LogLine {
     /// All fields.
     pub fn fields(&self) -> &Value {
         &self.0["fields"]
+    }
+}
+
+impl fmt::Display for LogLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -43,6 +43,16 @@ pub(crate) fn debug_program(workspace: &Workspace) -> PathBuf {
     workspace.target.join("debug/jackfield")
 }
 
+/// Builds it as it is shipped, and returns the program.
+pub(crate) fn build_release(workspace: &Workspace) -> Result<PathBuf> {
+    process::run(
+        cargo()
+            .args(["build", "--release", "--package", "jackfield"])
+            .current_dir(&workspace.root),
+    )?;
+    Ok(workspace.target.join("release/jackfield"))
+}
+
 /// The program that [`build`] builds; arguments are still to be added.
 pub(crate) fn command(workspace: &Workspace) -> Command {
     let mut command = Command::new(workspace.target.join("demo/jackfield"));

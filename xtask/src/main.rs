@@ -1,5 +1,5 @@
 //! The project's own commands: `cargo xtask demo`, `cluster`, `build-plugins`, `test`,
-//! `bench`, `fuzz-api`, `autobahn` and `ci`.
+//! `bench`, `soak`, `fuzz-api`, `autobahn` and `ci`.
 //!
 //! Each makes sure of everything it needs, the wasm target included, so that a fresh
 //! machine with a Rust toolchain runs any of them first. What is up to date is not built
@@ -22,6 +22,7 @@ mod plugins;
 mod process;
 mod programs;
 mod progress;
+mod soak;
 mod test;
 mod wasm_target;
 mod workspace;
@@ -58,6 +59,8 @@ enum Task {
     Test(test::Options),
     /// Build everything for release and measure what it costs
     Bench(bench::Options),
+    /// Run thousands of clients on several nodes while nodes, links and plugins come and go
+    Soak(soak::Options),
     /// Build a node and try what its API's description allows, with schemathesis
     FuzzApi(fuzz::Options),
     /// Run the Autobahn test suite, 301 cases of the WebSocket protocol, against a node
@@ -84,6 +87,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::BuildPlugins { names } => plugins::build(&workspace, &names)?,
         Task::Test(options) => test::test(&workspace, &options)?,
         Task::Bench(options) => bench::bench(&workspace, &options)?,
+        Task::Soak(options) => soak::soak(&workspace, &options)?,
         Task::FuzzApi(options) => fuzz::fuzz(&workspace, &options)?,
         Task::Autobahn => autobahn::autobahn(&workspace)?,
         Task::Ci => ci::ci(&workspace)?,
