@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use super::acceptor::{Acceptor, ConnectionFiles};
 use super::admission::{AdmissionPermit, AdmissionRefused};
 use super::extensions::Deflate;
-use super::handshakes::HandshakePermit;
+use super::handshakes::{AnswerPlace, HandshakePermit};
 use super::pages::{self, Body, text};
 use super::reader::Reader;
 use super::refusal::{Closing, Refusal, accept_to_close};
@@ -112,7 +112,10 @@ pub(super) async fn shake_hands(
     match (served, progress) {
         (Ok(Ok(())), Progress::Answered(Some(closing))) => {
             drop(write);
-            closing.run(door.registry.limits().close_timeout).await;
+            tokio::select! {
+                () = closing.run(door.registry.limits().close_timeout) => {}
+                () = permit.cut() => {}
+            }
         }
         (Ok(Ok(())), _) => {}
         (Ok(Err(error)), _) => tracing::debug!(%address, %error, "a handshake broke off"),
@@ -160,8 +163,8 @@ impl Acceptor {
             return (text(StatusCode::BAD_REQUEST, why), None);
         }
         if !upgrade::is_asked_for(request.headers()) {
-            if !permit.answer(PAGES) {
-                return (self.too_many().into_response(), None);
+            if !self.takes_place(permit, PAGES) {
+                return (Refusal::too_many_handshakes().into_response(), None);
             }
             return (self.page(&request).await, None);
         }
@@ -222,10 +225,13 @@ impl Acceptor {
         }
     }
 
-    /// Refuses a request, since too many are being answered.
-    fn too_many(&self) -> Refusal {
-        self.registry.counters().handshakes_limited.add_one();
-        Refusal::too_many_handshakes()
+    /// Takes a place for a plugin that is to answer the request. Returns whether there was one.
+    fn takes_place(&self, permit: &HandshakePermit, plugin: &str) -> bool {
+        let place = permit.answer(plugin);
+        if place != AnswerPlace::Free {
+            self.registry.counters().handshakes_limited.add_one();
+        }
+        place != AnswerPlace::None
     }
 
     /// The answer for a path of no known plugin.
@@ -275,8 +281,8 @@ impl Acceptor {
         offered: &[String],
         (address, file, permit): (SocketAddr, Arc<OwnedSemaphorePermit>, &HandshakePermit),
     ) -> Result<AdmittedClient, Refusal> {
-        if !permit.answer(plugin.name()) {
-            return Err(self.too_many());
+        if !self.takes_place(permit, plugin.name()) {
+            return Err(Refusal::too_many_handshakes());
         }
         if !plugin.is_open() {
             return Err(Refusal::not_running());
