@@ -48,7 +48,8 @@ pub struct Limits {
     /// The most connections whose request has not arrived yet, since a flood of connections must not
     /// take all memory. Beyond that, the oldest one is cut, of the address that has the most. Apart
     /// from them, as many requests are being answered at most, and a quarter of them for each
-    /// plugin. A further request gets 503.
+    /// plugin. A further request gets 503, or takes the place of the oldest one of the address that
+    /// has the most.
     pub handshakes: usize,
     /// The interval at which the node checks whether a client has been silent. A silent client is
     /// sent a ping.
@@ -101,6 +102,10 @@ pub struct Limits {
     /// The most frames that wait for one peer, or for the peer's acknowledgement. Beyond that,
     /// messages to the peer's clients are dropped, as with `link_bytes`.
     pub link_frames: usize,
+    /// The most bytes of the names that one peer holds: of its uids and groups, and of its plugins'
+    /// routes, with 128 added for each. What the peer tells beyond that is left out, and
+    /// answers list the peer as `missing`.
+    pub interest_bytes: usize,
     /// The time for a peer to answer a question. Without an answer, the result is `timed-out`, or
     /// lists the peer as `missing`.
     #[serde(with = "humantime_serde")]
@@ -148,6 +153,7 @@ impl Default for Limits {
             cache_bytes: 1 << 30,
             link_bytes: 64 << 20,
             link_frames: 1 << 20,
+            interest_bytes: 256 << 20,
             ask_timeout: Duration::from_secs(2),
             peer_events: 16_384,
             worker_wait: Duration::from_secs(10),
@@ -309,6 +315,7 @@ impl Limits {
             ("clients", self.clients),
             ("link_bytes", self.link_bytes),
             ("link_frames", self.link_frames),
+            ("interest_bytes", self.interest_bytes),
             ("peer_events", self.peer_events),
         ] {
             check_range(name, value, u32::MAX as usize)?;

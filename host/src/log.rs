@@ -20,9 +20,9 @@ use crate::config::LogFormat;
 /// The most lines that wait to be written to stderr. A line of a guest has at most 8 KiB.
 const LINES: usize = 8192;
 
-/// The directive for a crate that logs a line for each mistake of a guest. Those lines are off
-/// unless the operator asks for them.
-const QUIET: &str = "wasmtime_wasi_http=off";
+/// The directives for crates that log a line for each mistake of a guest, or of a stranger at a
+/// port. Those lines are off unless the operator asks for them.
+const QUIET: &str = "wasmtime_wasi_http=off,h2=error";
 
 /// The running log of this process. The lines that still wait are written when it is dropped.
 pub struct RunningLog {

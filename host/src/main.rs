@@ -233,7 +233,12 @@ async fn serve(
     mut config: Config,
     log: &RunningLog,
 ) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::new()?;
+    // The end of a terminal is a hangup, too.
+    let on_hangup = match std::io::stdin().is_terminal() {
+        true => SignalRequest::End,
+        false => SignalRequest::Reload,
+    };
+    let mut signals = Signals::new(on_hangup)?;
     let counters = Arc::<Counters>::default();
     let node = tokio::select! {
         node = Node::start(&config, counters.clone()) => node?,
@@ -322,7 +327,7 @@ async fn register(
 ) -> anyhow::Result<ExitCode> {
     let _flush_at_the_end = log::start(directives, log_format)?;
     raise_file_limit();
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(SignalRequest::End)?;
     let trust = trust.read()?;
     let listener = mesh::bind(listen, &trust, "--listen").await?;
     let address = listener.local_addr()?;
@@ -442,8 +447,7 @@ impl NodeFlags {
 /// SIGHUP without a terminal lets it read its configuration again, and SIGUSR1 logs the counters. A signal that was ignored when the process began stays ignored:
 /// `nohup` needs that, and so does a shell for its background processes.
 struct Signals {
-    /// Whether the process was started in a terminal, whose end is a SIGHUP, too.
-    has_terminal: bool,
+    on_hangup: SignalRequest,
     terminate: Option<Signal>,
     interrupt: Option<Signal>,
     hangup: Option<Signal>,
@@ -451,14 +455,14 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Signals> {
+    fn new(on_hangup: SignalRequest) -> std::io::Result<Signals> {
         let ignored = ignored_signals();
         let listen = |kind: SignalKind| match ignored >> (kind.as_raw_value() - 1) & 1 {
             0 => signal(kind).map(Some),
             _ => Ok(None),
         };
         Ok(Signals {
-            has_terminal: std::io::stdin().is_terminal(),
+            on_hangup,
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
@@ -472,10 +476,7 @@ impl Signals {
             tokio::select! {
                 () = next(&mut self.terminate) => return SignalRequest::End,
                 () = next(&mut self.interrupt) => return SignalRequest::End,
-                () = next(&mut self.hangup) => return match self.has_terminal {
-                    true => SignalRequest::End,
-                    false => SignalRequest::Reload,
-                },
+                () = next(&mut self.hangup) => return self.on_hangup,
                 () = next(&mut self.report) => counters.log(),
             }
         }

@@ -70,6 +70,8 @@ impl Registry {
         let plugin: Arc<str> = plugin.into();
         let namespace = Namespace::new(&plugin, &self.shared);
         let mut namespaces = self.namespaces.write();
+        // Those of plugins that other nodes had once.
+        namespaces.retain(|_, namespace| namespace.strong_count() > 0);
         namespaces.insert(plugin, Arc::downgrade(&namespace));
         namespace
     }

@@ -1,8 +1,12 @@
 //! What is read at the clients' port without a WebSocket: pages, and the list of them; and what
 //! of all this a proxy passes on.
 
+use std::net::IpAddr;
+
 use anyhow::Result;
-use jackfield_tests::{Client, Console, Nginx, Node, NodeBuilder, Raw, Response, count, within};
+use jackfield_tests::{
+    Client, Console, LogLine, Nginx, Node, NodeBuilder, Raw, Response, count, within,
+};
 use serde_json::json;
 
 /// Puts a page beside a plugin.
@@ -188,5 +192,81 @@ async fn a_proxy_passes_on_sockets_and_pages() -> Result<()> {
         let read = ask_at(raw, "GET", path).await?;
         assert!(read.body.contains(shown), "{path}: {read:?}");
     }
+    Ok(())
+}
+
+/// Far more than a connection's buffers take.
+const LARGE: usize = 20 << 20;
+
+/// Readers of a large page that read nothing, all of one address.
+#[tokio::test]
+async fn readers_that_do_not_read_hold_little_and_keep_nobody_else_out() -> Result<()> {
+    let node = Node::builder().alone().plugin("echo");
+    // What is cut here is cut for others, and not for its time.
+    let node = node.config("[limits]\nhandshake_timeout = '10m'");
+    let node = node.start().await?;
+    put_page(&node, "echo")?;
+    std::fs::write(node.folder().path().join("echo/large"), vec![7; LARGE])?;
+    let mut well = node.client("/echo").await?;
+    let (before, files) = (node.resident_bytes()?, node.open_files()?);
+    let request = "GET /echo/large HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let flooder = IpAddr::from([127, 0, 0, 2]);
+    let mut deaf = Vec::new();
+    for _ in 0..40 {
+        for _ in 0..100 {
+            let mut raw = Raw::connect_from(flooder, node.address()).await?;
+            raw.write(request.as_bytes()).await?;
+            deaf.push(raw);
+        }
+        assert_eq!(ask(&node, "GET", "/echo/").await?.body, "echo");
+        let mut newcomer = node.client("/echo").await?;
+        for client in [&mut newcomer, &mut well] {
+            client.say("here").await?;
+            assert_eq!(client.next_text().await?, "here");
+        }
+    }
+    let grown = node.resident_bytes()?.saturating_sub(before);
+    let opened = node.open_files()?.saturating_sub(files);
+    eprintln!("measured: 4,000 readers that do not read: {grown} bytes, {opened} files");
+    assert!(grown < 150 << 20, "the node has grown by {grown} bytes");
+    // A quarter of `handshakes`, with a connection and a page each.
+    assert!(opened <= 2 * 4096 / 4 + 100, "{opened} files");
+    let limited = node.counters().await?.get("handshakes_limited")?;
+    assert!(limited >= 2_900, "{limited} were refused or cut");
+    drop(deaf);
+    within("the memory to go back", async {
+        while node.resident_bytes()? > before + (24 << 20) {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn whoever_reads_a_page_slowly_gives_way_to_another_address() -> Result<()> {
+    let node = Node::builder().alone().plugin("echo");
+    // Two pages at a time.
+    let node = node.config("[limits]\nhandshakes = 8").start().await?;
+    put_page(&node, "echo")?;
+    std::fs::write(node.folder().path().join("echo/large"), vec![7; LARGE])?;
+    let request = "GET /echo/large HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let flooder = IpAddr::from([127, 0, 0, 2]);
+    let mut deaf = Vec::new();
+    for _ in 0..2 {
+        let mut raw = Raw::connect_from(flooder, node.address()).await?;
+        raw.write(request.as_bytes()).await?;
+        // Its answer has begun.
+        assert_eq!(raw.bytes(12).await?, b"HTTP/1.1 200");
+        deaf.push(raw);
+    }
+    let third = Raw::connect_from(flooder, node.address()).await?;
+    assert_eq!(ask_at(third, "GET", "/echo/").await?.status, 503);
+    assert_eq!(ask(&node, "GET", "/echo/").await?.body, "echo");
+    // The older one was cut in the middle.
+    let cut = deaf.remove(0).rest().await?;
+    assert!(cut.len() < LARGE, "all of it came");
+    let line = |line: &LogLine| line.says("requests are refused or cut");
+    assert_eq!(node.log().so_far(line).len(), 1);
     Ok(())
 }

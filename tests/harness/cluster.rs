@@ -60,6 +60,11 @@ impl Register {
         self.process.log()
     }
 
+    /// Resident memory of its process.
+    pub fn resident_bytes(&self) -> anyhow::Result<u64> {
+        self.process.resident_bytes()
+    }
+
     /// Sends its process a signal.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         self.process.signal(signal)

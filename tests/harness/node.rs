@@ -604,15 +604,12 @@ impl Node {
 
     /// Resident memory of its process.
     pub fn resident_bytes(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!(
-            "/proc/{}/status",
-            self.process.pid()?.as_raw_nonzero()
-        ))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line
-            .and_then(|line| line.trim().strip_suffix(" kB"))
-            .context("no VmRSS")?;
-        Ok(kib.parse::<u64>()? * 1024)
+        self.process.resident_bytes()
+    }
+
+    /// How many threads its process has.
+    pub fn threads(&self) -> anyhow::Result<usize> {
+        Ok(self.process.status("Threads:")?.parse()?)
     }
 
     /// The processes that compile components for it.

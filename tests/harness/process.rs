@@ -97,6 +97,25 @@ impl Process {
     pub(crate) fn pid(&self) -> anyhow::Result<Pid> {
         pid(&self.child)
     }
+
+    /// Its resident memory.
+    pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let resident = self.status("VmRSS:")?;
+        let kib = resident.strip_suffix(" kB").context("kilobytes")?;
+        Ok(kib.parse::<u64>()? * 1024)
+    }
+
+    /// What the kernel says of it, on the line that begins so.
+    pub(crate) fn status(&self, line: &str) -> anyhow::Result<String> {
+        let id = self.pid()?.as_raw_nonzero();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let mut lines = status.lines();
+        let value = lines.find_map(|text| text.strip_prefix(line));
+        Ok(value
+            .with_context(|| format!("no {line}"))?
+            .trim()
+            .to_owned())
+    }
 }
 
 /// Ends a process without a word.

@@ -28,7 +28,7 @@ use super::acceptor::{Acceptor, ConnectionFiles};
 use super::admission::{AdmissionPermit, AdmissionRefused};
 use super::extensions::Deflate;
 use super::forwarded::client_address;
-use super::handshakes::HandshakePermit;
+use super::handshakes::{AnswerPlace, HandshakePermit};
 use super::pages::{self, Body, text};
 use super::proxy_protocol::read_proxy_header;
 use super::reader::Reader;
@@ -134,7 +134,10 @@ pub(super) async fn shake_hands(
     match (served, progress) {
         (Ok(Ok(())), Progress::Answered(Some(closing))) => {
             drop(write);
-            closing.run(door.registry.limits().close_timeout).await;
+            tokio::select! {
+                () = closing.run(door.registry.limits().close_timeout) => {}
+                () = permit.cut() => {}
+            }
         }
         (Ok(Ok(())), _) => {}
         (Ok(Err(error)), _) => tracing::debug!(?peer, %error, "a handshake broke off"),
@@ -171,8 +174,7 @@ struct ConnectionSource {
 impl NewConnection {
     /// The address that counts for this connection until more is known.
     pub(super) fn address(&self) -> IpAddr {
-        let peer = self.peer.map(|peer| peer.ip());
-        peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into())
+        ip_or_unspecified(self.peer)
     }
 
     /// Reads what comes before the request: the header of a proxy, and then TLS.
@@ -242,13 +244,13 @@ impl Acceptor {
             let why = "the header Host must be there once, with a host in it\n";
             return (text(StatusCode::BAD_REQUEST, why), None);
         }
+        let address = client_address(&self.proxies.load(), source.address, request.headers());
         if !upgrade::is_asked_for(request.headers()) {
-            if !permit.answer(PAGES) {
-                return (self.too_many().into_response(), None);
+            if !self.takes_place(permit, PAGES, address) {
+                return (Refusal::too_many_handshakes().into_response(), None);
             }
             return (self.page(&request).await, None);
         }
-        let address = client_address(&self.proxies.load(), source.address, request.headers());
         self.say_certificate(source, request.headers_mut());
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();
@@ -338,10 +340,18 @@ impl Acceptor {
         }
     }
 
-    /// Refuses a request, since too many are being answered.
-    fn too_many(&self) -> Refusal {
-        self.registry.counters().handshakes_limited.add_one();
-        Refusal::too_many_handshakes()
+    /// Takes a place for a plugin that is to answer the request. Returns whether there was one.
+    fn takes_place(
+        &self,
+        permit: &HandshakePermit,
+        plugin: &str,
+        address: Option<SocketAddr>,
+    ) -> bool {
+        let place = permit.answer(plugin, ip_or_unspecified(address));
+        if place != AnswerPlace::Free {
+            self.registry.counters().handshakes_limited.add_one();
+        }
+        place != AnswerPlace::None
     }
 
     /// The answer for a path of no known plugin.
@@ -399,8 +409,8 @@ impl Acceptor {
             &HandshakePermit,
         ),
     ) -> Result<AdmittedClient, Refusal> {
-        if !permit.answer(plugin.name()) {
-            return Err(self.too_many());
+        if !self.takes_place(permit, plugin.name(), address) {
+            return Err(Refusal::too_many_handshakes());
         }
         if !plugin.is_open() {
             return Err(Refusal::not_running());
@@ -548,4 +558,9 @@ fn read_handshake(
 /// An address as text. An address of IPv4 is one, also where it has come over IPv6.
 fn in_text(address: SocketAddr) -> String {
     SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
+}
+
+/// The address that counts for a connection. All clients of Unix sockets together count as one.
+fn ip_or_unspecified(address: Option<SocketAddr>) -> IpAddr {
+    address.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip())
 }

@@ -7,24 +7,24 @@
 //!
 //! Apart from these, at most `handshakes` requests are being answered, and a quarter of them for
 //! each plugin. So a plugin with a slow `on-connect` does not keep out the clients of the others.
-//! The pages of all plugins together count as one plugin. A request beyond that is answered with
-//! 503.
+//! The pages of all plugins together count as one plugin. A request beyond that takes the place of
+//! the oldest one of the address that has the most, if its own address has fewer. Otherwise, it is
+//! answered with 503. So an address that takes many pages and does not read them keeps nobody else
+//! out either.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::address_share::share_of;
 use crate::log_throttle::LogThrottle;
 
 /// The share of a plugin: one part of so many.
 const PARTS: usize = 4;
-
-/// The bits of an IPv6 address that name its network.
-const NETWORK_BITS: u32 = 64;
 
 /// The handshakes under way at the clients' port.
 #[derive(Debug)]
@@ -38,15 +38,21 @@ pub(super) struct Handshakes {
 #[derive(Debug, Default)]
 struct UnderWayHandshakes {
     next_number: u64,
-    silent_total: usize,
-    /// The silent connections of each address, the oldest first.
-    silent: HashMap<IpAddr, BTreeMap<u64, CancellationToken>>,
-    /// The addresses by how many silent connections they have, the most last. Of several with as
-    /// many, the one with the oldest connection is the last.
-    by_count: BTreeSet<(usize, Reverse<u64>, IpAddr)>,
+    silent: ByAddress,
     answering_total: usize,
     /// The requests that are being answered, for each plugin.
-    answering: HashMap<String, usize>,
+    answering: HashMap<String, ByAddress>,
+}
+
+/// Connections by their addresses.
+#[derive(Debug, Default)]
+struct ByAddress {
+    total: usize,
+    /// The connections of each address, the oldest first.
+    connections: HashMap<IpAddr, BTreeMap<u64, CancellationToken>>,
+    /// The addresses by how many connections they have, the most last. Of several with as many,
+    /// the one with the oldest connection is the last.
+    by_count: BTreeSet<(usize, Reverse<u64>, IpAddr)>,
 }
 
 /// The permit of one handshake, which counts until it is dropped.
@@ -65,8 +71,8 @@ enum HandshakeStage {
     Silent,
     /// The request has arrived.
     Read,
-    /// The request is being answered by this plugin.
-    Answering(String),
+    /// The request of a client at this address is being answered by this plugin.
+    Answering(String, IpAddr),
 }
 
 impl Handshakes {
@@ -87,11 +93,11 @@ impl Handshakes {
         let mut under_way = self.under_way.lock();
         let number = under_way.next_number;
         under_way.next_number += 1;
-        let cuts = under_way.silent_total >= self.most;
+        let cuts = under_way.silent.total >= self.most;
         if cuts {
-            under_way.cut_oldest();
+            under_way.silent.cut_oldest();
         }
-        under_way.add_silent(address, number, cut.clone());
+        under_way.silent.add(address, number, cut.clone());
         drop(under_way);
         if cuts && let Some(unsaid) = self.cut.happened() {
             let most = self.most;
@@ -114,34 +120,112 @@ impl Handshakes {
 }
 
 impl UnderWayHandshakes {
-    fn add_silent(&mut self, address: IpAddr, number: u64, cut: CancellationToken) {
-        let of_address = self.silent.entry(address).or_default();
+    /// Takes a place for a request of this address, which the plugin is to answer.
+    fn take_place(&mut self, plugin: &str, address: IpAddr, most: usize) -> AnswerPlace {
+        let share = (most / PARTS).max(1);
+        let of_plugin = self.answering.get(plugin).map_or(0, |of| of.total);
+        if of_plugin >= share {
+            self.cut_for(plugin, address)
+        } else if self.answering_total >= most {
+            let largest = self.answering.iter().max_by_key(|(_, of)| of.total);
+            let largest = largest.map(|(plugin, _)| plugin.clone());
+            self.cut_for(&largest.unwrap_or_default(), address)
+        } else {
+            AnswerPlace::Free
+        }
+    }
+
+    /// Cuts the oldest request of the plugin, of the address that has the most, if it has more than
+    /// `address` would have.
+    fn cut_for(&mut self, plugin: &str, address: IpAddr) -> AnswerPlace {
+        let Some(of_plugin) = self.answering.get_mut(plugin) else {
+            return AnswerPlace::None;
+        };
+        if of_plugin.count(address) + 1 >= of_plugin.most() {
+            return AnswerPlace::None;
+        }
+        of_plugin.cut_oldest();
+        self.answering_total -= 1;
+        AnswerPlace::OfAnother
+    }
+
+    fn add_answering(
+        &mut self,
+        plugin: &str,
+        address: IpAddr,
+        number: u64,
+        cut: CancellationToken,
+    ) {
+        let of_plugin = self.answering.entry(plugin.to_owned()).or_default();
+        of_plugin.add(address, number, cut);
+        self.answering_total += 1;
+    }
+
+    fn remove_answering(&mut self, plugin: &str, address: IpAddr, number: u64) {
+        let Some(of_plugin) = self.answering.get_mut(plugin) else {
+            return;
+        };
+        // One that was cut has been removed already.
+        if of_plugin.remove(address, number).is_some() {
+            self.answering_total -= 1;
+        }
+        if of_plugin.total == 0 {
+            self.answering.remove(plugin);
+        }
+    }
+}
+
+/// A place for a request that is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnswerPlace {
+    /// There was a free place.
+    Free,
+    /// Another request has been cut for it.
+    OfAnother,
+    /// There is no place.
+    None,
+}
+
+impl ByAddress {
+    fn add(&mut self, address: IpAddr, number: u64, cut: CancellationToken) {
+        let of_address = self.connections.entry(address).or_default();
         if let Some(rank) = rank(address, of_address) {
             self.by_count.remove(&rank);
         }
         of_address.insert(number, cut);
         self.by_count.extend(rank(address, of_address));
-        self.silent_total += 1;
+        self.total += 1;
     }
 
-    fn remove_silent(&mut self, address: IpAddr, number: u64) -> Option<CancellationToken> {
-        let of_address = self.silent.get_mut(&address)?;
+    fn remove(&mut self, address: IpAddr, number: u64) -> Option<CancellationToken> {
+        let of_address = self.connections.get_mut(&address)?;
         let before = rank(address, of_address)?;
         let removed = of_address.remove(&number)?;
         self.by_count.remove(&before);
         match rank(address, of_address) {
             Some(after) => drop(self.by_count.insert(after)),
-            None => drop(self.silent.remove(&address)),
+            None => drop(self.connections.remove(&address)),
         }
-        self.silent_total -= 1;
+        self.total -= 1;
         Some(removed)
     }
 
+    /// How many connections the address has.
+    fn count(&self, address: IpAddr) -> usize {
+        self.connections.get(&address).map_or(0, BTreeMap::len)
+    }
+
+    /// How many connections the address has that has the most.
+    fn most(&self) -> usize {
+        self.by_count.last().map_or(0, |(count, ..)| *count)
+    }
+
+    /// Cuts the oldest connection of the address that has the most.
     fn cut_oldest(&mut self) {
         let Some((_, Reverse(oldest), address)) = self.by_count.last().copied() else {
             return;
         };
-        if let Some(cut) = self.remove_silent(address, oldest) {
+        if let Some(cut) = self.remove(address, oldest) {
             cut.cancel();
         }
     }
@@ -151,11 +235,11 @@ impl HandshakePermit {
     /// Counts the connection for another address: the one that a proxy has named for it.
     pub(super) fn set_address(&mut self, address: IpAddr) {
         let mut under_way = self.handshakes.under_way.lock();
-        let silent = under_way.remove_silent(self.address, self.number);
+        let silent = under_way.silent.remove(self.address, self.number);
         self.address = share_of(address);
         // One that is cut meanwhile is not there any more.
         if let Some(cut) = silent {
-            under_way.add_silent(self.address, self.number, cut);
+            under_way.silent.add(self.address, self.number, cut);
         }
     }
 
@@ -170,42 +254,44 @@ impl HandshakePermit {
         if *stage == HandshakeStage::Silent {
             *stage = HandshakeStage::Read;
             let mut under_way = self.handshakes.under_way.lock();
-            under_way.remove_silent(self.address, self.number);
+            under_way.silent.remove(self.address, self.number);
         }
     }
 
-    /// Takes a place for a plugin that is to answer the request; an empty name stands for pages.
-    /// Returns whether there was one.
-    pub(super) fn answer(&self, plugin: &str) -> bool {
+    /// Takes a place for a plugin that is to answer the request of a client at this address; an empty
+    /// name stands for pages.
+    pub(super) fn answer(&self, plugin: &str, address: IpAddr) -> AnswerPlace {
+        let address = share_of(address);
         let Handshakes {
             most,
             under_way,
             refused,
             ..
         } = &*self.handshakes;
-        let share = (most / PARTS).max(1);
-        let has_place = {
+        let place = {
             let mut under_way = under_way.lock();
-            let of_plugin = under_way.answering.get(plugin).copied().unwrap_or_default();
-            let has_place = of_plugin < share && under_way.answering_total < *most;
-            if has_place {
-                under_way.answering.insert(plugin.to_owned(), of_plugin + 1);
-                under_way.answering_total += 1;
+            let place = under_way.take_place(plugin, address, *most);
+            if place != AnswerPlace::None {
+                under_way.add_answering(plugin, address, self.number, self.cut.clone());
             }
-            has_place
+            place
         };
-        if has_place {
-            *self.stage.lock() = HandshakeStage::Answering(plugin.to_owned());
-        } else if let Some(unsaid) = refused.happened() {
+        if place != AnswerPlace::None {
+            *self.stage.lock() = HandshakeStage::Answering(plugin.to_owned(), address);
+        }
+        if place != AnswerPlace::Free
+            && let Some(unsaid) = refused.happened()
+        {
+            let share = (most / PARTS).max(1);
             tracing::warn!(
                 plugin,
                 share,
                 unsaid,
-                "requests are refused, since too many are being answered: its on-connect is slow, \
-                 or raise limits.handshakes"
+                "requests are refused or cut, since too many are being answered: its on-connect is \
+                 slow, an address does not read its pages, or raise limits.handshakes"
             );
         }
-        has_place
+        place
     }
 }
 
@@ -214,41 +300,23 @@ impl Drop for HandshakePermit {
         let mut under_way = self.handshakes.under_way.lock();
         match self.stage.get_mut() {
             HandshakeStage::Silent => {
-                under_way.remove_silent(self.address, self.number);
+                under_way.silent.remove(self.address, self.number);
             }
             HandshakeStage::Read => {}
-            HandshakeStage::Answering(plugin) => {
-                under_way.answering_total -= 1;
-                let left = under_way.answering.get_mut(plugin).map(|of_plugin| {
-                    *of_plugin -= 1;
-                    *of_plugin
-                });
-                if left == Some(0) {
-                    under_way.answering.remove(plugin);
-                }
+            HandshakeStage::Answering(plugin, address) => {
+                under_way.remove_answering(plugin, *address, self.number);
             }
         }
     }
 }
 
-/// The rank of an address with these silent connections, if it has any.
+/// The rank of an address with these connections, if it has any.
 fn rank(
     address: IpAddr,
-    silent: &BTreeMap<u64, CancellationToken>,
+    connections: &BTreeMap<u64, CancellationToken>,
 ) -> Option<(usize, Reverse<u64>, IpAddr)> {
-    let oldest = silent.keys().next()?;
-    Some((silent.len(), Reverse(*oldest), address))
-}
-
-/// The address that counts for a client: an IPv4 address, or an IPv6 network.
-fn share_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let network = address.to_bits() >> NETWORK_BITS << NETWORK_BITS;
-            Ipv6Addr::from_bits(network).into()
-        }
-    }
+    let oldest = connections.keys().next()?;
+    Some((connections.len(), Reverse(*oldest), address))
 }
 
 #[cfg(test)]
@@ -259,6 +327,14 @@ mod tests {
         text.parse().expect("an address")
     }
 
+    fn answer(permit: &HandshakePermit, plugin: &str) -> AnswerPlace {
+        permit.answer(plugin, permit.address)
+    }
+
+    fn is_cut(permit: &HandshakePermit) -> bool {
+        permit.cut.is_cancelled()
+    }
+
     #[test]
     fn the_oldest_of_the_address_with_the_most_is_cut() {
         let handshakes = Arc::new(Handshakes::new(4));
@@ -267,7 +343,6 @@ mod tests {
         let flood: Vec<_> = (0..3).map(|_| begin("10.0.0.2")).collect();
         let newcomer = handshakes.begin(address("10.0.0.3"));
         assert!(newcomer.1);
-        let is_cut = |permit: &HandshakePermit| permit.cut.is_cancelled();
         assert!(is_cut(&flood[0]) && !is_cut(&flood[1]) && !is_cut(&lonely));
         // What was read is not silent.
         flood[1].has_read();
@@ -275,13 +350,14 @@ mod tests {
         assert!(!another.1);
         drop((lonely, flood, newcomer, another));
         let under_way = handshakes.under_way.lock();
-        assert_eq!(under_way.silent_total, 0);
-        assert!(under_way.silent.is_empty() && under_way.by_count.is_empty());
+        let silent = &under_way.silent;
+        assert_eq!(silent.total, 0);
+        assert!(silent.connections.is_empty() && silent.by_count.is_empty());
     }
 
     #[test]
     fn a_proxy_s_connections_count_for_its_clients() {
-        let handshakes = Arc::new(Handshakes::new(2));
+        let handshakes = Arc::new(Handshakes::new(3));
         let begin = |client| {
             let mut permit = handshakes.begin(address("10.0.0.1")).0;
             permit.set_address(address(client));
@@ -289,14 +365,10 @@ mod tests {
         };
         let lonely = begin("192.0.2.1");
         let flood = [begin("192.0.2.2"), begin("192.0.2.2"), begin("192.0.2.2")];
-        let cut = flood.each_ref().map(|permit| permit.cut.is_cancelled());
-        assert_eq!(
-            (lonely.cut.is_cancelled(), cut),
-            (true, [true, false, false])
-        );
+        assert_eq!(flood.each_ref().map(is_cut), [true, false, false]);
+        assert!(!is_cut(&lonely));
         drop((lonely, flood));
-        let under_way = handshakes.under_way.lock();
-        assert!(under_way.silent.is_empty() && under_way.by_count.is_empty());
+        assert_eq!(handshakes.under_way.lock().silent.total, 0);
     }
 
     #[test]
@@ -304,38 +376,80 @@ mod tests {
         let handshakes = Arc::new(Handshakes::new(2));
         let begin = |from| handshakes.begin(address(from)).0;
         let permits = ["10.0.0.1", "2001:db8::1", "10.0.0.2"].map(begin);
-        let cut = permits.each_ref().map(|permit| permit.cut.is_cancelled());
-        assert_eq!(cut, [true, false, false]);
+        assert_eq!(permits.each_ref().map(is_cut), [true, false, false]);
+    }
+
+    /// Begins a handshake and reads its request.
+    fn read(handshakes: &Arc<Handshakes>, from: &str) -> HandshakePermit {
+        let permit = handshakes.begin(address(from)).0;
+        permit.has_read();
+        permit
+    }
+
+    fn is_at_rest(handshakes: &Handshakes) -> bool {
+        let under_way = handshakes.under_way.lock();
+        under_way.answering.is_empty() && under_way.answering_total == 0
     }
 
     #[test]
     fn a_plugin_has_a_quarter() {
         let handshakes = Arc::new(Handshakes::new(8));
-        let read = || {
-            let permit = handshakes.begin(address("10.0.0.1")).0;
-            permit.has_read();
-            permit
-        };
+        let read = || read(&handshakes, "10.0.0.1");
         let slow: Vec<_> = (0..3).map(|_| read()).collect();
-        let answered = slow.iter().map(|permit| permit.answer("slow"));
-        assert_eq!(answered.collect::<Vec<_>>(), [true, true, false]);
-        assert!(read().answer("chat"));
+        let answered = slow.iter().map(|permit| answer(&permit, "slow"));
+        assert_eq!(
+            answered.collect::<Vec<_>>(),
+            [AnswerPlace::Free, AnswerPlace::Free, AnswerPlace::None]
+        );
+        assert_eq!(answer(&read(), "chat"), AnswerPlace::Free);
         drop(slow);
-        assert!(read().answer("slow"));
-        assert!(handshakes.under_way.lock().answering.is_empty());
-        assert_eq!(handshakes.under_way.lock().answering_total, 0);
+        assert_eq!(answer(&read(), "slow"), AnswerPlace::Free);
+        assert!(is_at_rest(&handshakes));
     }
 
     #[test]
-    fn a_network_of_ipv6_counts_as_one() {
-        for (one, other, is_same) in [
-            ("10.0.0.1", "10.0.0.2", false),
-            ("10.0.0.1", "::ffff:10.0.0.1", true),
-            ("2001:db8::1", "2001:db8::ffff:0:0:1", true),
-            ("2001:db8::1", "2001:db8:0:1::1", false),
-        ] {
-            let (a, b) = (share_of(address(one)), share_of(address(other)));
-            assert_eq!(a == b, is_same, "{one} {other}");
+    fn an_address_with_many_answers_gives_way_to_others() {
+        let handshakes = Arc::new(Handshakes::new(16));
+        let read = |from| read(&handshakes, from);
+        let flood: Vec<_> = (0..4).map(|_| read("10.0.0.1")).collect();
+        for permit in &flood {
+            assert_eq!(answer(&permit, "pages"), AnswerPlace::Free);
         }
+        // One more of it has no place, and one of another address has its oldest.
+        assert_eq!(answer(&read("10.0.0.1"), "pages"), AnswerPlace::None);
+        let others = [read("10.0.0.2"), read("10.0.0.3"), read("10.0.0.3")];
+        let places = others.each_ref().map(|permit| answer(&permit, "pages"));
+        assert_eq!(
+            places,
+            [
+                AnswerPlace::OfAnother,
+                AnswerPlace::OfAnother,
+                // Both addresses would have as many.
+                AnswerPlace::None
+            ]
+        );
+        let cut: Vec<_> = flood.iter().map(is_cut).collect();
+        assert_eq!(cut, [true, true, false, false]);
+        assert!(!others.iter().any(is_cut));
+        drop((flood, others));
+        assert!(is_at_rest(&handshakes));
+    }
+
+    #[test]
+    fn when_all_places_are_taken_the_plugin_with_the_most_gives_way() {
+        let handshakes = Arc::new(Handshakes::new(8));
+        let read = |from| read(&handshakes, from);
+        let mut taken = Vec::new();
+        for plugin in ["a", "a", "b", "b", "c", "c", "d", "d"] {
+            let permit = read("10.0.0.1");
+            assert_eq!(answer(&permit, plugin), AnswerPlace::Free);
+            taken.push(permit);
+        }
+        assert_eq!(answer(&read("10.0.0.1"), "e"), AnswerPlace::None);
+        let newcomer = read("10.0.0.2");
+        assert_eq!(answer(&newcomer, "e"), AnswerPlace::OfAnother);
+        assert_eq!(taken.iter().filter(|permit| is_cut(permit)).count(), 1);
+        drop((taken, newcomer));
+        assert!(is_at_rest(&handshakes));
     }
 }

@@ -15,6 +15,10 @@ use tower::ServiceExt as _;
 use tower_http::services::ServeDir;
 use tower_http::services::fs::ServeFileSystemResponseBody;
 
+/// The bytes of a page that are read at once, and that wait for a reader. Few, since thousands of
+/// readers may not read.
+const CHUNK_BYTES: usize = 16 << 10;
+
 /// The body of any HTTP answer to a client.
 pub(super) type Body = Either<Full<Bytes>, ServeFileSystemResponseBody>;
 
@@ -60,6 +64,7 @@ pub(super) async fn serve<B>(
         Err(_) => return text(StatusCode::BAD_REQUEST, "no such path\n"),
     };
     let served = ServeDir::new(folder)
+        .with_buf_chunk_size(CHUNK_BYTES)
         .redirect_path_prefix(format!("/{plugin}"))
         .oneshot(file)
         .await;

@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::address::can_be_dialled;
 use super::dial::NO_SESSION;
 use super::inbound::Receiving;
 use super::link::IncomingFrames;
@@ -28,6 +29,9 @@ use crate::pending_connections::{GuardedConnection, PendingConnections, Unauthen
 
 /// The pause after a failure to accept a connection.
 const REST: Duration = Duration::from_millis(100);
+
+/// The most peers of a node. A mesh has far fewer nodes.
+const PEERS: usize = 2000;
 
 /// How many acknowledgements may wait for the connection.
 const ACKS: usize = 16;
@@ -200,7 +204,15 @@ impl Link {
             );
             return Err(Status::new(UNREACHED, why));
         }
+        if !can_be_dialled(&hello.address) {
+            let why = format!("nobody can dial node {node} at the address that it advertises");
+            return Err(Status::invalid_argument(why));
+        }
         if mesh.peer(node).is_none() {
+            if mesh.peers.read().len() >= PEERS {
+                let why = format!("the node has {PEERS} peers, as many as it may");
+                return Err(Status::resource_exhausted(why));
+            }
             mesh.reach(node, &hello.address).await?;
         }
         let peer = mesh.meet(node, &hello.address);

@@ -40,6 +40,11 @@ pub fn is_elsewhere(address: &str) -> bool {
     host.and_then(ip).is_some() && !is_loopback(address)
 }
 
+/// Whether an address can be dialled, as far as its text shows.
+pub(super) fn can_be_dialled(address: &str) -> bool {
+    fault(address).is_none()
+}
+
 fn fault(address: &str) -> Option<&'static str> {
     if address.len() > BYTES {
         return Some("it is too long");

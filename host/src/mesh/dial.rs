@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 
+use super::address::can_be_dialled;
 use super::link::draw_session;
 use super::link_end::LinkEnd;
 use super::peer::Peer;
@@ -30,9 +31,17 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause between two attempts to dial an address.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// After how many failures in a row the pause doubles, and how often it does: up to two seconds.
+const FAILURES: u32 = 8;
+const RETRY_DOUBLED: u32 = 3;
+
 /// The pause when there is nobody to dial: the address is this node's own, or another address of a
 /// node that is already linked.
 const OURSELVES: Duration = Duration::from_secs(10);
+
+/// The most addresses that are dialled because others have listed them. More nodes than a mesh can
+/// have are a mistake of whoever lists them.
+const ADDRESSES: usize = 2000;
 
 /// How often a sign of life is sent when there is nothing else to send.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
@@ -46,9 +55,11 @@ const BATCHES: usize = 4;
 
 impl Mesh {
     /// Replaces the addresses that `source` lists. An address is dialled for as long as any source
-    /// lists it.
+    /// lists it. An address that cannot be dialled is left out, and so is a new one beyond
+    /// `ADDRESSES`.
     pub fn want(self: &Arc<Self>, source: &Source, addresses: &BTreeSet<String>) {
         let mut wanted = self.wanted.lock();
+        let mut left_out = 0;
         for (address, sources) in wanted.iter_mut() {
             if !addresses.contains(address) {
                 sources.remove(source);
@@ -59,6 +70,12 @@ impl Mesh {
                 continue;
             }
             let is_new = !wanted.contains_key(address);
+            // A node that has dialled this one is a peer, and peers have a bound of their own.
+            let has_room = wanted.len() < ADDRESSES || matches!(source, Source::Itself(_));
+            if is_new && !(has_room && can_be_dialled(address)) {
+                left_out += 1;
+                continue;
+            }
             wanted
                 .entry(address.clone())
                 .or_default()
@@ -66,6 +83,18 @@ impl Mesh {
             if is_new {
                 tokio::spawn(self.clone().keep_dialling(address.clone()));
             }
+        }
+        drop(wanted);
+        if left_out > 0
+            && let Some(unsaid) = self.left_out.happened()
+        {
+            tracing::error!(
+                ?source,
+                left_out,
+                unsaid,
+                "addresses of nodes are left out: they cannot be dialled, or there are more than \
+                 {ADDRESSES}"
+            );
         }
     }
 
@@ -117,8 +146,15 @@ impl Mesh {
 
     async fn keep_dialling(self: Arc<Self>, address: String) {
         let mut news = LastLogged::default();
+        let mut failures = 0;
         while !self.leaving.is_cancelled() && self.is_wanted(&address) {
+            let began = tokio::time::Instant::now();
             let ended = self.link(&address).await;
+            failures = match began.elapsed() > CONNECT_TIMEOUT + WELCOME_TIMEOUT {
+                // It was linked.
+                true => 0,
+                false => failures + 1,
+            };
             if news.is(&ended.to_string()) {
                 match &ended {
                     LinkEnd::Dialled(_) | LinkEnd::Restarted => {}
@@ -136,7 +172,7 @@ impl Mesh {
                 LinkEnd::Dialled(peer) => {
                     let _ = tokio::time::timeout(OURSELVES, peer.gone()).await;
                 }
-                _ => tokio::time::sleep(RETRY).await,
+                _ => tokio::time::sleep(retry_after(failures)).await,
             }
         }
     }
@@ -354,6 +390,13 @@ impl Mesh {
     }
 }
 
+/// The pause after so many attempts in a row that have led to no link. Thousands of addresses where
+/// nobody is must not keep the node busy.
+fn retry_after(failures: u32) -> Duration {
+    let doubled = (failures / FAILURES).min(RETRY_DOUBLED);
+    RETRY * 2_u32.pow(doubled)
+}
+
 /// The session number of a node that wants no session: it has only connected to say that the other
 /// node has its address.
 pub(super) const NO_SESSION: u64 = 0;
@@ -390,4 +433,16 @@ async fn send(push: &mpsc::Sender<wire::Push>, message: push::Push) -> Result<()
 async fn next(pulls: &mut Pulls) -> Result<Option<pull::Pull>, LinkEnd> {
     let pull = pulls.next().await.ok_or(LinkEnd::Closed)??;
     Ok(pull.pull)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_where_nobody_is_is_dialled_less_and_less_often() {
+        let pauses = [1, FAILURES - 1, FAILURES, 2 * FAILURES, 100 * FAILURES].map(retry_after);
+        let pauses = pauses.map(|pause| pause.as_millis());
+        assert_eq!(pauses, [250, 250, 500, 1000, 2000]);
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::address::check_address;
+use super::resolver::Resolver;
 use super::source::Source;
 use super::state::Mesh;
 
@@ -41,10 +42,11 @@ impl Mesh {
         let listed = Source::Listed(source.clone());
         let mut failed = false;
         loop {
-            match tokio::net::lookup_host(&name).await {
+            match Resolver::OfOperator.look_up(name.clone()).await {
                 Ok(found) => {
                     failed = false;
-                    let addresses: BTreeSet<String> = found.map(|a| a.to_string()).collect();
+                    let addresses: BTreeSet<String> =
+                        found.iter().map(ToString::to_string).collect();
                     self.want(&listed, &addresses);
                 }
                 // What was found stays: a name server that is down has not ended any node.

@@ -3,15 +3,19 @@
 //! The peers tell this themselves, on the same stream as everything else. The interest is kept in
 //! memory, so that a message finds the holders of its target, and a count its value, without a
 //! question to any node. The interest of a peer ends with its incarnation. For each name that a
-//! peer holds, the interest takes about 120 bytes (docs/mesh.md).
+//! peer holds, the interest takes about 120 bytes (docs/mesh.md). How much a peer may tell is
+//! bounded (`holdings.rs`).
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
+use super::holdings::{HoldingSize, NAME_COST};
 use super::servers::Servers;
 use super::snapshot::Snapshot;
 use crate::id::Incarnation;
@@ -19,6 +23,10 @@ use crate::registry::{Kind, Names};
 
 /// How many names are checked under one lock while a peer's names are removed.
 const NAMES_A_LOCK: usize = 4096;
+
+/// The most plugins that are remembered only because a node that had them was lost. Of more, those
+/// that were lost first are forgotten.
+const ORPHANS: usize = 1000;
 
 /// The interest of all peers, for all plugins.
 #[derive(Debug, Default)]
@@ -50,6 +58,17 @@ pub struct Holder {
     pub clients: u32,
     /// The number of the full snapshot that this entry belongs to, or came after.
     snapshot: u32,
+}
+
+/// What has become of a name, when a peer has told how many clients it has of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// The peer holds some clients, and held none before.
+    New,
+    /// The peer holds some clients as before, or none as before.
+    AsBefore,
+    /// The peer holds none any more.
+    Gone,
 }
 
 /// How much a node holds, for all plugins together.
@@ -87,22 +106,51 @@ impl Interest {
             .collect()
     }
 
-    /// Removes what a node said before its `snapshot` began. Call this when the snapshot is
-    /// complete.
-    pub(super) fn forget_before(&self, snapshot: Snapshot) {
+    /// Removes what a node said before its `snapshot` began, and returns how much that was. Call
+    /// this when the snapshot is complete.
+    pub(super) fn forget_before(&self, snapshot: Snapshot) -> HoldingSize {
+        let mut freed = HoldingSize::default();
         for (_, space) in self.spaces() {
+            let before = space.held_by(snapshot.node);
             drop_older(&mut space.clients.write(), snapshot);
             drop_older(&mut space.fires.write(), snapshot);
             space.servers.write().drop_older(snapshot);
-            forget_before(&space.uids, snapshot);
-            forget_before(&space.groups, snapshot);
+            let after = space.held_by(snapshot.node);
+            freed.plugins += before.plugins.saturating_sub(after.plugins);
+            freed.bytes += before.bytes.saturating_sub(after.bytes);
+            freed.bytes += forget_before(&space.uids, snapshot);
+            freed.bytes += forget_before(&space.groups, snapshot);
         }
+        freed
     }
 
     /// Removes everything that a node held, when the node is gone.
     pub(super) fn forget(&self, node: Incarnation) {
         let number = u32::MAX;
         self.forget_before(Snapshot { node, number });
+    }
+
+    /// Removes the plugins about which no peer says anything any more. A plugin whose last node was
+    /// lost is remembered for `lasting`, and for as long as it `is_needed`. Returns whether any
+    /// plugin was removed.
+    pub(super) fn prune(&self, lasting: Duration, is_needed: impl Fn(&str) -> bool) -> bool {
+        let mut spaces = self.spaces.write();
+        let before = spaces.len();
+        let empty = spaces.values().filter(|space| space.is_empty());
+        let orphaned = |space: &Arc<Space>| space.servers.read().orphaned_since;
+        let mut orphans: Vec<Instant> = empty.filter_map(orphaned).collect();
+        orphans.sort_unstable();
+        let last_beyond = orphans.len().checked_sub(ORPHANS + 1);
+        let last_beyond = last_beyond.map(|last| orphans[last]);
+        let is_forgotten = |since: Instant| since.elapsed() > lasting || Some(since) <= last_beyond;
+        spaces.retain(|plugin, space| {
+            // Somebody may just be noting something about it. While the lock is held, nobody new
+            // can get at it.
+            Arc::strong_count(space) > 1
+                || !space.is_empty()
+                || orphaned(space).is_some_and(|since| !is_forgotten(since) || is_needed(plugin))
+        });
+        spaces.len() < before
     }
 
     /// How much a node holds. This walks all names, so it is for rare calls only.
@@ -133,6 +181,39 @@ impl Space {
         self.clients.read().clone()
     }
 
+    /// Whether the node holds clients of the plugin.
+    pub(super) fn has_clients_of(&self, node: Incarnation) -> bool {
+        is_among(&self.clients.read(), node)
+    }
+
+    /// Whether the node holds this uid or group.
+    pub(super) fn holds(&self, kind: Kind, name: &str, node: Incarnation) -> bool {
+        let shard = self.names(kind).shard(name).read();
+        shard
+            .get(name)
+            .is_some_and(|holders| is_among(holders, node))
+    }
+
+    /// How much the node holds of the plugin, without its uids and groups.
+    pub(super) fn held_by(&self, node: Incarnation) -> HoldingSize {
+        let routes = self.servers.read().routes_bytes(node);
+        let is_held =
+            routes.is_some() || self.has_clients_of(node) || is_among(&self.fires.read(), node);
+        HoldingSize {
+            plugins: usize::from(is_held),
+            bytes: routes.unwrap_or_default(),
+        }
+    }
+
+    /// Whether no peer says anything about the plugin.
+    fn is_empty(&self) -> bool {
+        self.clients.read().is_empty()
+            && self.fires.read().is_empty()
+            && self.servers.read().nodes.is_empty()
+            && self.uids.count() == 0
+            && self.groups.count() == 0
+    }
+
     /// The firing rank of each peer that fires the plugin's timers.
     pub(super) fn firing(&self) -> Vec<(Incarnation, u32)> {
         let holders = self.fires.read();
@@ -155,21 +236,21 @@ impl Space {
     /// Notes a peer's firing rank for the plugin's timers, where 0 means none; true if it had none
     /// before.
     pub(super) fn note_fires(&self, snapshot: Snapshot, fires: u32) -> bool {
-        note(&mut self.fires.write(), snapshot, u64::from(fires))
+        note(&mut self.fires.write(), snapshot, u64::from(fires)) == Noted::New
     }
 
-    /// Notes that a peer holds `clients` of this uid or group; true if it held none before.
-    pub(super) fn note(&self, kind: Kind, name: &str, snapshot: Snapshot, clients: u64) -> bool {
+    /// Notes that a peer holds `clients` of this uid or group.
+    pub(super) fn note(&self, kind: Kind, name: &str, snapshot: Snapshot, clients: u64) -> Noted {
         let mut shard = self.names(kind).shard(name).write();
         if let Some(holders) = shard.get_mut(name) {
-            let is_new = note(holders, snapshot, clients);
+            let noted = note(holders, snapshot, clients);
             if holders.is_empty() {
                 shard.remove(name);
             }
-            return is_new;
+            return noted;
         }
         if clients == 0 {
-            return false;
+            return Noted::AsBefore;
         }
         let holders = shard.entry(name.into()).or_default();
         note(holders, snapshot, clients)
@@ -187,9 +268,14 @@ fn held_by(names: &Names<Holders>, node: Incarnation) -> u64 {
     names.count_where(|holders| holders.iter().any(|holder| holder.node == node))
 }
 
-/// Removes what a node said before its `snapshot` began. This does not hold one lock all the time,
-/// since messages look up their targets here.
-fn forget_before(names: &Names<Holders>, snapshot: Snapshot) {
+fn is_among(holders: &Holders, node: Incarnation) -> bool {
+    holders.iter().any(|holder| holder.node == node)
+}
+
+/// Removes what a node said before its `snapshot` began, and returns what that counted. This does
+/// not hold one lock all the time, since messages look up their targets here.
+fn forget_before(names: &Names<Holders>, snapshot: Snapshot) -> usize {
+    let mut freed = 0;
     for shard in names.shards() {
         let mut after: Option<Arc<str>> = None;
         loop {
@@ -201,7 +287,11 @@ fn forget_before(names: &Names<Holders>, snapshot: Snapshot) {
                 .range_mut::<str, _>((from, Bound::Unbounded))
                 .take(NAMES_A_LOCK)
             {
+                let before = holders.len();
                 drop_older(holders, snapshot);
+                if holders.len() < before {
+                    freed += name.len() + NAME_COST;
+                }
                 if holders.is_empty() {
                     emptied.push(name.clone());
                 }
@@ -216,10 +306,11 @@ fn forget_before(names: &Names<Holders>, snapshot: Snapshot) {
             }
         }
     }
+    freed
 }
 
-/// Sets the count of a holder; true if it held none before.
-fn note(holders: &mut Holders, snapshot: Snapshot, clients: u64) -> bool {
+/// Sets the count of a holder.
+fn note(holders: &mut Holders, snapshot: Snapshot, clients: u64) -> Noted {
     let Snapshot { node, number } = snapshot;
     let place = holders.iter().position(|holder| holder.node == node);
     let clients = u32::try_from(clients).unwrap_or(u32::MAX);
@@ -238,7 +329,11 @@ fn note(holders: &mut Holders, snapshot: Snapshot, clients: u64) -> bool {
             snapshot: number,
         }),
     }
-    place.is_none() && clients > 0
+    match place {
+        None if clients > 0 => Noted::New,
+        Some(_) if clients == 0 => Noted::Gone,
+        _ => Noted::AsBefore,
+    }
 }
 
 fn drop_older(holders: &mut Holders, snapshot: Snapshot) {
@@ -248,6 +343,7 @@ fn drop_older(holders: &mut Holders, snapshot: Snapshot) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::{Serving, ServingState};
 
     fn snapshot(node: Incarnation, number: u32) -> Snapshot {
         Snapshot { node, number }
@@ -262,9 +358,10 @@ mod tests {
         let interest = Interest::default();
         let [ada, bob] = nodes();
         let space = interest.space_of("chat");
-        assert!(space.note(Kind::Group, "lobby", snapshot(ada, 1), 2));
-        assert!(space.note(Kind::Group, "lobby", snapshot(bob, 1), 1));
-        assert!(!space.note(Kind::Group, "lobby", snapshot(ada, 1), 3));
+        let note = |node, clients| space.note(Kind::Group, "lobby", snapshot(node, 1), clients);
+        assert_eq!(note(ada, 2), Noted::New);
+        assert_eq!(note(bob, 1), Noted::New);
+        assert_eq!(note(ada, 3), Noted::AsBefore);
         let mut holders: Vec<_> = space
             .holders(Kind::Group, "lobby")
             .iter()
@@ -278,8 +375,9 @@ mod tests {
         let sizes = interest.sizes(ada);
         assert_eq!((sizes.uids, sizes.groups), (0, 1));
 
-        space.note(Kind::Group, "lobby", snapshot(ada, 1), 0);
-        space.note(Kind::Group, "lobby", snapshot(bob, 1), 0);
+        assert_eq!(note(ada, 0), Noted::Gone);
+        assert_eq!(note(bob, 0), Noted::Gone);
+        assert_eq!(note(bob, 0), Noted::AsBefore);
         assert!(space.names_after(Kind::Group, None, 10).is_empty());
     }
 
@@ -294,7 +392,11 @@ mod tests {
         space.note(Kind::Uid, "7", snapshot(bob, 1), 1);
         space.note_clients(snapshot(ada, 1), 9);
         space.note(Kind::Uid, "8", snapshot(ada, 2), 1);
-        interest.forget_before(snapshot(ada, 2));
+        let told = (0..3 * NAMES_A_LOCK).map(|name| name.to_string().len() + NAME_COST);
+        let freed = interest.forget_before(snapshot(ada, 2));
+        let plugins = 1;
+        let bytes = told.sum::<usize>() - 1 - NAME_COST;
+        assert_eq!(freed, HoldingSize { plugins, bytes });
         assert_eq!(interest.sizes(ada).uids, 1);
         assert_eq!(interest.sizes(bob).uids, 1);
         assert!(space.nodes().is_empty());
@@ -304,6 +406,57 @@ mod tests {
             space.names_after(Kind::Uid, None, 10),
             ["7"].map(Arc::<str>::from)
         );
+    }
+
+    fn open() -> Serving {
+        Serving {
+            state: ServingState::Open,
+            ..Serving::default()
+        }
+    }
+
+    const LASTING: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plugin_of_which_nobody_says_anything_is_forgotten() {
+        let interest = Interest::default();
+        let [ada] = nodes();
+        interest.space_of("empty");
+        let (held, lost) = (interest.space_of("held"), interest.space_of("lost"));
+        held.note_clients(snapshot(ada, 1), 1);
+        lost.servers.write().note(snapshot(ada, 1), open());
+        lost.servers.write().drop_older(snapshot(ada, 2));
+        drop(lost);
+        let left = |needed| {
+            interest.prune(LASTING, |plugin| Some(plugin) == needed);
+            let left = interest.spaces().into_iter();
+            left.map(|(plugin, _)| plugin.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(left(None), ["held", "lost"], "it may come back");
+        tokio::time::advance(LASTING * 2).await;
+        assert_eq!(left(Some("lost")), ["held", "lost"], "it has clients here");
+        held.note_clients(snapshot(ada, 1), 0);
+        assert_eq!(left(None), ["held"], "somebody may note something about it");
+        drop(held);
+        assert!(left(None).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_too_many_lost_plugins_the_first_are_forgotten() {
+        let interest = Interest::default();
+        let [ada] = nodes();
+        for number in 0..ORPHANS + 2 {
+            let space = interest.space_of(&number.to_string());
+            space.servers.write().note(snapshot(ada, 1), open());
+            space.servers.write().drop_older(snapshot(ada, 2));
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert!(interest.prune(LASTING, |_| false));
+        assert_eq!(interest.spaces().len(), ORPHANS);
+        let is_known = |plugin| interest.space(plugin).is_some();
+        assert!(!is_known("0") && !is_known("1") && is_known("2"));
+        assert!(!interest.prune(LASTING, |_| false));
     }
 
     #[test]

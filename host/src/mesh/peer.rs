@@ -8,6 +8,7 @@
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::holdings::PeerHoldings;
 use super::inbound::{Inbound, Receiving};
 use super::last_heard::LastHeard;
 use super::link::LinkBound;
@@ -26,6 +27,7 @@ pub struct Peer {
     pub(super) inbound: Inbound,
     pub(super) questions: Questions,
     pub(super) last_heard: LastHeard,
+    pub(super) holdings: PeerHoldings,
     phase: Mutex<Phase>,
     /// The token that is cancelled with `Phase::Gone`.
     gone: CancellationToken,
@@ -55,6 +57,7 @@ impl Peer {
             inbound: Inbound::new(),
             questions: Questions::new(session),
             last_heard: LastHeard::now(),
+            holdings: PeerHoldings::default(),
             phase: Mutex::new(Phase::NEW),
             gone: CancellationToken::new(),
         }
@@ -126,6 +129,7 @@ impl Peer {
     /// Records that the peer begins to send the snapshot of this number.
     pub(super) fn begin_snapshot(&self, number: u32) {
         self.change(Phase::begin_snapshot);
+        self.holdings.begin_snapshot();
         self.inbound.begin_snapshot(number);
     }
 

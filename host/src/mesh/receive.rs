@@ -10,6 +10,8 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use prost::Message as _;
 
+use super::holdings::{HoldingSize, cost_of};
+use super::interest::{Noted, Space};
 use super::peer::Peer;
 use super::peer_event::Failed;
 use super::phase::Phase;
@@ -121,44 +123,118 @@ impl Mesh {
     }
 
     fn note(&self, peer: &Peer, mut interest: wire::Interest) -> Result<(), NotUnderstood> {
-        let understood = leave_out_long_names(&mut interest);
+        let mut understood = leave_out_long_names(&mut interest);
         if interest.first {
             let number = self.snapshots.fetch_add(1, Ordering::Relaxed) + 1;
             peer.begin_snapshot(number);
         }
-        let snapshot = peer.snapshot();
         for holding in &interest.holdings {
-            let space = self.interest.space_of(&holding.plugin);
-            if let Some(clients) = holding.clients {
-                space.note_clients(snapshot, clients);
-            }
-            if let Some(serving) = &holding.serving {
-                self.note_serving(peer, &holding.plugin, serving);
-            }
-            if let Some(fires) = holding.fires
-                && space.note_fires(snapshot, fires)
-            {
-                self.push_timers(peer, &holding.plugin);
-            }
-            for held in &holding.groups {
-                space.note(Kind::Group, &held.name, snapshot, held.clients);
-            }
-            for held in &holding.uids {
-                let is_new = space.note(Kind::Uid, &held.name, snapshot, held.clients);
-                // In a full snapshot any of them: it may be known from one that came before.
-                if is_new || !peer.phase().is_known() {
-                    self.claim_against(peer, &holding.plugin, &held.name);
+            if self.note_holding(peer, holding).is_err() {
+                understood = Err(NotUnderstood);
+                if peer.holdings.leave_out() {
+                    let (peer, address) = (peer.incarnation(), peer.address());
+                    tracing::error!(
+                        %peer,
+                        address,
+                        "a node holds more plugins, uids or groups than this node keeps of one \
+                         node: the rest is left out, and lists name the node as missing \
+                         (limits.interest_bytes)"
+                    );
                 }
             }
         }
         if interest.last {
-            self.interest.forget_before(snapshot);
+            let freed = self.interest.forget_before(peer.snapshot());
+            peer.holdings.remove(freed);
             if !peer.change(Phase::complete_snapshot).has_come() {
                 let (peer, address) = (peer.incarnation(), peer.address());
                 tracing::info!(%peer, address, "a node has come");
             }
         }
         understood
+    }
+
+    /// Notes what a peer holds of one plugin, as far as there is room.
+    fn note_holding(&self, peer: &Peer, holding: &wire::Holding) -> Result<(), NoRoom> {
+        let most = self.limits().interest_bytes;
+        let (snapshot, says_something) = (peer.snapshot(), says_something(holding));
+        let Some(space) = self.interest.space(&holding.plugin).or_else(|| {
+            // A plugin that is named for the first time, and for nothing, is not kept.
+            let has_room = says_something && peer.holdings.has_room(HoldingSize::PLUGIN, most);
+            has_room.then(|| self.interest.space_of(&holding.plugin))
+        }) else {
+            return if says_something { Err(NoRoom) } else { Ok(()) };
+        };
+        let before = space.held_by(snapshot.node);
+        let routes = holding.serving.as_ref().map(|told| cost_of(&told.routes));
+        let more = HoldingSize {
+            plugins: usize::from(says_something).saturating_sub(before.plugins),
+            bytes: routes.map_or(0, |bytes| bytes.saturating_sub(before.bytes)),
+        };
+        if !peer.holdings.has_room(more, most) {
+            return Err(NoRoom);
+        }
+        if let Some(clients) = holding.clients {
+            space.note_clients(snapshot, clients);
+        }
+        if let Some(serving) = &holding.serving {
+            self.note_serving(peer, &holding.plugin, serving);
+        }
+        if let Some(fires) = holding.fires
+            && space.note_fires(snapshot, fires)
+        {
+            self.push_timers(peer, &holding.plugin);
+        }
+        peer.holdings.add(space.held_by(snapshot.node));
+        peer.holdings.remove(before);
+        // A node tells its clients of a plugin before their names, except while its snapshot begins.
+        // Names without clients must not bring plugins that do not count.
+        let counts = space.has_clients_of(snapshot.node)
+            || self.registry.namespace(&holding.plugin).is_some();
+        let mut noted = Ok(());
+        for held in &holding.groups {
+            let is_noted = self.note_name(peer, &space, Kind::Group, held, counts);
+            noted = noted.and(is_noted.map(drop));
+        }
+        for held in &holding.uids {
+            let is_noted = self.note_name(peer, &space, Kind::Uid, held, counts);
+            // In a full snapshot any of them: it may be known from one that came before.
+            if is_noted == Ok(Noted::New) || is_noted.is_ok() && !peer.phase().is_known() {
+                self.claim_against(peer, &holding.plugin, &held.name);
+            }
+            noted = noted.and(is_noted.map(drop));
+        }
+        noted
+    }
+
+    /// Notes how many clients of a uid or group a peer holds, if there is room. A new name of a
+    /// plugin that does not count is passed over.
+    fn note_name(
+        &self,
+        peer: &Peer,
+        space: &Space,
+        kind: Kind,
+        held: &wire::HeldName,
+        counts: bool,
+    ) -> Result<Noted, NoRoom> {
+        let (snapshot, cost) = (peer.snapshot(), HoldingSize::name(&held.name));
+        if held.clients > 0 && !counts {
+            return Ok(Noted::AsBefore);
+        }
+        let has_room = || {
+            peer.holdings.has_room(cost, self.limits().interest_bytes)
+                || space.holds(kind, &held.name, snapshot.node)
+        };
+        if held.clients > 0 && !has_room() {
+            return Err(NoRoom);
+        }
+        let noted = space.note(kind, &held.name, snapshot, held.clients);
+        match noted {
+            Noted::New => peer.holdings.add(cost),
+            Noted::Gone => peer.holdings.remove(cost),
+            Noted::AsBefore => {}
+        }
+        Ok(noted)
     }
 
     /// Tells all peers that hold a uid that this node has bound it, if only one client may have it.
@@ -223,6 +299,21 @@ impl Mesh {
     }
 }
 
+/// The error for what a peer tells beyond what this node keeps of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct NoRoom;
+
+/// Whether a peer says that it has anything of a plugin. A gateway also names the plugins of which
+/// it has nothing.
+fn says_something(holding: &wire::Holding) -> bool {
+    let serving = holding.serving.as_ref().map(wire::Serving::state);
+    let mut names = holding.uids.iter().chain(&holding.groups);
+    holding.clients.is_some_and(|clients| clients > 0)
+        || holding.fires.is_some_and(|fires| fires > 0)
+        || serving.is_some_and(|state| state != wire::serving::State::None)
+        || names.any(|held| held.clients > 0)
+}
+
 /// Leaves out names that no node of any configuration may have. A peer is trusted, but a mistake of
 /// its program must not take the memory of all others.
 fn leave_out_long_names(interest: &mut wire::Interest) -> Result<(), NotUnderstood> {
@@ -235,6 +326,9 @@ fn leave_out_long_names(interest: &mut wire::Interest) -> Result<(), NotUndersto
     interest.holdings.retain_mut(|holding| {
         holding.uids.retain(|held| is_good(&held.name));
         holding.groups.retain(|held| is_good(&held.name));
+        if let Some(serving) = &mut holding.serving {
+            serving.routes.retain(|route| is_good(route));
+        }
         is_good(&holding.plugin)
     });
     match are_all_good {

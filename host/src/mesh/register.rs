@@ -6,6 +6,8 @@
 //! then, its list makes nobody forget a node.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,9 +18,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::accept::incoming;
+use super::address::can_be_dialled;
 use super::trust::{self, Purpose, Refusals, Talk, Trust};
 use super::wire::register_server::{Register as RegisterService, RegisterServer};
 use super::wire::{self, announcement, membership};
+use crate::address_share::share_of;
 use crate::id::Incarnation;
 use crate::pending_connections::Unauthenticated;
 
@@ -29,7 +33,18 @@ pub(super) const LEASE: Duration = Duration::from_secs(5);
 pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// The most nodes on the list. Further nodes are refused.
-const MEMBERS: usize = 10_000;
+pub(super) const MEMBERS: usize = 10_000;
+
+/// The most nodes of one address on the list, so that a mistake at one address does not take all
+/// places. Nodes behind a NAT have one address.
+const MEMBERS_AN_ADDRESS: usize = 1000;
+
+/// The most nodes in one message. A longer list is told in several messages, so that a node that
+/// does not read keeps only one of them in memory.
+const MEMBERS_A_MESSAGE: usize = 200;
+
+/// The largest message from a node, in bytes. A node tells its address and a proof.
+const MESSAGE_BYTES: usize = 4 << 10;
 
 /// How many changes a slow node may be behind. Beyond that it gets the whole list.
 const CHANGES: usize = 1024;
@@ -48,11 +63,15 @@ pub struct Register {
 struct List {
     version: u64,
     members: BTreeMap<u64, ListedNode>,
+    /// How many nodes each address has on the list.
+    by_address: BTreeMap<IpAddr, usize>,
     next_registration: u64,
 }
 
 struct ListedNode {
     address: String,
+    /// The address that the node has registered from, if it is known.
+    from: Option<IpAddr>,
     /// The number of the node's registration that counts.
     registration: u64,
 }
@@ -80,10 +99,11 @@ impl Register {
         files: usize,
     ) -> Result<(), tonic::transport::Error> {
         tokio::spawn(self.clone().settle());
-        self.trust
-            .tls
-            .server()?
-            .add_service(RegisterServer::new(RegisterHandler(self)))
+        let tls = self.trust.tls.clone();
+        let service = RegisterServer::new(RegisterHandler(self));
+        let service = service.max_decoding_message_size(MESSAGE_BYTES);
+        tls.server()?
+            .add_service(service)
             .serve_with_incoming(incoming(listener, "register", files))
             .await
     }
@@ -110,21 +130,20 @@ impl Register {
         let _ = self.changes.send(changed);
     }
 
-    /// Puts a node on the list, and returns the number of its registration.
-    fn join(&self, member: &wire::Member) -> Result<u64, Status> {
+    /// Puts a node on the list that registers `from` this address, and returns the number of its
+    /// registration.
+    fn join(&self, member: &wire::Member, from: Option<IpAddr>) -> Result<u64, Status> {
+        let from = from.map(share_of);
         let mut list = self.list.lock();
-        if list.members.len() >= MEMBERS && !list.members.contains_key(&member.incarnation) {
-            return Err(Status::resource_exhausted(format!(
-                "the register holds {MEMBERS} nodes, as many as it may"
-            )));
-        }
+        list.check_room(member.incarnation, from)?;
         list.next_registration += 1;
         let registration = list.next_registration;
         let listed = ListedNode {
             address: member.address.clone(),
+            from,
             registration,
         };
-        let former = list.members.insert(member.incarnation, listed);
+        let former = list.insert(member.incarnation, listed);
         if former.is_none_or(|former| former.address != member.address) {
             tracing::info!(
                 node = %named(member.incarnation),
@@ -144,41 +163,128 @@ impl Register {
             .get(&incarnation)
             .is_some_and(|listed| listed.registration == registration)
         {
-            list.members.remove(&incarnation);
+            list.remove(incarnation);
             tracing::info!(node = %named(incarnation), "a node has left: {why}");
             self.change(&mut list, Vec::new(), vec![incarnation]);
         }
     }
 
-    /// The nodes on the list, and a receiver of the changes from then on.
-    fn watch(&self) -> (wire::Snapshot, broadcast::Receiver<wire::Changed>) {
-        let list = self.list.lock();
-        let members = list
-            .members
-            .iter()
-            .map(|(incarnation, listed)| wire::Member {
-                incarnation: *incarnation,
-                address: listed.address.clone(),
-            });
-        let snapshot = wire::Snapshot {
-            version: list.version,
-            settled: self.is_settled(),
-            members: members.collect(),
-        };
-        (snapshot, self.changes.subscribe())
+    /// A reader of the list and its changes.
+    fn watch(&self) -> ListReader {
+        ListReader {
+            part: Part::First,
+            changes: self.changes.subscribe(),
+        }
     }
 
-    /// Waits for the next change. A receiver that is too far behind gets the whole list instead.
-    async fn next_change(
-        &self,
-        changes: &mut broadcast::Receiver<wire::Changed>,
-    ) -> membership::Membership {
-        if let Ok(changed) = changes.recv().await {
-            return membership::Membership::Changed(changed);
+    /// The nodes that come after the node `after`, up to `MEMBERS_A_MESSAGE` of them, and the last
+    /// of them if there are more. The list is settled only once it is complete.
+    fn part(&self, after: Option<u64>) -> (wire::Snapshot, Option<u64>) {
+        let list = self.list.lock();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = list.members.range((from, Bound::Unbounded));
+        let members = rest.by_ref().take(MEMBERS_A_MESSAGE);
+        let members = members.map(|(incarnation, listed)| wire::Member {
+            incarnation: *incarnation,
+            address: listed.address.clone(),
+        });
+        let members: Vec<_> = members.collect();
+        let last = members.last().map(|member| member.incarnation);
+        let has_more = rest.next().is_some();
+        let snapshot = wire::Snapshot {
+            version: list.version,
+            settled: self.is_settled() && !has_more,
+            members,
+        };
+        (snapshot, last.filter(|_| has_more))
+    }
+}
+
+impl List {
+    fn check_room(&self, incarnation: u64, from: Option<IpAddr>) -> Result<(), Status> {
+        let listed = self.members.get(&incarnation);
+        if listed.is_none() && self.members.len() >= MEMBERS {
+            return Err(Status::resource_exhausted(format!(
+                "the register holds {MEMBERS} nodes, as many as it may"
+            )));
         }
-        let (snapshot, newer) = self.watch();
-        *changes = newer;
-        membership::Membership::Snapshot(snapshot)
+        let is_counted = listed.is_some_and(|listed| listed.from == from);
+        let of_address = from.and_then(|from| self.by_address.get(&from));
+        if !is_counted && of_address.is_some_and(|count| *count >= MEMBERS_AN_ADDRESS) {
+            return Err(Status::resource_exhausted(format!(
+                "the register holds {MEMBERS_AN_ADDRESS} nodes of this address, as many as it may"
+            )));
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, incarnation: u64, listed: ListedNode) -> Option<ListedNode> {
+        let former = self.remove(incarnation);
+        if let Some(from) = listed.from {
+            *self.by_address.entry(from).or_default() += 1;
+        }
+        self.members.insert(incarnation, listed);
+        former
+    }
+
+    fn remove(&mut self, incarnation: u64) -> Option<ListedNode> {
+        let listed = self.members.remove(&incarnation)?;
+        if let Some(from) = listed.from
+            && let Some(count) = self.by_address.get_mut(&from)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&from);
+            }
+        }
+        Some(listed)
+    }
+}
+
+/// A reader of the list: first the whole list in parts, and then its changes.
+struct ListReader {
+    part: Part,
+    changes: broadcast::Receiver<wire::Changed>,
+}
+
+/// The part of the list that is told next. What changes meanwhile in parts that were told already
+/// is among the changes.
+#[derive(Clone, Copy)]
+enum Part {
+    First,
+    /// The part after this node.
+    After(u64),
+    /// The whole list has been told.
+    None,
+}
+
+impl ListReader {
+    /// Waits for the next part of the list, or for the next change. A reader that is too far behind
+    /// gets the whole list once more.
+    async fn next(&mut self, register: &Register) -> membership::Membership {
+        use membership::Membership::{Changed, Snapshot};
+        let after = match self.part {
+            Part::First => None,
+            Part::After(last) => Some(last),
+            Part::None => match self.changes.recv().await {
+                Ok(changed) => return Changed(changed),
+                Err(_) => {
+                    *self = register.watch();
+                    None
+                }
+            },
+        };
+        let (snapshot, more) = register.part(after);
+        self.part = more.map_or(Part::None, Part::After);
+        match after {
+            None => Snapshot(snapshot),
+            Some(_) => Changed(wire::Changed {
+                version: snapshot.version,
+                settled: snapshot.settled,
+                joined: snapshot.members,
+                left: Vec::new(),
+            }),
+        }
     }
 }
 
@@ -197,7 +303,7 @@ impl RegisterService for RegisterHandler {
         &self,
         request: Request<Streaming<wire::Announcement>>,
     ) -> Result<Response<Self::JoinStream>, Status> {
-        let (say, said) = mpsc::channel(16);
+        let (say, said) = mpsc::channel(1);
         let registration = Registration {
             register: self.0.clone(),
             authentication: Unauthenticated::of(&request)?,
@@ -236,9 +342,11 @@ impl Registration {
             }
         };
         let (register, node) = (self.register.clone(), member.incarnation);
-        let registration = match register.join(&member) {
+        let from = self.authentication.from;
+        let registration = match register.join(&member, from.map(|from| from.ip())) {
             Ok(registration) => registration,
             Err(status) => {
+                register.refusals.say("node", from, &status);
                 let _ = self.say.send(Err(status)).await;
                 return;
             }
@@ -267,7 +375,7 @@ impl Registration {
         let member = present
             .member
             .filter(|member| Incarnation::from_u64(member.incarnation).is_some())
-            .filter(|member| !member.address.is_empty() && member.address.len() <= 256)
+            .filter(|member| can_be_dialled(&member.address))
             .ok_or_else(|| {
                 Status::invalid_argument("who is present? An incarnation and an address")
             })?;
@@ -308,14 +416,7 @@ impl Registration {
     /// Tells the node the list and its changes, until the node leaves.
     async fn keep(&mut self) -> RegistrationEnd {
         let register = self.register.clone();
-        let (snapshot, mut changes) = register.watch();
-        if self
-            .tell(membership::Membership::Snapshot(snapshot))
-            .await
-            .is_err()
-        {
-            return RegistrationEnd::Broken;
-        }
+        let mut list = register.watch();
         let mut alive = tokio::time::interval(SIGN_OF_LIFE);
         let mut heard = Instant::now();
         loop {
@@ -328,7 +429,7 @@ impl Registration {
                     Ok(Some(announcement::Announcement::Bye(_))) => return RegistrationEnd::Drained,
                     Ok(_) | Err(_) => return RegistrationEnd::Broken,
                 },
-                changed = register.next_change(&mut changes) => changed,
+                told = list.next(&register) => told,
                 _ = alive.tick() => {
                     if heard.elapsed() > LEASE {
                         return RegistrationEnd::Silent;
@@ -336,8 +437,11 @@ impl Registration {
                     membership::Membership::Alive(wire::Alive {})
                 }
             };
-            if self.tell(told).await.is_err() {
-                return RegistrationEnd::Broken;
+            // A node that does not read is not there.
+            match tokio::time::timeout(LEASE, self.tell(told)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return RegistrationEnd::Broken,
+                Err(_) => return RegistrationEnd::Silent,
             }
         }
     }
@@ -371,41 +475,100 @@ mod tests {
         }
     }
 
+    const SOMEBODY: Option<IpAddr> = None;
+
+    /// All nodes on the list, in the parts in which they are told.
+    fn parts(register: &Register) -> Vec<usize> {
+        let mut parts = Vec::new();
+        let mut after = None;
+        loop {
+            let (snapshot, more) = register.part(after);
+            parts.push(snapshot.members.len());
+            match more {
+                Some(last) => after = Some(last),
+                None => return parts,
+            }
+        }
+    }
+
     #[test]
     fn beyond_what_it_may_hold_a_node_is_refused_until_another_one_leaves() {
         let register = register();
         let registrations: Vec<u64> = (0..MEMBERS)
-            .map(|number| register.join(&member(number)).expect("room"))
+            .map(|number| register.join(&member(number), SOMEBODY).expect("room"))
             .collect();
-        let refused = register.join(&member(MEMBERS)).expect_err("no room");
+        let join = |number| register.join(&member(number), SOMEBODY);
+        let refused = join(MEMBERS).expect_err("no room");
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
         assert!(refused.message().contains("10000"), "{refused}");
-        assert_eq!(register.watch().0.members.len(), MEMBERS);
+        let parts = parts(&register);
+        assert!(parts.iter().all(|part| *part == MEMBERS_A_MESSAGE));
+        assert_eq!(parts.iter().sum::<usize>(), MEMBERS);
 
         // One that comes back has its place, and the former registration is not its end.
-        let again = register.join(&member(7)).expect("its place");
+        let again = join(7).expect("its place");
         register.leave(7, registrations[7], "its lease has run out");
-        register.join(&member(MEMBERS)).expect_err("no room");
+        join(MEMBERS).expect_err("no room");
         register.leave(7, again, "it drains");
-        register.join(&member(MEMBERS)).expect("room");
+        join(MEMBERS).expect("room");
+    }
+
+    #[test]
+    fn an_address_has_a_share_of_the_places() {
+        let register = register();
+        let [here, there] = ["10.0.0.1", "2001:db8::1"].map(|ip| Some(ip.parse().expect("an IP")));
+        let join = |number, from| register.join(&member(number), from);
+        for number in 0..MEMBERS_AN_ADDRESS {
+            join(number, here).expect("room");
+        }
+        let refused = join(MEMBERS_AN_ADDRESS, here).expect_err("no room");
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert!(refused.message().contains("of this address"), "{refused}");
+        join(7, here).expect("it is listed already");
+        // It has moved.
+        let moved = join(8, there).expect("room");
+        join(MEMBERS_AN_ADDRESS, here).expect("room");
+        register.leave(8, moved, "it drains");
+        let list = register.list.lock();
+        assert_eq!(list.by_address.len(), 1);
+        assert_eq!(list.by_address.values().sum::<usize>(), list.members.len());
     }
 
     #[tokio::test]
     async fn who_is_too_far_behind_is_told_everything_and_then_what_changes() {
         use membership::Membership::{Changed, Snapshot};
         let register = register();
-        let (_, mut slow) = register.watch();
-        let (_, mut fast) = register.watch();
+        let (mut slow, mut fast) = (register.watch(), register.watch());
+        for reader in [&mut slow, &mut fast] {
+            let next = reader.next(&register).await;
+            assert!(matches!(next, Snapshot(snapshot) if snapshot.members.is_empty()));
+        }
         for number in 0..=CHANGES {
-            register.join(&member(number)).expect("room");
-            let next = register.next_change(&mut fast).await;
+            register.join(&member(number), SOMEBODY).expect("room");
+            let next = fast.next(&register).await;
             assert!(matches!(next, Changed(changed) if changed.joined == [member(number)]));
         }
-        let next = register.next_change(&mut slow).await;
-        assert!(matches!(next, Snapshot(snapshot) if snapshot.members.len() == CHANGES + 1));
-        register.join(&member(CHANGES + 1)).expect("room");
-        for changes in [&mut slow, &mut fast] {
-            let next = register.next_change(changes).await;
+        let mut told = match slow.next(&register).await {
+            Snapshot(snapshot) => snapshot.members,
+            other => panic!("{other:?} came"),
+        };
+        // Of those that come and go meanwhile it hears as well.
+        let first = register.join(&member(0), SOMEBODY).expect("its place");
+        register.leave(0, first, "it drains");
+        while told.len() <= CHANGES {
+            match slow.next(&register).await {
+                Changed(changed) => told.extend(changed.joined),
+                other => panic!("{other:?} came"),
+            }
+        }
+        assert_eq!(told, (0..=CHANGES).map(member).collect::<Vec<_>>());
+        for reader in [&mut slow, &mut fast] {
+            let next = reader.next(&register).await;
+            assert!(matches!(next, Changed(changed) if changed.left == [0]));
+        }
+        register.join(&member(CHANGES + 1), SOMEBODY).expect("room");
+        for reader in [&mut slow, &mut fast] {
+            let next = reader.next(&register).await;
             assert!(matches!(next, Changed(changed) if changed.joined == [member(CHANGES + 1)]));
         }
     }

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::register::{LEASE, SIGN_OF_LIFE};
+use super::register::{LEASE, MEMBERS, SIGN_OF_LIFE};
+use super::resolver::Resolver;
 use super::source::Source;
 use super::state::Mesh;
 use super::transport_error::{refusal, unreachable};
@@ -27,7 +28,8 @@ use crate::pending_connections::PROOF_TIMEOUT;
 /// The pause between two attempts to reach a register.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// The nodes that one register has listed.
+/// The nodes that one register has listed. A register is trusted, but a list without end would take
+/// all memory: beyond as many as a register may hold, nodes are left out.
 #[derive(Default)]
 struct RegisterListing {
     /// The addresses on the register's current list, by incarnation.
@@ -44,14 +46,14 @@ impl RegisterListing {
         self.has_begun = true;
         self.kept
             .extend(std::mem::take(&mut self.listed).into_values());
+        while self.kept.len() > MEMBERS {
+            self.kept.pop_first();
+        }
     }
 
     fn snapshot(&mut self, snapshot: wire::Snapshot) {
-        self.listed = snapshot
-            .members
-            .into_iter()
-            .map(|m| (m.incarnation, m.address))
-            .collect();
+        self.listed.clear();
+        self.add(snapshot.members);
         self.settle(snapshot.settled);
     }
 
@@ -59,13 +61,16 @@ impl RegisterListing {
         for incarnation in changed.left {
             self.listed.remove(&incarnation);
         }
-        self.listed.extend(
-            changed
-                .joined
-                .into_iter()
-                .map(|m| (m.incarnation, m.address)),
-        );
+        self.add(changed.joined);
         self.settle(changed.settled);
+    }
+
+    fn add(&mut self, members: Vec<wire::Member>) {
+        for member in members {
+            if self.listed.len() < MEMBERS || self.listed.contains_key(&member.incarnation) {
+                self.listed.insert(member.incarnation, member.address);
+            }
+        }
     }
 
     fn settle(&mut self, is_settled: bool) {
@@ -178,8 +183,7 @@ impl Mesh {
     > {
         let endpoint = self.trust.tls.endpoint(register).map_err(unreachable)?;
         let channel = endpoint
-            .tcp_nodelay(true)
-            .connect()
+            .connect_with_connector(Resolver::OfOperator.connector())
             .await
             .map_err(unreachable)?;
         let (say, saying) = mpsc::channel(4);

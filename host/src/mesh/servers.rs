@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
+use super::holdings::cost_of;
 use super::snapshot::Snapshot;
 use crate::id::Incarnation;
 use crate::registry::{Serving, ServingState};
@@ -10,9 +13,9 @@ use crate::registry::{Serving, ServingState};
 #[derive(Debug, Default)]
 pub(super) struct Servers {
     pub(super) nodes: Vec<Server>,
-    /// Whether a node that had the plugin was lost without a word, and no node has said since then
-    /// that it has the plugin.
-    pub(super) is_orphaned: bool,
+    /// The time when the last node that had the plugin was lost without a word, if no node has said
+    /// since then that it has the plugin.
+    pub(super) orphaned_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -34,11 +37,22 @@ impl Server {
 }
 
 impl Servers {
+    /// Whether a node that had the plugin was lost without a word, and no node has it now.
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.orphaned_since.is_some()
+    }
+
+    /// What the routes of the node count, if the node has the plugin.
+    pub(super) fn routes_bytes(&self, node: Incarnation) -> Option<usize> {
+        let server = self.nodes.iter().find(|server| server.node == node)?;
+        Some(cost_of(&server.serving.routes))
+    }
+
     pub(super) fn note(&mut self, snapshot: Snapshot, serving: Serving) {
         self.nodes.retain(|server| server.node != snapshot.node);
         // Of one that never had it, no word on those that had.
         if serving.state != ServingState::None {
-            self.is_orphaned = false;
+            self.orphaned_since = None;
             self.nodes.push(Server {
                 node: snapshot.node,
                 serving: Arc::new(serving),
@@ -54,7 +68,9 @@ impl Servers {
             .retain(|server| server.node != snapshot.node || server.snapshot >= snapshot.number);
         let has_lost = self.nodes.len() < before;
         // Whoever is closing has nothing to say for one that may come back.
-        self.is_orphaned |= has_lost && self.nodes.iter().all(Server::is_closing);
+        if has_lost && self.nodes.iter().all(Server::is_closing) {
+            self.orphaned_since.get_or_insert_with(Instant::now);
+        }
     }
 }
 
@@ -92,15 +108,15 @@ mod tests {
         );
         assert_eq!(servers.nodes.len(), 1);
         servers.drop_older(snapshot(1));
-        assert!(servers.nodes.len() == 1 && !servers.is_orphaned);
+        assert!(servers.nodes.len() == 1 && !servers.is_orphaned());
         servers.drop_older(snapshot(2));
-        assert!(servers.nodes.is_empty() && servers.is_orphaned);
+        assert!(servers.nodes.is_empty() && servers.is_orphaned());
         let node = Incarnation::draw().expect("randomness");
         servers.note(Snapshot { node, number: 2 }, Serving::default());
-        assert!(servers.is_orphaned, "a node that never had it");
+        assert!(servers.is_orphaned(), "a node that never had it");
         servers.note(snapshot(3), open());
-        assert!(!servers.is_orphaned);
+        assert!(!servers.is_orphaned());
         servers.note(snapshot(3), Serving::default());
-        assert!(servers.nodes.is_empty() && !servers.is_orphaned);
+        assert!(servers.nodes.is_empty() && !servers.is_orphaned());
     }
 }

@@ -47,7 +47,7 @@ impl Mesh {
         let spaces = self.interest.spaces();
         let known = spaces.into_iter().filter(|(_, space)| {
             let servers = space.servers.read();
-            servers.is_orphaned || !servers.nodes.is_empty()
+            servers.is_orphaned() || !servers.nodes.is_empty()
         });
         known.map(|(plugin, _)| plugin).collect()
     }
@@ -75,7 +75,7 @@ impl Mesh {
         };
         if is(ServingState::Open) {
             Elsewhere::Open
-        } else if servers.is_orphaned || !servers.nodes.iter().all(Server::is_closing) {
+        } else if servers.is_orphaned() || !servers.nodes.iter().all(Server::is_closing) {
             Elsewhere::Away
         } else if is(ServingState::Closing) {
             Elsewhere::Closing

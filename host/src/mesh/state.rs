@@ -24,6 +24,7 @@ use super::transport::{Grpc, Transport};
 use super::trust::{Refusals, Trust};
 use crate::id::Incarnation;
 use crate::limits::Limits;
+use crate::log_throttle::LogThrottle;
 use crate::registry::Registry;
 
 /// This node's part of the mesh.
@@ -48,6 +49,8 @@ pub struct Mesh {
     pub(super) registrations: TaskTracker,
     /// The log of refused nodes, which try again four times a second.
     pub(super) refusals: Refusals,
+    /// The log of addresses that are not dialled, since there are too many.
+    pub(super) left_out: LogThrottle,
     /// How many full snapshots all peers together have begun.
     pub(super) snapshots: AtomicU32,
     /// The time since which this node has run for long enough to know of all other nodes.
@@ -87,6 +90,7 @@ impl Mesh {
             leaving: CancellationToken::new(),
             registrations: TaskTracker::new(),
             refusals: Refusals::default(),
+            left_out: LogThrottle::default(),
             snapshots: AtomicU32::new(0),
             settled: OnceLock::new(),
             serving_changed: watch::Sender::new(()),
@@ -113,13 +117,13 @@ impl Mesh {
         self.peers.read().values().cloned().collect()
     }
 
-    /// The peers that have not said yet, or not lately, what they hold. An answer from memory does
-    /// not include them.
+    /// The peers that have not said yet, or not lately, what they hold, or that hold more than this
+    /// node keeps. An answer from memory does not include them, or not all that they hold.
     pub fn unknown(&self) -> Vec<Incarnation> {
         let peers = self.peers.read();
         let missing = peers.values().filter(|peer| {
             let phase = peer.phase();
-            !phase.is_known() || phase.is_silent()
+            !phase.is_known() || phase.is_silent() || peer.holdings.is_incomplete()
         });
         missing.map(|peer| peer.incarnation()).collect()
     }

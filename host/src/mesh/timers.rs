@@ -6,7 +6,7 @@
 //! know all others yet, so for `gone_after` it has a lower firing rank than the settled nodes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -100,14 +100,18 @@ impl Mesh {
     ///
     /// A timer of them can be no timer.
     pub(super) fn note_timers(&self, told: &wire::Timers) -> Result<(), NotUnderstood> {
-        let known: Option<Vec<TimerRecord>> = told.timers.iter().map(known).collect();
+        let latest = latest_version();
+        let known = told.timers.iter().map(|timer| known(timer, latest));
+        let known = known.collect::<Option<Vec<TimerRecord>>>();
         let known = known.ok_or(NotUnderstood)?;
         // Where the plugin does not run, nobody fires them.
         let Some(namespace) = self.registry.namespace(&told.plugin) else {
             return Ok(());
         };
         for known in known {
-            if !namespace.timers().note(known) {
+            // A plugin here could not name it, and so never cancel it.
+            let is_name = (1..=self.limits().name_bytes).contains(&known.name.len());
+            if !is_name || !namespace.timers().note(known) {
                 self.registry.counters().timers_refused.add_one();
             }
         }
@@ -146,8 +150,19 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Reads what a peer says about a timer; `None` means that no timer can be so.
-fn known(timer: &wire::Timer) -> Option<TimerRecord> {
+/// The latest time of a change that a peer may tell, in milliseconds since 1970. The newest change
+/// of a timer counts, and after a change at the end of all times there would be no newer one.
+fn latest_version() -> u64 {
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+    milliseconds(now + TIMER_MAX)
+}
+
+/// Reads what a peer says about a timer; `None` means that no timer can be so. No change is later
+/// than `latest`.
+fn known(timer: &wire::Timer, latest: u64) -> Option<TimerRecord> {
+    if timer.changed_at_ms > latest {
+        return None;
+    }
     let every = match timer.every_ms {
         Some(ms) => Some(checked(ms).filter(|every| *every >= TIMER_MIN)?),
         None => None,
@@ -199,7 +214,7 @@ mod tests {
                 },
                 now,
             );
-            let heard = known(&told).expect("a timer");
+            let heard = known(&told, latest_version()).expect("a timer");
             assert_eq!((&*heard.name, heard.version), ("tea", version));
             let every = |schedule: Option<Schedule>| schedule.map(|schedule| schedule.every);
             assert_eq!(every(heard.schedule), every(schedule));
@@ -214,6 +229,7 @@ mod tests {
             every_ms: Some(10),
             ..wire::Timer::default()
         };
+        let known = |timer: &wire::Timer| known(timer, latest_version());
         assert!(known(&good).is_some());
         for bad in [
             wire::Timer {
@@ -222,6 +238,10 @@ mod tests {
             },
             wire::Timer {
                 after_ms: Some(u64::MAX),
+                ..good.clone()
+            },
+            wire::Timer {
+                changed_at_ms: latest_version() + 10_000,
                 ..good.clone()
             },
             wire::Timer {

@@ -17,6 +17,12 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server,
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The most streams of one connection. A node makes a connection for each of its streams.
+const STREAMS: u32 = 4;
+
+/// The largest head of a request, in bytes, after its decompression. Nodes send few headers.
+const HEAD_BYTES: u32 = 4 << 10;
+
 /// The PEM files for TLS. The first three must all be given, or none of them.
 #[derive(Clone, Debug, Default)]
 pub struct TlsFiles {
@@ -86,6 +92,8 @@ impl Tls {
     /// A server for incoming connections, with TLS if it is used.
     pub(super) fn server(&self) -> Result<Server, tonic::transport::Error> {
         let server = Server::builder()
+            .max_concurrent_streams(STREAMS)
+            .http2_max_header_list_size(HEAD_BYTES)
             .http2_keepalive_interval(Some(PROBE_EVERY))
             .http2_keepalive_timeout(Some(PROBE_TIMEOUT));
         match &self.0 {

@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::link_end::LinkEnd;
+use super::resolver::Resolver;
 use super::tls::Tls;
 use super::wire;
 use super::wire::mesh_client::MeshClient;
@@ -55,10 +56,10 @@ impl Transport for Grpc {
             .0
             .endpoint(address)?
             .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES);
-        let mut client = MeshClient::new(endpoint.connect().await?);
+        let connector = Resolver::OfNodes.connector();
+        let mut client = MeshClient::new(endpoint.connect_with_connector(connector).await?);
         let pulls = client.link(ReceiverStream::new(pushes)).await?.into_inner();
         Ok(Box::pin(pulls.fuse()))
     }

@@ -88,6 +88,8 @@ pub(super) struct Talk<'a> {
 #[derive(Default)]
 pub(super) struct Refusals {
     unauthenticated: LogThrottle,
+    /// The rate limit for nodes for which there is no room.
+    full: LogThrottle,
     /// The rate limit for nodes of this mesh that are not reached at the address that they give.
     unreached: LogThrottle,
     last_unreached: Mutex<LastLogged>,
@@ -100,6 +102,7 @@ impl Refusals {
         let why = refused.message();
         let throttle = match refused.code() {
             Code::Unauthenticated | Code::InvalidArgument => &self.unauthenticated,
+            Code::ResourceExhausted => &self.full,
             UNREACHED if self.last_unreached.lock().is(why) => &self.unreached,
             UNREACHED => return,
             // The connection broke: that is the dialler's news.

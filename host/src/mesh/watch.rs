@@ -15,10 +15,18 @@ const LOOK: Duration = Duration::from_millis(200);
 /// peer has been restarted, and this node need not wait for it.
 const REPLACED_AFTER: Duration = Duration::from_secs(1);
 
+/// How often plugins are forgotten about which no peer says anything any more.
+const PRUNE: Duration = Duration::from_secs(1);
+
+/// How many times `worker_wait` a plugin is remembered whose last node was lost: ten minutes by
+/// default. Until then, its clients are told to come back.
+const ORPHANED_WAITS: u32 = 60;
+
 impl Mesh {
     /// Watches the peers for as long as the node runs.
     pub(super) async fn watch(self: Arc<Self>) {
         let mut looked = Instant::now();
+        let mut pruned = Instant::now();
         loop {
             tokio::time::sleep(LOOK).await;
             let was_stopped = looked.elapsed() > self.limits().suspect_after / 2;
@@ -29,6 +37,21 @@ impl Mesh {
                 }
                 self.look_at(&peer);
             }
+            if pruned.elapsed() > PRUNE {
+                pruned = Instant::now();
+                self.prune_interest();
+            }
+        }
+    }
+
+    fn prune_interest(&self) {
+        let lasting = self.limits().worker_wait * ORPHANED_WAITS;
+        let has_clients = |plugin: &str| {
+            let namespace = self.registry.namespace(plugin);
+            namespace.is_some_and(|namespace| namespace.client_count() > 0)
+        };
+        if self.interest.prune(lasting, has_clients) {
+            self.serving_changed.send_replace(());
         }
     }
 

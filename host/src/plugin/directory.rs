@@ -13,6 +13,15 @@ use crate::guest::{CallError, Callees, Caller, Calling};
 #[derive(Default)]
 pub(super) struct Directory(RwLock<BTreeMap<String, Arc<Plugin>>>);
 
+impl Directory {
+    /// Removes the plugins that only other nodes have had, and of which nothing is left.
+    pub(super) fn forget_strangers(&self) {
+        let mut plugins = self.0.write();
+        // Somebody may just be about to let a client in. While the lock is held, nobody new can.
+        plugins.retain(|_, plugin| Arc::strong_count(plugin) > 1 || !plugin.is_forgotten());
+    }
+}
+
 impl Deref for Directory {
     type Target = RwLock<BTreeMap<String, Arc<Plugin>>>;
 

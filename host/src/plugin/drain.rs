@@ -4,16 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio_util::task::TaskTracker;
+
+use super::directory::Directory;
 use super::drain_reason::DrainReason;
 use super::generation::Generation;
 use super::handle::Plugin;
-use crate::mesh::Elsewhere;
+use crate::mesh::{Elsewhere, Mesh};
 
 /// The number of clients that a drain closes before other tasks get their turn.
 const DRAIN_BATCH: usize = 256;
 
 /// The longest pause before a drain looks again for clients that came in after it began.
 const DRAIN_ROUND: Duration = Duration::from_millis(50);
+
+/// The time between two rounds that forget the plugins that other nodes had.
+const FORGET: Duration = Duration::from_secs(5);
 
 impl Plugin {
     /// Closes all clients of `generation`, waits until they have gone, and retires `generation`,
@@ -96,5 +102,24 @@ impl Plugin {
         );
         self.drain(None, DrainReason::Removed).await;
         self.end_draining_orphans();
+    }
+}
+
+/// Closes the clients of plugins that were taken from all nodes that had them, and forgets these
+/// plugins, for as long as the node runs.
+pub(super) async fn drain_orphans(plugins: Arc<Directory>, retiring: TaskTracker, mesh: Arc<Mesh>) {
+    let mut changes = mesh.serving_changes();
+    loop {
+        let changed = tokio::time::timeout(FORGET, changes.changed()).await;
+        plugins.forget_strangers();
+        match changed {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => continue,
+        }
+        let all: Vec<_> = plugins.read().values().cloned().collect();
+        for plugin in all {
+            retiring.spawn(plugin.drain_if_orphaned());
+        }
     }
 }

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::TaskTracker;
 
 use super::directory::Directory;
+use super::drain::drain_orphans;
 use super::drain_reason::DrainReason;
 use super::handle::Plugin;
 use super::load::{Advice, LoadError, Loader, PluginFiles};
@@ -497,7 +498,12 @@ impl Plugins {
         let mesh = self.mesh.as_ref();
         let new = || {
             let plugin = Arc::new(Plugin::new(name, &self.registry, mesh, &self.retiring));
-            self.tasks.lock().spawn(plugin.clone().keep_firing());
+            let timers = plugin.namespace().timers().clone();
+            let firing = Plugin::keep_firing(Arc::downgrade(&plugin), timers);
+            let mut tasks = self.tasks.lock();
+            // Those of plugins that are gone.
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(firing);
             plugin
         };
         plugins.entry(name.to_owned()).or_insert_with(new).clone()
@@ -505,18 +511,6 @@ impl Plugins {
 
     fn component_path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.wasm"))
-    }
-}
-
-/// Closes the clients of plugins that were taken from all nodes that had them, for as long as
-/// the node runs.
-async fn drain_orphans(plugins: Arc<Directory>, retiring: TaskTracker, mesh: Arc<Mesh>) {
-    let mut changes = mesh.serving_changes();
-    while changes.changed().await.is_ok() {
-        let all: Vec<_> = plugins.read().values().cloned().collect();
-        for plugin in all {
-            retiring.spawn(plugin.drain_if_orphaned());
-        }
     }
 }
 

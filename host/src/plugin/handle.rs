@@ -5,7 +5,7 @@
 //! generation, every client's next event goes to the new one, and no client ever goes back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -168,6 +168,14 @@ impl Plugin {
             || self.elsewhere() != Elsewhere::Nobody
     }
 
+    /// Returns whether nothing is left of a plugin that only other nodes have had: no node has it any
+    /// more, and no client of it is here.
+    pub(super) fn is_forgotten(&self) -> bool {
+        let was_here = self.runs() || self.former_rules.lock().is_some();
+        let has_sessions = self.sessions.load(Ordering::Relaxed) > 0;
+        !was_here && !has_sessions && !self.is_known()
+    }
+
     /// Returns whether the plugin was taken from all other nodes that had it.
     pub(super) fn is_nowhere(&self) -> bool {
         matches!(self.elsewhere(), Elsewhere::Closing | Elsewhere::Nobody)
@@ -299,5 +307,12 @@ impl Plugin {
         let mesh = self.mesh.as_ref();
         let routes = mesh.map(|mesh| mesh.routes_elsewhere(self.name()));
         Routes::parse(&routes.unwrap_or_default()).unwrap_or_default()
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        // The task that fires the timers sees that the plugin is gone.
+        self.namespace().timers().look_again();
     }
 }

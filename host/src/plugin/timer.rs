@@ -5,27 +5,24 @@
 //! more events than the plugin's `timers`. A firing waits for an instance as long as necessary. A
 //! timer that is due again meanwhile is left out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::handle::Plugin;
 use crate::registry::{Firing, Timers};
 
 impl Plugin {
-    /// Fires the plugin's timers, for as long as the node runs.
-    pub(super) async fn keep_firing(self: Arc<Self>) {
-        let timers = self.namespace().timers().clone();
-        loop {
+    /// Fires the plugin's timers, for as long as the node knows the plugin.
+    pub(super) async fn keep_firing(plugin: Weak<Plugin>, timers: Arc<Timers>) {
+        let runs = || plugin.upgrade().filter(|plugin| plugin.runs());
+        while plugin.strong_count() > 0 {
             // Until there is a generation, a first one's `on-start` may have set some.
-            let next = match self.runs() {
-                true => timers.next_due(),
-                false => None,
-            };
+            let next = runs().and_then(|_| timers.next_due());
             wait_until(next, &timers).await;
-            if self.runs() {
-                let is_ours = |timer: &str| self.router.fires(timer);
+            if let Some(plugin) = runs() {
+                let is_ours = |timer: &str| plugin.router.fires(timer);
                 for firing in timers.take_due(Instant::now(), is_ours) {
-                    tokio::spawn(self.clone().fire(firing));
+                    tokio::spawn(plugin.clone().fire(firing));
                 }
             }
         }
