@@ -1,5 +1,5 @@
-//! Admission: the limits on the number of clients, on the clients of one address, and on the rate
-//! of new clients.
+//! Admission: the limits on the number of clients and on the rate of new clients, both for the node
+//! and for one address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,14 +9,21 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::network::network_of;
+use super::sending_rates::SendingRates;
 use crate::limits::Limits;
-use crate::rate_limiter::RateLimiter;
+use crate::log_throttle::LogThrottle;
+use crate::rate_limiter::{RateLimiter, Rates, SharedRates};
 
 /// Counts the clients and admits new ones. A permit gives its slot back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Admission {
     clients: usize,
     clients_per_address: usize,
+    connects: RateLimiter,
+    address_rates: SharedRates<IpAddr>,
+    /// The throttle of the log line about clients that are closed for what others have sent, too.
+    closed: Arc<LogThrottle>,
     admitted: Mutex<Admitted>,
 }
 
@@ -24,7 +31,6 @@ pub(super) struct Admission {
 struct Admitted {
     clients: usize,
     by_address: HashMap<IpAddr, usize>,
-    rate_limiter: Option<RateLimiter>,
 }
 
 /// The permit of an admitted client, which counts the client until the permit is dropped.
@@ -32,6 +38,8 @@ struct Admitted {
 pub(super) struct AdmissionPermit {
     admission: Arc<Admission>,
     address: IpAddr,
+    /// The rates of the address, if they have limits.
+    rates: Option<Arc<Rates>>,
     /// The permit for the open file of the client's connection.
     _file: Arc<OwnedSemaphorePermit>,
 }
@@ -43,6 +51,8 @@ pub(super) enum AdmissionRefused {
     Node,
     /// The limit `clients_per_address` is reached.
     Address,
+    /// The limit `connects_per_second_per_address` is reached.
+    AddressTooFast,
 }
 
 impl Admission {
@@ -50,10 +60,12 @@ impl Admission {
         Admission {
             clients: limits.clients,
             clients_per_address: limits.clients_per_address,
+            connects: RateLimiter::new(limits.connects_per_second, Instant::now()),
+            address_rates: SharedRates::new(limits.address_rates()),
+            closed: Arc::default(),
             admitted: Mutex::new(Admitted {
                 clients: 0,
                 by_address: HashMap::new(),
-                rate_limiter: RateLimiter::new(limits.connects_per_second, Instant::now()),
             }),
         }
     }
@@ -64,27 +76,40 @@ impl Admission {
         address: IpAddr,
         file: Arc<OwnedSemaphorePermit>,
     ) -> Result<AdmissionPermit, AdmissionRefused> {
+        let (address, now) = (network_of(address), Instant::now());
+        // Its own limits come first: what one address has too much of takes nothing from others.
+        let rates = self.address_rates.of(address, now);
+        if rates.as_ref().is_some_and(|rates| !rates.take_connect(now)) {
+            return Err(AdmissionRefused::AddressTooFast);
+        }
         let mut admitted = self.admitted.lock();
-        let in_pace = admitted
-            .rate_limiter
-            .as_mut()
-            .is_none_or(|rate_limiter| rate_limiter.take(Instant::now()));
+        let counts_addresses = self.clients_per_address > 0;
+        let of_address = admitted.by_address.get(&address).copied();
+        if counts_addresses && of_address.unwrap_or_default() >= self.clients_per_address {
+            return Err(AdmissionRefused::Address);
+        }
+        let in_pace = self.connects.take(1, now).is_ok();
         if !in_pace || admitted.clients >= self.clients {
             return Err(AdmissionRefused::Node);
         }
-        if self.clients_per_address > 0 {
-            let of_address = admitted.by_address.entry(address).or_default();
-            if *of_address >= self.clients_per_address {
-                return Err(AdmissionRefused::Address);
-            }
-            *of_address += 1;
+        if counts_addresses {
+            *admitted.by_address.entry(address).or_default() += 1;
         }
         admitted.clients += 1;
         Ok(AdmissionPermit {
             admission: self.clone(),
             address,
+            rates,
             _file: file,
         })
+    }
+}
+
+impl AdmissionPermit {
+    /// The rates at which the client may send, if there are limits.
+    pub(super) fn sending_rates(&self, limits: &Limits) -> Option<Box<SendingRates>> {
+        let (address, rates) = (self.address, self.rates.as_ref());
+        SendingRates::new(limits, address, rates, &self.admission.closed)
     }
 }
 
@@ -129,5 +154,27 @@ mod tests {
         assert_eq!(files.available_permits(), 3, "the second has one");
         assert!(admit(1).is_ok());
         assert_eq!(admission.admitted.lock().by_address.len(), 1);
+    }
+
+    #[test]
+    fn an_address_that_comes_too_fast_takes_nothing_from_others() {
+        let limits = Limits {
+            connects_per_second: 3,
+            connects_per_second_per_address: 2,
+            ..Limits::default()
+        };
+        let admission = Arc::new(Admission::new(&limits));
+        let files = Arc::new(Semaphore::new(100));
+        let admit = |address: &str| {
+            let address = address.parse().expect("an address");
+            let file = files.clone().try_acquire_owned().expect("a file");
+            admission.admit(address, Arc::new(file)).err()
+        };
+        let flood = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4"];
+        let too_fast = Some(AdmissionRefused::AddressTooFast);
+        assert_eq!(flood.map(admit), [None, None, too_fast, too_fast]);
+        // What came too fast has taken nothing of the node's.
+        assert_eq!(admit("2001:db8:0:1::1"), None);
+        assert_eq!(admit("10.0.0.1"), Some(AdmissionRefused::Node));
     }
 }

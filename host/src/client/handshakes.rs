@@ -12,19 +12,17 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::network::network_of;
 use crate::log_throttle::LogThrottle;
 
 /// The share of a plugin: one part of so many.
 const PARTS: usize = 4;
-
-/// The bits of an IPv6 address that name its network.
-const NETWORK_BITS: u32 = 64;
 
 /// The handshakes under way at the clients' port.
 #[derive(Debug)]
@@ -82,7 +80,7 @@ impl Handshakes {
 
     /// Begins the handshake of a new connection. Returns whether another connection is cut for it.
     pub(super) fn begin(self: &Arc<Self>, address: IpAddr) -> (HandshakePermit, bool) {
-        let address = share_of(address);
+        let address = network_of(address);
         let cut = CancellationToken::new();
         let mut under_way = self.under_way.lock();
         let number = under_way.next_number;
@@ -229,17 +227,6 @@ fn rank(
     Some((silent.len(), Reverse(*oldest), address))
 }
 
-/// The address that counts for a client: an IPv4 address, or an IPv6 network.
-fn share_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let network = address.to_bits() >> NETWORK_BITS << NETWORK_BITS;
-            Ipv6Addr::from_bits(network).into()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,18 +280,5 @@ mod tests {
         assert!(read().answer("slow"));
         assert!(handshakes.under_way.lock().answering.is_empty());
         assert_eq!(handshakes.under_way.lock().answering_total, 0);
-    }
-
-    #[test]
-    fn a_network_of_ipv6_counts_as_one() {
-        for (one, other, is_same) in [
-            ("10.0.0.1", "10.0.0.2", false),
-            ("10.0.0.1", "::ffff:10.0.0.1", true),
-            ("2001:db8::1", "2001:db8::ffff:0:0:1", true),
-            ("2001:db8::1", "2001:db8:0:1::1", false),
-        ] {
-            let (a, b) = (share_of(address(one)), share_of(address(other)));
-            assert_eq!(a == b, is_same, "{one} {other}");
-        }
     }
 }
