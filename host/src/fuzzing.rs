@@ -53,7 +53,7 @@ pub(crate) fn fuzz(name: &str, cases: u64, mut check: impl FnMut(&[u8])) {
 
 /// The changed inputs of a corpus: `cases`, or as many as the environment says, if these are more.
 pub(crate) fn changed(corpus: &[Vec<u8>], cases: u64) -> impl Iterator<Item = Vec<u8>> {
-    let more = std::env::var(CASES).map_or(0, |cases| {
+    let more = std::env::var(CASES).map_or(0_u64, |cases| {
         let number = cases.parse();
         number.unwrap_or_else(|_| panic!("{CASES} is {cases:?}, and no number"))
     });

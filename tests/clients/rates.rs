@@ -231,7 +231,7 @@ async fn connects_of_an_address() -> Result<()> {
     assert_eq!(refused.headers["retry-after"], "1");
     let trying = async {
         while node.client("/echo").await.is_err() {}
-        Ok(())
+        anyhow::Ok(())
     };
     within("a place", trying).await
 }
