@@ -154,7 +154,7 @@ async fn what_cannot_be_decompressed_or_becomes_too_large_closes_its_client_only
 
 #[tokio::test]
 async fn the_bytes_of_a_message_count_after_it_was_decompressed() -> Result<()> {
-    let node = with_compression("min_bytes = 100000")
+    let node = with_compression("min_bytes = 1000000")
         .config("[limits]\nbytes_per_second = 1000\nmessage_bytes = 100000")
         .start()
         .await?;

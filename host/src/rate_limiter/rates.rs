@@ -52,7 +52,7 @@ impl Rates {
         }
     }
 
-    /// Changes the limits.
+    /// Changes the limits of all rates.
     pub(crate) fn set(&self, limits: RateLimits) {
         self.connects.set(limits.connects);
         self.messages.set(limits.messages);
