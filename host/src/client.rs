@@ -7,6 +7,7 @@
 mod acceptor;
 mod admission;
 mod decoder;
+mod delayed_message;
 mod extensions;
 mod forwarded;
 mod handshake;
@@ -19,6 +20,7 @@ mod proxy_protocol;
 mod read_buffers;
 mod reader;
 mod refusal;
+mod sending_rates;
 mod session;
 mod stream;
 mod sweep;

@@ -71,8 +71,15 @@ counters! {
     peer_events_refused,
     /// Messages that were larger than `message_bytes`.
     messages_too_big,
-    /// Clients that sent more than `messages_per_second`.
+    /// Clients that sent more than `messages_per_second` or `bytes_per_second`.
     clients_too_fast,
+    /// Clients whose uid sent more than `messages_per_second_per_uid` or `bytes_per_second_per_uid`.
+    uids_too_fast,
+    /// Clients whose address sent more than `messages_per_second_per_address` or
+    /// `bytes_per_second_per_address`.
+    addresses_too_fast,
+    /// Messages that waited for `messages_per_second_per_plugin` or `bytes_per_second_per_plugin`.
+    messages_delayed,
     /// Clients that broke the protocol, or sent text that is not UTF-8.
     clients_broke_protocol,
     /// Clients that did not answer a ping.

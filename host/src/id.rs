@@ -212,6 +212,7 @@ fn as_str(text: &[u8]) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::fuzz;
 
     #[test]
     fn an_id_keeps_its_parts_through_text() {
@@ -243,5 +244,24 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ClientId>(), Err(MalformedId), "{text}");
         }
+    }
+
+    #[test]
+    fn a_text_is_an_id_in_one_way_or_in_none() {
+        fuzz("client-ids", 20_000, |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let in_alphabet = |byte: u8| ALPHABET.contains(&byte);
+            let is_id = text.len() == ID_CHARS
+                && text.bytes().all(in_alphabet)
+                && text.as_bytes()[0] <= b'7';
+            match text.parse::<ClientId>() {
+                Ok(id) => {
+                    assert!(is_id);
+                    assert_eq!(id.to_string(), text);
+                    assert_eq!(ClientId::from_bytes(id.to_bytes()), id);
+                }
+                Err(MalformedId) => assert!(!is_id),
+            }
+        });
     }
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
+use crate::rate_limiter::RateLimits;
+
 pub use self::files::{FileShares, REFUSALS, open_files};
 
 /// The length of the kernel's queue of new connections from nodes. All nodes may return to a
@@ -29,6 +31,22 @@ pub struct Limits {
     /// The most messages per second from one client, with a burst of one second's worth. The value
     /// 0 means no limit. A client that sends more is closed with 1008.
     pub messages_per_second: u32,
+    /// The most bytes per second in the messages from one client, after they were decompressed, with
+    /// a burst of one second's worth. The value 0 means no limit. A client that sends more is closed
+    /// with 1008.
+    pub bytes_per_second: u32,
+    /// The most messages per second from all clients of one uid, on this node. The value 0 means no
+    /// limit. The client whose message is beyond the limit is closed with 1008.
+    pub messages_per_second_per_uid: u32,
+    /// The most bytes per second in the messages from all clients of one uid, on this node. The value
+    /// 0 means no limit. The client whose message is beyond the limit is closed with 1008.
+    pub bytes_per_second_per_uid: u32,
+    /// The most messages per second from all clients of one IP address. The value 0 means no limit.
+    /// The client whose message is beyond the limit is closed with 1008.
+    pub messages_per_second_per_address: u32,
+    /// The most bytes per second in the messages from all clients of one IP address. The value 0
+    /// means no limit. The client whose message is beyond the limit is closed with 1008.
+    pub bytes_per_second_per_address: u32,
     /// The most bytes that wait for one client. Beyond that, the plugin's policy `overflow`
     /// applies. A single message that is larger fails with `limit-exceeded`.
     pub outbox_bytes: usize,
@@ -67,11 +85,15 @@ pub struct Limits {
     /// (`ulimit -n`).
     pub clients: usize,
     /// The most clients of one IP address. The value 0 means no limit, since all clients behind a
-    /// proxy have the same address. Further clients get 429.
+    /// proxy have the same address. Further clients get 429. As for all limits by address, an IPv6
+    /// network of 64 bits counts as one address.
     pub clients_per_address: usize,
     /// The most handshakes per second, with a burst of one second's worth. The value 0 means no
     /// limit. Further handshakes get 503.
     pub connects_per_second: u32,
+    /// The most handshakes per second of one IP address, with a burst of one second's worth. The
+    /// value 0 means no limit. Further handshakes get 429.
+    pub connects_per_second_per_address: u32,
     /// The most clients of one uid. The value 0 means no limit. Beyond that, `bind-uid` answers
     /// `limit-exceeded`.
     pub clients_per_uid: usize,
@@ -131,6 +153,11 @@ impl Default for Limits {
         Limits {
             message_bytes: 64 << 10,
             messages_per_second: 0,
+            bytes_per_second: 0,
+            messages_per_second_per_uid: 0,
+            bytes_per_second_per_uid: 0,
+            messages_per_second_per_address: 0,
+            bytes_per_second_per_address: 0,
             outbox_bytes: 1 << 20,
             outbox_messages: 1024,
             outboxes_bytes: 256 << 20,
@@ -143,6 +170,7 @@ impl Default for Limits {
             clients: 100_000,
             clients_per_address: 0,
             connects_per_second: 10_000,
+            connects_per_second_per_address: 0,
             clients_per_uid: 1_000,
             groups_per_client: 1_000,
             name_bytes: 256,
@@ -188,6 +216,13 @@ pub struct PluginLimits {
     /// The most waiting messages of one client that are handed to an instance in one call. 1 means
     /// that each message has a call of its own.
     pub messages_per_turn: usize,
+    /// The most messages per second from all clients of the plugin, on this node, with a burst of one
+    /// second's worth. The value 0 means no limit. Beyond that, the clients' messages wait, and the
+    /// clients are not read.
+    pub messages_per_second_per_plugin: u32,
+    /// The most bytes per second in the messages from all clients of the plugin, on this node. The
+    /// value 0 means no limit. Beyond that, the clients' messages wait, and the clients are not read.
+    pub bytes_per_second_per_plugin: u32,
     /// The number of events after which an instance is replaced, since the runtimes of some
     /// languages leak memory.
     pub recycle_after_events: u32,
@@ -245,6 +280,8 @@ impl Default for PluginLimits {
             instances: 256,
             call_wait: Duration::from_secs(2),
             messages_per_turn: MESSAGES_PER_TURN,
+            messages_per_second_per_plugin: 0,
+            bytes_per_second_per_plugin: 0,
             recycle_after_events: 100_000,
             recycle_above_bytes: 16 << 20,
             sends_per_event: 10_000,
@@ -287,18 +324,51 @@ impl Limits {
     pub fn take_live(&mut self, new: &Limits) {
         let kept = self.clone();
         *self = Limits {
+            bytes_per_second_per_address: kept.bytes_per_second_per_address,
+            bytes_per_second_per_uid: kept.bytes_per_second_per_uid,
             cache_bytes: kept.cache_bytes,
             compile_bytes: kept.compile_bytes,
             compile_timeout: kept.compile_timeout,
+            connects_per_second_per_address: kept.connects_per_second_per_address,
             handshakes: kept.handshakes,
             link_bytes: kept.link_bytes,
             link_frames: kept.link_frames,
+            messages_per_second_per_address: kept.messages_per_second_per_address,
+            messages_per_second_per_uid: kept.messages_per_second_per_uid,
             outbox_bytes: kept.outbox_bytes,
             outboxes_bytes: kept.outboxes_bytes,
             peer_events: kept.peer_events,
+            plugins_memory_bytes: kept.plugins_memory_bytes,
             send_buffer_bytes: kept.send_buffer_bytes,
             ..new.clone()
         };
+    }
+
+    /// The rates of one client.
+    pub(crate) fn client_rates(&self) -> RateLimits {
+        RateLimits {
+            connects: 0,
+            messages: self.messages_per_second,
+            bytes: self.bytes_per_second,
+        }
+    }
+
+    /// The rates of one uid, on this node.
+    pub(crate) fn uid_rates(&self) -> RateLimits {
+        RateLimits {
+            connects: 0,
+            messages: self.messages_per_second_per_uid,
+            bytes: self.bytes_per_second_per_uid,
+        }
+    }
+
+    /// The rates of one address.
+    pub(crate) fn address_rates(&self) -> RateLimits {
+        RateLimits {
+            connects: self.connects_per_second_per_address,
+            messages: self.messages_per_second_per_address,
+            bytes: self.bytes_per_second_per_address,
+        }
     }
 
     /// Checks that the values of all limits can be used.
@@ -405,6 +475,15 @@ impl Limits {
 }
 
 impl PluginLimits {
+    /// The rates of all clients of the plugin together, on this node.
+    pub(crate) fn rates(&self) -> RateLimits {
+        RateLimits {
+            connects: 0,
+            messages: self.messages_per_second_per_plugin,
+            bytes: self.bytes_per_second_per_plugin,
+        }
+    }
+
     /// Checks that the values of all limits can be used.
     ///
     /// # Errors
@@ -531,16 +610,22 @@ fn check_range(name: &'static str, value: usize, most: usize) -> Result<(), Wron
 }
 
 /// The limits of the node whose values are read at the start only.
-const AT_THE_START: [&str; 10] = [
+const AT_THE_START: [&str; 16] = [
+    "bytes_per_second_per_address",
+    "bytes_per_second_per_uid",
     "cache_bytes",
     "compile_bytes",
     "compile_timeout",
+    "connects_per_second_per_address",
     "handshakes",
     "link_bytes",
     "link_frames",
+    "messages_per_second_per_address",
+    "messages_per_second_per_uid",
     "outbox_bytes",
     "outboxes_bytes",
     "peer_events",
+    "plugins_memory_bytes",
     "send_buffer_bytes",
 ];
 

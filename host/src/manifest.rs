@@ -224,6 +224,7 @@ impl ManifestError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::fuzz;
     use crate::policy::{OverflowPolicy, TrapPolicy, UidPolicy};
     use std::time::Duration;
 
@@ -415,6 +416,69 @@ mod tests {
         // What a plugin does not have asks for no room.
         for text in [tight, store, short] {
             assert_eq!(check(text, false), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn whatever_it_says_is_taken_whole_or_refused_with_a_reason() {
+        let parse = |text: &str| {
+            let folder = Path::new("/no/folder");
+            Manifest::parse(Some(text), folder, &PluginLimits::default())
+        };
+        let mut good = 0;
+        fuzz("manifests", 5_000, |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let lines = 1 + text.matches('\n').count();
+            match parse(&text) {
+                Ok(manifest) => {
+                    good += 1;
+                    assert_eq!(manifest.limits.check(), Ok(()));
+                    let routes = manifest.routes.written();
+                    let again = Routes::parse(&routes).expect("good routes");
+                    assert_eq!(again.written(), routes);
+                    assert!(manifest.callers.iter().all(|caller| fits_a_path(caller)));
+                    let table: toml::Table = toml::from_str(&text).expect("TOML");
+                    let limits = table.get("limits").and_then(toml::Value::as_table);
+                    let used = toml::Table::try_from(&manifest.limits).expect("a table");
+                    for (name, value) in limits.into_iter().flatten() {
+                        // A time may be written in several ways.
+                        let is_used = used[name] == *value || value.is_str();
+                        assert!(is_used, "{name} is not {value}");
+                    }
+                }
+                Err(error) => {
+                    let said = error.to_string();
+                    assert!(!said.is_empty());
+                    if let ManifestError::Malformed { line, message } = error {
+                        assert!((1..=lines).contains(&line), "line {line} of {lines}");
+                        assert!(!message.is_empty());
+                    }
+                }
+            }
+        });
+        assert!(good > 50, "{good}");
+    }
+
+    #[test]
+    fn a_key_that_there_is_not_is_named() {
+        // Each name that is in some manifest, with a letter more, in each section.
+        let sections = [
+            "",
+            "[limits]",
+            "[policies]",
+            "[calls]",
+            "[keyvalue]",
+            "[http]",
+            "[compression]",
+        ];
+        for name in ["routes", "memory_bytes", "uid", "allow", "buckets", "level"] {
+            for section in sections {
+                let text = format!("{section}\n{name}x = 1");
+                let manifest =
+                    Manifest::parse(Some(&text), Path::new(""), &PluginLimits::default());
+                let error = manifest.expect_err(&text).to_string();
+                assert!(error.contains(&format!("{name}x")), "{text}: {error}");
+            }
         }
     }
 }

@@ -323,7 +323,12 @@ async fn open_plugins(
         let mesh = mesh.context(
             "a gateway runs no plugins, other nodes do: say where they reach it with --mesh ADDR",
         )?;
-        return Ok(Plugins::of_gateway(&config.plugins, registry, mesh));
+        return Ok(Plugins::of_gateway(
+            &config.plugins,
+            &config.plugin,
+            registry,
+            mesh,
+        ));
     }
     let services = Services::open(config, files).await?;
     view.opened(services.clone());

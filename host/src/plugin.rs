@@ -6,6 +6,7 @@
 
 mod answer;
 mod call;
+mod check;
 mod connect;
 mod directory;
 mod drain;
@@ -29,7 +30,9 @@ mod watch;
 mod worker;
 
 pub use self::answer::{Answer, Failure};
-pub use self::folder::{Checked, Plugins, check};
+pub use self::check::{Checked, check};
+pub use self::folder::Plugins;
+pub(crate) use self::handle::Delay;
 pub use self::handle::Plugin;
 pub use self::load::{Advice, LoadError};
 pub use self::session::Session;

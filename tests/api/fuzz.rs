@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::BOTH;
 
-/// Requests for each protocol.
+/// Requests for each protocol, if `JACKFIELD_FUZZ_CASES` says nothing else.
 const CASES: u32 = 768;
 
 const FUNCTIONS: [&str; 27] = [
@@ -133,6 +133,13 @@ async fn goes_on(node: &Node, console: &mut Console) -> Result<()> {
     Ok(())
 }
 
+fn cases() -> Result<u32> {
+    match std::env::var("JACKFIELD_FUZZ_CASES") {
+        Ok(cases) => cases.parse().context("JACKFIELD_FUZZ_CASES is no number"),
+        Err(_) => Ok(CASES),
+    }
+}
+
 fn fuzz<S: Strategy>(
     strategy: S,
     case: impl AsyncFn(&Api, S::Value) -> Result<()>,
@@ -154,7 +161,7 @@ fn fuzz<S: Strategy>(
     })?;
     let config = Config {
         failure_persistence: None,
-        ..Config::with_cases(CASES)
+        ..Config::with_cases(cases()?)
     };
     let found = TestRunner::new(config).run(&strategy, |value| {
         let ended = runtime.block_on(case(&api, value));

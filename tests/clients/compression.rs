@@ -152,6 +152,25 @@ async fn what_cannot_be_decompressed_or_becomes_too_large_closes_its_client_only
     Ok(())
 }
 
+#[tokio::test]
+async fn the_bytes_of_a_message_count_after_it_was_decompressed() -> Result<()> {
+    let node = with_compression("min_bytes = 1000000")
+        .config("[limits]\nbytes_per_second = 1000\nmessage_bytes = 100000")
+        .start()
+        .await?;
+    let (_, mut ada) = upgrade(&node, "/echo", &[OFFER]).await?;
+    let compressed = compress(&[b'x'; 100_000]);
+    ensure!(compressed.len() < 500, "it is small");
+    let frame = Frame::new(OpCode::Text, compressed).with_reserved_bit();
+    ada.write(&frame.to_bytes()).await?;
+    let (_, echoed) = frame_of(&mut ada).await?;
+    assert_eq!(echoed.len(), 100_000);
+    // It counts for a minute and a half.
+    ada.write(&frame.to_bytes()).await?;
+    assert_eq!(close_code(&mut ada).await?, 1008);
+    Ok(())
+}
+
 /// Chromium compresses each of its messages.
 #[tokio::test]
 async fn compressed_messages_go_in_turns() -> Result<()> {

@@ -11,5 +11,6 @@ mod handshake;
 mod limits;
 mod memory;
 mod pages;
+mod rates;
 mod slow;
 mod vanishing;

@@ -414,3 +414,28 @@ async fn operators_see_its_clients_and_no_generation() -> Result<()> {
     );
     Ok(())
 }
+
+/// The node that has the clients counts what they send.
+#[tokio::test]
+async fn rates_are_those_of_the_gateway() -> Result<()> {
+    let config = "[limits]\nbytes_per_second_per_uid = 100\n\
+                  [plugin]\nmessages_per_second_per_plugin = 10";
+    let split = Split::with_gateway_config(1, config, |node| node.plugin("console")).await?;
+    let mut ada = split.gateway.console(&[("uid", "ada")]).await?;
+    let mut bob = split.gateway.console(&[]).await?;
+    let large = json!({ "do": "is-online", "client": "x".repeat(50_000) });
+    ada.call(large).await?;
+    ada.say("one more").await?;
+    let reason = "too many bytes a second of this uid";
+    assert_eq!(ada.end().await?, End::closed(1008, reason));
+    for _ in 0..20 {
+        bob.start(json!({ "do": "is-online" })).await?;
+    }
+    bob.ok(json!({ "do": "is-online" })).await?;
+    let counted = split.gateway.counters().await?;
+    assert_eq!(counted.get("uids_too_fast")?, 1);
+    assert!(counted.get("messages_delayed")? > 0);
+    let counted = split.workers[0].counters().await?;
+    assert_eq!(counted.get("messages_delayed")?, 0);
+    Ok(())
+}

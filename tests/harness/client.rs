@@ -1,6 +1,6 @@
 //! A client on a real socket.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -105,13 +105,26 @@ impl Client {
         path: &str,
         headers: &[(&str, &str)],
     ) -> anyhow::Result<Client> {
-        let connecting = Client::try_connect(address, path, headers);
+        let connecting = Client::try_connect(None, address, path, headers);
         within("the handshake", connecting)
             .await
             .with_context(|| format!("at {path}"))
     }
 
+    /// Connects from another address of this machine.
+    pub async fn connect_from(
+        source: IpAddr,
+        address: SocketAddr,
+        path: &str,
+    ) -> anyhow::Result<Client> {
+        let connecting = Client::try_connect(Some(source), address, path, &[]);
+        within("the handshake", connecting)
+            .await
+            .with_context(|| format!("from {source} at {path}"))
+    }
+
     async fn try_connect(
+        source: Option<IpAddr>,
         address: SocketAddr,
         path: &str,
         headers: &[(&str, &str)],
@@ -120,6 +133,9 @@ impl Client {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
+        if let Some(source) = source {
+            socket.bind((source, 0).into())?;
+        }
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
         let stream = socket.connect(address).await?;
         stream.set_nodelay(true)?;

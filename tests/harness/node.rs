@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
@@ -610,6 +611,17 @@ impl Node {
     /// How many threads its process has.
     pub fn threads(&self) -> anyhow::Result<usize> {
         Ok(self.process.status("Threads:")?.parse()?)
+    }
+
+    /// The processor time that its process has used so far.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        let process = self.process.pid()?.as_raw_nonzero();
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+        // After the name, which may have any character. Linux counts in hundredths of a second.
+        let (_, fields) = stat.rsplit_once(')').context("no name")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let hundredths: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        Ok(Duration::from_millis(10 * hundredths))
     }
 
     /// The processes that compile components for it.

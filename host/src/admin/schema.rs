@@ -133,6 +133,7 @@ fn failed(message: &str) -> Problem {
 mod tests {
     use super::super::operations::SCOPES;
     use super::*;
+    use crate::fuzzing::fuzz;
 
     #[test]
     fn each_operation_is_a_function_of_the_service_with_a_scope() {
@@ -152,5 +153,35 @@ mod tests {
             let scope = SCOPES.iter().find(|(name, _)| *name == operation.name());
             assert!(scope.is_some(), "{}", operation.name());
         }
+    }
+
+    #[test]
+    fn whatever_comes_is_an_operation_or_the_caller_s_mistake() {
+        let mut good = 0;
+        fuzz("api-bodies", 20_000, |bytes| {
+            let Ok(Value::Object(body)) = serde_json::from_slice(bytes) else {
+                return;
+            };
+            for (name, request) in body {
+                if SCHEMA.operation(&name).is_none() {
+                    continue;
+                }
+                match SCHEMA.read_operation(&name, request) {
+                    Ok(operation) => {
+                        good += 1;
+                        let operation = Some(operation);
+                        let whole = wire::Operation { operation };
+                        let written = write(&SCHEMA.operation, &whole).expect("JSON");
+                        let again = SCHEMA.read_operation(&name, written[&name].clone());
+                        assert_eq!(again.ok(), whole.operation);
+                    }
+                    Err(problem) => {
+                        assert_eq!(problem.reason, Reason::InvalidArgument);
+                        assert!(problem.message.starts_with("the request"));
+                    }
+                }
+            }
+        });
+        assert!(good > 500, "{good}");
     }
 }

@@ -1,5 +1,5 @@
-//! Admission: the limits on the number of clients, on the clients of one address, and on the rate
-//! of new clients.
+//! Admission: the limits on the number of clients and on the rate of new clients, both for the node
+//! and for one address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,12 +9,18 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::sending_rates::SendingRates;
+use crate::address_share::share_of;
 use crate::limits::Limits;
-use crate::rate_limiter::RateLimiter;
+use crate::log_throttle::LogThrottle;
+use crate::rate_limiter::{RateLimiter, Rates, SharedRates};
 
 /// Counts the clients and admits new ones. A permit gives its slot back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Admission {
+    address_rates: SharedRates<IpAddr>,
+    /// The throttle of the log line about clients that are closed for what others have sent, too.
+    closed: Arc<LogThrottle>,
     admitted: Mutex<Admitted>,
 }
 
@@ -23,7 +29,7 @@ struct Admitted {
     clients: usize,
     by_address: HashMap<IpAddr, usize>,
     /// The limiter of new clients, and the rate that it allows.
-    rate_limiter: Option<RateLimiter>,
+    connects: RateLimiter,
     connects_per_second: u32,
 }
 
@@ -32,6 +38,8 @@ struct Admitted {
 pub(super) struct AdmissionPermit {
     admission: Arc<Admission>,
     address: Option<IpAddr>,
+    /// The rates of the address, if they have limits.
+    rates: Option<Arc<Rates>>,
     /// The permit for the open file of the client's connection.
     _file: Arc<OwnedSemaphorePermit>,
 }
@@ -43,54 +51,72 @@ pub(super) enum AdmissionRefused {
     Node,
     /// The limit `clients_per_address` is reached.
     Address,
+    /// The limit `connects_per_second_per_address` is reached.
+    AddressTooFast,
 }
 
 impl Admission {
     pub(super) fn new(limits: &Limits) -> Admission {
         Admission {
+            address_rates: SharedRates::new(limits.address_rates()),
+            closed: Arc::default(),
             admitted: Mutex::new(Admitted {
                 clients: 0,
                 by_address: HashMap::new(),
-                rate_limiter: RateLimiter::new(limits.connects_per_second, Instant::now()),
+                connects: RateLimiter::new(limits.connects_per_second, Instant::now()),
                 connects_per_second: limits.connects_per_second,
             }),
         }
     }
 
-    /// Admits one more client of this address, within the current limits. A client of a Unix socket has none. `file` is the permit for the file of its connection.
+    /// Admits one more client of this address, within the current limits. A client of a Unix socket
+    /// has none. `file` is the permit for the file of its connection.
     pub(super) fn admit(
         self: &Arc<Self>,
         limits: &Limits,
         address: Option<IpAddr>,
         file: Arc<OwnedSemaphorePermit>,
     ) -> Result<AdmissionPermit, AdmissionRefused> {
+        let (address, now) = (address.map(share_of), Instant::now());
+        // Its own limits come first: what one address has too much of takes nothing from others.
+        let rates = address.and_then(|address| self.address_rates.of(address, now));
+        if rates.as_ref().is_some_and(|rates| !rates.take_connect(now)) {
+            return Err(AdmissionRefused::AddressTooFast);
+        }
         let mut admitted = self.admitted.lock();
+        let of_address = address.filter(|_| limits.clients_per_address > 0);
+        if let Some(address) = of_address
+            && admitted.by_address.get(&address).copied().unwrap_or_default()
+                >= limits.clients_per_address
+        {
+            return Err(AdmissionRefused::Address);
+        }
         if admitted.connects_per_second != limits.connects_per_second {
             admitted.connects_per_second = limits.connects_per_second;
-            admitted.rate_limiter = RateLimiter::new(limits.connects_per_second, Instant::now());
+            admitted.connects = RateLimiter::new(limits.connects_per_second, now);
         }
-        let in_pace = admitted
-            .rate_limiter
-            .as_mut()
-            .is_none_or(|rate_limiter| rate_limiter.take(Instant::now()));
+        let in_pace = admitted.connects.take(1, now).is_ok();
         if !in_pace || admitted.clients >= limits.clients {
             return Err(AdmissionRefused::Node);
         }
-        if limits.clients_per_address > 0
-            && let Some(address) = address
-        {
-            let of_address = admitted.by_address.entry(address).or_default();
-            if *of_address >= limits.clients_per_address {
-                return Err(AdmissionRefused::Address);
-            }
-            *of_address += 1;
+        if let Some(address) = of_address {
+            *admitted.by_address.entry(address).or_default() += 1;
         }
         admitted.clients += 1;
         Ok(AdmissionPermit {
             admission: self.clone(),
             address,
+            rates,
             _file: file,
         })
+    }
+}
+
+impl AdmissionPermit {
+    /// The rates at which the client may send, if there are limits.
+    pub(super) fn sending_rates(&self, limits: &Limits) -> Option<Box<SendingRates>> {
+        let (address, rates) = (self.address, self.rates.as_ref());
+        SendingRates::new(limits, address, rates, &self.admission.closed)
     }
 }
 
@@ -136,5 +162,27 @@ mod tests {
         assert_eq!(files.available_permits(), 3, "the second has one");
         assert!(admit(1).is_ok());
         assert_eq!(admission.admitted.lock().by_address.len(), 1);
+    }
+
+    #[test]
+    fn an_address_that_comes_too_fast_takes_nothing_from_others() {
+        let limits = Limits {
+            connects_per_second: 3,
+            connects_per_second_per_address: 2,
+            ..Limits::default()
+        };
+        let admission = Arc::new(Admission::new(&limits));
+        let files = Arc::new(Semaphore::new(100));
+        let admit = |address: &str| {
+            let address = address.parse().expect("an address");
+            let file = files.clone().try_acquire_owned().expect("a file");
+            admission.admit(&limits, Some(address), Arc::new(file)).err()
+        };
+        let flood = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4"];
+        let too_fast = Some(AdmissionRefused::AddressTooFast);
+        assert_eq!(flood.map(admit), [None, None, too_fast, too_fast]);
+        // What came too fast has taken nothing of the node's.
+        assert_eq!(admit("2001:db8:0:1::1"), None);
+        assert_eq!(admit("10.0.0.1"), Some(AdmissionRefused::Node));
     }
 }

@@ -428,6 +428,10 @@ impl Acceptor {
                         StatusCode::TOO_MANY_REQUESTS,
                         "too many clients of this address\n",
                     ),
+                    AdmissionRefused::AddressTooFast => Refusal::busy(
+                        StatusCode::TOO_MANY_REQUESTS,
+                        "too many connects a second from this address\n",
+                    ),
                 }
             })?;
         let compression = plugin.policies().compression;

@@ -396,7 +396,7 @@ mod tests {
         let handshakes = Arc::new(Handshakes::new(8));
         let read = || read(&handshakes, "10.0.0.1");
         let slow: Vec<_> = (0..3).map(|_| read()).collect();
-        let answered = slow.iter().map(|permit| answer(&permit, "slow"));
+        let answered = slow.iter().map(|permit| answer(permit, "slow"));
         assert_eq!(
             answered.collect::<Vec<_>>(),
             [AnswerPlace::Free, AnswerPlace::Free, AnswerPlace::None]
@@ -413,12 +413,12 @@ mod tests {
         let read = |from| read(&handshakes, from);
         let flood: Vec<_> = (0..4).map(|_| read("10.0.0.1")).collect();
         for permit in &flood {
-            assert_eq!(answer(&permit, "pages"), AnswerPlace::Free);
+            assert_eq!(answer(permit, "pages"), AnswerPlace::Free);
         }
         // One more of it has no place, and one of another address has its oldest.
         assert_eq!(answer(&read("10.0.0.1"), "pages"), AnswerPlace::None);
         let others = [read("10.0.0.2"), read("10.0.0.3"), read("10.0.0.3")];
-        let places = others.each_ref().map(|permit| answer(&permit, "pages"));
+        let places = others.each_ref().map(|permit| answer(permit, "pages"));
         assert_eq!(
             places,
             [

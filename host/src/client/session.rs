@@ -3,7 +3,8 @@
 //! Limits bound each part of a session: `message_bytes` a message, `MESSAGES_PER_TURN` a turn,
 //! `ping_every` and `ping_timeout` a silence, and `close_timeout` the end. While more than half of
 //! the outbox waits for the socket, the client is not read. A client that floods a plugin with
-//! requests must therefore also read the answers.
+//! requests must therefore also read the answers. While a message waits for the plugin's rates, the
+//! client is not read either.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -14,16 +15,17 @@ use tokio::time::Instant;
 
 use super::admission::AdmissionPermit;
 use super::decoder::{DecodeError, Received};
+use super::delayed_message::DelayedMessage;
 use super::keepalive::{Heartbeat, Keepalive};
 use super::read_buffers;
 use super::reader::{Goodbye, ReadError, Reader};
+use super::sending_rates::SendingRates;
 use crate::close_code::CloseCode;
 use crate::limits::MESSAGES_PER_TURN;
 use crate::message::Frame;
 use crate::message_queue::MessageQueue;
 use crate::outbox::Condition;
 use crate::plugin::{self, Failure, Turn};
-use crate::rate_limiter::RateLimiter;
 use crate::registry::{Client, Close, Closer, Departure, Ending, EventKind, Namespace, NodeState};
 
 /// The session of an accepted client. Dropping the session removes the client, whatever its task
@@ -31,7 +33,7 @@ use crate::registry::{Client, Close, Closer, Departure, Ending, EventKind, Names
 pub(super) struct ClientTask {
     client: Arc<Client>,
     session: plugin::Session,
-    _place: AdmissionPermit,
+    place: AdmissionPermit,
 }
 
 impl ClientTask {
@@ -44,7 +46,7 @@ impl ClientTask {
         ClientTask {
             client,
             session,
-            _place: place,
+            place,
         }
     }
 
@@ -61,18 +63,22 @@ impl ClientTask {
     /// than `until`, when the client's token expires.
     pub(super) async fn run(self, reader: Reader, until: Option<Instant>) {
         let shared = self.namespace().shared().clone();
-        let per_second = shared.limits().messages_per_second;
         let mut conversation = Conversation {
             session: &self.session,
             client: &self.client,
             shared: &shared,
             reader,
             keepalive: Keepalive::new(&shared.limits(), until),
-            rate_limiter: RateLimiter::new(per_second, std::time::Instant::now()),
+            rates: self.place.sending_rates(&shared.limits()),
+            delayed: None,
             backlog: None,
         };
         let ended = conversation.run().await;
-        let reader = conversation.reader;
+        let Conversation {
+            reader, delayed, ..
+        } = conversation;
+        // Nobody waits for a message of a client that leaves.
+        drop(delayed);
         // Boxed, as a turn is: no idle client carries what its end needs.
         Box::pin(self.part(ended, reader)).await;
     }
@@ -150,7 +156,9 @@ struct Conversation<'a> {
     shared: &'a NodeState,
     reader: Reader,
     keepalive: Keepalive,
-    rate_limiter: Option<RateLimiter>,
+    rates: Option<Box<SendingRates>>,
+    /// The message that was received last, if it comes too fast for the plugin.
+    delayed: Option<DelayedMessage>,
     /// What was read and could not be handled, since the client does not read what it is sent.
     backlog: Option<Box<Backlog>>,
 }
@@ -259,7 +267,8 @@ impl Conversation<'_> {
     }
 
     fn heartbeat(&mut self) -> Heartbeat {
-        self.keepalive.heard |= self.reader.take_heard();
+        // A client that is not read cannot be heard.
+        self.keepalive.heard |= self.reader.take_heard() || self.delayed.is_some();
         self.keepalive.heartbeat(&self.shared.limits())
     }
 
@@ -275,6 +284,7 @@ impl Conversation<'_> {
             client,
             shared,
             keepalive,
+            delayed,
             backlog,
             ..
         } = self;
@@ -282,7 +292,13 @@ impl Conversation<'_> {
             return Next::Backlog(backlog);
         }
         poll_fn(|context| {
-            if may_read && let Poll::Ready(received) = reader.poll_message(context, client, shared)
+            if let Some(delayed) = delayed {
+                // Even if it may not be handled yet, since others wait for it.
+                if delayed.poll(context).is_ready() && may_read {
+                    return Poll::Ready(Next::Received(Ok(delayed.received())));
+                }
+            } else if may_read
+                && let Poll::Ready(received) = reader.poll_message(context, client, shared)
             {
                 return Poll::Ready(Next::Received(received));
             }
@@ -312,7 +328,8 @@ impl Conversation<'_> {
             if self.client.has_left() {
                 return Err(SessionEnd::Already);
             }
-            if self.backlog.is_some() || self.client.outbox().wants_attention() {
+            let waits = self.backlog.is_some() || self.delayed.is_some();
+            if waits || self.client.outbox().wants_attention() {
                 return Ok(());
             }
             if left == 0 {
@@ -341,13 +358,23 @@ impl Conversation<'_> {
         received: Received,
         most: usize,
     ) -> Result<usize, SessionEnd> {
+        let was_delayed = self.delayed.take().is_some();
         let message = match received {
             Received::Text | Received::Binary => self.reader.message(received),
             Received::Ping | Received::Pong => return Ok(1),
             Received::Close => return Err(self.closed_by_client()),
         };
         let message = message.map_err(|error| self.unreadable(error))?;
-        check_rate(&mut self.rate_limiter, self.shared)?;
+        // What was delayed was counted then.
+        if !was_delayed {
+            let bytes = message.payload().len();
+            self.check_rates(bytes)?;
+            let plugin = self.session.plugin();
+            if !plugin.takes_message(bytes) {
+                self.delayed = Some(DelayedMessage::new(received, plugin.delay(bytes)));
+                return Ok(1);
+            }
+        }
         if self.reader.has_next_message() {
             let most = most.min(turn.messages_at_once());
             if most > 1 && message.payload().len() <= MessageQueue::BYTES {
@@ -371,11 +398,12 @@ impl Conversation<'_> {
             && backlog.queue.len() < most
             && let Some(bytes) = self.reader.next_message()
             && backlog.queue.has_room_for(bytes)
+            && self.session.plugin().takes_message(bytes)
             && let Some(received) = self.received_already().await
         {
             backlog.end = match received.and_then(|received| self.reader.message(received)) {
                 Ok(message) => {
-                    let allowed = check_rate(&mut self.rate_limiter, self.shared);
+                    let allowed = self.check_rates(message.payload().len());
                     if allowed.is_ok() {
                         backlog.queue.push(message);
                     }
@@ -410,6 +438,21 @@ impl Conversation<'_> {
             Some(end) => Err(end),
             None => Ok(()),
         }
+    }
+
+    /// Counts a message of so many bytes that the client has sent.
+    fn check_rates(&self, bytes: usize) -> Result<(), SessionEnd> {
+        let Some(rates) = &self.rates else {
+            return Ok(());
+        };
+        let taken = rates.take_message(self.client, self.shared, bytes);
+        taken.map_err(|reason| {
+            SessionEnd::Now(Close {
+                code: CloseCode::PolicyViolation,
+                reason: reason.to_owned(),
+                by: Closer::Node,
+            })
+        })
     }
 
     async fn received_already(&mut self) -> Option<Result<Received, ReadError>> {
@@ -472,25 +515,6 @@ impl Conversation<'_> {
             by: Closer::Node,
         })
     }
-}
-
-/// Counts a message against `messages_per_second`.
-fn check_rate(
-    rate_limiter: &mut Option<RateLimiter>,
-    shared: &NodeState,
-) -> Result<(), SessionEnd> {
-    let Some(rate_limiter) = rate_limiter else {
-        return Ok(());
-    };
-    if rate_limiter.take(std::time::Instant::now()) {
-        return Ok(());
-    }
-    shared.counters().clients_too_fast.add_one();
-    Err(SessionEnd::Now(Close {
-        code: CloseCode::PolicyViolation,
-        reason: "too many messages a second".to_owned(),
-        by: Closer::Node,
-    }))
 }
 
 /// What an event leaves of the conversation.

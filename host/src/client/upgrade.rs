@@ -154,7 +154,18 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use hyper::Request;
+    use hyper::body::{Body as _, Incoming};
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use parking_lot::Mutex;
+    use tokio::io::AsyncWriteExt as _;
+    use tungstenite::handshake::server::create_response;
+
     use super::*;
+    use crate::fuzzing::fuzz;
 
     #[test]
     fn a_key_is_16_bytes_in_base64() {
@@ -177,5 +188,81 @@ mod tests {
             let value = HeaderValue::from_static(key);
             assert_eq!(accept_key(&value).is_some(), is_key, "{key:?}");
         }
+    }
+
+    /// The request that comes first in these bytes, as hyper reads it, and whether it has a body.
+    async fn request(bytes: &[u8]) -> Option<(Parts, bool)> {
+        let (mut client, server) = tokio::io::duplex(2 * bytes.len() + 1024);
+        client.write_all(bytes).await.expect("there is room");
+        client.shutdown().await.expect("an end");
+        let found = Mutex::new(None);
+        let service = service_fn(|request: Request<Incoming>| {
+            let (parts, body) = request.into_parts();
+            *found.lock() = Some((parts, !body.is_end_stream()));
+            std::future::ready(Ok::<_, Infallible>(text(StatusCode::OK, "")))
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .keep_alive(false)
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(server), service);
+        // Whatever is wrong with the rest.
+        let _ = connection.await;
+        found.into_inner()
+    }
+
+    /// The accept key that tungstenite answers to a request. It reads only the first line of a
+    /// header.
+    fn their_accept_key(parts: &Parts) -> Option<HeaderValue> {
+        let mut request = Request::new(());
+        *request.headers_mut() = parts.headers.clone();
+        let connections: Vec<_> = parts.headers.get_all(CONNECTION).iter().collect();
+        let connections: Vec<_> = connections.iter().map(|value| value.as_bytes()).collect();
+        let connections = HeaderValue::from_bytes(&connections.join(&b", "[..])).ok()?;
+        request.headers_mut().insert(CONNECTION, connections);
+        let response = create_response(&request).ok()?;
+        response.headers().get(SEC_WEBSOCKET_ACCEPT).cloned()
+    }
+
+    #[test]
+    fn whatever_comes_is_a_handshake_or_is_told_what_is_wrong() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime");
+        let (mut good, mut agreed, mut bad) = (0, 0, 0);
+        fuzz("handshakes", 10_000, |bytes| {
+            let Some((parts, has_body)) = runtime.block_on(request(bytes)) else {
+                return;
+            };
+            let headers = &parts.headers;
+            if let Some(deflate) = Deflate::agree(headers) {
+                assert!((9..=15).contains(&deflate.window_bits));
+                assert!(deflate.answer().is_some());
+            }
+            if !is_asked_for(headers) || !has_good_host(parts.version, headers) {
+                return;
+            }
+            match check(&parts, has_body) {
+                Ok(Good { accepting, offered }) => {
+                    good += 1;
+                    assert!(!has_body);
+                    assert_eq!(accepting.status(), StatusCode::SWITCHING_PROTOCOLS);
+                    assert!(offered.iter().all(|name| is_token(name)));
+                    let different: HashSet<_> = offered.iter().collect();
+                    assert_eq!(different.len(), offered.len());
+                    // tungstenite takes fewer lists of values.
+                    if let Some(accept_key) = their_accept_key(&parts) {
+                        agreed += 1;
+                        assert_eq!(accepting.headers()[SEC_WEBSOCKET_ACCEPT], accept_key);
+                    }
+                }
+                Err(response) => {
+                    bad += 1;
+                    assert!(response.status().is_client_error());
+                }
+            }
+        });
+        assert!(
+            2 * agreed > good && agreed > 100 && bad > 100,
+            "{good} good, {agreed} agreed, {bad} bad"
+        );
     }
 }

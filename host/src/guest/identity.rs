@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::Mutex;
-
 use crate::counters::Counters;
 use crate::log_throttle::LogThrottle;
 use crate::rate_limiter::RateLimiter;
@@ -28,7 +26,7 @@ pub(crate) struct Identity {
 /// The allowance for the log lines of one generation, in bytes per second.
 #[derive(Debug)]
 pub(crate) struct LogAllowance {
-    rate: Option<Mutex<RateLimiter>>,
+    rate: RateLimiter,
     dropped: LogThrottle,
 }
 
@@ -36,7 +34,7 @@ impl LogAllowance {
     /// Creates a full allowance. The rate 0 means no limit.
     pub(crate) fn new(bytes_per_second: u32) -> LogAllowance {
         LogAllowance {
-            rate: RateLimiter::new(bytes_per_second, Instant::now()).map(Mutex::new),
+            rate: RateLimiter::new(bytes_per_second, Instant::now()),
             dropped: LogThrottle::default(),
         }
     }
@@ -46,11 +44,8 @@ impl Identity {
     /// Returns whether a line with a text of so many bytes may be logged. If it may not, the line is
     /// counted, and the log says so every ten seconds.
     pub(crate) fn may_log(&self, text_bytes: usize) -> bool {
-        let Some(rate) = &self.log.rate else {
-            return true;
-        };
         let bytes = u32::try_from(LINE_BYTES + text_bytes).unwrap_or(u32::MAX);
-        if rate.lock().take_many(bytes, Instant::now()) {
+        if self.log.rate.take(bytes, Instant::now()).is_ok() {
             return true;
         }
         self.counters.log_lines_dropped.add_one();

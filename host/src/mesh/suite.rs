@@ -6,6 +6,7 @@
 
 mod breaks;
 mod events;
+mod fuzzed_frames;
 mod interest;
 mod network;
 mod random;

@@ -21,18 +21,17 @@ use super::directory::Directory;
 use super::drain::drain_orphans;
 use super::drain_reason::DrainReason;
 use super::handle::Plugin;
-use super::load::{Advice, LoadError, Loader, PluginFiles};
+use super::load::{LoadError, Loader, PluginFiles};
 use super::loads::{Load, LoadResult, Loads};
-use super::look::{Found, look, plugin_name};
+use super::look::{Found, look};
 use super::slot::Slot;
 use super::watch::{FolderChange, FolderWatch};
 use super::worker::handle_peer_events;
-use crate::counters::Counters;
-use crate::guest::{CompilerOptions, Components, Interfaces, Services};
-use crate::id::Incarnation;
-use crate::limits::{Limits, PluginLimits};
+use crate::guest::{CompilerOptions, Components, Services};
+use crate::limits::PluginLimits;
 use crate::manifest::{Routes, fits_a_path, name_in};
 use crate::mesh::Mesh;
+use crate::rate_limiter::RateLimits;
 use crate::registry::{Registry, ServingState};
 
 /// The time between two rounds that free the instances that were not needed.
@@ -54,6 +53,8 @@ pub struct Plugins {
     registry: Arc<Registry>,
     mesh: Option<Arc<Mesh>>,
     plugins: Arc<Directory>,
+    /// The rates of plugins that run at other nodes.
+    default_rates: RateLimits,
     looking: Mutex<Option<JoinHandle<()>>>,
     /// The tasks that fire timers, handle peers' events, and drain plugins that no node has any
     /// more.
@@ -79,9 +80,9 @@ impl Plugins {
     ) -> anyhow::Result<Arc<Plugins>> {
         let directory = Arc::<Directory>::default();
         let callees: Weak<Directory> = Arc::downgrade(&directory);
-        let components = Components::new(compiler)?;
+        let (components, rates) = (Components::new(compiler)?, defaults.rates());
         let loader = Loader::new(components, defaults, callees, services);
-        let plugins = Plugins::new(folder, Some(loader), directory, registry, mesh);
+        let plugins = Plugins::new(folder, Some(loader), directory, registry, mesh, rates);
         let found = plugins.look().await.with_context(|| {
             format!(
                 "the plugins folder {} cannot be read: create it, or name another one with \
@@ -118,8 +119,14 @@ impl Plugins {
 
     /// Creates the plugins of a gateway, which run at other nodes. The gateway takes its pages from
     /// `folder`, if there are any.
-    pub fn of_gateway(folder: &Path, registry: Arc<Registry>, mesh: Arc<Mesh>) -> Arc<Plugins> {
-        Plugins::new(folder, None, Arc::default(), registry, Some(mesh))
+    pub fn of_gateway(
+        folder: &Path,
+        defaults: &PluginLimits,
+        registry: Arc<Registry>,
+        mesh: Arc<Mesh>,
+    ) -> Arc<Plugins> {
+        let (none, rates) = (Arc::default(), defaults.rates());
+        Plugins::new(folder, None, none, registry, Some(mesh), rates)
     }
 
     fn new(
@@ -128,8 +135,10 @@ impl Plugins {
         directory: Arc<Directory>,
         registry: Arc<Registry>,
         mesh: Option<Arc<Mesh>>,
+        default_rates: RateLimits,
     ) -> Arc<Plugins> {
         let plugins = Arc::new(Plugins {
+            default_rates,
             folder: folder.to_owned(),
             loader,
             registry,
@@ -497,7 +506,9 @@ impl Plugins {
         let mut plugins = self.plugins.write();
         let mesh = self.mesh.as_ref();
         let new = || {
-            let plugin = Arc::new(Plugin::new(name, &self.registry, mesh, &self.retiring));
+            let rates = self.default_rates;
+            let plugin = Plugin::new(name, &self.registry, mesh, &self.retiring, rates);
+            let plugin = Arc::new(plugin);
             let timers = plugin.namespace().timers().clone();
             let firing = Plugin::keep_firing(Arc::downgrade(&plugin), timers);
             let mut tasks = self.tasks.lock();
@@ -514,73 +525,16 @@ impl Plugins {
     }
 }
 
-/// The result of `jackfield check` for one component.
-#[derive(Debug)]
-pub struct Checked {
-    /// The interfaces that the component imports and exports, as far as they could be read.
-    pub interfaces: Interfaces,
-    /// Advice for the component's author, if the component would load.
-    pub advice: Vec<Advice>,
-    /// The reason why the component would not load, if any.
-    pub error: Option<LoadError>,
-}
-
-/// Loads a component as a node would, but without clients.
-///
-/// # Errors
-///
-/// The component engine, the services or the random incarnation cannot be set up. A component that
-/// cannot be loaded is no error here, but part of the result.
-pub async fn check(
-    component: &Path,
-    compiler: CompilerOptions,
-    defaults: PluginLimits,
-) -> anyhow::Result<Checked> {
-    let counters = Arc::<Counters>::default();
-    // Its on-start finds nothing in its buckets, and leaves nothing.
-    let services = Services::in_memory()?;
-    let nobody = Weak::<Directory>::new();
-    let components = Components::new(compiler)?;
-    let loader = Loader::new(components, defaults, nobody, services);
-    let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, 1, false);
-    let name = component
-        .file_stem()
-        .map_or("plugin".into(), |stem| stem.to_string_lossy());
-    let plugin = Plugin::new(&name, &registry, None, &TaskTracker::new());
-    let named = match plugin_name(component) {
-        Some(name) if fits_a_path(&name) => Ok(()),
-        _ => Err(LoadError::Name(name.to_string())),
-    };
-    let files = match named.and_then(|()| PluginFiles::read(component, &loader.defaults)) {
-        Ok(files) => files,
-        Err(error) => {
-            return Ok(Checked {
-                interfaces: Interfaces::default(),
-                advice: Vec::new(),
-                error: Some(error),
-            });
+/// Closes the clients of plugins that were taken from all nodes that had them, for as long as
+/// the node runs.
+async fn drain_orphans(plugins: Arc<Directory>, retiring: TaskTracker, mesh: Arc<Mesh>) {
+    let mut changes = mesh.serving_changes();
+    while changes.changed().await.is_ok() {
+        let all: Vec<_> = plugins.read().values().cloned().collect();
+        for plugin in all {
+            retiring.spawn(plugin.drain_if_orphaned());
         }
-    };
-    let interfaces = loader.interfaces(&name, files.component.clone()).await;
-    let (interfaces, loaded) = match interfaces {
-        Ok(interfaces) => {
-            // So that it is compiled once.
-            loader.idle().await;
-            let loaded = loader.load(1, plugin.router.clone(), files).await;
-            (interfaces, loaded.map(|(_, advice)| advice))
-        }
-        Err(error) => (Interfaces::default(), Err(error)),
-    };
-    loader.idle().await;
-    let (advice, error) = match loaded {
-        Ok(advice) => (advice, None),
-        Err(error) => (Vec::new(), Some(error)),
-    };
-    Ok(Checked {
-        interfaces,
-        advice,
-        error,
-    })
+    }
 }
 
 async fn on_blocking_thread<T: Send + 'static, E: From<std::io::Error> + Send + 'static>(

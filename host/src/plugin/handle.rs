@@ -4,6 +4,7 @@
 //! the client whose event it is. A reload swaps the slot. Events under way finish on the old
 //! generation, every client's next event goes to the new one, and no client ever goes back.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,14 +21,19 @@ use super::lease::Lease;
 use super::peer_events::PeerEvents;
 use super::slot::Slot;
 use crate::guest::NoInstance;
+use crate::log_throttle::LogThrottle;
 use crate::manifest::{FormerRules, Routes};
 use crate::mesh::{Elsewhere, Mesh};
 use crate::policy::Policies;
+use crate::rate_limiter::{RateLimits, RateQueue};
 use crate::registry::{EventKind, Namespace, Registry, Serving, ServingState};
 use crate::router::Router;
 
 /// The pause before `lease_patiently` asks for an instance again.
 const LEASE_RETRY: Duration = Duration::from_millis(50);
+
+/// The delay of a message that comes too fast for its plugin.
+pub(crate) type Delay = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A plugin: business logic as a component, named by its file.
 pub struct Plugin {
@@ -49,6 +55,9 @@ pub struct Plugin {
     /// The number of calls that went to other nodes.
     pub(super) calls: AtomicU64,
     pub(super) retiring: TaskTracker,
+    /// The rates of what the plugin's clients on this node send, all together.
+    rates: Arc<RateQueue>,
+    delayed: LogThrottle,
 }
 
 impl Plugin {
@@ -57,6 +66,7 @@ impl Plugin {
         registry: &Arc<Registry>,
         mesh: Option<&Arc<Mesh>>,
         retiring: &TaskTracker,
+        rates: RateLimits,
     ) -> Plugin {
         Plugin {
             router: Router::new(registry.open(name), mesh.cloned()),
@@ -70,6 +80,8 @@ impl Plugin {
             sessions: AtomicUsize::new(0),
             session_ended: Notify::new(),
             retiring: retiring.clone(),
+            rates: Arc::new(RateQueue::new(rates)),
+            delayed: LogThrottle::default(),
         }
     }
 
@@ -86,6 +98,31 @@ impl Plugin {
     /// Returns the router that reaches the plugin's clients, here and at other nodes.
     pub fn router(&self) -> &Router {
         &self.router
+    }
+
+    /// Counts a message of one of the plugin's clients, of so many bytes. Returns false if it comes
+    /// too fast for the plugin.
+    pub(crate) fn takes_message(&self, bytes: usize) -> bool {
+        self.rates.is_off() || self.rates.take(bytes)
+    }
+
+    /// Waits until a message that comes too fast for the plugin may come, and counts it. The future
+    /// must be polled or dropped, since the messages of other clients wait for it.
+    pub(crate) fn delay(&self, bytes: usize) -> Delay {
+        self.namespace()
+            .shared()
+            .counters()
+            .messages_delayed
+            .add_one();
+        if let Some(unsaid) = self.delayed.happened() {
+            tracing::warn!(
+                plugin = self.name(),
+                unsaid,
+                "messages wait, and their clients are not read: the plugin's clients send more than \
+                 messages_per_second_per_plugin or bytes_per_second_per_plugin"
+            );
+        }
+        Box::pin(self.rates.clone().wait(bytes))
     }
 
     /// Returns the number of the generation that runs on this node, if one does.
@@ -205,7 +242,7 @@ impl Plugin {
         }
         let policies = generation.policies;
         let (limit, fires) = (generation.limits().timers, generation.pool.hears_timers());
-        let number = generation.number;
+        let (number, rates) = (generation.number, generation.limits().rates());
         *self.former_rules.lock() = Some(FormerRules {
             generation: number,
             rules: generation.rules.clone(),
@@ -221,6 +258,7 @@ impl Plugin {
             },
         );
         self.namespace().timers().open(limit, fires);
+        self.rates.set(rates);
         if let Some(former) = former {
             self.retiring.spawn(former.pool.clone().retire());
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -11,6 +12,7 @@ use crate::close_code::CloseCode;
 use crate::id::{ClientId, ClientIdText};
 use crate::message::Frame;
 use crate::outbox::{Outbox, OutboxBound, OutboxBudget};
+use crate::rate_limiter::{Rates, TooFast};
 
 /// A small map that lives exactly as long as its client.
 pub type Info = BTreeMap<String, String>;
@@ -34,6 +36,8 @@ pub struct Client {
 #[derive(Debug, Default)]
 pub(super) struct ClientState {
     pub(super) uid: Option<Arc<str>>,
+    /// The rates of the uid, if they have limits.
+    pub(super) uid_rates: Option<Arc<Rates>>,
     /// The time when the uid was bound, in milliseconds since 1970. Between nodes, this time
     /// decides which client keeps a uid that only one may have.
     pub(super) bound_at_ms: u64,
@@ -138,6 +142,16 @@ impl Client {
     /// Whether the client has left.
     pub fn has_left(&self) -> bool {
         self.has_left.load(Ordering::Acquire)
+    }
+
+    /// Counts a message of so many bytes for the client's uid, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// The messages of the uid come too fast.
+    pub(crate) fn take_message_of_uid(&self, bytes: usize, now: Instant) -> Result<(), TooFast> {
+        let rates = self.held.lock().uid_rates.clone();
+        rates.map_or(Ok(()), |rates| rates.take_message(bytes, now))
     }
 
     /// Marks the client as left. Its departure is in `held` by then.

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use parking_lot::RwLock;
@@ -29,6 +30,7 @@ use crate::id::ClientId;
 use crate::message::Frame;
 use crate::outbox::{OutboxBound, Outcome};
 use crate::policy::{CompressionPolicy, OverflowPolicy, Policies, UidPolicy};
+use crate::rate_limiter::SharedRates;
 
 /// The close reason for a client whose uid another client took over (policy `kick-old`).
 const TAKEN_OVER: &str = "uid taken over";
@@ -47,6 +49,7 @@ pub struct Namespace {
     policies: ArcSwap<Policies>,
     serving: ArcSwap<Serving>,
     timers: Arc<Timers>,
+    uid_rates: SharedRates<Arc<str>>,
 }
 
 /// A client that has a uid, and the time when it got it. Between two nodes, the order of their
@@ -71,6 +74,7 @@ impl Namespace {
             policies: ArcSwap::default(),
             serving: ArcSwap::default(),
             timers: Timers::new(name, shared),
+            uid_rates: SharedRates::new(shared.limits().uid_rates()),
         })
     }
 
@@ -231,6 +235,7 @@ impl Namespace {
             })?;
             self.changed(Kind::Uid, &uid);
             held.bound_at_ms = now_ms();
+            held.uid_rates = self.uid_rates.of(uid.clone(), Instant::now());
             if let Some(former) = held.uid.replace(uid) {
                 self.uids.remove(&former, &client);
                 self.changed(Kind::Uid, &former);
@@ -310,6 +315,7 @@ impl Namespace {
                 self.uids.remove(bound, &client);
                 self.changed(Kind::Uid, bound);
                 held.uid = None;
+                held.uid_rates = None;
                 Ok(true)
             }
             _ => Ok(false),

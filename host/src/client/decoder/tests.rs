@@ -9,6 +9,7 @@ use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 use super::*;
 use crate::close_code::CloseCode;
+use crate::fuzzing::fuzz;
 
 /// The largest message of these clients, in bytes: a few read buffers.
 const MESSAGE_BYTES: usize = 20_000;
@@ -31,6 +32,7 @@ enum DecodeEnd {
     Closed(Option<(u16, String)>),
     TooBig,
     NotUtf8,
+    Malformed,
     Protocol,
 }
 
@@ -40,23 +42,29 @@ impl From<DecodeError> for DecodeEnd {
             DecodeError::TooBig => DecodeEnd::TooBig,
             DecodeError::NotUtf8 => DecodeEnd::NotUtf8,
             DecodeError::Protocol(_) => DecodeEnd::Protocol,
-            DecodeError::Malformed => unreachable!("nothing is compressed here"),
+            DecodeError::Malformed => DecodeEnd::Malformed,
         }
     }
 }
 
-fn ours(bytes: &[u8], random: &mut fastrand::Rng) -> Decoded {
+fn ours(bytes: &[u8], deflates: bool, random: &mut fastrand::Rng) -> Decoded {
     let already = random.usize(..=bytes.len().min(50));
     let (already, mut bytes) = bytes.split_at(already);
-    let mut decoder = Decoder::new(MESSAGE_BYTES, already, false);
+    let mut decoder = Decoder::new(MESSAGE_BYTES, already, deflates);
     let mut events = Vec::new();
     // In some runs all comes at once, in others byte by byte.
     let most = [1, 10, 100, 100_000][random.usize(..4)];
+    // The size of the next message, where it was asked for.
+    let mut next = None;
     loop {
         let received = match decoder.decode() {
             Ok(received) => received,
             Err(error) => return (events, error.into()),
         };
+        if let Some(bytes) = next.take() {
+            assert!(matches!(received, Some(Received::Text | Received::Binary)));
+            assert_eq!(decoder.payload().len(), bytes);
+        }
         let payload = decoder.payload().to_vec();
         match received {
             Some(received @ (Received::Text | Received::Binary)) => {
@@ -65,6 +73,9 @@ fn ours(bytes: &[u8], random: &mut fastrand::Rng) -> Decoded {
                     Ok(Message::Binary(bytes)) => DecodedEvent::Binary(bytes.to_vec()),
                     Err(error) => return (events, error.into()),
                 });
+                if random.bool() {
+                    next = decoder.next_message();
+                }
                 continue;
             }
             Some(Received::Ping) => {
@@ -232,6 +243,51 @@ fn frame(random: &mut fastrand::Rng, bytes: &mut Vec<u8>) {
     bytes.extend(payload);
 }
 
+/// Decodes bytes with both, which must agree. Returns the number of messages, and the end.
+fn agreed(bytes: &[u8], random: &mut fastrand::Rng, what: &str) -> (usize, DecodeEnd) {
+    let theirs = theirs(bytes);
+    let ours = ours(bytes, false, random);
+    assert_eq!(ours.0, theirs.0, "{what}: {:?}, {:?}", ours.1, theirs.1);
+    // Ours refuses a frame at its header, or a text at its first wrong byte.
+    let is_earlier = theirs.1 == DecodeEnd::Pending && !matches!(ours.1, DecodeEnd::Closed(_));
+    assert!(
+        ours.1 == theirs.1 || is_earlier,
+        "{what}: {ours:?}, {theirs:?}"
+    );
+    (ours.0.len(), theirs.1)
+}
+
+#[test]
+fn it_agrees_with_tungstenite_about_what_becomes_of_a_corpus() {
+    let mut random = fastrand::Rng::with_seed(1);
+    fuzz("frames", 10_000, |bytes| {
+        agreed(bytes, &mut random, "the corpus");
+    });
+}
+
+#[test]
+fn compressed_or_not_the_pieces_do_not_matter() {
+    let mut random = fastrand::Rng::with_seed(2);
+    let mut messages = 0;
+    for corpus in ["frames", "compressed-frames"] {
+        fuzz(corpus, 5_000, |bytes| {
+            let first = ours(bytes, true, &mut random);
+            assert_eq!(first, ours(bytes, true, &mut random));
+            for event in &first.0 {
+                let payload = match event {
+                    DecodedEvent::Text(text) => text.as_bytes(),
+                    DecodedEvent::Binary(bytes)
+                    | DecodedEvent::Ping(bytes)
+                    | DecodedEvent::Pong(bytes) => bytes,
+                };
+                assert!(payload.len() <= MESSAGE_BYTES);
+            }
+            messages += first.0.len();
+        });
+    }
+    assert!(messages > 1_000, "{messages}");
+}
+
 #[test]
 fn it_agrees_with_tungstenite() {
     let (mut messages, mut ends) = (0, std::collections::BTreeMap::<_, u32>::new());
@@ -248,27 +304,10 @@ fn it_agrees_with_tungstenite() {
         if random.u8(..4) == 0 {
             bytes.truncate(random.usize(..bytes.len()));
         }
-        let theirs = theirs(&bytes);
-        let ours = ours(&bytes, &mut random);
-        assert_eq!(
-            ours.0, theirs.0,
-            "seed {seed}: {:?}, {:?}",
-            ours.1, theirs.1
-        );
-        // Ours refuses a frame at its header, or a text at its first wrong byte.
-        let is_earlier = theirs.1 == DecodeEnd::Pending && !matches!(ours.1, DecodeEnd::Closed(_));
-        assert!(
-            ours.1 == theirs.1 || is_earlier,
-            "seed {seed}: {ours:?}, {theirs:?}"
-        );
-        messages += ours.0.len();
+        let (events, end) = agreed(&bytes, &mut random, &format!("seed {seed}"));
+        messages += events;
         *ends
-            .entry(
-                format!("{:?}", theirs.1)
-                    .split('(')
-                    .next()
-                    .map(str::to_owned),
-            )
+            .entry(format!("{end:?}").split('(').next().map(str::to_owned))
             .or_default() += 1;
     }
     // The frames lead everywhere.
