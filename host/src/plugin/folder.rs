@@ -79,7 +79,8 @@ impl Plugins {
         let directory = Arc::<Directory>::default();
         let callees: Weak<Directory> = Arc::downgrade(&directory);
         let components = Components::new(compiler)?;
-        let loader = Loader::new(components, defaults, callees, services);
+        let memory_bytes = registry.limits().guest_memory_bytes();
+        let loader = Loader::new(components, defaults, callees, services, memory_bytes);
         let plugins = Plugins::new(folder, Some(loader), directory, registry, mesh);
         let found = plugins.look().await.with_context(|| {
             format!(
@@ -414,7 +415,8 @@ impl Plugins {
         let name = plugin.name();
         let number = plugin.loads.load(Ordering::Relaxed) + 1;
         let router = plugin.router.clone();
-        let (generation, advice) = loader.load(number, router, files).await?;
+        let usage = plugin.usage.clone();
+        let (generation, advice) = loader.load(number, router, usage, files).await?;
         for advice in advice {
             let file = self.component_path(name);
             tracing::warn!(plugin = name, "{}: {advice}", file.display());
@@ -547,8 +549,10 @@ pub async fn check(
     let services = Services::in_memory()?;
     let nobody = Weak::<Directory>::new();
     let components = Components::new(compiler)?;
-    let loader = Loader::new(components, defaults, nobody, services);
-    let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, 1, false);
+    let limits = Limits::default();
+    let memory_bytes = limits.guest_memory_bytes();
+    let loader = Loader::new(components, defaults, nobody, services, memory_bytes);
+    let registry = Registry::new(Incarnation::draw()?, limits, counters, 1, false);
     let name = component
         .file_stem()
         .map_or("plugin".into(), |stem| stem.to_string_lossy());
@@ -572,7 +576,8 @@ pub async fn check(
         Ok(interfaces) => {
             // So that it is compiled once.
             loader.idle().await;
-            let loaded = loader.load(1, plugin.router.clone(), files).await;
+            let (router, usage) = (plugin.router.clone(), plugin.usage.clone());
+            let loaded = loader.load(1, router, usage, files).await;
             (interfaces, loaded.map(|(_, advice)| advice))
         }
         Err(error) => (Interfaces::default(), Err(error)),

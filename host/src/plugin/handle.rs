@@ -19,7 +19,7 @@ use super::generation::Generation;
 use super::lease::Lease;
 use super::peer_events::PeerEvents;
 use super::slot::Slot;
-use crate::guest::NoInstance;
+use crate::guest::{NoInstance, Usage};
 use crate::manifest::{FormerRules, Routes};
 use crate::mesh::{Elsewhere, Mesh};
 use crate::policy::Policies;
@@ -32,6 +32,8 @@ const LEASE_RETRY: Duration = Duration::from_millis(50);
 /// A plugin: business logic as a component, named by its file.
 pub struct Plugin {
     pub(super) router: Router,
+    /// What the plugin uses of the processors and the memory.
+    pub(super) usage: Arc<Usage>,
     pub(super) mesh: Option<Arc<Mesh>>,
     /// The slot with the plugin's generation. Each event reads the slot, and only `change_slot`
     /// changes it.
@@ -60,6 +62,7 @@ impl Plugin {
     ) -> Plugin {
         Plugin {
             router: Router::new(registry.open(name), mesh.cloned()),
+            usage: Arc::default(),
             mesh: mesh.cloned(),
             former_rules: Mutex::default(),
             peer_events: PeerEvents::default(),

@@ -1,0 +1,11 @@
+//! What all instances of a plugin use together, those of all its generations.
+
+use super::memory::MemoryUsage;
+use super::processors::ProcessorUsage;
+
+/// The processors and the memory that one plugin uses.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    pub(super) processor: ProcessorUsage,
+    pub(super) memory: MemoryUsage,
+}
