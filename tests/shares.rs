@@ -21,7 +21,7 @@ const IN_TIME: Duration = Duration::from_millis(50);
 async fn clients_are_answered_in_time_beside_clients_of_another_plugin_that_spin() -> Result<()> {
     let node = echo_beside(ENDLESS).start().await?;
     let mut ada = node.client("/echo").await?;
-    let alone = latency("alone", &mut ada).await?;
+    latency("alone", &mut ada).await?;
     let mut spinning = Vec::new();
     for _ in 0..64 {
         let mut eve = node.console(&[]).await?;
