@@ -8,7 +8,7 @@ use std::task::Poll;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
-use super::processors::ProcessorTurn;
+use super::processors::{ProcessorShare, ProcessorTurn};
 use super::trap::GivenUp;
 
 /// Waits until `call` has ended, the guest's `wait_timeout` has passed, or the token `retired` is
@@ -28,10 +28,16 @@ pub(super) async fn bounded<T>(
     begun: &AtomicU32,
 ) -> Result<T, GivenUp> {
     let mut call = pin!(call);
+    let share = ProcessorShare {
+        processors: &guest.processors,
+        usage: &guest.usage.processor,
+        weight: guest.limits.cpu_weight,
+        identity: &guest.identity,
+    };
     let mut turn = ProcessorTurn::default();
     let mut bound: Option<(u32, Pin<Box<_>>)> = None;
     poll_fn(|context| {
-        if let Poll::Ready(value) = turn.poll_guest(guest, call.as_mut(), context) {
+        if let Poll::Ready(value) = turn.poll_guest(share, call.as_mut(), context) {
             return Poll::Ready(Ok(value));
         }
         let event = begun.load(Ordering::Relaxed);

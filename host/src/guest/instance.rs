@@ -203,7 +203,7 @@ impl Instance {
         } = &*guest.context;
         self.events >= limits.recycle_after_events
             || grown > limits.recycle_above_bytes
-            || (grown > 0 && memory.is_short(usage, limits.total_memory_bytes))
+            || (grown > 0 && memory.is_short(&usage.memory, limits.total_memory_bytes))
     }
 
     /// The memory of the instance after it was made, in bytes.
@@ -401,7 +401,7 @@ impl WasiHttpView for Guest {
 impl Drop for MemoryMeter {
     fn drop(&mut self) {
         let Context { memory, usage, .. } = &*self.context;
-        memory.give_back(usage, self.used_bytes);
+        memory.give_back(&usage.memory, self.used_bytes);
     }
 }
 
@@ -418,7 +418,7 @@ impl ResourceLimiter for MemoryMeter {
             true => Err(MemoryLimit::Instance),
             false => {
                 let Context { memory, usage, .. } = &*self.context;
-                memory.take(usage, more, self.context.limits.total_memory_bytes)
+                memory.take(&usage.memory, more, self.context.limits.total_memory_bytes)
             }
         };
         if let Err(limit) = granted {

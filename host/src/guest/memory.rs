@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::usage::Usage;
-
 /// The memory that all guests of a node may have.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
@@ -59,12 +57,12 @@ impl MemoryBudget {
     /// A limit does not permit it.
     pub(super) fn take(
         &self,
-        usage: &Usage,
+        usage: &MemoryUsage,
         bytes: usize,
         plugin_limit: usize,
     ) -> Result<(), MemoryLimit> {
         let _changing = self.changing.lock();
-        let of_plugin = usage.memory.get().saturating_add(bytes);
+        let of_plugin = usage.get().saturating_add(bytes);
         let of_all = self.used().saturating_add(bytes);
         if of_plugin > plugin_limit {
             return Err(MemoryLimit::Plugin);
@@ -73,23 +71,23 @@ impl MemoryBudget {
             return Err(MemoryLimit::Node);
         }
         self.used_bytes.store(of_all, Ordering::Relaxed);
-        usage.memory.0.store(of_plugin, Ordering::Relaxed);
+        usage.0.store(of_plugin, Ordering::Relaxed);
         Ok(())
     }
 
     /// Gives back what an instance had.
-    pub(super) fn give_back(&self, usage: &Usage, bytes: usize) {
+    pub(super) fn give_back(&self, usage: &MemoryUsage, bytes: usize) {
         let _changing = self.changing.lock();
         let of_all = self.used().saturating_sub(bytes);
         self.used_bytes.store(of_all, Ordering::Relaxed);
-        let of_plugin = usage.memory.get().saturating_sub(bytes);
-        usage.memory.0.store(of_plugin, Ordering::Relaxed);
+        let of_plugin = usage.get().saturating_sub(bytes);
+        usage.0.store(of_plugin, Ordering::Relaxed);
     }
 
     /// Whether the plugin uses more than half of what it can have, so that it should not keep what
     /// it does not need now.
-    pub(super) fn is_short(&self, usage: &Usage, plugin_limit: usize) -> bool {
-        let used = usage.memory.get();
+    pub(super) fn is_short(&self, usage: &MemoryUsage, plugin_limit: usize) -> bool {
+        let used = usage.get();
         let free = self.limit_bytes.saturating_sub(self.used());
         // It could have half of what it has and of what is free.
         used > plugin_limit / 2 || used > free / 3
@@ -124,8 +122,12 @@ mod tests {
     #[test]
     fn a_plugin_has_as_much_as_it_leaves_free() {
         let budget = MemoryBudget::new(600);
-        let all = [Usage::default(), Usage::default(), Usage::default()];
-        let take_all = |usage: &Usage| {
+        let all = [
+            MemoryUsage::default(),
+            MemoryUsage::default(),
+            MemoryUsage::default(),
+        ];
+        let take_all = |usage: &MemoryUsage| {
             let mut taken = 0;
             while budget.take(usage, 10, usize::MAX) == Ok(()) {
                 taken += 10;
@@ -144,7 +146,7 @@ mod tests {
     #[test]
     fn a_plugin_has_no_more_than_its_own_limit() {
         let budget = MemoryBudget::new(1_000);
-        let usage = Usage::default();
+        let usage = MemoryUsage::default();
         assert_eq!(budget.take(&usage, 100, 100), Ok(()));
         assert_eq!(budget.take(&usage, 1, 100), Err(MemoryLimit::Plugin));
         assert!(budget.is_short(&usage, 100));

@@ -86,7 +86,7 @@ pub(crate) enum NoInstance {
 impl Pool {
     /// An empty pool for the instances of a component.
     pub(crate) fn new(linked: Linked, context: Context) -> Arc<Pool> {
-        context.processors.know(&context.usage);
+        context.processors.know(&context.usage.processor);
         Arc::new(Pool {
             permits: Arc::new(Semaphore::new(context.limits.instances)),
             context: Arc::new(context),

@@ -24,9 +24,8 @@ use std::task::{self, Poll, ready};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::context::Context;
+use super::identity::Identity;
 use super::ticker::{Running, Ticker};
-use super::usage::Usage;
 use crate::log_throttle::LogThrottle;
 
 /// A plugin is busy if its events have run for so many ticks in `BUSY_WINDOW`.
@@ -59,6 +58,16 @@ pub(super) struct ProcessorUsage {
     long_waits: LogThrottle,
 }
 
+/// The share of a guest's plugin, and who the guest is.
+#[derive(Clone, Copy)]
+pub(super) struct ProcessorShare<'a> {
+    pub(super) processors: &'a Arc<Processors>,
+    pub(super) usage: &'a Arc<ProcessorUsage>,
+    /// The weight of the plugin, `cpu_weight`.
+    pub(super) weight: u32,
+    pub(super) identity: &'a Identity,
+}
+
 #[derive(Default)]
 struct SlotQueue {
     /// The free slots, each as the tick in which its last slice began. Nobody waits if one is free.
@@ -72,7 +81,7 @@ struct SlotQueue {
 }
 
 struct Contender {
-    usage: Arc<Usage>,
+    usage: Arc<ProcessorUsage>,
     waiting: VecDeque<oneshot::Sender<ProcessorSlot>>,
     /// How many slots the plugin has.
     slots: usize,
@@ -81,7 +90,7 @@ struct Contender {
 /// A slot that an event has. When it is dropped, it goes to the next event that waits.
 pub(super) struct ProcessorSlot {
     processors: Arc<Processors>,
-    usage: Arc<Usage>,
+    usage: Arc<ProcessorUsage>,
     /// The tick in which the slot's last slice began.
     slice: u64,
 }
@@ -114,14 +123,18 @@ impl Processors {
     }
 
     /// Tells of a plugin that will have events.
-    pub(super) fn know(&self, usage: &Usage) {
-        if !usage.processor.is_known.swap(true, Ordering::Relaxed) {
+    pub(super) fn know(&self, usage: &ProcessorUsage) {
+        if !usage.is_known.swap(true, Ordering::Relaxed) {
             self.queue.lock().known += 1;
         }
     }
 
     /// Asks for a slot. The slot that the event has goes to whoever is next.
-    fn ask(self: &Arc<Self>, usage: &Arc<Usage>, former: Option<ProcessorSlot>) -> ProcessorTurn {
+    fn ask(
+        self: &Arc<Self>,
+        usage: &Arc<ProcessorUsage>,
+        former: Option<ProcessorSlot>,
+    ) -> ProcessorTurn {
         let mut queue = self.queue.lock();
         let free = queue.free.pop();
         let contender = queue.contender(usage);
@@ -137,7 +150,7 @@ impl Processors {
         ProcessorTurn::Waiting(receiver, self.ticker.now())
     }
 
-    fn slot(self: &Arc<Self>, usage: Arc<Usage>, slice: u64) -> ProcessorSlot {
+    fn slot(self: &Arc<Self>, usage: Arc<ProcessorUsage>, slice: u64) -> ProcessorSlot {
         ProcessorSlot {
             processors: self.clone(),
             usage,
@@ -146,10 +159,10 @@ impl Processors {
     }
 
     /// Charges a plugin with this weight for ticks that an event has run.
-    fn charge(&self, usage: &Arc<Usage>, weight: u32, ticks: u64) {
+    fn charge(&self, usage: &Arc<ProcessorUsage>, weight: u32, ticks: u64) {
         let mut queue = self.queue.lock();
         if let Some(contender) = queue.find(usage) {
-            let time = &contender.usage.processor.virtual_time;
+            let time = &contender.usage.virtual_time;
             let cost = ticks.saturating_mul(TICK_COST) / u64::from(weight.max(1));
             time.store(
                 time.load(Ordering::Relaxed).saturating_add(cost),
@@ -158,25 +171,25 @@ impl Processors {
         }
         // Where there is one plugin only, nobody else could have what it uses.
         if queue.known > 1 {
-            usage.processor.ran(ticks, self.ticker.now());
+            usage.ran(ticks, self.ticker.now());
         }
     }
 }
 
 impl SlotQueue {
-    fn find(&mut self, usage: &Arc<Usage>) -> Option<&mut Contender> {
+    fn find(&mut self, usage: &Arc<ProcessorUsage>) -> Option<&mut Contender> {
         let mut contenders = self.contenders.iter_mut();
         contenders.find(|contender| Arc::ptr_eq(&contender.usage, usage))
     }
 
     /// The entry of a plugin, which begins at the virtual time of now at the earliest.
-    fn contender(&mut self, usage: &Arc<Usage>) -> &mut Contender {
+    fn contender(&mut self, usage: &Arc<ProcessorUsage>) -> &mut Contender {
         let found = self
             .contenders
             .iter()
             .position(|contender| Arc::ptr_eq(&contender.usage, usage));
         let index = found.unwrap_or_else(|| {
-            let time = &usage.processor.virtual_time;
+            let time = &usage.virtual_time;
             time.fetch_max(self.virtual_time, Ordering::Relaxed);
             self.contenders.push(Contender {
                 usage: usage.clone(),
@@ -191,9 +204,9 @@ impl SlotQueue {
     /// Takes a slot back from a plugin. Returns who gets it, and keeps it if nobody waits.
     fn pass_on(
         &mut self,
-        usage: &Arc<Usage>,
+        usage: &Arc<ProcessorUsage>,
         slice: u64,
-    ) -> Option<(oneshot::Sender<ProcessorSlot>, Arc<Usage>)> {
+    ) -> Option<(oneshot::Sender<ProcessorSlot>, Arc<ProcessorUsage>)> {
         if let Some(contender) = self.find(usage) {
             contender.slots -= 1;
         }
@@ -206,17 +219,17 @@ impl SlotQueue {
         next
     }
 
-    fn next(&mut self) -> Option<(oneshot::Sender<ProcessorSlot>, Arc<Usage>)> {
+    fn next(&mut self) -> Option<(oneshot::Sender<ProcessorSlot>, Arc<ProcessorUsage>)> {
         loop {
             let waiting = self.contenders.iter_mut();
             let next = waiting
                 .filter(|contender| !contender.waiting.is_empty())
-                .min_by_key(|contender| contender.usage.processor.virtual_time())?;
+                .min_by_key(|contender| contender.usage.virtual_time())?;
             // The events of some have ended while they waited.
             while let Some(sender) = next.waiting.pop_front() {
                 if !sender.is_closed() {
                     next.slots += 1;
-                    self.virtual_time = next.usage.processor.virtual_time();
+                    self.virtual_time = next.usage.virtual_time();
                     return Some((sender, next.usage.clone()));
                 }
             }
@@ -274,23 +287,23 @@ impl ProcessorTurn {
     /// turn of that one.
     pub(super) fn poll_guest<T>(
         &mut self,
-        guest: &Context,
+        share: ProcessorShare<'_>,
         call: Pin<&mut impl Future<Output = T>>,
         context: &mut task::Context<'_>,
     ) -> Poll<T> {
-        let processors = &guest.processors;
+        let processors = share.processors;
         let running = processors.ticker.run();
         if running.is_nested {
             return call.poll(context);
         }
-        if matches!(self, ProcessorTurn::Free) && guest.usage.processor.is_busy(Running::began()) {
-            *self = processors.ask(&guest.usage, None);
+        if matches!(self, ProcessorTurn::Free) && share.usage.is_busy(Running::began()) {
+            *self = processors.ask(share.usage, None);
         }
-        ready!(self.poll_slot(guest, context));
+        ready!(self.poll_slot(share, context));
         let polled = call.poll(context);
         let ticks = processors.ticker.now() - Running::began();
         if ticks > 0 {
-            processors.charge(&guest.usage, guest.limits.cpu_weight, ticks);
+            processors.charge(share.usage, share.weight, ticks);
         }
         let former = match std::mem::take(self) {
             ProcessorTurn::Running(slot) => Some(slot),
@@ -298,9 +311,9 @@ impl ProcessorTurn {
         };
         // An event that waits for something else lets others have its slot.
         if Running::take_slice_used_up() && polled.is_pending() {
-            *self = processors.ask(&guest.usage, former);
+            *self = processors.ask(share.usage, former);
             // Asked once, so that it is woken.
-            if self.poll_slot(guest, context).is_ready() {
+            if self.poll_slot(share, context).is_ready() {
                 context.waker().wake_by_ref();
             }
         }
@@ -308,13 +321,17 @@ impl ProcessorTurn {
     }
 
     /// Waits for a slot and for the other tasks, if the event needs a slot.
-    fn poll_slot(&mut self, guest: &Context, context: &mut task::Context<'_>) -> Poll<()> {
+    fn poll_slot(
+        &mut self,
+        share: ProcessorShare<'_>,
+        context: &mut task::Context<'_>,
+    ) -> Poll<()> {
         loop {
             match self {
                 ProcessorTurn::Free | ProcessorTurn::Running(_) => return Poll::Ready(()),
                 ProcessorTurn::Waiting(receiver, since) => {
                     let slot = ready!(Pin::new(receiver).poll(context));
-                    guest.has_waited(guest.processors.ticker.now() - *since);
+                    share.has_waited(share.processors.ticker.now() - *since);
                     // No sender is dropped before its receiver, but for the end of the process.
                     *self = slot.map_or(ProcessorTurn::Free, ProcessorTurn::of);
                 }
@@ -331,14 +348,14 @@ impl ProcessorTurn {
     }
 }
 
-impl Context {
+impl ProcessorShare<'_> {
     /// Records that an event has waited so many ticks for a slot.
-    fn has_waited(&self, ticks: u64) {
+    fn has_waited(self, ticks: u64) {
         self.identity.counters.processor_wait_ms.add(ticks);
         if ticks > LONG_WAIT
-            && let Some(unsaid) = self.usage.processor.long_waits.happened()
+            && let Some(unsaid) = self.usage.long_waits.happened()
         {
-            let (plugin, weight) = (self.plugin(), self.limits.cpu_weight);
+            let (plugin, weight) = (&*self.identity.plugin, self.weight);
             tracing::warn!(
                 plugin,
                 weight,
@@ -354,14 +371,18 @@ mod tests {
     use super::*;
 
     struct TestEvent {
-        usage: Arc<Usage>,
+        usage: Arc<ProcessorUsage>,
         weight: u32,
         turn: ProcessorTurn,
         slices: u64,
     }
 
     impl TestEvent {
-        fn new(processors: &Arc<Processors>, usage: &Arc<Usage>, weight: u32) -> TestEvent {
+        fn new(
+            processors: &Arc<Processors>,
+            usage: &Arc<ProcessorUsage>,
+            weight: u32,
+        ) -> TestEvent {
             TestEvent {
                 usage: usage.clone(),
                 weight,
@@ -405,7 +426,7 @@ mod tests {
     fn slots_go_to_plugins_by_weight_and_to_their_events_in_order() {
         let processors = processors(2);
         let (heavy, light) = (Arc::default(), Arc::default());
-        let of = |usage: &Arc<Usage>, weight, number| {
+        let of = |usage: &Arc<ProcessorUsage>, weight, number| {
             (0..number)
                 .map(|_| TestEvent::new(&processors, usage, weight))
                 .collect::<Vec<_>>()

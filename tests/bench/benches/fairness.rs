@@ -142,11 +142,10 @@ async fn say(console: Arc<Plugin>, text: &'static str, is_repeated: bool) {
     let client = console.namespace().arrive(None);
     let session = console.session();
     loop {
-        let said = Turn::new(&session)
+        let _ = Turn::new(&session)
             .on_message(&client, Message::Text(text))
             .await;
         if !is_repeated {
-            drop(said);
             return;
         }
     }
