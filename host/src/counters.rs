@@ -99,7 +99,8 @@ counters! {
     traps_deadline,
     /// Events that were lost because they took longer than `wait_timeout`, with all waiting.
     traps_wait,
-    /// Events that were lost because the guest was refused memory beyond `memory_bytes`.
+    /// Events that were lost because the guest was refused memory beyond `memory_bytes`,
+    /// `total_memory_bytes` or `plugins_memory_bytes`.
     traps_memory,
     /// Events that were lost because the guest used up its stack.
     traps_stack,
@@ -111,6 +112,9 @@ counters! {
     traps_retired,
     /// Events that were lost because of any other trap.
     traps_other,
+    /// The time that events have waited for a processor since others had their turn, in
+    /// milliseconds.
+    processor_wait_ms,
     /// Events that found no free instance within `call_wait`.
     events_overloaded,
     /// Clients whose `on-close` could not be run.

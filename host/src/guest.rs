@@ -3,7 +3,7 @@
 //!
 //! A plugin's generation has a `Pool` of instances. An event checks an instance out of the pool and
 //! calls the guest. An event may run for `event_timeout`, and may take `wait_timeout` with all its
-//! waiting. The imports of a guest are served by `contract` (`wit/0.1`), `settings`, `keyvalue` and
+//! waiting. Plugins share the processors (`processors`) and the memory (`memory`). The imports of a guest are served by `contract` (`wit/0.1`), `settings`, `keyvalue` and
 //! `http`.
 
 mod bindings;
@@ -25,12 +25,15 @@ mod identity;
 mod instance;
 mod keyvalue;
 mod log;
+mod memory;
 mod pool;
+mod processors;
 mod services;
 mod settings;
 mod ticker;
 mod trap;
 mod turn_driver;
+mod usage;
 
 pub use self::call::{CallError, CallErrorCode, Caller};
 pub(crate) use self::call::{Callees, Calling};
@@ -43,6 +46,8 @@ pub(crate) use self::event::{Acceptance, ConnectRefusal, StartError};
 pub(crate) use self::event_client::EventClient;
 pub(crate) use self::http::grant::HttpGrant;
 pub(crate) use self::identity::{Identity, LogAllowance};
+pub(crate) use self::memory::MemoryBudget;
 pub(crate) use self::pool::{NoInstance, Pool, PooledInstance};
 pub use self::services::Services;
 pub(crate) use self::trap::Trapped;
+pub(crate) use self::usage::Usage;

@@ -7,6 +7,7 @@
 //! Long because it is the one list of all bounds.
 
 mod files;
+mod memory;
 
 use std::time::Duration;
 
@@ -56,6 +57,10 @@ pub struct Limits {
     /// The most bytes that wait for all clients together, in whole 16 KiB of each. Beyond that, the
     /// clients that do not read and for which most waits are closed with 1013.
     pub outboxes_bytes: usize,
+    /// The most memory of all instances of all plugins, in bytes. A plugin has at most as much as it
+    /// leaves free of it. Beyond that, growing the memory fails. The value 0 means half of the memory
+    /// that the machine or the container has.
+    pub plugins_memory_bytes: usize,
     /// The size of the kernel's buffer for what is sent to one client, in bytes. The kernel adds as
     /// much again. The value 0 means that the kernel chooses, up to several megabytes.
     pub send_buffer_bytes: u32,
@@ -161,6 +166,7 @@ impl Default for Limits {
             outbox_bytes: 1 << 20,
             outbox_messages: 1024,
             outboxes_bytes: 256 << 20,
+            plugins_memory_bytes: 0,
             send_buffer_bytes: 128 << 10,
             handshake_timeout: Duration::from_secs(10),
             handshakes: 4096,
@@ -199,6 +205,12 @@ pub struct PluginLimits {
     /// The most memory of one instance, in bytes. Beyond that, growing the memory fails, and most
     /// guests then trap.
     pub memory_bytes: usize,
+    /// The most memory of all instances of the plugin, those of all its generations, in bytes. Beyond
+    /// that, growing the memory fails, and new instances are not made.
+    pub total_memory_bytes: usize,
+    /// The plugin's share of the processors, in proportion to the weights of the other plugins whose
+    /// events want to run. It applies to events that run for more than a moment.
+    pub cpu_weight: u32,
     /// The time that one event may run, without its waiting. A longer event traps with `deadline`.
     #[serde(with = "humantime_serde")]
     pub event_timeout: Duration,
@@ -275,6 +287,8 @@ impl Default for PluginLimits {
     fn default() -> PluginLimits {
         PluginLimits {
             memory_bytes: 64 << 20,
+            total_memory_bytes: 4 << 30,
+            cpu_weight: 100,
             event_timeout: Duration::from_secs(1),
             wait_timeout: Duration::from_secs(5),
             instances: 256,
@@ -467,6 +481,15 @@ impl Limits {
         PEER_MESSAGE_BYTES_MIN.max(self.outbox_bytes.saturating_mul(2))
     }
 
+    /// The most memory of all instances of all plugins, in bytes: `plugins_memory_bytes`, or half of
+    /// the memory that there is.
+    pub fn guest_memory_bytes(&self) -> usize {
+        match self.plugins_memory_bytes {
+            0 => memory::machine_bytes() / 2,
+            bytes => bytes,
+        }
+    }
+
     /// The time that a handshake waits for a node that runs its plugin. The answer 503 then comes
     /// before the answer 408.
     pub fn handshake_worker_wait(&self) -> Duration {
@@ -496,6 +519,16 @@ impl PluginLimits {
             self.messages_per_turn,
             MESSAGES_PER_TURN,
         )?;
+        check_range("cpu_weight", self.cpu_weight as usize, CPU_WEIGHT_MAX)?;
+        if self.total_memory_bytes < self.memory_bytes {
+            return Err(WrongLimit {
+                name: "total_memory_bytes",
+                why: format!(
+                    "is {} for all instances together, but one instance may have {} (memory_bytes)",
+                    self.total_memory_bytes, self.memory_bytes
+                ),
+            });
+        }
         if self.event_timeout.is_zero() {
             let why = "is 0, but must be some time".to_owned();
             let name = "event_timeout";
@@ -628,6 +661,9 @@ const AT_THE_START: [&str; 16] = [
     "plugins_memory_bytes",
     "send_buffer_bytes",
 ];
+
+/// The largest value that `cpu_weight` can have.
+pub const CPU_WEIGHT_MAX: usize = 10_000;
 
 /// The shortest value that `compile_timeout` can have.
 pub const COMPILE_TIMEOUT_MIN: Duration = Duration::from_secs(1);

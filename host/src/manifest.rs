@@ -278,6 +278,12 @@ mod tests {
             ("[limits]\nmemory = 1", "memory"),
             ("[limits]\nevent_timeout = 5", "invalid type"),
             ("[limits]\ninstances = 0", "instances is 0"),
+            ("[limits]\ncpu_weight = 0", "cpu_weight is 0"),
+            ("[limits]\ncpu_weight = 10001", "cpu_weight is 10001"),
+            (
+                "[limits]\ntotal_memory_bytes = 1000",
+                "total_memory_bytes is 1000 for all instances together",
+            ),
             (
                 "[limits]\nmemory_bytes = 999999999",
                 "memory_bytes is 999999999",

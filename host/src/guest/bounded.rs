@@ -1,36 +1,43 @@
-//! A time limit for a guest's call, kept by the host.
+//! A time limit for a guest's call, kept by the host, and the call's turns on the processors.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::ticker::Ticker;
+use super::context::Context;
+use super::processors::{ProcessorShare, ProcessorTurn};
 use super::trap::GivenUp;
 
-/// Waits until `call` has ended, `wait` has passed, or the token `retired` is cancelled, if one is
-/// given. Most calls end at the first poll; only the others get a timer. When `begun` changes, the
-/// call has begun the next event of its turn, which has its own time.
+/// Waits until `call` has ended, the guest's `wait_timeout` has passed, or the token `retired` is
+/// cancelled, if one is given. Most calls end at the first poll; only the others get a timer. When
+/// `begun` changes, the call has begun the next event of its turn, which has its own time.
+///
+/// The time also passes while the call waits for a processor. So no event keeps its instance for
+/// longer, whatever else the node does.
 ///
 /// # Errors
 ///
 /// The time was over, or `retired` was cancelled, before the call had ended.
 pub(super) async fn bounded<T>(
     call: impl Future<Output = T>,
-    wait: Duration,
-    ticker: &Arc<Ticker>,
+    guest: &Context,
     retired: Option<&CancellationToken>,
     begun: &AtomicU32,
 ) -> Result<T, GivenUp> {
     let mut call = pin!(call);
+    let share = ProcessorShare {
+        processors: &guest.processors,
+        usage: &guest.usage.processor,
+        weight: guest.limits.cpu_weight,
+        identity: &guest.identity,
+    };
+    let mut turn = ProcessorTurn::default();
     let mut bound: Option<(u32, Pin<Box<_>>)> = None;
     poll_fn(|context| {
-        let _running = ticker.run();
-        if let Poll::Ready(value) = call.as_mut().poll(context) {
+        if let Poll::Ready(value) = turn.poll_guest(share, call.as_mut(), context) {
             return Poll::Ready(Ok(value));
         }
         let event = begun.load(Ordering::Relaxed);
@@ -41,9 +48,10 @@ pub(super) async fn bounded<T>(
                     None => std::future::pending().await,
                 }
             };
+            let limit = guest.limits.wait_timeout;
             let given_up = async move {
                 tokio::select! {
-                    () = tokio::time::sleep(wait) => GivenUp::TimedOut,
+                    () = tokio::time::sleep(limit) => GivenUp::TimedOut,
                     () = cancelled => GivenUp::Retired,
                 }
             };

@@ -11,6 +11,7 @@ use super::compiler::{CompileError, Compiled, Compiler, CompilerOptions};
 use super::engine;
 use super::exports::{Exports, HANDLER, TURN_HANDLER, TURNS};
 use super::instance::Guest;
+use super::processors::Processors;
 use super::ticker::Ticker;
 use super::{contract, http, keyvalue, settings};
 use crate::manifest::Manifest;
@@ -18,7 +19,7 @@ use crate::manifest::Manifest;
 /// The compiler and the linker of components, with everything that the node serves to them.
 pub(crate) struct Components {
     engine: Engine,
-    ticker: Arc<Ticker>,
+    processors: Arc<Processors>,
     compiler: Compiler,
     linker: Linker<Guest>,
 }
@@ -28,7 +29,7 @@ pub(crate) struct Linked {
     pub(super) exports: Exports<Guest>,
     /// Whether the driver of turns was put beside the component.
     pub(super) has_driver: bool,
-    pub(super) ticker: Arc<Ticker>,
+    pub(crate) processors: Arc<Processors>,
 }
 
 /// The interfaces that a component imports and exports.
@@ -104,7 +105,9 @@ impl Components {
     pub(crate) fn new(options: CompilerOptions) -> anyhow::Result<Components> {
         let compiler = Compiler::new(options)?;
         let engine = engine::pooled()?;
-        let ticker = Ticker::start(&engine)?;
+        let runtime = tokio::runtime::Handle::try_current();
+        let workers = runtime.map_or(1, |runtime| runtime.metrics().num_workers());
+        let processors = Processors::new(Ticker::start(&engine)?, workers);
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         contract::add_to_linker(&mut linker)?;
@@ -113,7 +116,7 @@ impl Components {
         http::add_to_linker(&mut linker)?;
         Ok(Components {
             engine,
-            ticker,
+            processors,
             compiler,
             linker,
         })
@@ -139,7 +142,7 @@ impl Components {
         Ok(Linked {
             exports: exports.map_err(ComponentError::Mismatch)?,
             has_driver: compiled.has_driver,
-            ticker: self.ticker.clone(),
+            processors: self.processors.clone(),
         })
     }
 

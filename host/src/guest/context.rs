@@ -6,7 +6,10 @@ use std::sync::{Arc, Weak};
 use super::call::Callees;
 use super::http::grant::HttpGrant;
 use super::identity::Identity;
+use super::memory::MemoryBudget;
+use super::processors::Processors;
 use super::services::Services;
+use super::usage::Usage;
 use crate::limits::PluginLimits;
 use crate::manifest::{Buckets, Settings};
 use crate::registry::Namespace;
@@ -20,6 +23,12 @@ pub(crate) struct Context {
     pub(crate) router: Router,
     /// The way to the node's plugins, including the guest's own plugin.
     pub(crate) callees: Weak<dyn Callees>,
+    /// The processors of the node, which all plugins share.
+    pub(crate) processors: Arc<Processors>,
+    /// The memory of all guests of the node.
+    pub(crate) memory: Arc<MemoryBudget>,
+    /// What the plugin uses of both, in all its generations.
+    pub(crate) usage: Arc<Usage>,
     /// The limits of the guest and its events.
     pub(crate) limits: PluginLimits,
     /// The settings that the guest can read by `wasi:config`.

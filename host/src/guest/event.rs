@@ -60,9 +60,8 @@ macro_rules! event {
         let pool = &checked_out.pool;
         let $instance = &mut checked_out.instance;
         $instance.begin($client, $is_last);
-        let wait = pool.context.limits.wait_timeout;
         let retired = $is_cut.then_some(&pool.retired);
-        let ended = bounded($call, wait, &pool.ticker, retired, &$instance.begun).await;
+        let ended = bounded($call, &pool.context, retired, &$instance.begun).await;
         checked_out.ended(ended)
     }};
 }

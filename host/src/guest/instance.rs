@@ -25,9 +25,10 @@ use super::exports::Exports;
 use super::http::{self, OutgoingRequests};
 use super::keyvalue::{CasHandles, KeyvalueView};
 use super::log::{LogStream, OutputKind};
+use super::memory::{MemoryLimit, MemoryUsedUp};
 use super::settings::SettingsView;
-use super::ticker::TICK;
-use super::trap::Evidence;
+use super::ticker::{TICK, end_slice};
+use super::trap::{Evidence, RefusedMemory};
 use super::turn_driver;
 use crate::message_queue::MessageSpan;
 use crate::registry::Client;
@@ -68,14 +69,16 @@ pub(super) struct EventState {
     turn: VecDeque<MessageSpan>,
 }
 
-/// A meter that grants memory up to a limit, and records the last refusal.
+/// A meter that grants memory up to the limits, and records the last refusal. When it is dropped,
+/// the plugin has so much less memory.
 struct MemoryMeter {
+    context: Arc<Context>,
     limit_bytes: usize,
     /// The memory of the instance after it was made, in bytes. Some toolchains begin with a stack
     /// of 16 MiB.
     initial_bytes: usize,
     used_bytes: usize,
-    refused_bytes: Option<usize>,
+    refused: Option<RefusedMemory>,
 }
 
 /// One live instance of a generation.
@@ -127,7 +130,13 @@ impl Instance {
         store.epoch_deadline_callback(|mut context| Ok(context.data_mut().tick()));
         store.data_mut().begin(None, false);
         store.set_epoch_deadline(1);
-        let instance = exports.pre.instantiate_async(&mut store).await?;
+        let instance = exports.pre.instantiate_async(&mut store).await;
+        let instance = instance.map_err(|error| match store.data().memory.refused {
+            Some(RefusedMemory { limit, .. }) if limit != MemoryLimit::Instance => {
+                MemoryUsedUp(limit).into()
+            }
+            _ => error,
+        })?;
         let plugin = exports.handler.load(&mut store, &instance)?;
         let lifecycle = exports.lifecycle.as_ref();
         let lifecycle = lifecycle.map(|found| found.load(&mut store, &instance));
@@ -189,8 +198,15 @@ impl Instance {
     pub(super) fn is_worn(&self) -> bool {
         let guest = self.store.data();
         let grown = guest.memory.used_bytes - guest.memory.initial_bytes;
-        let limits = &guest.context.limits;
-        self.events >= limits.recycle_after_events || grown > limits.recycle_above_bytes
+        let Context {
+            limits,
+            memory,
+            usage,
+            ..
+        } = &*guest.context;
+        self.events >= limits.recycle_after_events
+            || grown > limits.recycle_above_bytes
+            || (grown > 0 && memory.is_short(&usage.memory, limits.total_memory_bytes))
     }
 
     /// The memory of the instance after it was made, in bytes.
@@ -214,10 +230,11 @@ impl Guest {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let memory = MemoryMeter {
+            context: context.clone(),
             limit_bytes: context.limits.memory_bytes,
             initial_bytes: 0,
             used_bytes: 0,
-            refused_bytes: None,
+            refused: None,
         };
         Guest {
             event_ticks: ticks(context.limits.event_timeout),
@@ -282,7 +299,7 @@ impl Guest {
     pub(super) fn evidence(&self) -> Evidence<'_> {
         Evidence {
             limits: &self.context.limits,
-            refused_bytes: self.memory.refused_bytes,
+            refused: self.memory.refused,
             is_retired: self.is_retired(),
             last_words: self.log.take_last_words(),
         }
@@ -310,7 +327,7 @@ impl Guest {
     fn renew(&mut self) {
         self.event.sends = 0;
         self.event.ticks_left = self.event_ticks;
-        self.memory.refused_bytes = None;
+        self.memory.refused = None;
         self.log.flush();
     }
 
@@ -342,15 +359,20 @@ impl Guest {
     }
 
     /// Is called about once a millisecond while the guest runs. Until its time is over, the guest
-    /// yields to the other tasks of its thread. The plain yielding callback of wasmtime would wake
-    /// its task at once, and tokio then looks at timers and sockets only after 61 polls: a 1 ms
-    /// timer came 69 ms late beside two looping guests.
+    /// lets others run after each slice.
     fn tick(&mut self) -> UpdateDeadline {
-        if self.event.ticks_left == 0 || self.is_retired() {
+        if self.is_retired() {
+            return UpdateDeadline::Interrupt;
+        }
+        // The ticks while the event has waited are not the guest's.
+        if !self.context.processors.ticker.has_ticked() {
+            return UpdateDeadline::Continue(1);
+        }
+        if self.event.ticks_left == 0 {
             return UpdateDeadline::Interrupt;
         }
         self.event.ticks_left -= 1;
-        UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+        UpdateDeadline::YieldCustom(1, Box::pin(end_slice()))
     }
 }
 
@@ -379,6 +401,13 @@ impl WasiHttpView for Guest {
     }
 }
 
+impl Drop for MemoryMeter {
+    fn drop(&mut self) {
+        let Context { memory, usage, .. } = &*self.context;
+        memory.give_back(&usage.memory, self.used_bytes);
+    }
+}
+
 impl ResourceLimiter for MemoryMeter {
     fn memory_growing(
         &mut self,
@@ -386,9 +415,17 @@ impl ResourceLimiter for MemoryMeter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let used = self.used_bytes + desired.saturating_sub(current);
-        if used > self.limit_bytes {
-            self.refused_bytes = Some(used);
+        let more = desired.saturating_sub(current);
+        let used = self.used_bytes + more;
+        let granted = match used > self.limit_bytes {
+            true => Err(MemoryLimit::Instance),
+            false => {
+                let Context { memory, usage, .. } = &*self.context;
+                memory.take(&usage.memory, more, self.context.limits.total_memory_bytes)
+            }
+        };
+        if let Err(limit) = granted {
+            self.refused = Some(RefusedMemory { bytes: used, limit });
             return Ok(false);
         }
         self.used_bytes = used;

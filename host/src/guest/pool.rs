@@ -20,15 +20,14 @@ use super::component::{ComponentError, Linked};
 use super::context::Context;
 use super::exports::Exports;
 use super::instance::{Guest, Instance};
-use super::ticker::Ticker;
+use super::memory::MemoryUsedUp;
 
-/// How often an event asks again for an instance while the engine has no room for one.
+/// How often an event asks again for an instance while there is no room or no memory for one.
 const FULL_RETRY: Duration = Duration::from_millis(10);
 
 /// The pool of instances of one generation.
 pub(crate) struct Pool {
     pub(super) context: Arc<Context>,
-    pub(super) ticker: Arc<Ticker>,
     exports: Exports<Guest>,
     has_driver: bool,
     idle: Mutex<Idle>,
@@ -87,10 +86,10 @@ pub(crate) enum NoInstance {
 impl Pool {
     /// An empty pool for the instances of a component.
     pub(crate) fn new(linked: Linked, context: Context) -> Arc<Pool> {
+        context.processors.know(&context.usage.processor);
         Arc::new(Pool {
             permits: Arc::new(Semaphore::new(context.limits.instances)),
             context: Arc::new(context),
-            ticker: linked.ticker,
             exports: linked.exports,
             has_driver: linked.has_driver,
             idle: Mutex::default(),
@@ -157,8 +156,8 @@ impl Pool {
         Ok(self.check_out(self.instance().await?, Some(permit)))
     }
 
-    /// Takes an idle instance, or makes a new one. While the engine has no room for a new one, this
-    /// tries again, for `call_wait` at most.
+    /// Takes an idle instance, or makes a new one. While there is no room or no memory for a new one,
+    /// this tries again, for `call_wait` at most.
     async fn instance(&self) -> Result<Instance, NoInstance> {
         if let Some(instance) = self.pop_idle() {
             return Ok(instance);
@@ -169,7 +168,8 @@ impl Pool {
                 Ok(instance) => return Ok(instance),
                 Err(error) => error,
             };
-            let is_full = error.is::<wasmtime::PoolConcurrencyLimitError>();
+            let is_full =
+                error.is::<wasmtime::PoolConcurrencyLimitError>() || error.is::<MemoryUsedUp>();
             if !is_full || Time::now() > deadline {
                 let identity = &self.context.identity;
                 let (plugin, generation) = (&*identity.plugin, identity.generation);
@@ -266,8 +266,7 @@ impl Pool {
         self.context.identity.counters.instances_made.add_one();
         let made = Instance::new(&self.exports, self.has_driver, &self.context, retired);
         // A component's start functions are the guest's code too, and may wait.
-        let limit = self.context.limits.wait_timeout;
-        let made = bounded(made, limit, &self.ticker, None, &AtomicU32::new(0)).await;
+        let made = bounded(made, &self.context, None, &AtomicU32::new(0)).await;
         made.unwrap_or_else(|_| {
             Err(wasmtime::Error::msg(
                 "instantiating it took longer than wait_timeout",

@@ -6,10 +6,17 @@
 //! each loop of a guest is interrupted. This costs the message path two stores to a flag that no
 //! other thread writes, and one read of a shared flag. The first poll after a tick sets this shared
 //! flag, and wakes the ticker if it sleeps.
+//!
+//! The ticks are also the clock by which guests are charged for processors. A guest that runs for a
+//! part of a tick is charged for a whole tick or for none. On average, this is what it has run, and
+//! the message path reads no clock for it.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::task::Poll;
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -23,6 +30,8 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 #[derive(Debug, Default)]
 pub(super) struct Ticker {
     is_wanted: AtomicBool,
+    /// How often the ticker has ticked.
+    now: AtomicU64,
     thread: OnceLock<Thread>,
 }
 
@@ -40,13 +49,19 @@ thread_local! {
         THREADS.lock().push(Arc::downgrade(&is_running));
         is_running
     };
+
+    /// The tick in which the poll that this thread is in has begun.
+    static BEGAN: Cell<u64> = const { Cell::new(0) };
+
+    /// Whether a guest has used up its slice in the poll that this thread is in.
+    static IS_SLICE_USED_UP: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A guard: while it exists, this thread is in a poll that may run a guest.
 #[derive(Debug)]
 pub(super) struct Running {
     /// Whether the poll is inside another one, as when a plugin calls a plugin.
-    is_nested: bool,
+    pub(super) is_nested: bool,
 }
 
 impl Ticker {
@@ -72,6 +87,9 @@ impl Ticker {
             thread.0.store(true, Ordering::Release);
             is_nested
         });
+        if !is_nested {
+            BEGAN.set(self.now());
+        }
         // A flag that is cleared just now was seen by a ticker that ticks once more, and looks at
         // the threads after that.
         if !self.is_wanted.load(Ordering::Relaxed) && !self.is_wanted.swap(true, Ordering::AcqRel) {
@@ -80,11 +98,47 @@ impl Ticker {
         Running { is_nested }
     }
 
+    /// How often the ticker has ticked.
+    pub(super) fn now(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// Whether the ticker has ticked since this thread's poll of a guest has begun.
+    pub(super) fn has_ticked(&self) -> bool {
+        BEGAN.get() != self.now()
+    }
+
     fn wake(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
     }
+}
+
+impl Running {
+    /// The tick in which the poll has begun.
+    pub(super) fn began() -> u64 {
+        BEGAN.get()
+    }
+
+    /// Whether a guest has used up its slice since the last call.
+    pub(super) fn take_slice_used_up() -> bool {
+        IS_SLICE_USED_UP.take()
+    }
+}
+
+/// Ends the slice of a guest. It goes on when its event is polled again, and nobody is woken for
+/// that: whoever polls the event asks for the next slice.
+pub(super) async fn end_slice() {
+    let mut has_ended = false;
+    poll_fn(|_| {
+        if std::mem::replace(&mut has_ended, true) {
+            return Poll::Ready(());
+        }
+        IS_SLICE_USED_UP.set(true);
+        Poll::Pending
+    })
+    .await;
 }
 
 impl Drop for Running {
@@ -108,6 +162,7 @@ fn keep_ticking(engine: &EngineWeak, ticker: &Weak<Ticker>) {
         };
         let is_wanted = ticker.is_wanted.swap(false, Ordering::AcqRel) || is_any_running();
         if is_wanted {
+            ticker.now.fetch_add(1, Ordering::Relaxed);
             engine.increment_epoch();
         }
         drop((ticker, engine));

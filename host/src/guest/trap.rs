@@ -6,6 +6,7 @@ use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::log::LastWords;
+use super::memory::MemoryLimit;
 use crate::counters::{Counter, Counters};
 use crate::limits::PluginLimits;
 
@@ -20,7 +21,8 @@ pub(crate) enum TrapKind {
     Deadline,
     /// The event took longer than `wait_timeout`, with all its waiting.
     Wait,
-    /// The guest was refused memory beyond `memory_bytes`.
+    /// The guest was refused memory beyond `memory_bytes`, or beyond what its plugin or all plugins
+    /// may have together.
     Memory,
     /// The guest used up its stack.
     Stack,
@@ -51,12 +53,21 @@ pub(crate) struct Trapped {
 pub(super) struct Evidence<'a> {
     /// The limits of the event.
     pub(super) limits: &'a PluginLimits,
-    /// The memory that the event wanted and was refused, in bytes, if any was refused.
-    pub(super) refused_bytes: Option<usize>,
+    /// The memory that the event wanted and was refused, if any was refused.
+    pub(super) refused: Option<RefusedMemory>,
     /// Whether the generation was retired and ends its events.
     pub(super) is_retired: bool,
     /// The guest's last lines on stderr.
     pub(super) last_words: LastWords,
+}
+
+/// Memory that a guest was refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RefusedMemory {
+    /// The memory that the instance would have had, in bytes.
+    pub(super) bytes: usize,
+    /// The limit that does not permit it.
+    pub(super) limit: MemoryLimit,
 }
 
 /// The reason why the host gave up a call of a guest.
@@ -148,11 +159,22 @@ impl TrapKind {
 
 fn classify(error: &wasmtime::Error, evidence: &Evidence<'_>) -> (TrapKind, String) {
     let limits = evidence.limits;
-    if let Some(bytes) = evidence.refused_bytes {
-        let limit = limits.memory_bytes;
-        let cause = format!(
-            "it wanted {bytes} bytes of memory and may have {limit} (memory_bytes in its manifest)"
-        );
+    if let Some(RefusedMemory { bytes, limit }) = evidence.refused {
+        let cause = match limit {
+            MemoryLimit::Instance => format!(
+                "it wanted {bytes} bytes of memory and may have {} (memory_bytes in its manifest)",
+                limits.memory_bytes
+            ),
+            MemoryLimit::Plugin => format!(
+                "it wanted {bytes} bytes of memory, and all instances of its plugin together may \
+                 have {} (total_memory_bytes in its manifest)",
+                limits.total_memory_bytes
+            ),
+            MemoryLimit::Node => format!(
+                "it wanted {bytes} bytes of memory, and its plugin has as much as is left for \
+                 others (plugins_memory_bytes in the node's configuration)"
+            ),
+        };
         return (TrapKind::Memory, cause);
     }
     if let Some(I32Exit(code)) = error.downcast_ref() {
@@ -195,7 +217,7 @@ mod tests {
         let limits = PluginLimits::default();
         let mut evidence = Evidence {
             limits: &limits,
-            refused_bytes: None,
+            refused: None,
             is_retired: false,
             last_words: LastWords::default(),
         };
@@ -223,7 +245,12 @@ mod tests {
             // Most languages abort when they get no memory: the refusal is the reason.
             (
                 Trap::UnreachableCodeReached,
-                |evidence| evidence.refused_bytes = Some(1),
+                |evidence| {
+                    evidence.refused = Some(RefusedMemory {
+                        bytes: 1,
+                        limit: MemoryLimit::Plugin,
+                    });
+                },
                 TrapKind::Memory,
             ),
             (Trap::MemoryOutOfBounds, nothing, TrapKind::OutOfBounds),

@@ -44,8 +44,10 @@ pub async fn check(
     let services = Services::in_memory()?;
     let nobody = Weak::<Directory>::new();
     let components = Components::new(compiler)?;
-    let loader = Loader::new(components, defaults, nobody, services);
-    let registry = Registry::new(Incarnation::draw()?, Limits::default(), counters, 1, false);
+    let limits = Limits::default();
+    let memory_bytes = limits.guest_memory_bytes();
+    let loader = Loader::new(components, defaults, nobody, services, memory_bytes);
+    let registry = Registry::new(Incarnation::draw()?, limits, counters, 1, false);
     let name = component
         .file_stem()
         .map_or("plugin".into(), |stem| stem.to_string_lossy());
@@ -75,7 +77,8 @@ pub async fn check(
         Ok(interfaces) => {
             // So that it is compiled once.
             loader.idle().await;
-            let loaded = loader.load(1, plugin.router.clone(), files).await;
+            let (router, usage) = (plugin.router.clone(), plugin.usage.clone());
+            let loaded = loader.load(1, router, usage, files).await;
             (interfaces, loaded.map(|(_, advice)| advice))
         }
         Err(error) => (Interfaces::default(), Err(error)),

@@ -81,7 +81,8 @@ impl Plugins {
         let directory = Arc::<Directory>::default();
         let callees: Weak<Directory> = Arc::downgrade(&directory);
         let (components, rates) = (Components::new(compiler)?, defaults.rates());
-        let loader = Loader::new(components, defaults, callees, services);
+        let memory_bytes = registry.limits().guest_memory_bytes();
+        let loader = Loader::new(components, defaults, callees, services, memory_bytes);
         let plugins = Plugins::new(folder, Some(loader), directory, registry, mesh, rates);
         let found = plugins.look().await.with_context(|| {
             format!(
@@ -424,7 +425,8 @@ impl Plugins {
         let name = plugin.name();
         let number = plugin.loads.load(Ordering::Relaxed) + 1;
         let router = plugin.router.clone();
-        let (generation, advice) = loader.load(number, router, files).await?;
+        let usage = plugin.usage.clone();
+        let (generation, advice) = loader.load(number, router, usage, files).await?;
         for advice in advice {
             let file = self.component_path(name);
             tracing::warn!(plugin = name, "{}: {advice}", file.display());

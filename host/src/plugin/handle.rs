@@ -20,7 +20,7 @@ use super::generation::Generation;
 use super::lease::Lease;
 use super::peer_events::PeerEvents;
 use super::slot::Slot;
-use crate::guest::NoInstance;
+use crate::guest::{NoInstance, Usage};
 use crate::log_throttle::LogThrottle;
 use crate::manifest::{FormerRules, Routes};
 use crate::mesh::{Elsewhere, Mesh};
@@ -38,6 +38,8 @@ pub(crate) type Delay = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A plugin: business logic as a component, named by its file.
 pub struct Plugin {
     pub(super) router: Router,
+    /// What the plugin uses of the processors and the memory.
+    pub(super) usage: Arc<Usage>,
     pub(super) mesh: Option<Arc<Mesh>>,
     /// The slot with the plugin's generation. Each event reads the slot, and only `change_slot`
     /// changes it.
@@ -70,6 +72,7 @@ impl Plugin {
     ) -> Plugin {
         Plugin {
             router: Router::new(registry.open(name), mesh.cloned()),
+            usage: Arc::default(),
             mesh: mesh.cloned(),
             former_rules: Mutex::default(),
             peer_events: PeerEvents::default(),

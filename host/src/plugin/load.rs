@@ -13,7 +13,7 @@ use super::look::manifest_path;
 use crate::file;
 use crate::guest::{
     Callees, CompileError, ComponentError, Components, Context, HttpGrant, Identity, Interfaces,
-    LogAllowance, Pool, Services, StartError,
+    LogAllowance, MemoryBudget, Pool, Services, StartError, Usage,
 };
 use crate::limits::{COMPONENT_BYTES, MANIFEST_BYTES, PluginLimits};
 use crate::manifest::{FormerRules, Manifest, ManifestError};
@@ -25,6 +25,7 @@ pub(super) struct Loader {
     pub(super) defaults: PluginLimits,
     callees: Weak<dyn Callees>,
     services: Services,
+    memory: Arc<MemoryBudget>,
 }
 
 /// The contents of a plugin's files, as they were read.
@@ -229,23 +230,27 @@ fn read_manifest(path: &Path) -> io::Result<Option<String>> {
 }
 
 impl Loader {
-    /// Creates a loader. `callees` are the plugins that a loaded plugin may call.
+    /// Creates a loader. `callees` are the plugins that a loaded plugin may call, and
+    /// `memory_bytes` is the memory that all guests together may have.
     pub(super) fn new(
         components: Components,
         defaults: PluginLimits,
         callees: Weak<dyn Callees>,
         services: Services,
+        memory_bytes: usize,
     ) -> Loader {
         Loader {
             components,
             defaults,
             callees,
             services,
+            memory: MemoryBudget::new(memory_bytes),
         }
     }
 
     /// Makes a generation that is ready to take over: compiled, checked, instantiated and started.
-    /// Also returns advice for the plugin's author.
+    /// Also returns advice for the plugin's author. `usage` is what the plugin's generations use
+    /// together.
     ///
     /// # Errors
     ///
@@ -254,6 +259,7 @@ impl Loader {
         &self,
         number: u64,
         router: Router,
+        usage: Arc<Usage>,
         files: PluginFiles,
     ) -> Result<(Arc<Generation>, Vec<Advice>), LoadError> {
         let manifest = files.manifest?;
@@ -272,6 +278,9 @@ impl Loader {
                 log: Arc::new(LogAllowance::new(manifest.limits.log_bytes_per_second)),
             },
             callees: self.callees.clone(),
+            processors: linked.processors.clone(),
+            memory: self.memory.clone(),
+            usage,
             limits: manifest.limits,
             settings: manifest.settings,
             services: self.services.clone(),

@@ -1,11 +1,11 @@
-//! How late a 1 ms timer comes while two guests spin on two workers.
+//! How late a healthy plugin's events are beside a plugin that takes all it can get.
 //!
-//! In one process: a runtime of two workers, the console plugin, two events that loop for as
-//! long as they may, and a task that sleeps a millisecond at a time. The same with nothing
-//! else to do stands beside it: what the machine itself adds.
+//! In one process: a runtime of two workers, the plugin `console`, which takes what it can, and a
+//! task that sleeps for a millisecond again and again and then has the plugin `echo` answer a
+//! message. Each row is another way to take all. The first row is what the machine itself adds.
 //!
-//! `cargo bench -p jackfield-bench --bench fairness`; the component is that of
-//! `JACKFIELD_PLUGINS`, or where `cargo xtask bench` leaves it.
+//! `cargo bench -p jackfield-bench --bench fairness`; the components are those of
+//! `JACKFIELD_PLUGINS`, or where `cargo xtask bench` leaves them.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,82 +22,168 @@ use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::Message;
 use jackfield::plugin::{Plugin, Plugins, Turn};
 use jackfield::registry::Registry;
+use tokio::task::JoinSet;
 
 const WORKERS: usize = 2;
 const MEASURED: Duration = Duration::from_secs(5);
-const SPIN: Duration = Duration::from_secs(6);
+
+/// The time before a measurement, in which what takes all gets under way.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// No guest ends while it is measured.
+const ENDLESS: Duration = Duration::from_secs(600);
+
+/// The events that a client without a socket can be answered.
+const EVENTS_A_CLIENT: u32 = 500;
+
+/// What the plugin `console` does meanwhile.
+#[derive(Clone, Copy)]
+enum Beside {
+    Nothing,
+    /// So many clients' events loop for ever.
+    Clients(usize),
+    /// So many timers, whose events carry out this request, 100 times a second.
+    Timers(usize, &'static str),
+    /// So many clients' events eat memory until it is refused, again and again.
+    Eaters(usize),
+}
+
+const ROWS: [(&str, Beside); 7] = [
+    ("nothing else to do", Beside::Nothing),
+    ("2 clients that spin", Beside::Clients(2)),
+    ("64 clients that spin", Beside::Clients(64)),
+    (
+        "250 timers that spin",
+        Beside::Timers(250, r#""do":"spin""#),
+    ),
+    (
+        "900 timers that spin for 1 ms each",
+        Beside::Timers(900, r#""do":"spin","ms":1"#),
+    ),
+    (
+        "900 timers with little to do",
+        Beside::Timers(900, r#""do":"is-online""#),
+    ),
+    ("64 clients that eat memory", Beside::Eaters(64)),
+];
 
 fn main() -> Result<ExitCode> {
     if let Some(code) = compile_if_asked() {
         return Ok(code);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .enable_all()
-        .build()?;
     let mut stdout = std::io::stdout().lock();
     writeln!(
         stdout,
-        "| a 1 ms timer is late by, ms | p50 | p99 | at most |\n|---|---:|---:|---:|"
+        "| an event after 1 ms is late by, ms | p50 | p99 | at most |\n|---|---:|---:|---:|"
     )?;
-    for (name, spinning) in [("nothing else to do", 0), ("two guests spin", WORKERS)] {
-        let late = runtime.block_on(measure(spinning))?;
+    for (name, beside) in ROWS {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .enable_all()
+            .build()?;
+        let late = runtime.block_on(measure(beside))?;
+        runtime.shutdown_background();
         let at = |share: usize| late[(late.len() - 1) * share / 100];
-        writeln!(
-            stdout,
-            "| {name} | {:.1} | {:.1} | {:.1} |",
-            at(50),
-            at(99),
-            at(100)
-        )?;
+        let (p50, p99, most) = (at(50), at(99), at(100));
+        writeln!(stdout, "| {name} | {p50:.1} | {p99:.1} | {most:.1} |")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// How late each of a row of sleeps was, in milliseconds, sorted.
-async fn measure(spinning: usize) -> Result<Vec<f64>> {
+/// How late each of a row of events was answered, in milliseconds, sorted.
+async fn measure(beside: Beside) -> Result<Vec<f64>> {
     let folder = tempfile::tempdir()?;
-    let console = console(folder.path()).await?;
-    let mut spins = Vec::new();
-    for _ in 0..spinning {
-        let console = console.clone();
-        spins.push(tokio::spawn(async move {
-            let client = console.namespace().arrive(None);
-            let spin = Message::Text(r#"{"do":"spin"}"#);
-            Turn::new(&console.session())
-                .on_message(&client, spin)
-                .await
-        }));
-    }
-    let mut late = tokio::spawn(sleeps()).await?;
-    for spin in &spins {
-        anyhow::ensure!(!spin.is_finished(), "a guest ended before the measurement");
-    }
+    let plugins = plugins(folder.path()).await?;
+    let console = plugins.get("console").context("the console is there")?;
+    let echo = plugins.get("echo").context("the echo is there")?;
+    let mut others = JoinSet::new();
+    begin(beside, &console, &mut others).await?;
+    tokio::time::sleep(WARM_UP).await;
+    let mut late = tokio::spawn(events(echo)).await??;
+    anyhow::ensure!(
+        others.try_join_next().is_none(),
+        "an event ended before the measurement"
+    );
     late.sort_by(f64::total_cmp);
     Ok(late)
 }
 
-async fn sleeps() -> Vec<f64> {
-    let started = Instant::now();
-    let mut late = Vec::new();
-    while started.elapsed() < MEASURED {
-        let asleep = Instant::now();
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        let over = asleep.elapsed().saturating_sub(Duration::from_millis(1));
-        late.push(over.as_secs_f64() * 1e3);
+async fn begin(beside: Beside, console: &Arc<Plugin>, others: &mut JoinSet<()>) -> Result<()> {
+    match beside {
+        Beside::Nothing => {}
+        Beside::Clients(clients) => {
+            for _ in 0..clients {
+                others.spawn(say(console.clone(), r#"{"do":"spin"}"#, false));
+            }
+        }
+        Beside::Eaters(clients) => {
+            for _ in 0..clients {
+                others.spawn(say(console.clone(), r#"{"do":"eat-memory"}"#, true));
+            }
+        }
+        Beside::Timers(timers, request) => {
+            let client = console.namespace().arrive(None);
+            let session = console.session();
+            for number in 0..timers {
+                let name = format!(r#"do:{{{request},"id":{number}}}"#).replace('"', r#"\""#);
+                let set =
+                    format!(r#"{{"do":"set-timer","name":"{name}","after_ms":10,"every_ms":10}}"#);
+                let mut turn = Turn::new(&session);
+                let handled = turn.on_message(&client, Message::Text(&set)).await;
+                anyhow::ensure!(handled.is_ok(), "no timer: {set}");
+            }
+        }
     }
-    late
+    Ok(())
 }
 
-async fn console(folder: &Path) -> Result<Arc<Plugin>> {
-    let original = built().join("console.wasm");
-    std::fs::copy(&original, folder.join("console.wasm"))
-        .with_context(|| format!("{} is missing: `cargo xtask bench`", original.display()))?;
-    let limits = PluginLimits {
-        event_timeout: SPIN,
-        wait_timeout: SPIN * 4,
-        ..PluginLimits::default()
-    };
+/// A client of the console says this, once or again and again.
+async fn say(console: Arc<Plugin>, text: &'static str, is_repeated: bool) {
+    let client = console.namespace().arrive(None);
+    let session = console.session();
+    loop {
+        let _ = Turn::new(&session)
+            .on_message(&client, Message::Text(text))
+            .await;
+        if !is_repeated {
+            return;
+        }
+    }
+}
+
+async fn events(echo: Arc<Plugin>) -> Result<Vec<f64>> {
+    let started = Instant::now();
+    let session = echo.session();
+    let mut late = Vec::new();
+    while started.elapsed() < MEASURED {
+        let client = echo.namespace().arrive(None);
+        for _ in 0..EVENTS_A_CLIENT {
+            let asleep = Instant::now();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let mut turn = Turn::new(&session);
+            let handled = turn.on_message(&client, Message::Text("hello")).await;
+            anyhow::ensure!(handled.is_ok(), "the echo has failed");
+            let over = asleep.elapsed().saturating_sub(Duration::from_millis(1));
+            late.push(over.as_secs_f64() * 1e3);
+        }
+    }
+    Ok(late)
+}
+
+async fn plugins(folder: &Path) -> Result<Arc<Plugins>> {
+    for name in ["console.wasm", "echo.wasm"] {
+        let original = built().join(name);
+        std::fs::copy(&original, folder.join(name))
+            .with_context(|| format!("{} is missing: `cargo xtask bench`", original.display()))?;
+    }
+    // The limits of the console; the events of the echo end long before.
+    std::fs::write(
+        folder.join("console.toml"),
+        format!(
+            "[limits]\nevent_timeout = \"{0}s\"\nwait_timeout = \"{0}s\"\n",
+            ENDLESS.as_secs()
+        ),
+    )?;
     let counters = Arc::<Counters>::default();
     let registry = Registry::new(
         Incarnation::draw()?,
@@ -108,8 +194,8 @@ async fn console(folder: &Path) -> Result<Arc<Plugin>> {
     );
     let services = Services::in_memory()?;
     let compiler = CompilerOptions::new(&CacheFolder::Off, &Limits::default());
-    let plugins = Plugins::open(folder, compiler, limits, registry, None, services).await?;
-    plugins.get("console").context("the console does not load")
+    let defaults = PluginLimits::default();
+    Plugins::open(folder, compiler, defaults, registry, None, services).await
 }
 
 fn built() -> PathBuf {
