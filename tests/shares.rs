@@ -79,7 +79,7 @@ async fn the_processors_are_shared_by_weight() -> Result<()> {
         .start()
         .await?;
     let (heavy, light) = tokio::try_join!(work(&node, "heavy"), work(&node, "light"))?;
-    println!("answers with the weight 300: {heavy}, with 100: {light}");
+    eprintln!("answers with the weight 300: {heavy}, with 100: {light}");
     assert!(
         heavy * 4 > light * 9 && heavy * 4 < light * 15,
         "three times as many: {heavy} and {light}"
@@ -102,7 +102,7 @@ async fn a_plugin_that_eats_memory_has_its_share_and_others_are_served() -> Resu
     counted(&node, "traps_memory", 20).await?;
     let beside = latency("beside 64 clients that eat memory", &mut ada).await?;
     let grown = node.resident_bytes()?.saturating_sub(before);
-    println!("the node has grown by {} MiB", grown / MIB);
+    eprintln!("the node has grown by {} MiB", grown / MIB);
     node.wait_for_log(|line| line.says("plugins_memory_bytes"))
         .await?;
     // The plugin has half of it, and 64 MiB are for what instances are beside their memory.
@@ -192,7 +192,7 @@ async fn latency(what: &str, client: &mut Client) -> Result<Duration> {
     all.sort_unstable();
     let (p50, p99) = (all[all.len() / 2], all[all.len() * 99 / 100]);
     let longest = all.last().context("some")?;
-    println!("{what}: p50 {p50:?}, p99 {p99:?}, at most {longest:?}");
+    eprintln!("{what}: p50 {p50:?}, p99 {p99:?}, at most {longest:?}");
     Ok(p99)
 }
 

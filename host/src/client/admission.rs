@@ -86,7 +86,11 @@ impl Admission {
         let mut admitted = self.admitted.lock();
         let of_address = address.filter(|_| limits.clients_per_address > 0);
         if let Some(address) = of_address
-            && admitted.by_address.get(&address).copied().unwrap_or_default()
+            && admitted
+                .by_address
+                .get(&address)
+                .copied()
+                .unwrap_or_default()
                 >= limits.clients_per_address
         {
             return Err(AdmissionRefused::Address);
@@ -176,7 +180,9 @@ mod tests {
         let admit = |address: &str| {
             let address = address.parse().expect("an address");
             let file = files.clone().try_acquire_owned().expect("a file");
-            admission.admit(&limits, Some(address), Arc::new(file)).err()
+            admission
+                .admit(&limits, Some(address), Arc::new(file))
+                .err()
         };
         let flood = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4"];
         let too_fast = Some(AdmissionRefused::AddressTooFast);

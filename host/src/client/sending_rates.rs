@@ -14,7 +14,7 @@ use crate::registry::{Client, NodeState};
 pub(super) struct SendingRates {
     own: Rates,
     has_uid_limits: bool,
-    address: IpAddr,
+    address: Option<IpAddr>,
     address_rates: Option<Arc<Rates>>,
     /// The throttle of the log line about clients that are closed for what others have sent, too.
     closed: Arc<LogThrottle>,
@@ -33,7 +33,7 @@ impl SendingRates {
     /// limit, so that such a client pays nothing for it.
     pub(super) fn new(
         limits: &Limits,
-        address: IpAddr,
+        address: Option<IpAddr>,
         address_rates: Option<&Arc<Rates>>,
         closed: &Arc<LogThrottle>,
     ) -> Option<Box<SendingRates>> {
@@ -130,7 +130,7 @@ impl SendingRates {
         {
             let (client, address) = (client.id(), self.address);
             tracing::warn!(
-                %client, %address, limit, unsaid,
+                %client, address = address.map(tracing::field::display), limit, unsaid,
                 "clients are closed, since those of one uid or address together send too fast"
             );
         }

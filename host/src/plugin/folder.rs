@@ -527,18 +527,6 @@ impl Plugins {
     }
 }
 
-/// Closes the clients of plugins that were taken from all nodes that had them, for as long as
-/// the node runs.
-async fn drain_orphans(plugins: Arc<Directory>, retiring: TaskTracker, mesh: Arc<Mesh>) {
-    let mut changes = mesh.serving_changes();
-    while changes.changed().await.is_ok() {
-        let all: Vec<_> = plugins.read().values().cloned().collect();
-        for plugin in all {
-            retiring.spawn(plugin.drain_if_orphaned());
-        }
-    }
-}
-
 async fn on_blocking_thread<T: Send + 'static, E: From<std::io::Error> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
