@@ -5,27 +5,23 @@
 //! programs also set variables with our prefix. Kubernetes does so for a service with our name.
 
 mod cache;
-mod documentation;
 mod proxy;
 mod tls;
 
 use std::collections::BTreeSet;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use documented::DocumentedFields;
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Source};
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::limits::{Limits, PluginLimits, WrongLimit};
 use crate::listener::{ListenAddress, UnixSocketConfig};
 
 pub use self::cache::CacheFolder;
-pub use self::documentation::commented_defaults;
 pub use self::proxy::{ForwardingHeader, ProxyConfig, TrustedProxy};
 pub use self::tls::{CertificateFiles, TlsConfig, TlsVersion};
 
@@ -39,7 +35,7 @@ const DEFAULT: &str = "default";
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The addresses where clients connect without TLS: one address, or a list of them.
-    #[serde(deserialize_with = "one_or_many")]
+    #[serde(deserialize_with = "crate::listener::one_or_many")]
     pub listen: Vec<ListenAddress>,
     /// The mode and the owner of the files of Unix sockets where clients connect.
     pub unix_socket: UnixSocketConfig,
@@ -184,29 +180,6 @@ impl Default for Config {
             plugin: PluginLimits::default(),
         }
     }
-}
-
-/// Reads one address, or a list of addresses.
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ListenAddress>, D::Error> {
-    struct OneOrMany;
-
-    impl<'de> Visitor<'de> for OneOrMany {
-        type Value = Vec<ListenAddress>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an address or a list of addresses")
-        }
-
-        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<ListenAddress>, E> {
-            Ok(vec![text.parse().map_err(E::custom)?])
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<ListenAddress>, A::Error> {
-            Vec::deserialize(SeqAccessDeserializer::new(list))
-        }
-    }
-
-    deserializer.deserialize_any(OneOrMany)
 }
 
 /// The layers of a configuration that has not been read yet.
@@ -402,7 +375,7 @@ impl figment::Provider for Flag {
 }
 
 /// The keys of a configuration, joined by dots, with their values in TOML.
-fn entries(config: &Config) -> Vec<(String, String)> {
+pub(crate) fn entries(config: &Config) -> Vec<(String, String)> {
     fn flatten(prefix: &str, table: &toml::Table, entries: &mut Vec<(String, String)>) {
         for (key, value) in table {
             let key = format!("{prefix}{key}");

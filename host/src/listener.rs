@@ -15,6 +15,7 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 pub use self::address::ListenAddress;
+pub(crate) use self::address::one_or_many;
 use self::systemd::SystemdSocket;
 pub use self::unix_socket::UnixSocketConfig;
 use self::unix_socket::UnixSocketFile;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use jackfield::config::{Config, Flag, Layers, LogFormat, commented_defaults};
+use jackfield::commented_config::commented_defaults;
+use jackfield::config::{Config, Flag, Layers, LogFormat};
 use jackfield::counters::Counters;
 use jackfield::guest::{CompilerOptions, compile_if_asked};
 use jackfield::limits::open_files;

@@ -1,15 +1,16 @@
 //! Pending connections: those whose peer is not authenticated yet.
 //!
 //! A port has a limited number of pending connections. Beyond that number, the oldest one is
-//! closed, and the newest one is not refused. A node authenticates within a few round trips, so the
+//! closed, of the address that has the most, and the newest one is not refused. A node authenticates within a few round trips, so the
 //! oldest pending connection is the least likely to be a node. A flood of silent connections
 //! therefore keeps no node out. On a port where nodes connect, a pending connection is also closed
 //! after `PROOF_TIMEOUT`, and when it has sent more than `PROOF_BYTES`, whatever else the peer
 //! does.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::{Connected, TlsConnectInfo};
 use tonic::{Request, Status};
 
+use crate::address_share::share_of;
 use crate::limits::NODE_BACKLOG;
 use crate::log_throttle::LogThrottle;
 
@@ -127,7 +129,8 @@ impl PendingConnections {
         if here.len() < self.most {
             return;
         }
-        if let Some(oldest) = here.pop_front().and_then(|oldest| oldest.upgrade()) {
+        let oldest = position_to_cut(&here).and_then(|position| here.remove(position));
+        if let Some(oldest) = oldest.and_then(|oldest| oldest.upgrade()) {
             oldest.cut.cancel();
         }
         if let Some(unsaid) = self.cut.happened() {
@@ -136,10 +139,23 @@ impl PendingConnections {
                 port,
                 most,
                 unsaid,
-                "too many connections: the oldest is cut"
+                "too many connections: the oldest is cut, of the address that has the most"
             );
         }
     }
+}
+
+/// The position of the oldest connection of the address that has the most. Of several addresses
+/// with as many, the one with the oldest connection counts.
+fn position_to_cut(here: &VecDeque<Weak<Unauthenticated>>) -> Option<usize> {
+    let mut addresses: HashMap<Option<IpAddr>, (usize, Reverse<usize>)> = HashMap::new();
+    for (position, connection) in here.iter().enumerate() {
+        let from = connection.upgrade().and_then(|connection| connection.from);
+        let address = from.map(|from| share_of(from.ip()));
+        addresses.entry(address).or_insert((0, Reverse(position))).0 += 1;
+    }
+    let (_, Reverse(oldest)) = addresses.into_values().max()?;
+    Some(oldest)
 }
 
 impl Unauthenticated {
@@ -279,5 +295,29 @@ impl Connected for GuardedConnection {
 
     fn connect_info(&self) -> Arc<Unauthenticated> {
         self.authentication.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_of_the_address_with_the_most_is_cut() {
+        let connections = ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.2:2", "10.0.0.3:1"].map(|from| {
+            let from = Some(from.parse().expect("an address"));
+            let connection = Unauthenticated::in_process();
+            Arc::new(Unauthenticated {
+                from,
+                has_proved: AtomicBool::new(false),
+                proved: connection.proved.clone(),
+                cut: CancellationToken::new(),
+            })
+        });
+        let here: VecDeque<_> = connections.iter().map(Arc::downgrade).collect();
+        assert_eq!(position_to_cut(&here), Some(1));
+        let alone: VecDeque<_> = [0, 3].map(|at| Arc::downgrade(&connections[at])).into();
+        assert_eq!(position_to_cut(&alone), Some(0), "the oldest of as many");
+        assert_eq!(position_to_cut(&VecDeque::new()), None);
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use jackfield_tests::{Node, within};
+use jackfield_tests::{Node, Raw, within};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -174,7 +174,12 @@ async fn flooded(what: &str, frames: &[u8]) -> Result<()> {
             took.push(start.elapsed());
             most = most.max(node.resident_bytes()?);
         }
-        assert_eq!(node.api("/live").await?.status, 200);
+        // A probe from another address finds a place among as many connections as there may be.
+        let mut probe = Raw::connect_from("127.0.0.2".parse()?, node.api_address()).await?;
+        probe
+            .write(b"GET /live HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            .await?;
+        assert_eq!(probe.response().await?.status, 200);
         anyhow::Ok(())
     };
     tokio::select! {

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::HeaderMap;
-use hyper::header::{FORWARDED, HeaderName};
+use hyper::header::{FORWARDED, HeaderName, HeaderValue};
 
 use crate::config::{ForwardingHeader, ProxyConfig};
 
@@ -18,17 +18,19 @@ pub(super) fn client_address(
     peer: Option<SocketAddr>,
     headers: &HeaderMap,
 ) -> Option<SocketAddr> {
+    let has_quotes = proxies.header == ForwardingHeader::Forwarded;
     let (name, read): (_, fn(&str) -> Option<SocketAddr>) = match proxies.header {
         ForwardingHeader::None => return peer,
         ForwardingHeader::Forwarded => (FORWARDED, forwarded_for),
         ForwardingHeader::XForwardedFor => (HeaderName::from_static("x-forwarded-for"), node),
     };
     let lines = headers.get_all(name);
-    let lines: Vec<_> = lines.iter().filter_map(|line| line.to_str().ok()).collect();
-    let entries = lines
-        .iter()
-        .rev()
-        .flat_map(|line| split(line, ',').into_iter().rev());
+    let lines: Vec<_> = lines.iter().map(HeaderValue::as_bytes).collect();
+    let lines = lines.iter().rev().map(|line| String::from_utf8_lossy(line));
+    let entries = lines.flat_map(|line| {
+        let entries = rsplit(&line, ',', has_quotes).into_iter();
+        entries.map(str::to_owned).collect::<Vec<_>>()
+    });
     let mut address = peer;
     for entry in entries {
         if !proxies.trusts(address.map(|address| address.ip())) {
@@ -45,7 +47,7 @@ pub(super) fn client_address(
 
 /// The parameter `for` of an entry of `Forwarded`.
 fn forwarded_for(entry: &str) -> Option<SocketAddr> {
-    let pairs = split(entry, ';').into_iter();
+    let pairs = rsplit(entry, ';', true).into_iter();
     let mut pairs = pairs.filter_map(|pair| pair.trim().split_once('='));
     let (_, value) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("for"))?;
     match value.strip_prefix('"') {
@@ -66,27 +68,27 @@ fn node(text: &str) -> Option<SocketAddr> {
     Some((address, 0).into())
 }
 
-/// Splits a header's value, but not within quotes.
-fn split(text: &str, separator: char) -> Vec<&str> {
+/// Splits a header's value from its end, but not within quotes if there are any. From its end, since
+/// a quote that a client has left open must not take in what a proxy has written after it.
+fn rsplit(text: &str, separator: char, has_quotes: bool) -> Vec<&str> {
     let mut parts = Vec::new();
-    let (mut start, mut is_quoted) = (0, false);
-    for (at, letter) in text.char_indices() {
-        if letter == '"' {
+    let (mut end, mut is_quoted) = (text.len(), false);
+    for (at, letter) in text.char_indices().rev() {
+        if letter == '"' && has_quotes {
             is_quoted = !is_quoted;
         } else if letter == separator && !is_quoted {
-            parts.push(&text[start..at]);
-            start = at + separator.len_utf8();
+            parts.push(&text[at + separator.len_utf8()..end]);
+            end = at;
         }
     }
-    parts.push(&text[start..]);
+    parts.push(&text[..end]);
     parts
 }
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
-
     use super::*;
+    use crate::fuzzing::fuzz;
 
     fn address_of(header: ForwardingHeader, peer: Option<&str>, lines: &[&str]) -> String {
         let proxies = ProxyConfig {
@@ -151,6 +153,51 @@ mod tests {
             ("by=10.0.0.9", "10.0.0.1:5"),
         ] {
             assert_eq!(of(line), address, "{line}");
+        }
+    }
+
+    /// Whatever a client writes, the entry that the trusted proxy adds says who the client is.
+    #[test]
+    fn no_client_can_hide_what_the_proxy_adds() {
+        let peer = "10.0.0.1:5".parse().expect("an address");
+        for (header, name, added) in [
+            (
+                ForwardingHeader::Forwarded,
+                "forwarded",
+                "for=\"192.0.2.77\";proto=http",
+            ),
+            (
+                ForwardingHeader::XForwardedFor,
+                "x-forwarded-for",
+                "192.0.2.77",
+            ),
+        ] {
+            let proxies = ProxyConfig {
+                trusted: vec!["10.0.0.0/8".parse().expect("a proxy")],
+                header,
+                ..ProxyConfig::default()
+            };
+            fuzz("forwarded", 10_000, |bytes| {
+                let line = [bytes, b", ", added.as_bytes()].concat();
+                let (Ok(alone), Ok(line)) = (
+                    HeaderValue::from_bytes(bytes),
+                    HeaderValue::from_bytes(&line),
+                ) else {
+                    return;
+                };
+                let one_line = HeaderMap::from_iter([(HeaderName::from_static(name), line)]);
+                let mut two_lines = HeaderMap::new();
+                two_lines.append(name, alone);
+                two_lines.append(name, HeaderValue::from_static(added));
+                for headers in [&one_line, &two_lines] {
+                    let address = client_address(&proxies, Some(peer), headers);
+                    let address = address.map(|address| address.ip().to_string());
+                    assert_eq!(address.as_deref(), Some("192.0.2.77"));
+                    // Of somebody else it is not taken at all.
+                    let stranger = "203.0.113.1:5".parse().ok();
+                    assert_eq!(client_address(&proxies, stranger, headers), stranger);
+                }
+            });
         }
     }
 }

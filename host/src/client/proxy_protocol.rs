@@ -91,7 +91,10 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
+    use crate::fuzzing::fuzz;
 
     const FOLLOWS: &[u8] = b"GET / HTTP/1.1\r\n";
 
@@ -162,5 +165,28 @@ mod tests {
         let mut cut_off = &b"PROXY TCP4 192"[..];
         let error = read_proxy_header(&mut cut_off).await.expect_err("cut off");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    /// A header is read to its end and no further, and no shorter one is a header.
+    #[test]
+    fn a_header_ends_where_it_says() {
+        let read = |bytes: &[u8]| {
+            let mut rest = bytes;
+            let read = read_proxy_header(&mut rest).now_or_never();
+            (read.expect("all bytes are there"), bytes.len() - rest.len())
+        };
+        fuzz("proxy-headers", 20_000, |bytes| {
+            let (Ok(address), used) = read(bytes) else {
+                return;
+            };
+            assert!(used <= HEADER_BYTES);
+            let (again, all) = read(&bytes[..used]);
+            assert_eq!((again.expect("the same header"), all), (address, used));
+            let (shorter, _) = read(&bytes[..used - 1]);
+            assert_eq!(
+                shorter.expect_err("no header").kind(),
+                io::ErrorKind::UnexpectedEof
+            );
+        });
     }
 }

@@ -40,7 +40,7 @@ pub enum TrustedProxy {
 /// The header in which a proxy says the address of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ForwardingHeader {
-    /// No header is read.
+    /// The node reads no header.
     #[default]
     #[serde(rename = "")]
     None,

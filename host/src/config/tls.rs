@@ -12,7 +12,7 @@ use crate::listener::ListenAddress;
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
     /// The addresses where clients connect with TLS.
-    #[serde(deserialize_with = "super::one_or_many")]
+    #[serde(deserialize_with = "crate::listener::one_or_many")]
     pub listen: Vec<ListenAddress>,
     /// Whether the API's port uses TLS, with the same certificates.
     pub api: bool,

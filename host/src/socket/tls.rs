@@ -18,20 +18,20 @@ use super::{ReadHalf, WriteHalf};
 const UNSENT_BYTES: usize = 16 << 10;
 
 /// The session that both halves of a connection share.
-type Session = Arc<Mutex<ServerConnection>>;
+type TlsSession = Arc<Mutex<ServerConnection>>;
 
 /// The half of an encrypted connection that is read.
 #[derive(Debug)]
 pub struct TlsReadHalf {
     plain: ReadHalf,
-    session: Session,
+    session: TlsSession,
 }
 
 /// The half of an encrypted connection that is written.
 #[derive(Debug)]
 pub struct TlsWriteHalf {
     plain: WriteHalf,
-    session: Session,
+    session: TlsSession,
 }
 
 /// Shakes hands over TLS, and returns the encrypted halves with the client's certificate, if it has

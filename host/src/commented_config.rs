@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 
 use documented::DocumentedFields;
 
-use super::{
-    Config, HttpConfig, KeyvalueConfig, MeshConfig, ProxyConfig, TlsConfig, UnixSocketConfig,
-};
+use crate::config::{Config, HttpConfig, KeyvalueConfig, MeshConfig, ProxyConfig, TlsConfig};
 use crate::limits::{Limits, PluginLimits};
+use crate::listener::UnixSocketConfig;
 
 const HEAD: &str = "\
 # The configuration of a node: every key with its description and its default. Remove the # before
@@ -71,8 +70,8 @@ fn describe(text: &mut String, doc: &str, line: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entries;
     use super::*;
+    use crate::config::entries;
 
     #[test]
     fn every_key_is_described_and_has_its_default() {
