@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 const MIB: u64 = 1 << 20;
 
 /// The longest time to an answer that 99 of 100 messages may have.
-const IN_TIME: Duration = Duration::from_millis(50);
+const IN_TIME: Duration = Duration::from_millis(150);
 
 #[tokio::test]
 async fn clients_are_answered_in_time_beside_clients_of_another_plugin_that_spin() -> Result<()> {
@@ -76,6 +76,7 @@ async fn the_processors_are_shared_by_weight() -> Result<()> {
         .plugin_from("heavy", "console")
         .plugin_from("light", "console")
         .manifest("heavy", "[limits]\ncpu_weight = 300")
+        .arguments(&["--workers", "2"])
         .start()
         .await?;
     let (heavy, light) = tokio::try_join!(work(&node, "heavy"), work(&node, "light"))?;

@@ -281,14 +281,8 @@ impl Layers {
                 error,
             }
         };
-        config.limits.check().map_err(wrong("limits"))?;
-        config.plugin.check().map_err(wrong("plugin"))?;
-        if config.role == Role::Full {
-            let holds = config
-                .plugin
-                .check_holds("message_bytes", config.limits.message_bytes);
-            holds.map_err(wrong("plugin"))?;
-        }
+        let checked = config.check();
+        checked.map_err(|(section, error)| wrong(section)(error))?;
         Ok(config)
     }
 
@@ -328,6 +322,22 @@ impl Config {
         let changed = entries(self).into_iter().zip(others);
         let changed = changed.filter(|(one, other)| one != other);
         changed.map(|((key, _), _)| key).collect()
+    }
+
+    /// Checks that the values of all limits can be used together.
+    ///
+    /// # Errors
+    ///
+    /// Returns the section and the error of a limit that cannot be used.
+    pub fn check(&self) -> Result<(), (&'static str, WrongLimit)> {
+        self.limits.check().map_err(|error| ("limits", error))?;
+        self.plugin.check().map_err(|error| ("plugin", error))?;
+        if self.role == Role::Full {
+            let bytes = self.limits.message_bytes;
+            let holds = self.plugin.check_holds("message_bytes", bytes);
+            holds.map_err(|error| ("plugin", error))?;
+        }
+        Ok(())
     }
 
     /// Takes the values that take effect in a node that runs.

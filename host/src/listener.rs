@@ -19,7 +19,7 @@ pub(crate) use self::address::one_or_many;
 use self::systemd::SystemdSocket;
 pub use self::unix_socket::UnixSocketConfig;
 use self::unix_socket::UnixSocketFile;
-use crate::socket::{ReadHalf, WriteHalf, split_tcp, split_unix};
+use crate::socket::{PlainReadHalf, PlainWriteHalf, split_tcp, split_unix};
 
 /// A port where clients connect.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ enum AnyListener {
 
 /// An accepted connection: its halves, and the address of its peer. A peer at a Unix socket has no
 /// address.
-pub type AcceptedConnection = (ReadHalf, WriteHalf, Option<SocketAddr>);
+pub type AcceptedConnection = (PlainReadHalf, PlainWriteHalf, Option<SocketAddr>);
 
 impl ClientListener {
     /// Opens the ports at an address, where the kernel holds at most `backlog` connections that were

@@ -78,7 +78,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum ConfigCommand {
-    /// Say whether a node would start with this configuration (or exit with 1). Takes what `node`
+    /// Look for mistakes in a configuration (and exit with 1 if there is one). Takes what `node`
     /// takes, reads the files that it names, and opens no port.
     Check(Box<NodeFlags>),
     /// Print a configuration file with every key, its description and its default.
@@ -245,6 +245,9 @@ async fn serve(
         node = Node::start(&config, counters.clone()) => node?,
         () = signals.wait_for_end(&counters) => return Ok(ExitCode::SUCCESS),
     };
+    if signals.has_missed_reload {
+        reload(flags, &mut config, &node, log);
+    }
     let (plain, encrypted) = (node.addresses(), node.tls_addresses());
     let mut listening = serde_json::json!({ "clients": plain.first().or(encrypted.first()) });
     if plain.len() > 1 {
@@ -282,17 +285,23 @@ async fn serve(
 fn reload(flags: &NodeFlags, config: &mut Config, node: &Node, log: &RunningLog) {
     let read = || {
         let new = flags.layers()?.read()?;
+        // What waits for a restart must fit what does not, too.
+        let mut effective = config.clone();
+        effective.take_live(&new);
+        effective.check().map_err(|(section, error)| {
+            anyhow::anyhow!("{section}.{error}, until the node is restarted with the new values")
+        })?;
         log.set_filter(&new.log)?;
-        anyhow::Ok(new)
+        anyhow::Ok((new, effective))
     };
-    let new = match read() {
+    let (new, effective) = match read() {
         Ok(new) => new,
         Err(error) => {
             let error = format!("{error:#}");
             return tracing::error!(error, "the configuration stays as it was");
         }
     };
-    node.reconfigure(&new);
+    node.reconfigure(&effective);
     let changed = config.changed_keys(&new);
     let (live, waiting): (Vec<_>, Vec<_>) =
         changed.into_iter().partition(|key| Config::is_live(key));
@@ -308,14 +317,14 @@ fn reload(flags: &NodeFlags, config: &mut Config, node: &Node, log: &RunningLog)
         );
     }
     // What waits for a restart is still what it was at the start.
-    config.take_live(&new);
+    *config = effective;
 }
 
 fn check_config(flags: &NodeFlags) -> anyhow::Result<ExitCode> {
     let config = flags.layers()?.read()?;
     log::check(&config.log)?;
     node::check(&config)?;
-    print("ok: a node would start with this configuration\n")?;
+    print("ok: no mistake was found\n")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -449,6 +458,8 @@ impl NodeFlags {
 /// `nohup` needs that, and so does a shell for its background processes.
 struct Signals {
     on_hangup: SignalRequest,
+    /// Whether the process was to read its configuration again when it could not.
+    has_missed_reload: bool,
     terminate: Option<Signal>,
     interrupt: Option<Signal>,
     hangup: Option<Signal>,
@@ -464,6 +475,7 @@ impl Signals {
         };
         Ok(Signals {
             on_hangup,
+            has_missed_reload: false,
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
@@ -484,7 +496,9 @@ impl Signals {
     }
 
     async fn wait_for_end(&mut self, counters: &Counters) {
-        while self.next(counters).await != SignalRequest::End {}
+        while self.next(counters).await != SignalRequest::End {
+            self.has_missed_reload = true;
+        }
     }
 }
 

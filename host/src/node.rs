@@ -17,7 +17,7 @@ use crate::config::{Config, MeshConfig, ProxyConfig, Role};
 use crate::counters::Counters;
 use crate::guest::{CompilerOptions, Services};
 use crate::id::Incarnation;
-use crate::limits::{FileShares, Limits, open_files};
+use crate::limits::{FileShares, open_files};
 use crate::listener::{ClientListener, ListenAddress};
 use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
 use crate::plugin::Plugins;
@@ -182,12 +182,10 @@ impl Node {
         &self.plugins
     }
 
-    /// Takes what can take effect in a node that runs (`Config::is_live`) from a configuration.
+    /// Takes a configuration that differs from the former one only in what can take effect in a node
+    /// that runs (`Config::take_live`).
     pub fn reconfigure(&self, config: &Config) {
-        let registry = self.view.registry();
-        let mut limits = Limits::clone(&registry.limits());
-        limits.take_live(&config.limits);
-        registry.set_limits(limits);
+        self.view.registry().set_limits(config.limits.clone());
         self.proxies.store(Arc::new(config.proxy.clone()));
     }
 
@@ -250,9 +248,12 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
             mesh::check_address(flag, address)?;
         }
     }
-    let plugins = config.plugins.display();
-    std::fs::read_dir(&config.plugins)
-        .with_context(|| format!("the plugins folder {plugins} cannot be read"))?;
+    config.unix_socket.check()?;
+    if config.role == Role::Full {
+        let plugins = config.plugins.display();
+        std::fs::read_dir(&config.plugins)
+            .with_context(|| format!("the plugins folder {plugins} cannot be read"))?;
+    }
     Ok(())
 }
 

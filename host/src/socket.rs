@@ -5,28 +5,28 @@
 //! With TLS, a write may leave encrypted bytes behind that the kernel has not taken. `try_flush`
 //! passes them on.
 
+mod plain;
 mod tls;
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::{TcpStream, UnixStream, tcp, unix};
+use tokio::net::{TcpStream, UnixStream};
 
 pub use tokio_rustls::rustls::ServerConfig;
 pub use tokio_rustls::rustls::pki_types::CertificateDer;
 
-pub use self::tls::accept_tls;
+pub use self::plain::{PlainReadHalf, PlainWriteHalf};
 use self::tls::{TlsReadHalf, TlsWriteHalf};
 
 /// The half of a client's socket that is read.
 #[derive(Debug)]
 pub enum ReadHalf {
-    /// The half of a TCP connection.
-    Tcp(tcp::OwnedReadHalf),
-    /// The half of a connection to a Unix socket.
-    Unix(unix::OwnedReadHalf),
+    /// The half of a connection without TLS.
+    Plain(PlainReadHalf),
     /// The half of an encrypted connection.
     Tls(Box<TlsReadHalf>),
 }
@@ -34,42 +34,47 @@ pub enum ReadHalf {
 /// The half of a client's socket that is written. Dropping it ends this side of the connection.
 #[derive(Debug)]
 pub enum WriteHalf {
-    /// The half of a TCP connection.
-    Tcp(tcp::OwnedWriteHalf),
-    /// The half of a connection to a Unix socket.
-    Unix(unix::OwnedWriteHalf),
+    /// The half of a connection without TLS.
+    Plain(PlainWriteHalf),
     /// The half of an encrypted connection.
     Tls(Box<TlsWriteHalf>),
 }
 
 /// Splits a TCP connection into its halves.
-pub fn split_tcp(stream: TcpStream) -> (ReadHalf, WriteHalf) {
+pub fn split_tcp(stream: TcpStream) -> (PlainReadHalf, PlainWriteHalf) {
     let (read, write) = stream.into_split();
-    (ReadHalf::Tcp(read), WriteHalf::Tcp(write))
+    (PlainReadHalf::Tcp(read), PlainWriteHalf::Tcp(write))
 }
 
 /// Splits a connection to a Unix socket into its halves.
-pub fn split_unix(stream: UnixStream) -> (ReadHalf, WriteHalf) {
+pub fn split_unix(stream: UnixStream) -> (PlainReadHalf, PlainWriteHalf) {
     let (read, write) = stream.into_split();
-    (ReadHalf::Unix(read), WriteHalf::Unix(write))
+    (PlainReadHalf::Unix(read), PlainWriteHalf::Unix(write))
+}
+
+/// Shakes hands over TLS, and returns the encrypted halves with the client's certificate, if it has
+/// shown one.
+///
+/// # Errors
+///
+/// Returns an error when the connection breaks, or when the client does not agree with the
+/// configuration.
+pub async fn accept_tls(
+    read: PlainReadHalf,
+    write: PlainWriteHalf,
+    config: Arc<ServerConfig>,
+) -> io::Result<(ReadHalf, WriteHalf, Option<CertificateDer<'static>>)> {
+    let (read, write, certificate) = tls::accept(read, write, config).await?;
+    let read = ReadHalf::Tls(Box::new(read));
+    Ok((read, WriteHalf::Tls(Box::new(write)), certificate))
 }
 
 impl ReadHalf {
     /// Polls whether the kernel accepts bytes of the write half again.
     pub fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            ReadHalf::Tcp(half) => half.as_ref().poll_write_ready(context),
-            ReadHalf::Unix(half) => half.as_ref().poll_write_ready(context),
+            ReadHalf::Plain(half) => half.poll_write_ready(context),
             ReadHalf::Tls(half) => half.plain().poll_write_ready(context),
-        }
-    }
-
-    /// Writes without waiting, below TLS: what is read may have to be answered.
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            ReadHalf::Tcp(half) => half.as_ref().try_write(bytes),
-            ReadHalf::Unix(half) => half.as_ref().try_write(bytes),
-            ReadHalf::Tls(half) => half.plain().try_write(bytes),
         }
     }
 }
@@ -81,8 +86,7 @@ impl AsyncRead for ReadHalf {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut *self {
-            ReadHalf::Tcp(half) => Pin::new(half).poll_read(context, buffer),
-            ReadHalf::Unix(half) => Pin::new(half).poll_read(context, buffer),
+            ReadHalf::Plain(half) => Pin::new(half).poll_read(context, buffer),
             ReadHalf::Tls(half) => half.poll_read(context, buffer),
         }
     }
@@ -97,8 +101,7 @@ impl WriteHalf {
     /// broken.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            WriteHalf::Tcp(half) => half.try_write(bytes),
-            WriteHalf::Unix(half) => half.try_write(bytes),
+            WriteHalf::Plain(half) => half.try_write(bytes),
             WriteHalf::Tls(half) => half.try_write(bytes),
         }
     }
@@ -111,7 +114,7 @@ impl WriteHalf {
     /// connection has broken.
     pub fn try_flush(&self) -> io::Result<()> {
         match self {
-            WriteHalf::Tcp(_) | WriteHalf::Unix(_) => Ok(()),
+            WriteHalf::Plain(_) => Ok(()),
             WriteHalf::Tls(half) => half.try_flush(),
         }
     }
@@ -119,8 +122,7 @@ impl WriteHalf {
     /// Polls whether the kernel accepts bytes again.
     pub fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            WriteHalf::Tcp(half) => half.as_ref().poll_write_ready(context),
-            WriteHalf::Unix(half) => half.as_ref().poll_write_ready(context),
+            WriteHalf::Plain(half) => half.poll_write_ready(context),
             WriteHalf::Tls(half) => half.plain().poll_write_ready(context),
         }
     }

@@ -84,15 +84,10 @@ impl Admission {
             return Err(AdmissionRefused::AddressTooFast);
         }
         let mut admitted = self.admitted.lock();
-        let of_address = address.filter(|_| limits.clients_per_address > 0);
-        if let Some(address) = of_address
-            && admitted
-                .by_address
-                .get(&address)
-                .copied()
-                .unwrap_or_default()
-                >= limits.clients_per_address
-        {
+        // They are counted without a limit, too: one may be set while the node runs.
+        let of_address = address.and_then(|address| admitted.by_address.get(&address));
+        let of_address = of_address.copied().unwrap_or_default();
+        if limits.clients_per_address > 0 && of_address >= limits.clients_per_address {
             return Err(AdmissionRefused::Address);
         }
         if admitted.connects_per_second != limits.connects_per_second {
@@ -103,7 +98,7 @@ impl Admission {
         if !in_pace || admitted.clients >= limits.clients {
             return Err(AdmissionRefused::Node);
         }
-        if let Some(address) = of_address {
+        if let Some(address) = address {
             *admitted.by_address.entry(address).or_default() += 1;
         }
         admitted.clients += 1;
@@ -166,6 +161,27 @@ mod tests {
         assert_eq!(files.available_permits(), 3, "the second has one");
         assert!(admit(1).is_ok());
         assert_eq!(admission.admitted.lock().by_address.len(), 1);
+    }
+
+    #[test]
+    fn a_limit_that_is_set_later_counts_who_is_there() {
+        let mut limits = Limits::default();
+        let admission = Arc::new(Admission::new(&limits));
+        let files = Arc::new(Semaphore::new(10));
+        let admit = |limits: &Limits| {
+            let file = files.clone().try_acquire_owned().expect("a file");
+            let address = IpAddr::from([127, 0, 0, 1]);
+            admission.admit(limits, Some(address), Arc::new(file))
+        };
+        let before = admit(&limits).expect("no limit");
+        limits.clients_per_address = 2;
+        let second = admit(&limits).expect("one is there");
+        let refused = Some(AdmissionRefused::Address);
+        assert_eq!(admit(&limits).err(), refused);
+        drop(before);
+        let _third = admit(&limits).expect("one has left");
+        assert_eq!(admit(&limits).err(), refused);
+        drop(second);
     }
 
     #[test]

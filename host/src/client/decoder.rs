@@ -112,6 +112,11 @@ const CONTROL_BYTES: u64 = 125;
 const READ_AT_ONCE: usize = 64 << 10;
 
 impl Decoder {
+    /// The largest message that may come, in bytes.
+    pub(super) fn message_bytes(&self) -> usize {
+        self.message_bytes
+    }
+
     /// Creates a decoder for messages of at most `message_bytes`. The bytes `read` have been read
     /// already. With `deflates`, messages may be compressed (RFC 7692).
     pub(super) fn new(message_bytes: usize, read: &[u8], deflates: bool) -> Decoder {

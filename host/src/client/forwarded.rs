@@ -74,7 +74,9 @@ fn rsplit(text: &str, separator: char, has_quotes: bool) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut end, mut is_quoted) = (text.len(), false);
     for (at, letter) in text.char_indices().rev() {
-        if letter == '"' && has_quotes {
+        let before = text[..at].bytes().rev();
+        let is_escaped = before.take_while(|byte| *byte == b'\\').count() % 2 == 1;
+        if letter == '"' && has_quotes && !is_escaped {
             is_quoted = !is_quoted;
         } else if letter == separator && !is_quoted {
             parts.push(&text[at + separator.len_utf8()..end]);
@@ -145,6 +147,10 @@ mod tests {
             ),
             (
                 "for=203.0.113.9, for=192.0.2.1;host=\"a,b;c\"",
+                "192.0.2.1:0",
+            ),
+            (
+                r#"for=192.0.2.1;host="a\";for=203.0.113.9;x=\"b""#,
                 "192.0.2.1:0",
             ),
             ("for=_hidden", "10.0.0.1:5"),

@@ -41,7 +41,9 @@ use crate::close_code::CloseCode;
 use crate::plugin::{self, Answer, Plugin};
 use crate::policy::RefusePolicy;
 use crate::registry::{Client, Close, Closer, EventKind, Namespace};
-use crate::socket::{CertificateDer, ReadHalf, ServerConfig, WriteHalf, accept_tls};
+use crate::socket::{
+    CertificateDer, PlainReadHalf, PlainWriteHalf, ReadHalf, ServerConfig, WriteHalf, accept_tls,
+};
 
 /// The largest head of a request, in bytes. A larger head is answered with 431. Cookies and tokens
 /// can be large.
@@ -153,8 +155,8 @@ pub(super) async fn shake_hands(
 
 /// A connection that was accepted.
 pub(super) struct NewConnection {
-    pub(super) read: ReadHalf,
-    pub(super) write: WriteHalf,
+    pub(super) read: PlainReadHalf,
+    pub(super) write: PlainWriteHalf,
     /// The address of the other end. A Unix socket has none.
     pub(super) peer: Option<SocketAddr>,
     /// What is agreed with clients of a port with TLS.
@@ -166,8 +168,8 @@ pub(super) struct NewConnection {
 struct ConnectionSource {
     /// The address of the client, or of the nearest proxy that does not name the client here.
     address: Option<SocketAddr>,
-    /// Whether a trusted proxy has connected.
-    is_of_proxy: bool,
+    /// Whether the node has ended TLS on the connection.
+    is_encrypted: bool,
     certificate: Option<CertificateDer<'static>>,
 }
 
@@ -192,10 +194,10 @@ impl NewConnection {
         let proxies = door.proxies.load_full();
         let mut source = ConnectionSource {
             address: peer,
-            is_of_proxy: proxies.trusts(peer.map(|peer| peer.ip())),
+            is_encrypted: tls.is_some(),
             certificate: None,
         };
-        if source.is_of_proxy && proxies.protocol {
+        if proxies.protocol && proxies.trusts(peer.map(|peer| peer.ip())) {
             let header = read_proxy_header(&mut read).await;
             if let Some(client) = header.inspect_err(|error| door.say_headerless(peer, error))? {
                 permit.set_address(client.ip());
@@ -203,9 +205,9 @@ impl NewConnection {
             }
         }
         let Some(config) = tls else {
-            return Ok((read, write, source));
+            return Ok((ReadHalf::Plain(read), WriteHalf::Plain(write), source));
         };
-        let (read, write, certificate) = accept_tls((read, write), config).await?;
+        let (read, write, certificate) = accept_tls(read, write, config).await?;
         source.certificate = certificate;
         Ok((read, write, source))
     }
@@ -268,7 +270,11 @@ impl Acceptor {
 
     /// Says in the request which certificate the client has shown. Nobody else may say it.
     fn say_certificate(&self, source: &ConnectionSource, headers: &mut HeaderMap) {
-        if !(source.is_of_proxy && self.proxies.load().client_certificates) {
+        let proxies = self.proxies.load();
+        // Behind a proxy that only passes TLS on, the client itself writes the headers.
+        let is_of_proxy = proxies.trusts(source.address.map(|address| address.ip()));
+        let may_say = proxies.client_certificates && is_of_proxy && !source.is_encrypted;
+        if !(may_say && says_a_certificate(headers)) {
             headers.remove(CLIENT_CERTIFICATE);
             headers.remove(CLIENT_CERTIFICATE_CHAIN);
         }
@@ -567,4 +573,14 @@ fn in_text(address: SocketAddr) -> String {
 /// The address that counts for a connection. All clients of Unix sockets together count as one.
 fn ip_or_unspecified(address: Option<SocketAddr>) -> IpAddr {
     address.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip())
+}
+
+/// Whether a proxy says the certificate of a client. Where a client has shown none, some proxies
+/// send an empty one.
+fn says_a_certificate(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(CLIENT_CERTIFICATE).iter();
+    let line = lines.next().map(HeaderValue::as_bytes);
+    let encoded = line.and_then(|line| line.strip_prefix(b":")?.strip_suffix(b":"));
+    let certificate = encoded.and_then(|encoded| BASE64.decode(encoded).ok());
+    lines.next().is_none() && certificate.is_some_and(|certificate| !certificate.is_empty())
 }

@@ -93,6 +93,11 @@ impl Reader {
         }
     }
 
+    /// The largest message that the client may send, in bytes.
+    pub(super) fn message_bytes(&self) -> usize {
+        self.decoder.message_bytes()
+    }
+
     /// Whether the next message was read already.
     pub(super) fn has_next_message(&self) -> bool {
         self.decoder.has_next_message()

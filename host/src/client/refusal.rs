@@ -142,6 +142,7 @@ impl Closing {
         let farewell = async {
             let (mut stream, _) = upgraded(self.upgrade).await?;
             stream.write_all(self.frame.as_bytes()).await.ok()?;
+            stream.flush().await.ok()?;
             // The end of our half: the client need not wait for it. What it still sends is read,
             // since bytes left unread would make the kernel reset the connection, and the client
             // would lose the close frame.

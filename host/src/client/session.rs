@@ -490,7 +490,7 @@ impl Conversation<'_> {
             ReadError::Disconnected => return SessionEnd::Now(broken()),
             ReadError::Unreadable(DecodeError::TooBig) => {
                 counters.messages_too_big.add_one();
-                let limit = self.shared.limits().message_bytes;
+                let limit = self.reader.message_bytes();
                 let reason = format!("a message may have {limit} bytes");
                 (CloseCode::MessageTooBig, reason)
             }

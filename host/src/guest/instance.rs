@@ -413,10 +413,14 @@ impl ResourceLimiter for MemoryMeter {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
+        // Wasmtime refuses this by itself, but only afterwards.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
         let more = desired.saturating_sub(current);
-        let used = self.used_bytes + more;
+        let used = self.used_bytes.saturating_add(more);
         let granted = match used > self.limit_bytes {
             true => Err(MemoryLimit::Instance),
             false => {

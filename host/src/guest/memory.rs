@@ -84,13 +84,14 @@ impl MemoryBudget {
         usage.0.store(of_plugin, Ordering::Relaxed);
     }
 
-    /// Whether the plugin uses more than half of what it can have, so that it should not keep what
-    /// it does not need now.
+    /// Whether the plugin uses nearly all that it can have (seven eighths), so that it should not
+    /// keep what it does not need now.
     pub(super) fn is_short(&self, usage: &MemoryUsage, plugin_limit: usize) -> bool {
         let used = usage.get();
         let free = self.limit_bytes.saturating_sub(self.used());
         // It could have half of what it has and of what is free.
-        used > plugin_limit / 2 || used > free / 3
+        let most = (used.saturating_add(free) / 2).min(plugin_limit);
+        used > most / 8 * 7
     }
 
     fn used(&self) -> usize {

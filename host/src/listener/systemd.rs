@@ -41,8 +41,9 @@ pub(super) fn sockets(name: &str) -> anyhow::Result<Vec<SystemdSocket>> {
     }
     ensure!(
         !sockets.is_empty(),
-        "systemd hands over no socket with the name {name:?} (LISTEN_FDNAMES={names:?}): set \
-         FileDescriptorName= in the .socket unit, and start the node through it"
+        "systemd hands over no socket with the name {name:?} (LISTEN_FDNAMES={names:?}), or another \
+         address has it already: set FileDescriptorName= in the .socket unit, and start the node \
+         through it"
     );
     Ok(sockets)
 }

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use documented::DocumentedFields;
 use nix::unistd::{Gid, Group, Uid, User};
+use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen as listen_on, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen as listen_on,
+    socket_with,
 };
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
@@ -37,6 +39,28 @@ impl Default for UnixSocketConfig {
     }
 }
 
+impl UnixSocketConfig {
+    /// Checks that the mode is one, and that the user and the group exist.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that names the key.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.read().map(drop)
+    }
+
+    fn read(&self) -> anyhow::Result<(u32, Option<Uid>, Option<Gid>)> {
+        let mode = u32::from_str_radix(&self.mode, 8).ok();
+        let mode = mode.filter(|mode| *mode <= 0o777).with_context(|| {
+            format!(
+                "unix_socket.mode is {:?}, but must be octal digits such as 0660",
+                self.mode
+            )
+        })?;
+        Ok((mode, user(&self.user)?, group(&self.group)?))
+    }
+}
+
 /// The file of a Unix socket, which is removed when this value is dropped.
 #[derive(Debug)]
 pub(super) struct UnixSocketFile {
@@ -56,15 +80,7 @@ pub(super) fn listen(
     backlog: u32,
     config: &UnixSocketConfig,
 ) -> anyhow::Result<(UnixListener, UnixSocketFile)> {
-    let mode = u32::from_str_radix(&config.mode, 8).ok();
-    let mode = mode.filter(|mode| *mode <= 0o777).with_context(|| {
-        format!(
-            "unix_socket.mode is {:?}, but must be octal digits such as 0660",
-            config.mode
-        )
-    })?;
-    let user = user(&config.user)?;
-    let group = group(&config.group)?;
+    let (mode, user, group) = config.read()?;
     remove_left_over(path)?;
     // Bound under another name first: nobody can connect before the mode and the owner are set.
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -101,10 +117,16 @@ fn remove_left_over(path: &Path) -> anyhow::Result<()> {
         metadata.file_type().is_socket(),
         "something else than a socket is there already"
     );
-    ensure!(
-        std::os::unix::net::UnixStream::connect(path).is_err(),
-        "another process listens there"
-    );
+    // Without waiting: the queue of a process that listens may be full.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&probe, &SocketAddrUnix::new(path)?) {
+        Err(Errno::CONNREFUSED) => {}
+        Ok(()) | Err(Errno::AGAIN) => anyhow::bail!("another process listens there"),
+        Err(error) => {
+            return Err(error).context("a socket is there, and nobody knows whose it is");
+        }
+    }
     Ok(())
 }
 

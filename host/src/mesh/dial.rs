@@ -150,10 +150,11 @@ impl Mesh {
         while !self.leaving.is_cancelled() && self.is_wanted(&address) {
             let began = tokio::time::Instant::now();
             let ended = self.link(&address).await;
-            failures = match began.elapsed() > CONNECT_TIMEOUT + WELCOME_TIMEOUT {
-                // It was linked.
-                true => 0,
-                false => failures + 1,
+            let was_linked = began.elapsed() > CONNECT_TIMEOUT + WELCOME_TIMEOUT;
+            failures = match &ended {
+                LinkEnd::Ourselves | LinkEnd::Dialled(_) => 0,
+                _ if was_linked || self.is_awaited(&address) => 0,
+                _ => failures + 1,
             };
             if news.is(&ended.to_string()) {
                 match &ended {

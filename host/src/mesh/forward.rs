@@ -138,7 +138,8 @@ impl Mesh {
         };
         self.put(&peer, &asked, ask)
             .map_err(|_| Unanswered::Unreachable(node))?;
-        match tokio::time::timeout(self.limits().ask_timeout, asked.answer()).await {
+        let ask_timeout = self.limits().ask_timeout;
+        match tokio::time::timeout(ask_timeout, asked.answer()).await {
             Ok(answered) => answered.map_err(|_| Unanswered::Unreachable(node)),
             Err(_) => Err(Unanswered::TimedOut(node)),
         }

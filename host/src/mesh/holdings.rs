@@ -46,10 +46,14 @@ impl PeerHoldings {
         !self.is_incomplete.swap(true, Ordering::Relaxed)
     }
 
-    /// Whether there is room for this much more, where names may count `most` together.
+    /// Whether there is room for this much more, where names may count `most` together. There is
+    /// always room for nothing: what is withdrawn has to be taken, also above a bound that is lower
+    /// now.
     pub(super) fn has_room(&self, more: HoldingSize, most: usize) -> bool {
-        self.plugins.load(Ordering::Relaxed) + more.plugins <= PLUGINS
-            && self.bytes.load(Ordering::Relaxed) + more.bytes <= most
+        let fits = |held: &AtomicUsize, more: usize, most: usize| {
+            more == 0 || held.load(Ordering::Relaxed) + more <= most
+        };
+        fits(&self.plugins, more.plugins, PLUGINS) && fits(&self.bytes, more.bytes, most)
     }
 
     /// Adds what the peer holds in addition.
@@ -107,6 +111,7 @@ mod tests {
         assert!(holdings.has_room(name, most));
         holdings.add(name);
         assert!(!holdings.has_room(name, most) && holdings.has_room(plugin, most));
+        assert!(holdings.has_room(HoldingSize::default(), most - 1));
         holdings.remove(name);
         assert!(holdings.has_room(name, most));
 

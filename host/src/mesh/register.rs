@@ -421,6 +421,8 @@ impl Registration {
         let mut heard = Instant::now();
         loop {
             let told = tokio::select! {
+                // Whoever has spoken is heard before anybody looks whether it has.
+                biased;
                 said = self.next() => match said {
                     Ok(Some(announcement::Announcement::Alive(_))) => {
                         heard = Instant::now();

@@ -52,7 +52,8 @@ impl RegisterListing {
     }
 
     fn snapshot(&mut self, snapshot: wire::Snapshot) {
-        self.listed.clear();
+        // The rest comes in further parts: what was listed is kept until then.
+        self.begin();
         self.add(snapshot.members);
         self.settle(snapshot.settled);
     }

@@ -73,7 +73,8 @@ impl Mesh {
 
     /// Waits for `gone_after`. From then on this node knows of all other nodes.
     pub(super) async fn settle(self: Arc<Self>) {
-        tokio::time::sleep(self.limits().gone_after).await;
+        let gone_after = self.limits().gone_after;
+        tokio::time::sleep(gone_after).await;
         let _ = self.settled.set(tokio::time::Instant::now());
         self.serving_changed.send_replace(());
         for namespace in self.registry.namespaces() {

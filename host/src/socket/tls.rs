@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{ServerConfig, ServerConnection};
 
-use super::{ReadHalf, WriteHalf};
+use super::plain::{PlainReadHalf, PlainWriteHalf};
 
 /// The most bytes that a session encrypts before the kernel takes them. They do not count for the
 /// client's outbox, so they are few.
@@ -23,14 +23,14 @@ type TlsSession = Arc<Mutex<ServerConnection>>;
 /// The half of an encrypted connection that is read.
 #[derive(Debug)]
 pub struct TlsReadHalf {
-    plain: ReadHalf,
+    plain: PlainReadHalf,
     session: TlsSession,
 }
 
 /// The half of an encrypted connection that is written.
 #[derive(Debug)]
 pub struct TlsWriteHalf {
-    plain: WriteHalf,
+    plain: PlainWriteHalf,
     session: TlsSession,
 }
 
@@ -41,10 +41,11 @@ pub struct TlsWriteHalf {
 ///
 /// Returns an error when the connection breaks, or when the client does not agree with the
 /// configuration.
-pub async fn accept_tls(
-    (mut read, write): (ReadHalf, WriteHalf),
+pub(super) async fn accept(
+    mut read: PlainReadHalf,
+    write: PlainWriteHalf,
     config: Arc<ServerConfig>,
-) -> io::Result<(ReadHalf, WriteHalf, Option<CertificateDer<'static>>)> {
+) -> io::Result<(TlsReadHalf, TlsWriteHalf, Option<CertificateDer<'static>>)> {
     let mut session = ServerConnection::new(config).map_err(io::Error::other)?;
     session.set_buffer_limit(Some(UNSENT_BYTES));
     std::future::poll_fn(|context| {
@@ -68,19 +69,19 @@ pub async fn accept_tls(
     let shown = session.peer_certificates().unwrap_or_default().first();
     let shown = shown.map(|certificate| certificate.clone().into_owned());
     let session = Arc::new(Mutex::new(session));
-    let read = ReadHalf::Tls(Box::new(TlsReadHalf {
+    let read = TlsReadHalf {
         plain: read,
         session: session.clone(),
-    }));
+    };
     let write = TlsWriteHalf {
         plain: write,
         session,
     };
-    Ok((read, WriteHalf::Tls(Box::new(write)), shown))
+    Ok((read, write, shown))
 }
 
 impl TlsReadHalf {
-    pub(super) fn plain(&self) -> &ReadHalf {
+    pub(super) fn plain(&self) -> &PlainReadHalf {
         &self.plain
     }
 
@@ -109,7 +110,7 @@ impl TlsReadHalf {
 }
 
 impl TlsWriteHalf {
-    pub(super) fn plain(&self) -> &WriteHalf {
+    pub(super) fn plain(&self) -> &PlainWriteHalf {
         &self.plain
     }
 
@@ -144,7 +145,7 @@ impl Drop for TlsWriteHalf {
 /// Reads once from the kernel, decrypts, and sends what the session answers by itself. The result is
 /// the number of encrypted bytes, 0 at the end of the stream.
 fn poll_fill(
-    plain: &mut ReadHalf,
+    plain: &mut PlainReadHalf,
     session: &mut ServerConnection,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
@@ -174,7 +175,7 @@ fn flush(
 
 /// A read that does not wait and leaves the task's waker behind.
 struct PolledRead<'a, 'b> {
-    plain: &'a mut ReadHalf,
+    plain: &'a mut PlainReadHalf,
     context: &'a mut Context<'b>,
 }
 
