@@ -47,7 +47,7 @@ pub enum ForwardingHeader {
     /// The header `Forwarded` of RFC 7239.
     #[serde(rename = "forwarded")]
     Forwarded,
-    /// The header `X-Forwarded-For`.
+    /// The request header `X-Forwarded-For`.
     #[serde(rename = "x-forwarded-for")]
     XForwardedFor,
 }
