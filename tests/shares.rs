@@ -117,7 +117,7 @@ async fn a_plugin_that_eats_memory_has_its_share_and_others_are_served() -> Resu
 async fn the_instances_of_a_plugin_have_a_limit_together() -> Result<()> {
     let limits = "[limits]\nmemory_bytes = 40_000_000\ntotal_memory_bytes = 40_000_000";
     let node = echo_beside(limits).start().await?;
-    let grow = json!({ "id": 1, "do": "grow-memory", "bytes": 15_000_000 }).to_string();
+    let grow = json!({ "id": 1, "do": "grow-memory", "bytes": 17_000_000 }).to_string();
     let mut asleep = JoinSet::new();
     for number in 1..=2 {
         let sleep = json!({ "do": "sleep", "ms": 2_000, "log": "good night" }).to_string();
@@ -129,7 +129,7 @@ async fn the_instances_of_a_plugin_have_a_limit_together() -> Result<()> {
             .await?;
     }
     let mut ada = node.console(&[]).await?;
-    let grow = json!({ "do": "grow-memory", "bytes": 15_000_000 });
+    let grow = json!({ "do": "grow-memory", "bytes": 17_000_000 });
     assert_eq!(ada.ok(grow.clone()).await?, false, "others have it");
     while let Some(connected) = asleep.join_next().await {
         let mut client = connected??;

@@ -10,10 +10,8 @@
 
 mod advertised;
 mod bad_wire;
-mod bounds;
 mod broken;
 mod drained;
-mod false_node;
 mod killed;
 mod partition;
 mod registers;

@@ -148,7 +148,7 @@ async fn listener_at(node: &Node) -> Result<Console> {
     node.console(&[("group", "timers")]).await
 }
 
-pub(crate) fn set(name: &str, after_ms: u64, every_ms: Option<u64>) -> Value {
+fn set(name: &str, after_ms: u64, every_ms: Option<u64>) -> Value {
     json!({
         "do": "set-timer",
         "name": name,
@@ -158,7 +158,7 @@ pub(crate) fn set(name: &str, after_ms: u64, every_ms: Option<u64>) -> Value {
     })
 }
 
-pub(crate) fn cancel(name: &str) -> Value {
+fn cancel(name: &str) -> Value {
     json!({ "do": "cancel-timer", "name": name, "scope": "cluster" })
 }
 

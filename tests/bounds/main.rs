@@ -1,5 +1,10 @@
 //! What peers, registers and their lists can take of a node: each has a bound, and what a peer has
 //! brought goes with it. The peers and registers here are false, and speak the real protocol.
+//!
+//! This is a program of its own, since it takes all processors for a while: the tests of the mesh
+//! beside it would take their nodes for dead.
+
+mod false_node;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -10,8 +15,6 @@ use serde_json::{Value, json};
 use crate::false_node::protocol::frame::Frame;
 use crate::false_node::protocol::{Leaving, Timers, membership};
 use crate::false_node::{FalsePeer, FalseRegister, FalseRegistration, holding, now_ms, timer};
-use crate::timers::{cancel, set};
-use crate::{SOON, console};
 
 const MIB: u64 = 1 << 20;
 
@@ -26,7 +29,9 @@ const MEMBERS_AN_ADDRESS: usize = 1000;
 const MEMBERS_A_MESSAGE: usize = 200;
 
 fn node(limits: &str) -> NodeBuilder {
-    console(&format!("{SOON}{limits}"))(Node::builder().alone())
+    let soon = "[limits]\nsuspect_after = '1500ms'\ngone_after = '3s'\nask_timeout = '1s'\n";
+    let builder = Node::builder().alone().plugin("console");
+    builder.config(&format!("{soon}{limits}"))
 }
 
 fn leaves_out(line: &LogLine) -> bool {
@@ -189,7 +194,10 @@ async fn the_timers_that_a_peer_brings_are_bounded_and_can_be_cancelled() -> Res
     // They are the cluster's, and outlive their node; any node that has the plugin ends them.
     drop(peer);
     node.wait_for_peers(0).await?;
-    let set = set("own", 3_600_000, None);
+    let set = json!({
+        "do": "set-timer", "name": "own", "after_ms": 3_600_000, "every_ms": null,
+        "scope": "cluster",
+    });
     assert_eq!(ada.error(set.clone()).await?, "limit-exceeded");
     for number in 0..19 {
         let is_cancelled = ada.ok(cancel(&name(number))).await?;
@@ -279,4 +287,8 @@ async fn the_nodes_that_a_register_lists_are_bounded_and_few_names_are_looked_up
 /// Shows a figure to whoever runs the tests with `--no-capture`.
 fn shows(what: &str, figure: u64) {
     eprintln!("measured: {what}: {figure}");
+}
+
+fn cancel(name: &str) -> Value {
+    json!({ "do": "cancel-timer", "name": name, "scope": "cluster" })
 }
