@@ -76,6 +76,8 @@ pub(super) async fn shake_hands(
     let peer = connection.peer;
     let cut = permit.cut();
     let prepared = tokio::select! {
+        // Where nothing comes before the request, whoever is cut is told so below.
+        biased;
         prepared = tokio::time::timeout_at(deadline, connection.prepare(&door, &mut permit)) => {
             prepared
         }
