@@ -346,12 +346,6 @@ impl Config {
         self.proxy.clone_from(&new.proxy);
         self.limits.take_live(&new.limits);
     }
-
-    /// Whether a key takes effect in a node that runs.
-    pub fn is_live(key: &str) -> bool {
-        let limit = key.strip_prefix("limits.");
-        key == "log" || key.starts_with("proxy.") || limit.is_some_and(Limits::is_live)
-    }
 }
 
 /// One flag of the command line. Each flag is a separate layer, so that it can be named as the

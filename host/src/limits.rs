@@ -328,13 +328,8 @@ pub struct WrongLimit {
 }
 
 impl Limits {
-    /// Whether a limit takes effect when its value changes in a node that runs. The others size
-    /// something at the start.
-    pub fn is_live(name: &str) -> bool {
-        !AT_THE_START.contains(&name)
-    }
-
-    /// Takes the values of the limits that take effect in a node that runs.
+    /// Takes the values of the limits that take effect in a node that runs. The others size something
+    /// at the start, and stay as they are.
     pub fn take_live(&mut self, new: &Limits) {
         let kept = self.clone();
         *self = Limits {
@@ -641,26 +636,6 @@ fn check_range(name: &'static str, value: usize, most: usize) -> Result<(), Wron
     }
     Ok(())
 }
-
-/// The limits of the node whose values are read at the start only.
-const AT_THE_START: [&str; 16] = [
-    "bytes_per_second_per_address",
-    "bytes_per_second_per_uid",
-    "cache_bytes",
-    "compile_bytes",
-    "compile_timeout",
-    "connects_per_second_per_address",
-    "handshakes",
-    "link_bytes",
-    "link_frames",
-    "messages_per_second_per_address",
-    "messages_per_second_per_uid",
-    "outbox_bytes",
-    "outboxes_bytes",
-    "peer_events",
-    "plugins_memory_bytes",
-    "send_buffer_bytes",
-];
 
 /// The largest value that `cpu_weight` can have.
 pub const CPU_WEIGHT_MAX: usize = 10_000;

@@ -24,10 +24,13 @@ const LINES: usize = 8192;
 /// port. Those lines are off unless the operator asks for them.
 const QUIET: &str = "wasmtime_wasi_http=off,h2=error";
 
+/// The way to replace the filter of a log.
+type SetFilter = Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>;
+
 /// The running log of this process. The lines that still wait are written when it is dropped.
 pub struct RunningLog {
     _flush_at_the_end: WorkerGuard,
-    set_filter: Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>,
+    set_filter: SetFilter,
 }
 
 impl RunningLog {
@@ -55,7 +58,7 @@ pub fn start(directives: &str, format: LogFormat) -> anyhow::Result<RunningLog> 
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer);
-    let set_filter: Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync> = match format {
+    let set_filter: SetFilter = match format {
         LogFormat::Text => {
             let log = log.with_ansi(false).fmt_fields(text_fields());
             let log = log.with_filter_reloading();

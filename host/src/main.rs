@@ -266,7 +266,12 @@ async fn serve(
         "{}\n",
         serde_json::json!({ "listening": listening })
     ))?;
-    let clients = &listening["clients"];
+    let clients: Vec<_> = plain
+        .iter()
+        .chain(encrypted)
+        .map(ToString::to_string)
+        .collect();
+    let clients = clients.join(", ");
     tracing::info!(%clients, node = %node.incarnation(), "serving");
     while signals.next(&counters).await == SignalRequest::Reload {
         reload(flags, &mut config, &node, log);
@@ -302,13 +307,9 @@ fn reload(flags: &NodeFlags, config: &mut Config, node: &Node, log: &RunningLog)
         }
     };
     node.reconfigure(&effective);
-    let changed = config.changed_keys(&new);
-    let (live, waiting): (Vec<_>, Vec<_>) =
-        changed.into_iter().partition(|key| Config::is_live(key));
-    tracing::info!(
-        changed = live.join(", "),
-        "the configuration was read again"
-    );
+    let changed = config.changed_keys(&effective).join(", ");
+    tracing::info!(changed, "the configuration was read again");
+    let waiting = effective.changed_keys(&new);
     if !waiting.is_empty() {
         let keys = waiting.join(", ");
         tracing::warn!(

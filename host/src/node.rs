@@ -66,8 +66,9 @@ impl Node {
     /// Returns an error when a port cannot be bound, when the configuration cannot be used, or when
     /// the plugins or their store cannot be opened.
     pub async fn start(config: &Config, counters: Arc<Counters>) -> anyhow::Result<Node> {
-        let needs_tls = config.tls.api || !config.tls.listen.is_empty();
-        let certificates = needs_tls
+        let certificates = config
+            .tls
+            .is_used()
             .then(|| Certificates::open(&config.tls))
             .transpose()?;
         let plain = open_ports(config, &config.listen).await?;
@@ -230,7 +231,7 @@ impl Node {
 /// Returns an error when a file cannot be read or has the wrong content, or when values do not fit
 /// each other.
 pub fn check(config: &Config) -> anyhow::Result<()> {
-    if config.tls.api || !config.tls.listen.is_empty() {
+    if config.tls.is_used() {
         Certificates::check(&config.tls)?;
     }
     anyhow::ensure!(
@@ -240,14 +241,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     ApiTokens::check(&config.api_tokens)?;
     check_alone(&config.mesh)?;
     trust(&config.mesh)?;
-    for (flag, addresses) in [
-        ("--register", &config.mesh.registers),
-        ("--peer", &config.mesh.peers),
-    ] {
-        for address in addresses {
-            mesh::check_address(flag, address)?;
-        }
-    }
+    check_others(&config.mesh)?;
     config.unix_socket.check()?;
     if config.role == Role::Full {
         let plugins = config.plugins.display();
@@ -265,6 +259,16 @@ fn check_alone(mesh: &MeshConfig) -> anyhow::Result<()> {
         !mesh.listen.is_empty() || *mesh == MeshConfig::default(),
         "the node is told of other nodes, and not where they reach it: say it with --mesh ADDR"
     );
+    Ok(())
+}
+
+/// Checks the addresses of registers and of other nodes.
+fn check_others(mesh: &MeshConfig) -> anyhow::Result<()> {
+    for (flag, addresses) in [("--register", &mesh.registers), ("--peer", &mesh.peers)] {
+        for address in addresses {
+            mesh::check_address(flag, address)?;
+        }
+    }
     Ok(())
 }
 
@@ -381,12 +385,7 @@ async fn join(
     files: usize,
 ) -> anyhow::Result<(Arc<Mesh>, SocketAddr)> {
     let trust = trust(config)?;
-    for register in &config.registers {
-        mesh::check_address("--register", register)?;
-    }
-    for peer in &config.peers {
-        mesh::check_address("--peer", peer)?;
-    }
+    check_others(config)?;
     let listener = mesh::bind(&config.listen, &trust, "--mesh").await?;
     let address = listener.local_addr()?;
     let advertised = match &*config.advertise {

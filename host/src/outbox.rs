@@ -451,3 +451,48 @@ impl OutboxState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+    use crate::message::Message;
+    use crate::socket::encrypted_pair;
+
+    /// The socket has taken all messages, and not all that they have become.
+    #[tokio::test]
+    async fn what_tls_has_kept_back_is_written_when_the_socket_takes_it() {
+        let bound = OutboxBound {
+            messages: 10,
+            bytes: 1 << 20,
+        };
+        let outbox = Outbox::new(bound, Arc::new(OutboxBudget::new(1 << 20)));
+        let (read, write, mut client) = encrypted_pair().await;
+        outbox.attach(Arc::new(write));
+        let frame = Frame::message(Message::Text(&"x".repeat(10_000)));
+        let mut sent = 0;
+        while outbox.condition() == Condition::Clear {
+            outbox.push(frame.clone(), None, OverflowPolicy::Close);
+            sent += frame.as_bytes().len();
+            outbox.flush();
+        }
+        assert_eq!(outbox.condition(), Condition::Blocked { above_half: false });
+        assert_eq!(outbox.bytes(), 0, "nothing waits in the queue");
+
+        let mut received = vec![0; sent];
+        let receiving = client.read_exact(&mut received);
+        let writing = async {
+            while outbox.condition() != Condition::Clear {
+                let writable = poll_fn(|context| read.poll_write_ready(context)).await;
+                writable.expect("a connection");
+                outbox.resume();
+            }
+        };
+        let (read_all, ()) = tokio::join!(receiving, writing);
+        assert_eq!(read_all.expect("all bytes"), sent);
+        assert!(received.ends_with(b"xxx"));
+    }
+}

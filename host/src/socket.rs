@@ -127,3 +127,15 @@ impl WriteHalf {
         }
     }
 }
+
+/// A connection with TLS for tests: its halves, and the client's end.
+#[cfg(test)]
+pub(crate) async fn encrypted_pair() -> (
+    ReadHalf,
+    WriteHalf,
+    impl AsyncRead + tokio::io::AsyncWrite + Unpin,
+) {
+    let (read, write, client) = tls::tests::pair().await;
+    let read = ReadHalf::Tls(Box::new(read));
+    (read, WriteHalf::Tls(Box::new(write)), client)
+}

@@ -18,6 +18,7 @@ pub enum OpCode {
     Reserved = 3,
     Close = 8,
     Ping = 9,
+    Pong = 10,
 }
 
 impl Frame {

@@ -293,3 +293,28 @@ async fn the_api_answers_over_tls_in_both_versions_of_http() -> Result<()> {
     );
     Ok(())
 }
+
+/// What an idle client with TLS takes of the node's memory.
+#[tokio::test]
+async fn an_idle_client_takes_little_memory() -> Result<()> {
+    const CLIENTS: usize = 1_000;
+    let authority = Authority::new()?;
+    let issued = authority.issue("node", &["node.test"])?;
+    let node = with_certificates(&[&issued], "").start().await?;
+    let config = authority.client(&[&TLS13], None)?;
+    let connect = || async {
+        let stream = tls_connect(node.tls_address()?, "node.test", &config).await?;
+        Client::over(stream, "/echo", &[]).await
+    };
+    // What is paid once is paid by the first.
+    let _first = connect().await?;
+    let before = node.resident_bytes()?;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(connect().await?);
+    }
+    let each = node.resident_bytes()?.saturating_sub(before) / CLIENTS as u64;
+    eprintln!("measured: {each} bytes for each of {CLIENTS} idle clients with TLS");
+    assert!(each < 32 << 10, "{each} bytes");
+    Ok(())
+}

@@ -18,6 +18,7 @@ use crate::rate_limiter::{RateLimiter, Rates, SharedRates};
 /// Counts the clients and admits new ones. A permit gives its slot back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Admission {
+    connects: RateLimiter,
     address_rates: SharedRates<IpAddr>,
     /// The throttle of the log line about clients that are closed for what others have sent, too.
     closed: Arc<LogThrottle>,
@@ -28,9 +29,6 @@ pub(super) struct Admission {
 struct Admitted {
     clients: usize,
     by_address: HashMap<IpAddr, usize>,
-    /// The limiter of new clients, and the rate that it allows.
-    connects: RateLimiter,
-    connects_per_second: u32,
 }
 
 /// The permit of an admitted client, which counts the client until the permit is dropped.
@@ -58,13 +56,12 @@ pub(super) enum AdmissionRefused {
 impl Admission {
     pub(super) fn new(limits: &Limits) -> Admission {
         Admission {
+            connects: RateLimiter::new(limits.connects_per_second, Instant::now()),
             address_rates: SharedRates::new(limits.address_rates()),
             closed: Arc::default(),
             admitted: Mutex::new(Admitted {
                 clients: 0,
                 by_address: HashMap::new(),
-                connects: RateLimiter::new(limits.connects_per_second, Instant::now()),
-                connects_per_second: limits.connects_per_second,
             }),
         }
     }
@@ -90,11 +87,8 @@ impl Admission {
         if limits.clients_per_address > 0 && of_address >= limits.clients_per_address {
             return Err(AdmissionRefused::Address);
         }
-        if admitted.connects_per_second != limits.connects_per_second {
-            admitted.connects_per_second = limits.connects_per_second;
-            admitted.connects = RateLimiter::new(limits.connects_per_second, now);
-        }
-        let in_pace = admitted.connects.take(1, now).is_ok();
+        self.connects.set(limits.connects_per_second);
+        let in_pace = self.connects.take(1, now).is_ok();
         if !in_pace || admitted.clients >= limits.clients {
             return Err(AdmissionRefused::Node);
         }

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::HeaderMap;
-use hyper::header::{FORWARDED, HeaderName, HeaderValue};
+use hyper::header::{FORWARDED, HeaderName};
 
 use crate::config::{ForwardingHeader, ProxyConfig};
 
@@ -24,22 +24,18 @@ pub(super) fn client_address(
         ForwardingHeader::Forwarded => (FORWARDED, forwarded_for),
         ForwardingHeader::XForwardedFor => (HeaderName::from_static("x-forwarded-for"), node),
     };
-    let lines = headers.get_all(name);
-    let lines: Vec<_> = lines.iter().map(HeaderValue::as_bytes).collect();
-    let lines = lines.iter().rev().map(|line| String::from_utf8_lossy(line));
-    let entries = lines.flat_map(|line| {
-        let entries = rsplit(&line, ',', has_quotes).into_iter();
-        entries.map(str::to_owned).collect::<Vec<_>>()
-    });
     let mut address = peer;
-    for entry in entries {
-        if !proxies.trusts(address.map(|address| address.ip())) {
-            break;
-        }
-        match read(entry.trim()) {
-            Some(named) => address = Some(named),
+    for line in headers.get_all(name).iter().rev() {
+        let line = String::from_utf8_lossy(line.as_bytes());
+        for entry in rsplit(&line, ',', has_quotes) {
+            if !proxies.trusts(address.map(|address| address.ip())) {
+                return address;
+            }
             // A proxy that hides the address, or nonsense: the nearest known one counts.
-            None => break,
+            let Some(named) = read(entry.trim()) else {
+                return address;
+            };
+            address = Some(named);
         }
     }
     address
@@ -74,10 +70,10 @@ fn rsplit(text: &str, separator: char, has_quotes: bool) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut end, mut is_quoted) = (text.len(), false);
     for (at, letter) in text.char_indices().rev() {
-        let before = text[..at].bytes().rev();
-        let is_escaped = before.take_while(|byte| *byte == b'\\').count() % 2 == 1;
-        if letter == '"' && has_quotes && !is_escaped {
-            is_quoted = !is_quoted;
+        if letter == '"' && has_quotes {
+            let before = text[..at].bytes().rev();
+            let is_escaped = before.take_while(|byte| *byte == b'\\').count() % 2 == 1;
+            is_quoted ^= !is_escaped;
         } else if letter == separator && !is_quoted {
             parts.push(&text[at + separator.len_utf8()..end]);
             end = at;
@@ -89,6 +85,8 @@ fn rsplit(text: &str, separator: char, has_quotes: bool) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
     use crate::fuzzing::fuzz;
 

@@ -424,7 +424,7 @@ impl Acceptor {
             return Err(Refusal::not_running());
         }
         let handshake = read_handshake(parts, offered, address)?;
-        let ip = address.map(|address| address.ip().to_canonical());
+        let ip = address.map(|address| address.ip());
         let place = self
             .admission
             .admit(&self.registry.limits(), ip, file)

@@ -27,6 +27,13 @@ pub struct TlsConfig {
     pub client_authorities: PathBuf,
 }
 
+impl TlsConfig {
+    /// Whether any port uses TLS.
+    pub fn is_used(&self) -> bool {
+        self.api || !self.listen.is_empty()
+    }
+}
+
 /// The files of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use documented::DocumentedFields;
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{Group, User};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen as listen_on,
@@ -49,7 +49,7 @@ impl UnixSocketConfig {
         self.read().map(drop)
     }
 
-    fn read(&self) -> anyhow::Result<(u32, Option<Uid>, Option<Gid>)> {
+    fn read(&self) -> anyhow::Result<(u32, Option<u32>, Option<u32>)> {
         let mode = u32::from_str_radix(&self.mode, 8).ok();
         let mode = mode.filter(|mode| *mode <= 0o777).with_context(|| {
             format!(
@@ -57,7 +57,10 @@ impl UnixSocketConfig {
                 self.mode
             )
         })?;
-        Ok((mode, user(&self.user)?, group(&self.group)?))
+        let user = |name: &str| Ok(User::from_name(name)?.map(|user| user.uid.as_raw()));
+        let group = |name: &str| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw()));
+        let user = owner("user", &self.user, user)?;
+        Ok((mode, user, owner("group", &self.group, group)?))
     }
 }
 
@@ -91,7 +94,7 @@ pub(super) fn listen(
     let _ = std::fs::remove_file(&hidden);
     bind(&socket, &SocketAddrUnix::new(&hidden)?)?;
     let made = (|| {
-        std::os::unix::fs::chown(&hidden, user.map(Uid::as_raw), group.map(Gid::as_raw))
+        std::os::unix::fs::chown(&hidden, user, group)
             .context("the owner of the socket cannot be set")?;
         std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(mode))?;
         listen_on(&socket, backlog.cast_signed())?;
@@ -130,28 +133,21 @@ fn remove_left_over(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn user(name: &str) -> anyhow::Result<Option<Uid>> {
+/// The number of a user or a group, whose name the key of the configuration has.
+fn owner(
+    key: &str,
+    name: &str,
+    look_up: impl Fn(&str) -> nix::Result<Option<u32>>,
+) -> anyhow::Result<Option<u32>> {
     if name.is_empty() {
         return Ok(None);
     }
     if let Ok(number) = name.parse() {
-        return Ok(Some(Uid::from_raw(number)));
+        return Ok(Some(number));
     }
-    let user = User::from_name(name)?;
-    let user = user.with_context(|| format!("unix_socket.user: there is no user {name:?}"))?;
-    Ok(Some(user.uid))
-}
-
-fn group(name: &str) -> anyhow::Result<Option<Gid>> {
-    if name.is_empty() {
-        return Ok(None);
-    }
-    if let Ok(number) = name.parse() {
-        return Ok(Some(Gid::from_raw(number)));
-    }
-    let group = Group::from_name(name)?;
-    let group = group.with_context(|| format!("unix_socket.group: there is no group {name:?}"))?;
-    Ok(Some(group.gid))
+    let found = look_up(name)?;
+    let found = found.with_context(|| format!("unix_socket.{key}: there is no {key} {name:?}"))?;
+    Ok(Some(found))
 }
 
 impl UnixSocketFile {

@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What a name counts in addition to its bytes. A name takes about as much in memory.
-pub(super) const NAME_COST: usize = 128;
+const NAME_COST: usize = 128;
 
 /// The most plugins that a peer may name.
 const PLUGINS: usize = 1000;
@@ -84,14 +84,19 @@ impl HoldingSize {
     pub(super) fn name(name: &str) -> HoldingSize {
         HoldingSize {
             plugins: 0,
-            bytes: name.len() + NAME_COST,
+            bytes: name_cost(name),
         }
     }
 }
 
+/// What one name counts, in bytes.
+pub(super) fn name_cost(name: &str) -> usize {
+    name.len() + NAME_COST
+}
+
 /// What these names count together.
 pub(super) fn cost_of(names: &[String]) -> usize {
-    names.iter().map(|name| name.len() + NAME_COST).sum()
+    names.iter().map(|name| name_cost(name)).sum()
 }
 
 #[cfg(test)]
@@ -103,10 +108,7 @@ mod tests {
         let holdings = PeerHoldings::default();
         let name = HoldingSize::name("lobby");
         let most = 2 * name.bytes;
-        let plugin = HoldingSize {
-            plugins: 1,
-            bytes: 0,
-        };
+        let plugin = HoldingSize::PLUGIN;
         holdings.add(name);
         assert!(holdings.has_room(name, most));
         holdings.add(name);

@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::holdings::{HoldingSize, NAME_COST};
+use super::holdings::{HoldingSize, name_cost};
 use super::servers::Servers;
 use super::snapshot::Snapshot;
 use crate::id::Incarnation;
@@ -290,7 +290,7 @@ fn forget_before(names: &Names<Holders>, snapshot: Snapshot) -> usize {
                 let before = holders.len();
                 drop_older(holders, snapshot);
                 if holders.len() < before {
-                    freed += name.len() + NAME_COST;
+                    freed += name_cost(name);
                 }
                 if holders.is_empty() {
                     emptied.push(name.clone());
@@ -392,10 +392,10 @@ mod tests {
         space.note(Kind::Uid, "7", snapshot(bob, 1), 1);
         space.note_clients(snapshot(ada, 1), 9);
         space.note(Kind::Uid, "8", snapshot(ada, 2), 1);
-        let told = (0..3 * NAMES_A_LOCK).map(|name| name.to_string().len() + NAME_COST);
+        let told = (0..3 * NAMES_A_LOCK).map(|name| name_cost(&name.to_string()));
         let freed = interest.forget_before(snapshot(ada, 2));
         let plugins = 1;
-        let bytes = told.sum::<usize>() - 1 - NAME_COST;
+        let bytes = told.sum::<usize>() - name_cost("0");
         assert_eq!(freed, HoldingSize { plugins, bytes });
         assert_eq!(interest.sizes(ada).uids, 1);
         assert_eq!(interest.sizes(bob).uids, 1);

@@ -201,3 +201,57 @@ impl<F: FnMut(&[u8]) -> io::Result<usize>> Write for TriedWrite<F> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client::TlsStream;
+    use tokio_rustls::rustls::crypto::ring::default_provider;
+    use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+    use super::*;
+    use crate::socket::split_tcp;
+
+    /// The write half of a connection, and its client. The kernel takes little for it.
+    pub(crate) async fn pair() -> (TlsReadHalf, TlsWriteHalf, TlsStream<TcpStream>) {
+        let name = ServerName::try_from("node.test").expect("a name");
+        let issued = generate_simple_self_signed(["node.test".to_owned()]).expect("a certificate");
+        let CertifiedKey { cert, signing_key } = issued;
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).expect("a root");
+        let provider = Arc::new(default_provider());
+        let client = ClientConfig::builder_with_provider(provider.clone());
+        let client = client
+            .with_safe_default_protocol_versions()
+            .expect("versions");
+        let client = client.with_root_certificates(roots).with_no_client_auth();
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("a key");
+        let server = ServerConfig::builder_with_provider(provider);
+        let server = server
+            .with_safe_default_protocol_versions()
+            .expect("versions");
+        let server = server.with_no_client_auth();
+        let server = server.with_single_cert(vec![cert.der().clone()], key);
+        let server = Arc::new(server.expect("a certificate with its key"));
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        rustix::net::sockopt::set_socket_send_buffer_size(&listener, 4096).expect("a size");
+        let address = listener.local_addr().expect("an address");
+        let connecting = async {
+            let stream = TcpStream::connect(address).await?;
+            TlsConnector::from(Arc::new(client))
+                .connect(name, stream)
+                .await
+        };
+        let accepting = async {
+            let (read, write) = split_tcp(listener.accept().await?.0);
+            accept(read, write, server).await
+        };
+        let (client, accepted) = tokio::join!(connecting, accepting);
+        let (read, write, _) = accepted.expect("a client");
+        (read, write, client.expect("a server"))
+    }
+}

@@ -1,37 +1,13 @@
-//! The little of RFC 6455 that the soak's clients need. A frame library would take most of the
-//! time of a process that reads for thousands of clients.
+//! Frames of the node, as the soak's clients read them. A frame library would take most of the time
+//! of a process that reads for thousands of clients.
 
 use anyhow::{Result, bail, ensure};
 
 pub(crate) const TEXT: u8 = 0x1;
 pub(crate) const CLOSE: u8 = 0x8;
 pub(crate) const PING: u8 = 0x9;
-pub(crate) const PONG: u8 = 0xa;
 
 const FINAL: u8 = 0x80;
-const MASKED: u8 = 0x80;
-
-/// A server has to unmask, so it is not zero.
-const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-
-/// A whole message of a client, masked as it has to be.
-pub(crate) fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut output = vec![FINAL | opcode];
-    match u8::try_from(payload.len()) {
-        Ok(length @ 0..=125) => output.push(MASKED | length),
-        _ => {
-            // The soak sends no message that would need the third form of a length.
-            let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
-            output.push(MASKED | 126);
-            output.extend_from_slice(&length.to_be_bytes());
-        }
-    }
-    output.extend_from_slice(&MASK);
-    let mask = MASK.iter().cycle();
-    output.extend(payload.iter().zip(mask).map(|(byte, mask)| byte ^ mask));
-    output
-}
-
 /// The first frame of what a server sent: its opcode, its payload, and the frame's length with
 /// its header. (None: it is not all there yet.)
 pub(crate) fn first(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>> {
@@ -59,16 +35,6 @@ pub(crate) fn first(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_frame_of_a_client_is_masked() {
-        let output = masked(TEXT, b"hello");
-        let unmasked = output[6..].iter().zip(MASK.iter().cycle());
-        let unmasked: Vec<u8> = unmasked.map(|(byte, mask)| byte ^ mask).collect();
-        assert_eq!((output[0], output[1]), (0x81, 0x85));
-        assert_eq!(unmasked, b"hello");
-        assert_eq!(masked(TEXT, &[b'a'; 300])[1..4], [0xfe, 1, 44]);
-    }
 
     #[test]
     fn a_frame_is_taken_only_when_it_is_all_there() -> Result<()> {

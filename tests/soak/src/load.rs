@@ -12,13 +12,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use jackfield_tests::{Api, DEADLINE};
+use jackfield_tests::{Api, DEADLINE, Frame, OpCode};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::answers::Epoch;
-use crate::frame::{self, CLOSE, TEXT};
 use crate::latency::Latencies;
 use crate::model::{Ending, MessageId, Model, Reason, SessionId, Violation};
 use crate::sabotage::{Sabotage, Saboteur};
@@ -406,7 +405,8 @@ impl State {
         let waiting = (client.next_request, weather, request);
         client.requests.push_back(waiting);
         let stream = client.stream.as_ref().context("a stream")?;
-        socket::write(stream, &frame::masked(TEXT, body.to_string().as_bytes()))
+        let request = Frame::new(OpCode::Text, body.to_string());
+        socket::write(stream, &request.to_bytes())
     }
 
     /// A client goes by itself.
@@ -418,8 +418,8 @@ impl State {
         );
         let client = self.clients.get(&session);
         let stream = client.and_then(|client| client.stream.as_ref());
-        let close = frame::masked(CLOSE, &1000_u16.to_be_bytes());
-        socket::write(stream.context("a stream")?, &close)
+        let close = Frame::new(OpCode::Close, 1000_u16.to_be_bytes());
+        socket::write(stream.context("a stream")?, &close.to_bytes())
     }
 
     /// A client begins to end.

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, ensure};
-use jackfield_tests::upgrade_request;
+use jackfield_tests::{Frame, OpCode, upgrade_request};
 use tokio::net::TcpStream;
 
-use crate::frame::{self, CLOSE, PING, PONG, TEXT};
+use crate::frame::{self, CLOSE, PING, TEXT};
 
 /// What one look at a socket reads at most.
 const READ_BYTES: usize = 64 << 10;
@@ -124,12 +124,12 @@ impl Socket {
                     );
                     listener.heard(text)?;
                 }
-                PING => write(&self.stream, &frame::masked(PONG, payload))?,
+                PING => write(&self.stream, &Frame::new(OpCode::Pong, payload).to_bytes())?,
                 CLOSE => {
                     let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
                     self.closed = Some(code.unwrap_or(1005));
                     if !listener.is_leaving() {
-                        write(&self.stream, &frame::masked(CLOSE, payload))?;
+                        write(&self.stream, &Frame::new(OpCode::Close, payload).to_bytes())?;
                     }
                 }
                 other => anyhow::bail!("the node sent a frame of kind {other}"),
