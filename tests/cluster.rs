@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use jackfield_tests::{
-    Authority, Client, Cluster, End, Etcd, Node, NodeBuilder, count, text, within,
+    Authority, CertificateFile, Client, Cluster, End, Etcd, Node, NodeBuilder, count, text, within,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -233,15 +233,56 @@ async fn with_certificates_only_those_of_the_authority_take_part() -> Result<()>
     Ok(())
 }
 
-/// The flags of a node with a new certificate, for the name `mesh`.
-fn flags(authority: &Authority) -> Result<Vec<String>> {
-    let issued = authority.issue("node", &["mesh"])?;
-    Ok(vec![
+/// The flags of a node with this certificate, for the name `mesh`.
+fn flags(authority: &Authority, issued: &CertificateFile) -> Vec<String> {
+    vec![
         format!("--tls-certificate={}", issued.certificate.display()),
         format!("--tls-key={}", issued.key.display()),
         format!("--tls-authority={}", authority.file().display()),
         "--tls-name=mesh".to_owned(),
-    ])
+    ]
+}
+
+#[tokio::test]
+async fn renewed_certificates_of_the_mesh_need_no_restart() -> Result<()> {
+    let authority = Authority::new()?;
+    let issued = authority.issue("node", &["mesh"])?;
+    let start = async |peers: &[&Node]| {
+        let mut arguments = flags(&authority, &issued);
+        arguments.push("--mesh=127.0.0.1:0".to_owned());
+        for peer in peers {
+            arguments.push(format!("--peer={}", peer.mesh_address()?));
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let builder = Node::builder().plugin("console").alone();
+        builder.arguments(&arguments).start().await
+    };
+    let first = start(&[]).await?;
+    let second = start(&[&first]).await?;
+    first.wait_for_peers(1).await?;
+
+    // All is new, and nobody knows the former authority any more.
+    let renewed = Authority::new()?;
+    let files = renewed.issue("node", &["mesh"])?;
+    std::fs::copy(&files.certificate, &issued.certificate)?;
+    std::fs::copy(&files.key, &issued.key)?;
+    std::fs::copy(renewed.file(), authority.file())?;
+    for node in [&first, &second] {
+        node.wait_for_log(|line| line.says("the certificates of the mesh were read again"))
+            .await?;
+    }
+    let third = start(&[&first, &second]).await?;
+    for node in [&first, &second, &third] {
+        node.wait_for_peers(2).await?;
+    }
+    let mut ada = first.console(&[]).await?;
+    for node in [&second, &third] {
+        let mut bob = node.console(&[]).await?;
+        let tell = json!({ "do": "send-to-client", "client": bob.id(), "text": "hi" });
+        ada.ok(tell).await?;
+        assert_eq!(bob.next().await?, text("hi"));
+    }
+    Ok(())
 }
 
 /// A node with a certificate, or without, that dials another one.
@@ -249,7 +290,7 @@ async fn node_with(authority: Option<&Authority>, peer: Option<&str>) -> Result<
     let mut arguments = vec!["--mesh=127.0.0.1:0".to_owned()];
     arguments.extend(peer.map(|peer| format!("--peer={peer}")));
     if let Some(authority) = authority {
-        arguments.extend(flags(authority)?);
+        arguments.extend(flags(authority, &authority.issue("node", &["mesh"])?));
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let builder = Node::builder().plugin("console").alone();

@@ -21,6 +21,7 @@ mod tokens;
 mod view;
 mod wire;
 
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,16 +53,24 @@ pub use self::view::View;
 const BACKLOG: u32 = 1024;
 
 /// Binds the API's listener to `address`, written as `HOST:PORT`. Without tokens, every program
-/// that reaches the port may do anything, so other machines must not reach it.
+/// that reaches the port may do anything, so other machines must not reach it. A socket that was
+/// inherited for this address is used as it is.
 ///
 /// # Errors
 ///
 /// Returns an error when the address cannot be bound, or when other machines can reach it and there
 /// are no tokens.
-pub async fn bind(address: &str, tokens: &ApiTokens) -> anyhow::Result<TcpListener> {
-    let listener = listen(address, BACKLOG).await.with_context(|| {
-        format!("cannot listen on {address}: name a free address with --api (port 0 takes one)")
-    })?;
+pub async fn bind(
+    address: &str,
+    tokens: &ApiTokens,
+    inherited: Option<OwnedFd>,
+) -> anyhow::Result<TcpListener> {
+    let listener = match inherited {
+        Some(socket) => TcpListener::from_std(socket.into())?,
+        None => listen(address, BACKLOG).await.with_context(|| {
+            format!("cannot listen on {address}: name a free address with --api (port 0 takes one)")
+        })?,
+    };
     anyhow::ensure!(
         !tokens.is_empty() || listener.local_addr()?.ip().is_loopback(),
         "--api {address} can be reached from other machines, and anybody there could do \
@@ -92,7 +101,7 @@ pub async fn serve(
     files: usize,
     certificates: Option<Arc<Certificates>>,
 ) {
-    let ended = view.ended();
+    let (ended, replaced) = (view.ended(), view.replaced());
     let api = Api::new(view.clone(), tokens);
     let routes = grpc::routes(api.clone())
         .reset_fallback()
@@ -110,6 +119,8 @@ pub async fn serve(
         let connection = tokio::select! {
             connection = listener.accept() => connection,
             () = ended.cancelled() => break,
+            // The next process has the port now.
+            () = replaced.cancelled() => break,
         };
         let origin = ConnectInfo(ConnectionOrigin::of(&connection));
         let (routes, ended) = (routes.clone(), ended.clone());

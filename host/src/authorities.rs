@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// The certificates of a PEM file, at least one.
 pub(crate) struct Authorities {
@@ -36,4 +38,27 @@ impl Authorities {
         );
         Ok(Some(Authorities { pem, certificates }))
     }
+}
+
+/// The TLS configuration of a client that trusts the authorities that browsers trust, and those of
+/// a PEM file. An empty path means that there are no more. `key` is the configuration key that names
+/// the file.
+///
+/// # Errors
+///
+/// Returns an error when the file cannot be read, or contains no usable certificate.
+pub(crate) fn client_config(key: &'static str, file: &Path) -> anyhow::Result<ClientConfig> {
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.into(),
+    };
+    if let Some(more) = Authorities::read(key, file)? {
+        for certificate in more.certificates {
+            roots.add(certificate).context(key)?;
+        }
+    }
+    let config = ClientConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
 }

@@ -1,31 +1,38 @@
 //! The certificates that the node shows to clients and to callers of the API, and what it asks of
 //! theirs.
 //!
-//! The files are read again when they change, so a renewed certificate needs no restart. A
-//! connection keeps the certificate with which it has begun.
+//! The files are read again when they change, so a renewed certificate needs no restart. Other
+//! certificates are those that the node gets from an authority by itself. A connection keeps the
+//! certificate with which it has begun.
+
+mod acme;
+mod acme_http;
+mod certified;
+mod issued;
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
+use http::uri::Authority;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::client::verify_server_name;
-use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::crypto::ring::{Ticketer, default_provider};
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::server::{
-    ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
-};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::server::TlsStream;
 
-use crate::config::{TlsConfig, TlsVersion};
+use self::acme::AcmeClient;
+use self::certified::is_for;
+pub(crate) use self::certified::{authorities_in, certified};
+use self::issued::IssuedCertificates;
+use crate::config::{AcmeChallenge, TlsConfig, TlsVersion};
+use crate::counters::Counters;
+use crate::socket::CHALLENGE_PROTOCOL;
 use crate::watched_files::WatchedFiles;
 
 /// The largest file of certificates, in bytes. The files are read every second.
@@ -35,6 +42,7 @@ const FILE_BYTES: u64 = 1 << 20;
 pub struct Certificates {
     settings: TlsConfig,
     configs: ArcSwap<ServerConfigs>,
+    acme: Option<Arc<AcmeClient>>,
 }
 
 /// What is agreed with clients and with callers of the API.
@@ -48,14 +56,23 @@ impl Certificates {
     ///
     /// # Errors
     ///
-    /// Returns an error when no certificate is named, when a file cannot be read, or when a
-    /// certificate and its key do not belong together.
-    pub fn open(settings: &TlsConfig) -> anyhow::Result<Arc<Certificates>> {
+    /// Returns an error when no certificate is named, when a file cannot be read, when a
+    /// certificate and its key do not belong together, or when the settings for ACME cannot be used.
+    pub fn open(
+        settings: &TlsConfig,
+        counters: Arc<Counters>,
+    ) -> anyhow::Result<Arc<Certificates>> {
+        check_redirect(settings)?;
         let files = files_of(settings)?;
         let contents = files.read()?;
+        let acme = settings.acme.is_used();
+        let acme = acme.then(|| AcmeClient::open(&settings.acme, counters));
+        let acme = acme.transpose()?;
+        let configs = ServerConfigs::build(settings, &contents, acme.as_deref())?;
         let certificates = Arc::new(Certificates {
             settings: settings.clone(),
-            configs: ArcSwap::from_pointee(ServerConfigs::build(settings, &contents)?),
+            configs: ArcSwap::from_pointee(configs),
+            acme,
         });
         let owner = Arc::downgrade(&certificates);
         tokio::spawn(files.keep_reading(owner, contents, Certificates::take));
@@ -68,11 +85,34 @@ impl Certificates {
     ///
     /// Returns an error in the same cases as `Certificates::open`.
     pub fn check(settings: &TlsConfig) -> anyhow::Result<()> {
+        check_redirect(settings)?;
         let contents = files_of(settings)?.read()?;
-        ServerConfigs::build(settings, &contents).map(drop)
+        if settings.acme.is_used() {
+            acme::check(&settings.acme)?;
+        }
+        ServerConfigs::build(settings, &contents, None).map(drop)
     }
+
+    /// Gets the certificates that are missing, and renews the others in time. The ports must be open,
+    /// since the authority connects to them.
+    pub(crate) fn keep_renewing(&self) {
+        if let Some(acme) = &self.acme {
+            tokio::spawn(acme::keep_renewing(Arc::downgrade(acme)));
+        }
+    }
+
+    /// The page that the authority is to see at a path while it checks a name.
+    pub(crate) fn challenge_page(&self, path: &str) -> Option<String> {
+        self.acme.as_ref()?.issued().challenge_page(path)
+    }
+
+    /// The origin to which ports without TLS send everyone.
+    pub(crate) fn redirect(&self) -> Option<&str> {
+        Some(&*self.settings.redirect).filter(|origin| !origin.is_empty())
+    }
+
     fn take(&self, contents: &[Vec<u8>]) -> anyhow::Result<()> {
-        let configs = ServerConfigs::build(&self.settings, contents)?;
+        let configs = ServerConfigs::build(&self.settings, contents, self.acme.as_deref())?;
         self.configs.store(Arc::new(configs));
         Ok(())
     }
@@ -99,7 +139,11 @@ impl Certificates {
 impl ServerConfigs {
     /// Builds both from the files: each certificate with its key, and then the authorities of
     /// clients.
-    fn build(settings: &TlsConfig, contents: &[Vec<u8>]) -> anyhow::Result<ServerConfigs> {
+    fn build(
+        settings: &TlsConfig,
+        contents: &[Vec<u8>],
+        acme: Option<&AcmeClient>,
+    ) -> anyhow::Result<ServerConfigs> {
         let provider = Arc::new(default_provider());
         let mut certificates = Vec::new();
         for (files, pem) in settings.certificates.iter().zip(contents.chunks(2)) {
@@ -113,14 +157,23 @@ impl ServerConfigs {
             ));
         }
         let authorities = contents.get(settings.certificates.len() * 2);
-        let authorities = authorities
-            .map(|pem| authorities_in(pem, &settings.client_authorities))
-            .transpose()?;
+        let authorities = authorities.map(|pem| authorities_in(pem)).transpose();
+        let authorities = authorities.with_context(|| {
+            let file = settings.client_authorities.display();
+            format!("tls.client_authorities: {file}")
+        })?;
         let versions: &[&SupportedProtocolVersion] = match settings.min_version {
             TlsVersion::V12 => &[&TLS13, &TLS12],
             TlsVersion::V13 => &[&TLS13],
         };
-        let by_name = Arc::new(CertificatesByName(certificates));
+        let by_name = Arc::new(CertificatesByName {
+            certificates,
+            issued: acme.map(|acme| acme.issued().clone()),
+        });
+        let mut protocols: Vec<&[u8]> = vec![b"http/1.1"];
+        if settings.acme.is_used() && settings.acme.challenge == AcmeChallenge::TlsAlpn {
+            protocols.push(CHALLENGE_PROTOCOL);
+        }
         let build = |authorities: Option<Arc<RootCertStore>>, protocols: &[&[u8]]| {
             let builder = ServerConfig::builder_with_provider(provider.clone())
                 .with_protocol_versions(versions)?;
@@ -140,43 +193,19 @@ impl ServerConfigs {
             anyhow::Ok(Arc::new(config))
         };
         Ok(ServerConfigs {
-            clients: build(authorities, &[b"http/1.1"])?,
+            clients: build(authorities, &protocols)?,
             api: build(None, &[b"h2", b"http/1.1"])?,
         })
     }
-}
-
-fn certified(chain: &[u8], key: &[u8], provider: &CryptoProvider) -> anyhow::Result<CertifiedKey> {
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
-        .collect::<Result<_, _>>()
-        .context("the certificate is no PEM")?;
-    ensure!(!chain.is_empty(), "the certificate's file has none in PEM");
-    let key = PrivateKeyDer::from_pem_slice(key).context("the key's file has none in PEM")?;
-    Ok(CertifiedKey::from_der(chain, key, provider)?)
-}
-
-fn authorities_in(pem: &[u8], file: &Path) -> anyhow::Result<Arc<RootCertStore>> {
-    let named = || format!("tls.client_authorities: {}", file.display());
-    let mut authorities = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.with_context(named)?;
-        authorities.add(certificate).with_context(named)?;
-    }
-    ensure!(
-        !authorities.is_empty(),
-        "{} has no certificate in PEM",
-        named()
-    );
-    Ok(Arc::new(authorities))
 }
 
 /// The files that the settings name: each certificate with its key, and then the authorities of
 /// clients.
 fn files_of(settings: &TlsConfig) -> anyhow::Result<WatchedFiles> {
     ensure!(
-        !settings.certificates.is_empty(),
+        settings.acme.is_used() || !settings.certificates.is_empty(),
         "TLS needs a certificate: set tls.certificates = [{{ certificate = \"FILE\", key = \
-         \"FILE\" }}]"
+         \"FILE\" }}], or let the node get one with tls.acme.names"
     );
     let mut paths = Vec::new();
     for files in &settings.certificates {
@@ -192,22 +221,36 @@ fn files_of(settings: &TlsConfig) -> anyhow::Result<WatchedFiles> {
     })
 }
 
+fn check_redirect(settings: &TlsConfig) -> anyhow::Result<()> {
+    let redirect = &settings.redirect;
+    let origin = redirect.strip_prefix("https://");
+    ensure!(
+        redirect.is_empty() || origin.is_some_and(|host| host.parse::<Authority>().is_ok()),
+        "tls.redirect: {redirect:?} is no origin: write it like https://chat.example.com"
+    );
+    Ok(())
+}
+
 /// The certificates of the node, from which a client gets the one for the name that it asks for.
 #[derive(Debug)]
-struct CertificatesByName(Vec<Arc<CertifiedKey>>);
+struct CertificatesByName {
+    certificates: Vec<Arc<CertifiedKey>>,
+    issued: Option<Arc<IssuedCertificates>>,
+}
 
 impl ResolvesServerCert for CertificatesByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().and_then(|name| {
-            let name = ServerName::try_from(name).ok()?;
-            self.0.iter().find(|key| is_for(key, &name))
+        let issued = self.issued.as_ref();
+        let mut protocols = hello.alpn().into_iter().flatten();
+        if protocols.next() == Some(CHALLENGE_PROTOCOL) && protocols.next().is_none() {
+            return issued?.challenge_certificate(hello.server_name()?);
+        }
+        let named = hello.server_name().and_then(|asked| {
+            let name = ServerName::try_from(asked).ok()?;
+            let certificate = self.certificates.iter().find(|key| is_for(key, &name));
+            certificate.cloned().or_else(|| issued?.named(asked))
         });
-        named.or(self.0.first()).cloned()
+        let first = || self.certificates.first().cloned();
+        named.or_else(first).or_else(|| issued?.first())
     }
-}
-
-fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
-    let certificate = key.end_entity_cert().ok();
-    let parsed = certificate.and_then(|certificate| ParsedCertificate::try_from(certificate).ok());
-    parsed.is_some_and(|parsed| verify_server_name(&parsed, name).is_ok())
 }

@@ -14,6 +14,7 @@ mod handshake;
 mod handshakes;
 mod header_list;
 mod keepalive;
+mod new_connection;
 mod outbox_guard;
 mod pages;
 mod proxy_protocol;
@@ -36,21 +37,24 @@ use tokio::task::JoinSet;
 
 use self::acceptor::{Acceptor, ConnectionFiles};
 use self::admission::Admission;
-use self::handshake::NewConnection;
 use self::handshakes::Handshakes;
+use self::new_connection::NewConnection;
 use crate::certificates::Certificates;
 use crate::config::ProxyConfig;
 use crate::limits::REFUSALS;
 use crate::listener::ClientListener;
 use crate::log_throttle::LogThrottle;
 use crate::plugin::Plugins;
+use crate::rate_limiter::{RateLimits, SharedRates};
 use crate::registry::Registry;
 
-/// A port where clients connect. With certificates, they connect with TLS.
+/// A port where clients connect.
 pub struct ClientPort {
     /// The listener of the port.
     pub listener: ClientListener,
-    /// The certificates of the node, if the port uses TLS.
+    /// Whether clients connect with TLS. Then there are certificates.
+    pub is_encrypted: bool,
+    /// The certificates of the node, if any of its ports uses TLS.
     pub certificates: Option<Arc<Certificates>>,
 }
 
@@ -75,6 +79,10 @@ pub async fn serve(
         handshakes: Arc::new(Handshakes::new(
             registry.limits().handshakes.min(files / 4).max(1),
         )),
+        tls_rates: SharedRates::new(RateLimits {
+            connects: registry.limits().tls_handshakes_per_second_per_address,
+            ..RateLimits::default()
+        }),
         plugins,
         registry,
         admission,
@@ -103,11 +111,13 @@ async fn accept_at(port: ClientPort, acceptor: Arc<Acceptor>, mut closed: watch:
             Ok((read, write, peer)) => {
                 out_of_files = false;
                 let certificates = port.certificates.as_ref();
+                let tls = certificates.filter(|_| port.is_encrypted);
                 let connection = NewConnection {
                     read,
                     write,
                     peer,
-                    tls: certificates.map(|certificates| certificates.for_clients()),
+                    tls: tls.map(|certificates| certificates.for_clients()),
+                    certificates: certificates.cloned(),
                 };
                 accept(acceptor.clone(), connection);
             }

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use documented::DocumentedFields;
 
-use crate::config::{Config, HttpConfig, KeyvalueConfig, MeshConfig, ProxyConfig, TlsConfig};
+use crate::config::{
+    AcmeConfig, Config, HttpConfig, KeyvalueConfig, MeshConfig, ProxyConfig, TlsConfig,
+};
 use crate::limits::{Limits, PluginLimits};
 use crate::listener::UnixSocketConfig;
 
@@ -21,25 +23,35 @@ pub fn commented_defaults() -> String {
     // Serialising plain data into a table fails for no value that it can have.
     let values = toml::Table::try_from(Config::default()).unwrap_or_default();
     let mut text = HEAD.to_owned();
-    let (names, docs) = documentation::<Config>();
+    describe_keys(&mut text, &values, documentation::<Config>());
+    describe_sections(&mut text, "", &values, documentation::<Config>());
+    text
+}
+
+/// Describes the keys of a section, without the sections in it.
+fn describe_keys(text: &mut String, values: &toml::Table, (names, docs): Documentation) {
     for (name, doc) in names.iter().zip(docs) {
         if let Some(value) = values.get(*name).filter(|value| !value.is_table()) {
-            describe(&mut text, doc, &format!("#{name} = {value}"));
+            describe(text, doc, &format!("#{name} = {value}"));
         }
     }
+}
+
+/// Describes the sections in a section, whose name is `prefix`.
+fn describe_sections(
+    text: &mut String,
+    prefix: &str,
+    values: &toml::Table,
+    (names, docs): Documentation,
+) {
     for (name, doc) in names.iter().zip(docs) {
-        let Some(toml::Value::Table(values)) = values.get(*name) else {
-            continue;
-        };
-        describe(&mut text, doc, &format!("[{name}]"));
-        let (names, docs) = section(name);
-        for (name, doc) in names.iter().zip(docs) {
-            if let Some(value) = values.get(*name) {
-                describe(&mut text, doc, &format!("#{name} = {value}"));
-            }
+        if let Some(toml::Value::Table(values)) = values.get(*name) {
+            let name = format!("{prefix}{name}");
+            describe(text, doc, &format!("[{name}]"));
+            describe_keys(text, values, section(&name));
+            describe_sections(text, &format!("{name}."), values, section(&name));
         }
     }
-    text
 }
 
 fn section(name: &str) -> Documentation {
@@ -51,6 +63,7 @@ fn section(name: &str) -> Documentation {
         "plugin" => documentation::<PluginLimits>(),
         "proxy" => documentation::<ProxyConfig>(),
         "tls" => documentation::<TlsConfig>(),
+        "tls.acme" => documentation::<AcmeConfig>(),
         "unix_socket" => documentation::<UnixSocketConfig>(),
         _ => (&[], &[]),
     }
@@ -73,6 +86,12 @@ mod tests {
     use super::*;
     use crate::config::entries;
 
+    fn sets_nothing(value: &toml::Value) -> bool {
+        value
+            .as_table()
+            .is_some_and(|section| section.values().all(sets_nothing))
+    }
+
     #[test]
     fn every_key_is_described_and_has_its_default() {
         let text = commented_defaults();
@@ -92,10 +111,6 @@ mod tests {
         assert!(!text.contains("# \n"), "a key has no description");
         // As it is, it sets nothing.
         let unset: toml::Table = toml::from_str(&text).expect("a configuration");
-        assert!(
-            unset
-                .values()
-                .all(|section| section.as_table().is_some_and(toml::Table::is_empty))
-        );
+        assert!(unset.values().all(sets_nothing), "{unset}");
     }
 }

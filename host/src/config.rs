@@ -4,6 +4,7 @@
 //! defaults. An unknown key is an error in the file, but not in the environment, since other
 //! programs also set variables with our prefix. Kubernetes does so for a service with our name.
 
+mod acme;
 mod cache;
 mod proxy;
 mod tls;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits::{Limits, PluginLimits, WrongLimit};
 use crate::listener::{ListenAddress, UnixSocketConfig};
 
+pub use self::acme::{AcmeChallenge, AcmeConfig};
 pub use self::cache::CacheFolder;
 pub use self::proxy::{ForwardingHeader, ProxyConfig, TrustedProxy};
 pub use self::tls::{CertificateFiles, TlsConfig, TlsVersion};
@@ -39,6 +41,9 @@ pub struct Config {
     pub listen: Vec<ListenAddress>,
     /// The mode and the owner of the files of Unix sockets where clients connect.
     pub unix_socket: UnixSocketConfig,
+    /// The Unix socket by which a node that starts takes over the listening sockets of the node that
+    /// runs, which drains then. Both have the same path here. An empty path disables this.
+    pub handover: PathBuf,
     /// The settings for TLS at the ports for clients and of the API.
     pub tls: TlsConfig,
     /// The settings for proxies in front of the clients' ports.
@@ -128,6 +133,13 @@ pub struct KeyvalueConfig {
     pub authorities: PathBuf,
 }
 
+impl KeyvalueConfig {
+    /// Whether the store is a file, which one process has at a time.
+    pub fn is_file(&self) -> bool {
+        self.store.starts_with("file:")
+    }
+}
+
 impl Default for KeyvalueConfig {
     fn default() -> KeyvalueConfig {
         KeyvalueConfig {
@@ -163,6 +175,7 @@ impl Default for Config {
         Config {
             listen: vec![ListenAddress::Tcp("127.0.0.1:8080".to_owned())],
             unix_socket: UnixSocketConfig::default(),
+            handover: PathBuf::new(),
             tls: TlsConfig::default(),
             proxy: ProxyConfig::default(),
             api: "127.0.0.1:8081".to_owned(),

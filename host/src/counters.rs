@@ -45,6 +45,10 @@ counters! {
     accepts_failed,
     /// Connections of clients that exceeded the clients' share of the open files.
     files_limited,
+    /// Certificates that an authority has issued to this node.
+    certificates_issued,
+    /// Orders of certificates that have failed.
+    certificate_orders_failed,
     /// Calls of the API whose caller was not identified, usually because the token was unknown.
     api_denied,
     /// Messages that a plugin has received.

@@ -99,6 +99,9 @@ pub struct Limits {
     /// The most handshakes per second of one IP address, with a burst of one second's worth. The
     /// value 0 means no limit. Further handshakes get 429.
     pub connects_per_second_per_address: u32,
+    /// The number of TLS handshakes that one IP address may begin in a second at the clients' ports.
+    /// The value 0 means no limit.
+    pub tls_handshakes_per_second_per_address: u32,
     /// The most clients of one uid. The value 0 means no limit. Beyond that, `bind-uid` answers
     /// `limit-exceeded`.
     pub clients_per_uid: usize,
@@ -177,6 +180,7 @@ impl Default for Limits {
             clients_per_address: 0,
             connects_per_second: 10_000,
             connects_per_second_per_address: 0,
+            tls_handshakes_per_second_per_address: 0,
             clients_per_uid: 1_000,
             groups_per_client: 1_000,
             name_bytes: 256,
@@ -339,6 +343,7 @@ impl Limits {
             compile_bytes: kept.compile_bytes,
             compile_timeout: kept.compile_timeout,
             connects_per_second_per_address: kept.connects_per_second_per_address,
+            tls_handshakes_per_second_per_address: kept.tls_handshakes_per_second_per_address,
             handshakes: kept.handshakes,
             link_bytes: kept.link_bytes,
             link_frames: kept.link_frames,

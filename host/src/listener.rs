@@ -1,14 +1,18 @@
 //! The listener: the way in which all ports of a node are opened.
 //!
 //! Clients connect over TCP, over a Unix socket, or over a socket that systemd has opened before
-//! the node has started. The other ports of a node are TCP ports.
+//! the node has started. The other ports of a node are TCP ports. A node may get its sockets from the
+//! process that it replaces.
 
 mod address;
+mod handover;
 mod systemd;
 mod unix_socket;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use rustix::net::sockopt::set_socket_send_buffer_size;
@@ -16,6 +20,7 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 pub use self::address::ListenAddress;
 pub(crate) use self::address::one_or_many;
+pub use self::handover::{HandedSocket, HandoverPort, InheritedSockets};
 use self::systemd::SystemdSocket;
 pub use self::unix_socket::UnixSocketConfig;
 use self::unix_socket::UnixSocketFile;
@@ -33,7 +38,7 @@ pub struct ClientListener {
 #[derive(Debug)]
 enum AnyListener {
     Tcp(TcpListener),
-    Unix(UnixListener, Option<UnixSocketFile>),
+    Unix(UnixListener, Option<Arc<UnixSocketFile>>),
 }
 
 /// An accepted connection: its halves, and the address of its peer. A peer at a Unix socket has no
@@ -42,7 +47,8 @@ pub type AcceptedConnection = (PlainReadHalf, PlainWriteHalf, Option<SocketAddr>
 
 impl ClientListener {
     /// Opens the ports at an address, where the kernel holds at most `backlog` connections that were
-    /// not accepted yet. systemd may have several sockets of one name.
+    /// not accepted yet. systemd may have several sockets of one name. A socket that was inherited
+    /// for this address is used as it is.
     ///
     /// # Errors
     ///
@@ -52,9 +58,18 @@ impl ClientListener {
         backlog: u32,
         unix_sockets: &UnixSocketConfig,
         send_buffer: usize,
+        inherited: Option<OwnedFd>,
     ) -> anyhow::Result<Vec<ClientListener>> {
-        let listeners = match address {
-            ListenAddress::Tcp(address) => {
+        let listeners = match (address, inherited) {
+            (ListenAddress::Tcp(_), Some(socket)) => {
+                vec![AnyListener::Tcp(TcpListener::from_std(socket.into())?)]
+            }
+            (ListenAddress::Unix(path), Some(socket)) => {
+                let listener = UnixListener::from_std(socket.into())?;
+                let file = Arc::new(UnixSocketFile::at(path)?);
+                vec![AnyListener::Unix(listener, Some(file))]
+            }
+            (ListenAddress::Tcp(address), None) => {
                 let listener = listen(address, backlog).await;
                 vec![AnyListener::Tcp(listener.with_context(|| {
                     format!(
@@ -63,12 +78,12 @@ impl ClientListener {
                     )
                 })?)]
             }
-            ListenAddress::Unix(path) => {
+            (ListenAddress::Unix(path), None) => {
                 let (listener, file) = unix_socket::listen(path, backlog, unix_sockets)
                     .with_context(|| format!("cannot listen on {address}"))?;
-                vec![AnyListener::Unix(listener, Some(file))]
+                vec![AnyListener::Unix(listener, Some(Arc::new(file)))]
             }
-            ListenAddress::Systemd(name) => {
+            (ListenAddress::Systemd(name), _) => {
                 let sockets = systemd::sockets(name)?.into_iter();
                 let opened = sockets.map(|socket| match socket {
                     SystemdSocket::Tcp(listener) => {
@@ -89,6 +104,20 @@ impl ClientListener {
             listener
         });
         Ok(listeners.collect())
+    }
+
+    /// The socket, for the process that replaces this one and asks for this name.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the process has no file left.
+    pub fn handed_as(&self, name: String) -> io::Result<HandedSocket> {
+        match &self.listener {
+            AnyListener::Tcp(listener) => HandedSocket::new(name, listener.as_fd(), None),
+            AnyListener::Unix(listener, file) => {
+                HandedSocket::new(name, listener.as_fd(), file.clone())
+            }
+        }
     }
 
     fn prepare(&self) {
@@ -145,6 +174,15 @@ impl ClientListener {
             }
         }
     }
+}
+
+/// The socket of another port, for the process that replaces this one and asks for this name.
+///
+/// # Errors
+///
+/// Returns an error when the process has no file left.
+pub(crate) fn handed_as(name: String, listener: &TcpListener) -> io::Result<HandedSocket> {
+    HandedSocket::new(name, listener.as_fd(), None)
 }
 
 /// Listens at `address`, which is `HOST:PORT`, at the first of the host's addresses that is free.

@@ -273,10 +273,19 @@ async fn serve(
         .collect();
     let clients = clients.join(", ");
     tracing::info!(%clients, node = %node.incarnation(), "serving");
-    while signals.next(&counters).await == SignalRequest::Reload {
-        reload(flags, &mut config, &node, log);
-    }
-    tracing::info!("draining; a second signal ends at once");
+    let is_replaced = {
+        let mut replaced = std::pin::pin!(node.replaced());
+        loop {
+            tokio::select! {
+                request = signals.next(&counters) => match request {
+                    SignalRequest::Reload => reload(flags, &mut config, &node, log),
+                    SignalRequest::End => break false,
+                },
+                () = &mut replaced => break true,
+            }
+        }
+    };
+    tracing::info!(is_replaced, "draining; a second signal ends at once");
     let drained = tokio::select! {
         () = node.drain() => ExitCode::SUCCESS,
         () = signals.wait_for_end(&counters) => ExitCode::FAILURE,

@@ -25,6 +25,7 @@ mod link;
 mod link_end;
 mod listed_here;
 mod listen;
+mod node_stream;
 mod outbound;
 mod own_address;
 mod peer;

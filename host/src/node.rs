@@ -1,13 +1,13 @@
 //! The node, which starts its parts from the configuration and drains them in reverse order.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, ApiTokens, View};
@@ -18,7 +18,9 @@ use crate::counters::Counters;
 use crate::guest::{CompilerOptions, Services};
 use crate::id::Incarnation;
 use crate::limits::{FileShares, open_files};
-use crate::listener::{ClientListener, ListenAddress};
+use crate::listener::{
+    ClientListener, HandedSocket, HandoverPort, InheritedSockets, ListenAddress, handed_as,
+};
 use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
 use crate::plugin::Plugins;
 use crate::registry::Registry;
@@ -55,6 +57,7 @@ pub struct Node {
     close: watch::Sender<bool>,
     serving: JoinHandle<()>,
     proxies: Arc<ArcSwap<ProxyConfig>>,
+    handover: Option<HandoverPort>,
 }
 
 impl Node {
@@ -69,10 +72,15 @@ impl Node {
         let certificates = config
             .tls
             .is_used()
-            .then(|| Certificates::open(&config.tls))
+            .then(|| Certificates::open(&config.tls, counters.clone()))
             .transpose()?;
-        let plain = open_ports(config, &config.listen).await?;
-        let encrypted = open_ports(config, &config.tls.listen).await?;
+        let mut ports = PortOpener {
+            config,
+            inherited: InheritedSockets::ask(&config.handover).await?,
+            handed: Vec::new(),
+        };
+        let plain = ports.open("clients", &config.listen).await?;
+        let encrypted = ports.open("tls", &config.tls.listen).await?;
         anyhow::ensure!(!(plain.is_empty() && encrypted.is_empty()), NOWHERE);
         let (addresses, tls_addresses) = (addresses(&plain)?, addresses(&encrypted)?);
         let files = share_files(config.limits.clients);
@@ -95,23 +103,45 @@ impl Node {
             registry.clone(),
             mesh.as_ref().map(|(mesh, _)| mesh.clone()),
         );
+        let (begin_api, begun) = oneshot::channel();
         let api = match &*config.api {
             "" => None,
-            api => {
+            address => {
+                let tokens = ApiTokens::read(&config.api_tokens)?;
+                let listener = ports.open_api(address, &tokens).await?;
+                let address = listener.local_addr()?;
                 let certificates = certificates.clone().filter(|_| config.tls.api);
-                let opened = open_api(
-                    api,
-                    &config.api_tokens,
-                    view.clone(),
-                    files.api,
-                    certificates,
-                );
-                Some(opened.await?)
+                let serving = admin::serve(listener, view.clone(), tokens, files.api, certificates);
+                // As long as another node answers at this port, this one must not say there that it
+                // is not ready yet.
+                let is_alone = !ports.inherited.has_former();
+                let answering = tokio::spawn(async move {
+                    if is_alone || begun.await.is_ok() {
+                        serving.await;
+                    }
+                });
+                Some((address, answering))
             }
         };
+        let PortOpener {
+            mut inherited,
+            handed,
+            ..
+        } = ports;
+        let needs_file = config.role == Role::Full && config.keyvalue.is_file();
+        if needs_file && inherited.has_former() {
+            tracing::info!("waiting for the other node to end, which has the file of the state");
+            inherited.replace().await?;
+            inherited.wait_for_end().await?;
+        }
         let peers = mesh.as_ref().map(|(mesh, _)| mesh.clone());
         let plugins = open_plugins(config, &registry, peers, files.requests, &view).await?;
         view.loaded(plugins.clone());
+        if let (Role::Gateway, Some((mesh, _)), true) = (config.role, &mesh, inherited.has_former())
+        {
+            // It refuses clients until it knows all plugins, which the other node does.
+            mesh.settled().await;
+        }
         let settling = match (config.role, &mesh) {
             (Role::Gateway, Some((mesh, _))) => Some(settle(mesh.clone(), view.clone())),
             _ => {
@@ -120,14 +150,16 @@ impl Node {
             }
         };
         let (close, closed) = watch::channel(false);
-        let port = |certificates: Option<Arc<Certificates>>| {
+        let port = |is_encrypted| {
+            let certificates = certificates.clone();
             move |listener| ClientPort {
                 listener,
+                is_encrypted,
                 certificates: certificates.clone(),
             }
         };
-        let plain = plain.into_iter().map(port(None));
-        let encrypted = encrypted.into_iter().map(port(certificates));
+        let plain = plain.into_iter().map(port(false));
+        let encrypted = encrypted.into_iter().map(port(true));
         let proxies = Arc::new(ArcSwap::from_pointee(config.proxy.clone()));
         let serving = client::serve(
             plain.chain(encrypted).collect(),
@@ -138,6 +170,14 @@ impl Node {
             closed,
         );
         let serving = tokio::spawn(serving);
+        if let Some(certificates) = &certificates {
+            certificates.keep_renewing();
+        }
+        let handover = HandoverPort::open(&config.handover, handed, &inherited)?;
+        let _ = begin_api.send(());
+        if !needs_file {
+            inherited.replace().await?;
+        }
         Ok(Node {
             addresses,
             tls_addresses,
@@ -150,6 +190,7 @@ impl Node {
             close,
             serving,
             proxies,
+            handover,
         })
     }
 
@@ -188,6 +229,16 @@ impl Node {
     pub fn reconfigure(&self, config: &Config) {
         self.view.registry().set_limits(config.limits.clone());
         self.proxies.store(Arc::new(config.proxy.clone()));
+    }
+
+    /// Waits until another process has taken over the ports of this node, which is to be drained
+    /// then.
+    pub async fn replaced(&self) {
+        match &self.handover {
+            Some(handover) => handover.replaced().await,
+            None => std::future::pending().await,
+        }
+        self.view.leave_port();
     }
 
     /// Drains the node: it accepts no more clients, closes every client with 1012, tells the
@@ -282,18 +333,46 @@ fn trust(config: &MeshConfig) -> anyhow::Result<Trust> {
     Trust::read(&config.secret_file, &tls)
 }
 
-/// Opens the ports of these addresses for clients.
-async fn open_ports(
-    config: &Config,
-    addresses: &[ListenAddress],
-) -> anyhow::Result<Vec<ClientListener>> {
-    let send_buffer = config.limits.send_buffer_bytes as usize;
-    let mut ports = Vec::new();
-    for address in addresses {
-        let opened = ClientListener::open(address, BACKLOG, &config.unix_socket, send_buffer);
-        ports.extend(opened.await?);
+/// Opens the ports of a node, with the sockets of the node that it replaces.
+struct PortOpener<'a> {
+    config: &'a Config,
+    inherited: InheritedSockets,
+    /// The sockets that were opened, for the next process.
+    handed: Vec<HandedSocket>,
+}
+
+impl PortOpener<'_> {
+    /// Opens the ports of these addresses for clients.
+    async fn open(
+        &mut self,
+        kind: &str,
+        addresses: &[ListenAddress],
+    ) -> anyhow::Result<Vec<ClientListener>> {
+        let unix_socket = &self.config.unix_socket;
+        let send_buffer = self.config.limits.send_buffer_bytes as usize;
+        let mut ports = Vec::new();
+        for address in addresses {
+            let name = format!("{kind} {address}");
+            let inherited = self.inherited.take(&name);
+            let opened =
+                ClientListener::open(address, BACKLOG, unix_socket, send_buffer, inherited).await?;
+            if !matches!(address, ListenAddress::Systemd(_)) {
+                for port in &opened {
+                    self.handed.push(port.handed_as(name.clone())?);
+                }
+            }
+            ports.extend(opened);
+        }
+        Ok(ports)
     }
-    Ok(ports)
+
+    /// Opens the port of the API.
+    async fn open_api(&mut self, address: &str, tokens: &ApiTokens) -> anyhow::Result<TcpListener> {
+        let name = format!("api {address}");
+        let listener = admin::bind(address, tokens, self.inherited.take(&name)).await?;
+        self.handed.push(handed_as(name, &listener)?);
+        Ok(listener)
+    }
 }
 
 fn addresses(ports: &[ClientListener]) -> std::io::Result<Vec<ListenAddress>> {
@@ -361,22 +440,6 @@ fn settle(mesh: Arc<Mesh>, view: Arc<View>) -> JoinHandle<()> {
 
 /// The time for callers to read the last answers of the API.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
-
-async fn open_api(
-    address: &str,
-    tokens: &Path,
-    view: Arc<View>,
-    files: usize,
-    certificates: Option<Arc<Certificates>>,
-) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
-    let tokens = ApiTokens::read(tokens)?;
-    let listener = admin::bind(address, &tokens).await?;
-    let address = listener.local_addr()?;
-    Ok((
-        address,
-        tokio::spawn(admin::serve(listener, view, tokens, files, certificates)),
-    ))
-}
 
 /// Joins the mesh, and returns the address where peers connect.
 async fn join(

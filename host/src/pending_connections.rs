@@ -22,7 +22,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::{Connected, TlsConnectInfo};
 use tonic::{Request, Status};
 
 use crate::address_share::share_of;
@@ -165,9 +164,7 @@ impl Unauthenticated {
     ///
     /// Returns a status when the request does not say which connection it came from.
     pub(crate) fn of<T>(request: &Request<T>) -> Result<Arc<Unauthenticated>, Status> {
-        let all = request.extensions();
-        let by_tls = || Some(all.get::<TlsConnectInfo<Arc<Unauthenticated>>>()?.get_ref());
-        let authentication = all.get::<Arc<Unauthenticated>>().or_else(by_tls).cloned();
+        let authentication = request.extensions().get::<Arc<Unauthenticated>>().cloned();
         authentication.ok_or_else(|| Status::internal("nobody knows whose connection this is"))
     }
 
@@ -287,14 +284,6 @@ impl AsyncWrite for GuardedConnection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl Connected for GuardedConnection {
-    type ConnectInfo = Arc<Unauthenticated>;
-
-    fn connect_info(&self) -> Arc<Unauthenticated> {
-        self.authentication.clone()
     }
 }
 

@@ -20,6 +20,7 @@ pub use tokio_rustls::rustls::ServerConfig;
 pub use tokio_rustls::rustls::pki_types::CertificateDer;
 
 pub use self::plain::{PlainReadHalf, PlainWriteHalf};
+pub use self::tls::CHALLENGE_PROTOCOL;
 use self::tls::{TlsReadHalf, TlsWriteHalf};
 
 /// The half of a client's socket that is read.

@@ -8,23 +8,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where each heavy crate may be named.
-const HOMES: [(&str, &[&str]); 13] = [
+const HOMES: [(&str, &[&str]); 14] = [
     ("wasmtime", &["guest"]),
     ("wasmtime_wasi", &["guest"]),
     ("wasmtime_wasi_http", &["guest"]),
     (
         "tokio_rustls",
-        &["guest", "keyvalue", "authorities", "certificates", "socket"],
+        &[
+            "guest",
+            "keyvalue",
+            "mesh",
+            "authorities",
+            "certificates",
+            "socket",
+        ],
     ),
-    ("webpki_roots", &["guest"]),
+    ("webpki_roots", &["authorities"]),
     ("redb", &["keyvalue"]),
     ("redis", &["keyvalue"]),
     ("jsonwebtoken", &["access"]),
     ("tungstenite", &["client"]),
-    ("hyper", &["admin", "client", "guest"]),
+    ("hyper", &["admin", "client", "guest", "certificates"]),
     ("tonic", &["mesh", "admin", "pending_connections"]),
     ("axum", &["admin"]),
     ("figment", &["config"]),
+    ("instant_acme", &["certificates"]),
 ];
 
 #[test]

@@ -1,6 +1,7 @@
 //! Makes keys, and tokens that are signed with them: by hand, so that nothing here is the
 //! node's own.
 
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,13 +9,11 @@ use anyhow::{Context as _, Result, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
+use ring::rsa::PublicKeyComponents;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
     RsaKeyPair,
 };
-use rsa::RsaPrivateKey;
-use rsa::pkcs1::EncodeRsaPrivateKey as _;
-use rsa::traits::PublicKeyParts as _;
 use serde_json::{Value, json};
 
 /// What comes before the point in a public key of P-256 in DER (RFC 5480), and of Ed25519
@@ -28,7 +27,7 @@ const RSA: &str = "300d06092a864886f70d0101010500";
 /// A key that signs tokens.
 pub(crate) enum Signer {
     Hs256(String),
-    Rs256(Box<(RsaKeyPair, RsaPrivateKey)>),
+    Rs256(Box<RsaKeyPair>),
     Es256(EcdsaKeyPair),
     EdDsa(Ed25519KeyPair),
 }
@@ -41,11 +40,10 @@ impl Signer {
 
     /// All tests' one RSA key: to find its primes takes a second.
     pub(crate) fn rs256() -> Result<Signer> {
-        static KEY: OnceLock<RsaPrivateKey> = OnceLock::new();
-        let make = || RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).expect("an RSA key");
-        let key = KEY.get_or_init(make).clone();
-        let pair = RsaKeyPair::from_der(key.to_pkcs1_der()?.as_bytes());
-        Ok(Signer::Rs256(Box::new((made(pair)?, key))))
+        static KEY: OnceLock<Vec<u8>> = OnceLock::new();
+        let key = KEY.get_or_init(rsa_key);
+        let pair = RsaKeyPair::from_pkcs8(key).or_else(|_| RsaKeyPair::from_der(key));
+        Ok(Signer::Rs256(Box::new(made(pair)?)))
     }
 
     pub(crate) fn es256() -> Result<Signer> {
@@ -78,7 +76,7 @@ impl Signer {
         let der = match self {
             Signer::Hs256(secret) => return Ok(("secret_file", format!("{secret}\n"))),
             Signer::Rs256(key) => {
-                let key = key.0.public_key().as_ref();
+                let key = key.public_key().as_ref();
                 let bits = der(0x03, &[&[0][..], key].concat());
                 der(0x30, &[hex(RSA)?, bits].concat())
             }
@@ -104,8 +102,8 @@ impl Signer {
                 json!({ "kty": "oct", "kid": kid, "k": text(secret.as_bytes()) })
             }
             Signer::Rs256(key) => {
-                let key = &key.1;
-                let (n, e) = (text(&key.n().to_bytes_be()), text(&key.e().to_bytes_be()));
+                let key: PublicKeyComponents<Vec<u8>> = key.public().into();
+                let (n, e) = (text(&key.n), text(&key.e));
                 json!({ "kty": "RSA", "kid": kid, "use": "sig", "alg": "RS256", "n": n, "e": e })
             }
             Signer::Es256(pair) => {
@@ -130,7 +128,7 @@ impl Signer {
         let signature = match self {
             Signer::Hs256(secret) => hmac(secret.as_bytes(), &message),
             Signer::Rs256(key) => {
-                let pair = &key.0;
+                let pair = key;
                 let mut signature = vec![0; pair.public().modulus_len()];
                 let random = SystemRandom::new();
                 let message = message.as_bytes();
@@ -166,6 +164,16 @@ pub(crate) fn in_seconds(seconds: i64) -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX) + seconds
+}
+
+/// A new RSA key, which ring cannot make: in PKCS #8 or #1, as the version of openssl has it.
+fn rsa_key() -> Vec<u8> {
+    let made = Command::new("openssl")
+        .args(["genpkey", "-algorithm", "RSA", "-outform", "DER"])
+        .output()
+        .expect("openssl: apt-get install openssl");
+    assert!(made.status.success(), "{made:?}");
+    made.stdout
 }
 
 /// ring's errors are no `std::error::Error` without its feature `std`.

@@ -108,15 +108,34 @@ impl CertificateFile {
     }
 }
 
+/// A client that trusts the authority with this certificate, in PEM.
+pub(crate) fn client_of(root: &[u8]) -> anyhow::Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(root)?)?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    Ok(Arc::new(builder.with_no_client_auth()))
+}
+
 /// Connects with TLS, and asks for the certificate of `name`.
 pub async fn tls_connect(
     address: SocketAddr,
     name: &'static str,
     config: &Arc<ClientConfig>,
 ) -> anyhow::Result<TlsStream<TcpStream>> {
+    let stream = within("a connection", TcpStream::connect(address)).await?;
+    stream.set_nodelay(true)?;
+    tls_over(stream, name, config).await
+}
+
+/// Begins with TLS on a connection, and asks for the certificate of `name`.
+pub async fn tls_over(
+    stream: TcpStream,
+    name: &'static str,
+    config: &Arc<ClientConfig>,
+) -> anyhow::Result<TlsStream<TcpStream>> {
     let connecting = async {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
         let name = ServerName::try_from(name)?;
         let connector = TlsConnector::from(config.clone());
         anyhow::Ok(connector.connect(name, stream).await?)

@@ -1,6 +1,8 @@
 //! A node that faces the internet: TLS, proxies in front of it, and the ways in which its ports are
 //! opened.
 
+mod acme;
+mod handover;
 mod listeners;
 mod proxies;
 mod tls;

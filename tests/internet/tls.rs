@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jackfield_tests::{
-    Authority, CertificateFile, Client, End, Node, NodeBuilder, Raw, text, tls_connect,
+    Authority, CertificateFile, Client, End, Node, NodeBuilder, Raw, text, tls_connect, tls_over,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -141,6 +141,57 @@ async fn a_renewed_certificate_is_shown_to_new_clients_and_the_others_stay() -> 
     assert_eq!(shown(&node, "node.test", &config).await?, *renewed);
     client.say(text("still here")).await?;
     assert_eq!(client.next_text().await?, "still here");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_that_begins_with_tls_too_often_is_cut_and_no_other() -> Result<()> {
+    let authority = Authority::new()?;
+    let issued = authority.issue("node", &["node.test"])?;
+    let limits = "[limits]\ntls_handshakes_per_second_per_address = 3";
+    let node = with_certificates(&[&issued], limits).start().await?;
+    let config = authority.client(&[&TLS13], None)?;
+    let address = node.tls_address()?;
+    // Far more than three in the seconds that this takes.
+    let mut refused = 0;
+    while refused == 0 {
+        let begun = tls_connect(address, "node.test", &config).await;
+        refused += u64::from(begun.is_err());
+    }
+    let other = Raw::connect_from([127, 0, 0, 2].into(), address).await?;
+    let stream = tls_over(other.into_stream(), "node.test", &config).await?;
+    let mut client = Client::over(stream, "/echo", &[]).await?;
+    client.say(text("hello")).await?;
+    assert_eq!(client.next_text().await?, "hello");
+    // Without TLS there is nothing to count.
+    node.client("/echo").await?;
+    assert_eq!(node.counters().await?.get("handshakes_limited")?, refused);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_port_without_tls_may_send_everyone_to_the_one_with_it() -> Result<()> {
+    let authority = Authority::new()?;
+    let issued = authority.issue("node", &["node.test"])?;
+    let node = with_certificates(&[&issued], "redirect = 'https://node.test:8443'")
+        .start()
+        .await?;
+    let mut plain = node.raw().await?;
+    plain
+        .write(b"GET /console/a%20b?c=d HTTP/1.1\r\nhost: other\r\n\r\n")
+        .await?;
+    let answer = plain.response().await?;
+    assert_eq!(answer.status, 308);
+    let location = &answer.headers["location"];
+    assert_eq!(location, "https://node.test:8443/console/a%20b?c=d");
+    let answer = node.refusal("/echo").await?;
+    assert_eq!(answer.status, 308);
+
+    let config = authority.client(&[&TLS13], None)?;
+    let stream = tls_connect(node.tls_address()?, "node.test", &config).await?;
+    let mut client = Client::over(stream, "/echo", &[]).await?;
+    client.say(text("hello")).await?;
+    assert_eq!(client.next_text().await?, "hello");
     Ok(())
 }
 

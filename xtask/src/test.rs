@@ -50,6 +50,8 @@ const PROGRAMS: &[Program] = &[
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),
     ("nginx", "nginx-light"),
+    ("openssl", "openssl"),
+    ("pebble", "pebble"),
     ("redis-server", "redis-server"),
     ("stunnel4", "stunnel4"),
     ("systemd-socket-activate", "systemd"),

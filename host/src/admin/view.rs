@@ -34,6 +34,8 @@ pub struct View {
     stage: watch::Sender<Stage>,
     /// The token that is cancelled once the node has ended. All event streams end with it.
     ended: CancellationToken,
+    /// The token that is cancelled once another process has the port of the API.
+    replaced: CancellationToken,
 }
 
 /// The stage of a node between its start and its end.
@@ -58,6 +60,7 @@ impl View {
             services: ArcSwapOption::empty(),
             stage: watch::Sender::new(Stage::Starting),
             ended: CancellationToken::new(),
+            replaced: CancellationToken::new(),
         })
     }
 
@@ -84,6 +87,16 @@ impl View {
     /// Marks the node as ended, which ends all event streams.
     pub fn end(&self) {
         self.ended.cancel();
+    }
+
+    /// Leaves the port of the API to another process.
+    pub fn leave_port(&self) {
+        self.replaced.cancel();
+    }
+
+    /// The token that is cancelled once another process has the port of the API.
+    pub(super) fn replaced(&self) -> CancellationToken {
+        self.replaced.clone()
     }
 
     /// The token that is cancelled once the node has ended.

@@ -1,5 +1,6 @@
 //! The state that the tasks of new connections share, with the limits for these connections.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,6 +11,7 @@ use super::handshakes::Handshakes;
 use crate::config::ProxyConfig;
 use crate::log_throttle::LogThrottle;
 use crate::plugin::Plugins;
+use crate::rate_limiter::SharedRates;
 use crate::registry::Registry;
 
 /// The shared state that every client's task needs.
@@ -18,6 +20,8 @@ pub(super) struct Acceptor {
     pub(super) registry: Arc<Registry>,
     pub(super) admission: Arc<Admission>,
     pub(super) handshakes: Arc<Handshakes>,
+    /// The rates at which addresses may begin with TLS.
+    pub(super) tls_rates: SharedRates<IpAddr>,
     pub(super) proxies: Arc<ArcSwap<ProxyConfig>>,
     /// The permits for the open files of clients.
     pub(super) files: Arc<Semaphore>,

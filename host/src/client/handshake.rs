@@ -7,8 +7,7 @@
 //! client is refused.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
@@ -29,8 +28,8 @@ use super::admission::{AdmissionPermit, AdmissionRefused};
 use super::extensions::Deflate;
 use super::forwarded::client_address;
 use super::handshakes::{AnswerPlace, HandshakePermit};
+use super::new_connection::{ConnectionSource, NewConnection, ip_or_unspecified};
 use super::pages::{self, Body, text};
-use super::proxy_protocol::read_proxy_header;
 use super::reader::Reader;
 use super::refusal::{Closing, Refusal, accept_to_close};
 use super::session::ClientTask;
@@ -41,9 +40,6 @@ use crate::close_code::CloseCode;
 use crate::plugin::{self, Answer, Plugin};
 use crate::policy::RefusePolicy;
 use crate::registry::{Client, Close, Closer, EventKind, Namespace};
-use crate::socket::{
-    CertificateDer, PlainReadHalf, PlainWriteHalf, ReadHalf, ServerConfig, WriteHalf, accept_tls,
-};
 
 /// The largest head of a request, in bytes. A larger head is answered with 431. Cookies and tokens
 /// can be large.
@@ -155,66 +151,6 @@ pub(super) async fn shake_hands(
     }
 }
 
-/// A connection that was accepted.
-pub(super) struct NewConnection {
-    pub(super) read: PlainReadHalf,
-    pub(super) write: PlainWriteHalf,
-    /// The address of the other end. A Unix socket has none.
-    pub(super) peer: Option<SocketAddr>,
-    /// What is agreed with clients of a port with TLS.
-    pub(super) tls: Option<Arc<ServerConfig>>,
-}
-
-/// Where a connection comes from.
-#[derive(Debug)]
-struct ConnectionSource {
-    /// The address of the client, or of the nearest proxy that does not name the client here.
-    address: Option<SocketAddr>,
-    /// Whether the node has ended TLS on the connection.
-    is_encrypted: bool,
-    certificate: Option<CertificateDer<'static>>,
-}
-
-impl NewConnection {
-    /// The address that counts for this connection until more is known.
-    pub(super) fn address(&self) -> IpAddr {
-        ip_or_unspecified(self.peer)
-    }
-
-    /// Reads what comes before the request: the header of a proxy, and then TLS.
-    async fn prepare(
-        self,
-        door: &Acceptor,
-        permit: &mut HandshakePermit,
-    ) -> io::Result<(ReadHalf, WriteHalf, ConnectionSource)> {
-        let NewConnection {
-            mut read,
-            write,
-            peer,
-            tls,
-        } = self;
-        let proxies = door.proxies.load_full();
-        let mut source = ConnectionSource {
-            address: peer,
-            is_encrypted: tls.is_some(),
-            certificate: None,
-        };
-        if proxies.protocol && proxies.trusts(peer.map(|peer| peer.ip())) {
-            let header = read_proxy_header(&mut read).await;
-            if let Some(client) = header.inspect_err(|error| door.say_headerless(peer, error))? {
-                permit.set_address(client.ip());
-                source.address = Some(client);
-            }
-        }
-        let Some(config) = tls else {
-            return Ok((ReadHalf::Plain(read), WriteHalf::Plain(write), source));
-        };
-        let (read, write, certificate) = accept_tls(read, write, config).await?;
-        source.certificate = certificate;
-        Ok((read, write, source))
-    }
-}
-
 /// The progress of a connection in its handshake.
 enum Progress {
     /// The answer has not begun yet.
@@ -247,6 +183,16 @@ impl Acceptor {
         if !upgrade::has_good_host(request.version(), request.headers()) {
             let why = "the header Host must be there once, with a host in it\n";
             return (text(StatusCode::BAD_REQUEST, why), None);
+        }
+        if let Some(certificates) = &source.certificates {
+            let uri = request.uri();
+            if let Some(page) = certificates.challenge_page(uri.path()) {
+                return (text(StatusCode::OK, page), None);
+            }
+            let redirect = certificates.redirect().filter(|_| !source.is_encrypted);
+            if let Some(origin) = redirect {
+                return (pages::moved_to(origin, uri), None);
+            }
         }
         let address = client_address(&self.proxies.load(), source.address, request.headers());
         if !upgrade::is_asked_for(request.headers()) {
@@ -286,22 +232,6 @@ impl Acceptor {
         });
         if let Some(shown) = shown {
             headers.insert(CLIENT_CERTIFICATE, shown);
-        }
-    }
-
-    /// Logs that a trusted proxy has not begun with a header of the PROXY protocol.
-    fn say_headerless(&self, peer: Option<SocketAddr>, error: &io::Error) {
-        // Probes of a proxy may connect and say nothing.
-        if error.kind() == io::ErrorKind::InvalidData
-            && let Some(unsaid) = self.headerless.happened()
-        {
-            tracing::warn!(
-                ?peer,
-                %error,
-                unsaid,
-                "a trusted proxy is refused: let it send the PROXY protocol, or set \
-                 proxy.protocol = false"
-            );
         }
     }
 
@@ -570,11 +500,6 @@ fn read_handshake(
 /// An address as text. An address of IPv4 is one, also where it has come over IPv6.
 fn in_text(address: SocketAddr) -> String {
     SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
-}
-
-/// The address that counts for a connection. All clients of Unix sockets together count as one.
-fn ip_or_unspecified(address: Option<SocketAddr>) -> IpAddr {
-    address.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip())
 }
 
 /// Whether a proxy says the certificate of a client. Where a client has shown none, some proxies

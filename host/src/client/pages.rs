@@ -175,11 +175,21 @@ pub(super) fn upgrade_required(reason: &str) -> Response<Body> {
     response
 }
 
+/// A permanent redirect to the same path of another origin.
+pub(super) fn moved_to(origin: &str, uri: &Uri) -> Response<Body> {
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    redirect(StatusCode::PERMANENT_REDIRECT, &format!("{origin}{path}"))
+}
+
 /// A temporary redirect to `path`. The page that a path leads to can change with the plugins.
 fn found_at(path: &str) -> Response<Body> {
-    let mut response = text(StatusCode::TEMPORARY_REDIRECT, "");
-    // A plugin's name fits a path, and a path of it fits a header.
-    if let Ok(location) = HeaderValue::from_str(path) {
+    redirect(StatusCode::TEMPORARY_REDIRECT, path)
+}
+
+fn redirect(status: StatusCode, location: &str) -> Response<Body> {
+    let mut response = text(status, "");
+    // A plugin's name fits a path, and a path of it fits a header. An origin was checked.
+    if let Ok(location) = HeaderValue::from_str(location) {
         response.headers_mut().insert(LOCATION, location);
     }
     response

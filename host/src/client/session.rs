@@ -542,7 +542,9 @@ async fn goodbye(
             Condition::Broken
         };
     }
-    if condition == Condition::Broken || close.by == Closer::Client {
+    // Its close frame may have been read when the node had just closed it for a reason of its own.
+    let has_said = matches!(ended, SessionEnd::Now(said) if said.by == Closer::Client);
+    if condition == Condition::Broken || has_said || close.by == Closer::Client {
         return;
     }
     let unreadable = matches!(ended, SessionEnd::Unreadable(_));

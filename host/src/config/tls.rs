@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
+use super::acme::AcmeConfig;
 use crate::listener::ListenAddress;
 
 /// The settings for TLS at the ports for clients and of the API.
@@ -25,6 +26,11 @@ pub struct TlsConfig {
     /// for a certificate that one of them has signed. An empty path means that clients are not
     /// asked.
     pub client_authorities: PathBuf,
+    /// The origin to which the ports for clients without TLS send everyone, for example
+    /// `https://chat.example.com`. An empty text means that these ports serve clients.
+    pub redirect: String,
+    /// The settings for certificates that the node gets by itself.
+    pub acme: AcmeConfig,
 }
 
 impl TlsConfig {

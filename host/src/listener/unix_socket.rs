@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, ensure};
 use documented::DocumentedFields;
@@ -70,6 +71,8 @@ pub(super) struct UnixSocketFile {
     path: PathBuf,
     /// The device and the inode of the file. Another process may have put its own file there.
     identity: (u64, u64),
+    /// Whether another process has the socket now, and needs the file.
+    is_left: AtomicBool,
 }
 
 /// Listens at the file `path`, and removes what a node has left there that has ended.
@@ -83,8 +86,21 @@ pub(super) fn listen(
     backlog: u32,
     config: &UnixSocketConfig,
 ) -> anyhow::Result<(UnixListener, UnixSocketFile)> {
-    let (mode, user, group) = config.read()?;
     remove_left_over(path)?;
+    replace(path, backlog, config)
+}
+
+/// Listens at the file `path`, in place of whoever listens there.
+///
+/// # Errors
+///
+/// Returns an error when the file cannot be created with its mode and owner.
+pub(super) fn replace(
+    path: &Path,
+    backlog: u32,
+    config: &UnixSocketConfig,
+) -> anyhow::Result<(UnixListener, UnixSocketFile)> {
+    let (mode, user, group) = config.read()?;
     // Bound under another name first: nobody can connect before the mode and the owner are set.
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));
@@ -98,17 +114,11 @@ pub(super) fn listen(
             .context("the owner of the socket cannot be set")?;
         std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(mode))?;
         listen_on(&socket, backlog.cast_signed())?;
-        let metadata = std::fs::symlink_metadata(&hidden)?;
         std::fs::rename(&hidden, path)?;
-        anyhow::Ok((metadata.dev(), metadata.ino()))
+        UnixSocketFile::at(path)
     })();
-    let identity = made.inspect_err(|_| drop(std::fs::remove_file(&hidden)))?;
-    let listener = UnixListener::from_std(socket.into())?;
-    let file = UnixSocketFile {
-        path: path.to_owned(),
-        identity,
-    };
-    Ok((listener, file))
+    let file = made.inspect_err(|_| drop(std::fs::remove_file(&hidden)))?;
+    Ok((UnixListener::from_std(socket.into())?, file))
 }
 
 fn remove_left_over(path: &Path) -> anyhow::Result<()> {
@@ -151,6 +161,21 @@ fn owner(
 }
 
 impl UnixSocketFile {
+    /// The file of a socket that is at this path already.
+    pub(super) fn at(path: &Path) -> anyhow::Result<UnixSocketFile> {
+        let metadata = std::fs::symlink_metadata(path)?;
+        Ok(UnixSocketFile {
+            path: path.to_owned(),
+            identity: (metadata.dev(), metadata.ino()),
+            is_left: AtomicBool::new(false),
+        })
+    }
+
+    /// Keeps the file for another process, which has the socket now.
+    pub(super) fn leave(&self) {
+        self.is_left.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -158,6 +183,9 @@ impl UnixSocketFile {
 
 impl Drop for UnixSocketFile {
     fn drop(&mut self) {
+        if *self.is_left.get_mut() {
+            return;
+        }
         let found = std::fs::symlink_metadata(&self.path);
         if found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity) {
             let _ = std::fs::remove_file(&self.path);

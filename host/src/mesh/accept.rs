@@ -15,17 +15,19 @@ use super::address::can_be_dialled;
 use super::dial::NO_SESSION;
 use super::inbound::Receiving;
 use super::link::IncomingFrames;
+use super::node_stream::NodeStream;
 use super::peer::Peer;
 use super::phase::PeerState;
 use super::source::Source;
 use super::state::Mesh;
+use super::tls::{self, Tls};
 use super::transport::{Pushes, WINDOW_BYTES};
 use super::trust::{self, Purpose, Talk, UNREACHED};
 use super::wire::mesh_server::{Mesh as MeshService, MeshServer};
 use super::wire::{self, pull, push};
 use crate::id::Incarnation;
 use crate::log_throttle::LogThrottle;
-use crate::pending_connections::{GuardedConnection, PendingConnections, Unauthenticated};
+use crate::pending_connections::{PendingConnections, Unauthenticated};
 
 /// The pause after a failure to accept a connection.
 const REST: Duration = Duration::from_millis(100);
@@ -44,13 +46,13 @@ pub(super) async fn serve(
     closed: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let largest = mesh.limits().peer_message_bytes();
-    let server = mesh.trust.tls.server()?;
+    let tls = mesh.trust.tls.clone();
     let service = MeshServer::new(Accepting(mesh)).max_decoding_message_size(largest);
-    server
+    tls::server()
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .add_service(service)
-        .serve_with_incoming_shutdown(incoming(listener, "mesh", files), closed)
+        .serve_with_incoming_shutdown(incoming(listener, "mesh", files, tls), closed)
         .await
 }
 
@@ -62,21 +64,33 @@ pub(super) fn incoming(
     listener: TcpListener,
     port: &'static str,
     files: usize,
-) -> impl Stream<Item = io::Result<GuardedConnection>> {
-    let failures = Arc::<LogThrottle>::default();
-    let pending = Arc::new(PendingConnections::nodes(port, files));
+    tls: Tls,
+) -> impl Stream<Item = io::Result<NodeStream>> {
+    tls.keep_reading();
+    let failures = LogThrottle::default();
+    let pending = PendingConnections::nodes(port, files);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    incoming.then(move |accepted| {
-        let (failures, pending) = (failures.clone(), pending.clone());
+    let accepted = incoming.then(move |accepted| {
+        let connection = accepted.map(|stream| pending.accept(stream));
+        let is_logged = connection.is_err() && failures.happened().is_some();
         async move {
-            if let Err(error) = &accepted {
-                if failures.happened().is_some() {
+            if let Err(error) = &connection {
+                if is_logged {
                     tracing::error!(%error, "nodes cannot be accepted; is `ulimit -n` high enough?");
                 }
                 tokio::time::sleep(REST).await;
             }
-            accepted.map(|stream| pending.accept(stream))
+            connection
         }
+    });
+    // All at once: `PendingConnections` bounds their number and their time.
+    let streams = accepted.map(move |connection| {
+        let tls = tls.clone();
+        async move { tls.accept(connection?).await }
+    });
+    streams.buffer_unordered(usize::MAX).filter_map(|stream| {
+        let stream = stream.inspect_err(|error| tracing::debug!(%error, "a node broke off"));
+        std::future::ready(stream.ok().map(Ok))
     })
 }
 

@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::accept::incoming;
 use super::address::can_be_dialled;
+use super::tls;
 use super::trust::{self, Purpose, Refusals, Talk, Trust};
 use super::wire::register_server::{Register as RegisterService, RegisterServer};
 use super::wire::{self, announcement, membership};
@@ -102,9 +103,9 @@ impl Register {
         let tls = self.trust.tls.clone();
         let service = RegisterServer::new(RegisterHandler(self));
         let service = service.max_decoding_message_size(MESSAGE_BYTES);
-        tls.server()?
+        tls::server()
             .add_service(service)
-            .serve_with_incoming(incoming(listener, "register", files))
+            .serve_with_incoming(incoming(listener, "register", files, tls))
             .await
     }
 

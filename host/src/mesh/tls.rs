@@ -1,15 +1,32 @@
 //! Mutual TLS between nodes and registers: each side shows a certificate, and accepts only
 //! certificates of the mesh's own authority.
 //!
+//! The files are read again when they change, so renewed certificates need no restart.
+//!
 //! If nodes are dialled by addresses that are in no certificate, all certificates may have one
 //! common name, which is then checked instead.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
+use arc_swap::ArcSwap;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::sign::SingleCertAndKey;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server};
+
+use super::node_stream::NodeStream;
+use crate::certificates::{authorities_in, certified};
+use crate::pending_connections::GuardedConnection;
+use crate::watched_files::WatchedFiles;
+
+/// The largest of the files, in bytes. They are read every second.
+const FILE_BYTES: u64 = 1 << 20;
 
 /// How often a server probes a connection. If the network has lost the connection silently, nothing
 /// else would end it, since its node has made another one long ago. `PROBE_TIMEOUT` is the time
@@ -39,12 +56,21 @@ pub struct TlsFiles {
 
 /// The certificates and the key for TLS, if TLS is used.
 #[derive(Clone, Default)]
-pub struct Tls(Option<Arc<Material>>);
+pub struct Tls(Option<Arc<MeshCertificates>>);
 
-struct Material {
-    identity: Identity,
-    authority: Certificate,
+/// The certificates of a node for the mesh, in their current state.
+struct MeshCertificates {
+    files: WatchedFiles,
+    /// The content of the files at the start.
+    contents: Vec<Vec<u8>>,
     name: String,
+    configs: ArcSwap<MeshConfigs>,
+}
+
+/// What is agreed with nodes that this one dials, and with nodes that dial it.
+struct MeshConfigs {
+    dial: ClientTlsConfig,
+    accept: Arc<ServerConfig>,
 }
 
 impl Tls {
@@ -62,11 +88,29 @@ impl Tls {
             given == paths.len(),
             "TLS needs all of --tls-certificate, --tls-key and --tls-authority"
         );
-        Ok(Tls(Some(Arc::new(Material {
-            identity: Identity::from_pem(pem(&files.certificate)?, pem(&files.key)?),
-            authority: Certificate::from_pem(pem(&files.authority)?),
+        let watched = WatchedFiles {
+            what: "the certificates of the mesh",
+            paths: paths.map(PathBuf::clone).to_vec(),
+            most: FILE_BYTES,
+        };
+        let contents = watched.read()?;
+        let configs = MeshConfigs::build(&contents, &files.name)?;
+        Ok(Tls(Some(Arc::new(MeshCertificates {
+            files: watched,
+            contents,
             name: files.name.clone(),
+            configs: ArcSwap::from_pointee(configs),
         }))))
+    }
+
+    /// Reads the files again whenever they change. Connections keep the certificates with which they
+    /// have begun.
+    pub(super) fn keep_reading(&self) {
+        if let Some(certificates) = &self.0 {
+            let (files, contents) = (certificates.files.clone(), certificates.contents.clone());
+            let owner = Arc::downgrade(certificates);
+            tokio::spawn(files.keep_reading(owner, contents, MeshCertificates::take));
+        }
     }
 
     /// Whether TLS is used.
@@ -76,37 +120,66 @@ impl Tls {
 
     /// The endpoint for dialling `address`, with TLS if it is used.
     pub(super) fn endpoint(&self, address: &str) -> Result<Endpoint, tonic::transport::Error> {
-        let Some(material) = &self.0 else {
-            return Endpoint::from_shared(format!("http://{address}"));
-        };
-        let config = ClientTlsConfig::new()
-            .ca_certificate(material.authority.clone())
-            .identity(material.identity.clone());
-        let config = match &*material.name {
-            "" => config,
-            name => config.domain_name(name),
-        };
-        Endpoint::from_shared(format!("https://{address}"))?.tls_config(config)
+        match &self.0 {
+            None => Endpoint::from_shared(format!("http://{address}")),
+            Some(certificates) => Endpoint::from_shared(format!("https://{address}"))?
+                .tls_config(certificates.configs.load().dial.clone()),
+        }
     }
 
-    /// A server for incoming connections, with TLS if it is used.
-    pub(super) fn server(&self) -> Result<Server, tonic::transport::Error> {
-        let server = Server::builder()
-            .max_concurrent_streams(STREAMS)
-            .http2_max_header_list_size(HEAD_BYTES)
-            .http2_keepalive_interval(Some(PROBE_EVERY))
-            .http2_keepalive_timeout(Some(PROBE_TIMEOUT));
-        match &self.0 {
-            None => Ok(server),
-            Some(material) => server.tls_config(
-                ServerTlsConfig::new()
-                    .identity(material.identity.clone())
-                    .client_ca_root(material.authority.clone()),
-            ),
-        }
+    /// Shakes hands with a node that has dialled this one, if TLS is used.
+    pub(super) async fn accept(&self, connection: GuardedConnection) -> io::Result<NodeStream> {
+        let Some(certificates) = &self.0 else {
+            return Ok(NodeStream::Plain(connection));
+        };
+        let acceptor = TlsAcceptor::from(certificates.configs.load().accept.clone());
+        let stream = acceptor.accept(connection).await?;
+        Ok(NodeStream::Tls(Box::new(stream)))
     }
 }
 
-fn pem(file: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
+impl MeshCertificates {
+    fn take(&self, contents: &[Vec<u8>]) -> anyhow::Result<()> {
+        let configs = MeshConfigs::build(contents, &self.name)?;
+        self.configs.store(Arc::new(configs));
+        Ok(())
+    }
+}
+
+impl MeshConfigs {
+    /// Builds both from the files: the certificate, its key, and the authority. The name is what all
+    /// certificates have, if it is not empty.
+    fn build(contents: &[Vec<u8>], name: &str) -> anyhow::Result<MeshConfigs> {
+        let [certificate, key, authority] = contents else {
+            anyhow::bail!("three files are needed");
+        };
+        let provider = Arc::new(default_provider());
+        let own = certified(certificate, key, &provider)?;
+        let authorities = authorities_in(authority).context("the authority")?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(authorities, provider.clone());
+        let mut accept = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(verifier.build()?)
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
+        accept.alpn_protocols = vec![b"h2".to_vec()];
+        let dial = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(authority))
+            .identity(Identity::from_pem(certificate, key));
+        Ok(MeshConfigs {
+            dial: match name {
+                "" => dial,
+                name => dial.domain_name(name),
+            },
+            accept: Arc::new(accept),
+        })
+    }
+}
+
+/// A server for incoming connections of nodes.
+pub(super) fn server() -> Server {
+    Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .http2_max_header_list_size(HEAD_BYTES)
+        .http2_keepalive_interval(Some(PROBE_EVERY))
+        .http2_keepalive_timeout(Some(PROBE_TIMEOUT))
 }

@@ -17,6 +17,9 @@ use super::plain::{PlainReadHalf, PlainWriteHalf};
 /// client's outbox, so they are few.
 const UNSENT_BYTES: usize = 16 << 10;
 
+/// The protocol by which an authority checks a name (RFC 8737).
+pub const CHALLENGE_PROTOCOL: &[u8] = b"acme-tls/1";
+
 /// The session that both halves of a connection share.
 type TlsSession = Arc<Mutex<ServerConnection>>;
 
@@ -66,6 +69,13 @@ pub(super) async fn accept(
         }
     })
     .await?;
+    if session.alpn_protocol() == Some(CHALLENGE_PROTOCOL) {
+        // The authority has seen what it came for, and nothing else may be said (RFC 8737).
+        session.send_close_notify();
+        let _ = flush(&mut session, |bytes| write.try_write(bytes));
+        let why = "it was the check of a name";
+        return Err(io::Error::new(ErrorKind::ConnectionAborted, why));
+    }
     let shown = session.peer_certificates().unwrap_or_default().first();
     let shown = shown.map(|certificate| certificate.clone().into_owned());
     let session = Arc::new(Mutex::new(session));

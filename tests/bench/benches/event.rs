@@ -41,7 +41,9 @@ fn main() -> Result<ExitCode> {
     if let Some(code) = compile_if_asked() {
         return Ok(code);
     }
-    tokio::runtime::Builder::new_current_thread()
+    // The node has a slot for each worker, and two threads are at work in some of the cases.
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
         .enable_all()
         .build()?
         .block_on(measure())?;

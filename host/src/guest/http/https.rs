@@ -3,11 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::ClientConfig;
 
-use crate::authorities::Authorities;
+use crate::authorities::client_config;
 
 /// The TLS configuration of requests. This configuration trusts the authorities that browsers
 /// trust, and those of a file.
@@ -22,18 +20,7 @@ impl Https {
     ///
     /// The file cannot be read, or holds no usable certificates.
     pub(crate) fn new(authorities: &Path) -> anyhow::Result<Https> {
-        let mut roots = RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.into(),
-        };
-        if let Some(more) = Authorities::read("http.authorities", authorities)? {
-            for certificate in more.certificates {
-                roots.add(certificate).context("http.authorities")?;
-            }
-        }
-        let config = ClientConfig::builder_with_provider(ring::default_provider().into())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = client_config("http.authorities", authorities)?;
         Ok(Https(Arc::new(config)))
     }
 
