@@ -98,6 +98,30 @@ async fn answers(node: &Node, expected: &str) -> Result<()> {
     Ok(())
 }
 
+/// As in `host/src/guest/compiler.rs`.
+const COMPILATIONS: usize = 4;
+
+#[tokio::test]
+async fn few_are_compiled_at_once_and_the_others_wait() -> Result<()> {
+    let node = marker("compile_timeout = '1s'").start().await?;
+    let names: Vec<_> = (0..COMPILATIONS + 2).map(|n| format!("bomb-{n}")).collect();
+    let bomb = bomb(MANY / 9);
+    for name in &names {
+        node.folder().put_bytes(name, &bomb)?;
+    }
+    let mut most = 0;
+    within("all of them to be refused", async {
+        while node.log().so_far(is_refused).len() < names.len() {
+            most = most.max(node.compilers()?.len());
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    })
+    .await?;
+    assert_eq!(most, COMPILATIONS);
+    answers(&node, "a:1:hello").await
+}
+
 #[tokio::test]
 async fn one_that_takes_too_long_is_not_loaded() -> Result<()> {
     let node = marker("compile_timeout = '1s'\ncompile_bytes = 8000000000")

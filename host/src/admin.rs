@@ -123,13 +123,17 @@ pub async fn serve(
             () = replaced.cancelled() => break,
         };
         let origin = ConnectInfo(ConnectionOrigin::of(&connection));
-        let (routes, ended) = (routes.clone(), ended.clone());
+        let routes = routes.clone();
+        let over = Over {
+            ended: ended.clone(),
+            replaced: replaced.clone(),
+        };
         match certificates.clone() {
-            None => connections.spawn(serve_connection(connection, origin, routes, ended)),
+            None => connections.spawn(serve_connection(connection, origin, routes, over)),
             Some(certificates) => connections.spawn(async move {
                 let handshake = certificates.accept_caller(connection);
                 match tokio::time::timeout(TLS_TIMEOUT, handshake).await {
-                    Ok(Ok(stream)) => serve_connection(stream, origin, routes, ended).await,
+                    Ok(Ok(stream)) => serve_connection(stream, origin, routes, over).await,
                     Ok(Err(error)) => tracing::debug!(%error, "a caller of the API broke off"),
                     Err(_) => tracing::debug!("a caller of the API is too slow with TLS"),
                 }
@@ -142,12 +146,35 @@ pub async fn serve(
     connections.wait().await;
 }
 
-/// Serves one connection until its peer has left, or until its calls have ended after `ended`.
+/// How long connections stay once another process has their port: their next request goes to that
+/// process, and who has just connected is still answered.
+const AFTER_REPLACEMENT: Duration = Duration::from_secs(2);
+
+/// The end of a connection's calls: the node has ended, or another process has its port.
+struct Over {
+    ended: CancellationToken,
+    replaced: CancellationToken,
+}
+
+impl Over {
+    async fn happened(&self) {
+        let left = async {
+            self.replaced.cancelled().await;
+            tokio::time::sleep(AFTER_REPLACEMENT).await;
+        };
+        tokio::select! {
+            () = self.ended.cancelled() => {}
+            () = left => {}
+        }
+    }
+}
+
+/// Serves one connection until its peer has left, or until its calls have ended after `over`.
 async fn serve_connection(
     connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     origin: ConnectInfo<ConnectionOrigin>,
     routes: Router,
-    ended: CancellationToken,
+    over: Over,
 ) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(origin.clone());
@@ -162,7 +189,7 @@ async fn serve_connection(
     let mut connection = pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = ended.cancelled() => {
+        () = over.happened() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

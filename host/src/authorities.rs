@@ -28,15 +28,31 @@ impl Authorities {
         }
         let named = || format!("{key}: {}", file.display());
         let pem = std::fs::read(file).with_context(|| format!("{} cannot be read", named()))?;
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-            .collect::<Result<_, _>>()
-            .with_context(named)?;
-        anyhow::ensure!(
-            !certificates.is_empty(),
-            "{} has no certificate in PEM",
-            named()
-        );
-        Ok(Some(Authorities { pem, certificates }))
+        Authorities::parse(pem).map(Some).with_context(named)
+    }
+
+    /// Reads the certificates in PEM.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the text is not valid PEM, or contains no certificate.
+    pub(crate) fn parse(pem: Vec<u8>) -> anyhow::Result<Authorities> {
+        let certificates: Vec<_> =
+            CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>()?;
+        anyhow::ensure!(!certificates.is_empty(), "it has no certificate in PEM");
+        Ok(Authorities { pem, certificates })
+    }
+
+    /// Adds the certificates to those that are trusted.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when one of them is not the certificate of an authority.
+    pub(crate) fn add_to(self, roots: &mut RootCertStore) -> anyhow::Result<()> {
+        for certificate in self.certificates {
+            roots.add(certificate)?;
+        }
+        Ok(())
     }
 }
 
@@ -52,9 +68,7 @@ pub(crate) fn client_config(key: &'static str, file: &Path) -> anyhow::Result<Cl
         roots: webpki_roots::TLS_SERVER_ROOTS.into(),
     };
     if let Some(more) = Authorities::read(key, file)? {
-        for certificate in more.certificates {
-            roots.add(certificate).context(key)?;
-        }
+        more.add_to(&mut roots).context(key)?;
     }
     let config = ClientConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()?

@@ -17,6 +17,7 @@ use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
 use http::uri::Authority;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring::{Ticketer, default_provider};
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -79,11 +80,11 @@ impl Certificates {
         Ok(certificates)
     }
 
-    /// Checks the certificates without keeping them.
+    /// Checks the settings and the certificates, without a folder for new ones.
     ///
     /// # Errors
     ///
-    /// Returns an error in the same cases as `Certificates::open`.
+    /// Returns an error in the same cases as `Certificates::open`, except for the folder.
     pub fn check(settings: &TlsConfig) -> anyhow::Result<()> {
         check_redirect(settings)?;
         let contents = files_of(settings)?.read()?;
@@ -95,10 +96,10 @@ impl Certificates {
 
     /// Gets the certificates that are missing, and renews the others in time. The ports must be open,
     /// since the authority connects to them.
-    pub(crate) fn keep_renewing(&self) {
-        if let Some(acme) = &self.acme {
-            tokio::spawn(acme::keep_renewing(Arc::downgrade(acme)));
-        }
+    pub(crate) fn keep_renewing(&self) -> Option<AbortHandle> {
+        let acme = self.acme.as_ref()?;
+        let renewing = tokio::spawn(acme::keep_renewing(Arc::downgrade(acme)));
+        Some(renewing.abort_handle())
     }
 
     /// The page that the authority is to see at a path while it checks a name.

@@ -34,6 +34,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 use self::acceptor::{Acceptor, ConnectionFiles};
 use self::admission::Admission;
@@ -58,15 +59,15 @@ pub struct ClientPort {
     pub certificates: Option<Arc<Certificates>>,
 }
 
-/// Accepts clients until `closed` becomes true, and writes the messages for them. The clients have
-/// at most `files` open files.
+/// Accepts clients until `closed` has a time, and writes the messages for them. The handshakes that
+/// are under way then have this time. The clients have at most `files` open files.
 pub async fn serve(
     ports: Vec<ClientPort>,
     plugins: Arc<Plugins>,
     registry: Arc<Registry>,
     proxies: Arc<ArcSwap<ProxyConfig>>,
     files: usize,
-    closed: watch::Receiver<bool>,
+    closed: watch::Receiver<Option<Duration>>,
 ) {
     for list in registry.dirty().lists() {
         tokio::spawn(sweep::sweep(list.clone()));
@@ -89,6 +90,7 @@ pub async fn serve(
         proxies,
         files: semaphore(files),
         refusals: semaphore(REFUSALS),
+        shaking_hands: TaskTracker::new(),
         refused: LogThrottle::default(),
         headerless: LogThrottle::default(),
     });
@@ -97,15 +99,22 @@ pub async fn serve(
         .map(|port| accept_at(port, acceptor.clone(), closed.clone()))
         .collect();
     while accepting.join_next().await.is_some() {}
+    let time = closed.borrow().unwrap_or_default();
+    acceptor.shaking_hands.close();
+    let _ = tokio::time::timeout(time, acceptor.shaking_hands.wait()).await;
 }
 
-/// Accepts the clients of one port until `closed` becomes true.
-async fn accept_at(port: ClientPort, acceptor: Arc<Acceptor>, mut closed: watch::Receiver<bool>) {
+/// Accepts the clients of one port until `closed` has a time.
+async fn accept_at(
+    port: ClientPort,
+    acceptor: Arc<Acceptor>,
+    mut closed: watch::Receiver<Option<Duration>>,
+) {
     let mut out_of_files = false;
     loop {
         let accepted = tokio::select! {
             accepted = port.listener.accept() => accepted,
-            _ = closed.wait_for(|closed| *closed) => return,
+            _ = closed.wait_for(Option::is_some) => return,
         };
         match accepted {
             Ok((read, write, peer)) => {
@@ -158,7 +167,8 @@ fn accept(acceptor: Arc<Acceptor>, connection: NewConnection) {
             Err(_) => return,
         },
     };
-    tokio::spawn(async move {
+    let tasks = acceptor.shaking_hands.clone();
+    tasks.spawn(async move {
         handshake::shake_hands(acceptor, connection, files, permit).await;
         drop(refusal);
     });

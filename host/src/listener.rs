@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 pub use self::address::ListenAddress;
 pub(crate) use self::address::one_or_many;
-pub use self::handover::{HandedSocket, HandoverPort, InheritedSockets};
+pub use self::handover::{HandedSocket, HandoverPort, InheritedSockets, PreparedHandover};
 use self::systemd::SystemdSocket;
 pub use self::unix_socket::UnixSocketConfig;
 use self::unix_socket::UnixSocketFile;
@@ -65,9 +65,10 @@ impl ClientListener {
                 vec![AnyListener::Tcp(TcpListener::from_std(socket.into())?)]
             }
             (ListenAddress::Unix(path), Some(socket)) => {
+                let named = || format!("{address}, which the other node has");
+                let file = UnixSocketFile::at(path, true).with_context(named)?;
                 let listener = UnixListener::from_std(socket.into())?;
-                let file = Arc::new(UnixSocketFile::at(path)?);
-                vec![AnyListener::Unix(listener, Some(file))]
+                vec![AnyListener::Unix(listener, Some(Arc::new(file)))]
             }
             (ListenAddress::Tcp(address), None) => {
                 let listener = listen(address, backlog).await;

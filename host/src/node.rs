@@ -2,24 +2,25 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::admin::{self, ApiTokens, View};
 use crate::certificates::Certificates;
 use crate::client::{self, ClientPort};
-use crate::config::{Config, MeshConfig, ProxyConfig, Role};
+use crate::config::{AcmeChallenge, Config, MeshConfig, ProxyConfig, Role};
 use crate::counters::Counters;
 use crate::guest::{CompilerOptions, Services};
 use crate::id::Incarnation;
 use crate::limits::{FileShares, open_files};
 use crate::listener::{
-    ClientListener, HandedSocket, HandoverPort, InheritedSockets, ListenAddress, handed_as,
+    ClientListener, HandedSocket, HandoverPort, InheritedSockets, ListenAddress, PreparedHandover,
+    handed_as,
 };
 use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
 use crate::plugin::Plugins;
@@ -54,10 +55,13 @@ pub struct Node {
     view: Arc<View>,
     /// The task that marks the node as ready, if the node was not ready from its start.
     settling: Option<JoinHandle<()>>,
-    close: watch::Sender<bool>,
+    /// The time that handshakes under way still have, once the node accepts no more clients.
+    close: watch::Sender<Option<Duration>>,
     serving: JoinHandle<()>,
     proxies: Arc<ArcSwap<ProxyConfig>>,
     handover: Option<HandoverPort>,
+    /// The task that gets certificates.
+    renewing: Option<AbortHandle>,
 }
 
 impl Node {
@@ -69,6 +73,7 @@ impl Node {
     /// Returns an error when a port cannot be bound, when the configuration cannot be used, or when
     /// the plugins or their store cannot be opened.
     pub async fn start(config: &Config, counters: Arc<Counters>) -> anyhow::Result<Node> {
+        check_tls(config)?;
         let certificates = config
             .tls
             .is_used()
@@ -108,37 +113,48 @@ impl Node {
             "" => None,
             address => {
                 let tokens = ApiTokens::read(&config.api_tokens)?;
-                let listener = ports.open_api(address, &tokens).await?;
+                let (listener, is_inherited) = ports.open_api(address, &tokens).await?;
                 let address = listener.local_addr()?;
                 let certificates = certificates.clone().filter(|_| config.tls.api);
                 let serving = admin::serve(listener, view.clone(), tokens, files.api, certificates);
                 // As long as another node answers at this port, this one must not say there that it
                 // is not ready yet.
-                let is_alone = !ports.inherited.has_former();
                 let answering = tokio::spawn(async move {
-                    if is_alone || begun.await.is_ok() {
+                    if !is_inherited || begun.await.is_ok() {
                         serving.await;
                     }
                 });
                 Some((address, answering))
             }
         };
-        let PortOpener {
-            mut inherited,
-            handed,
-            ..
-        } = ports;
+        let (mut inherited, handover) = ports.prepare_handover()?;
         let needs_file = config.role == Role::Full && config.keyvalue.is_file();
-        if needs_file && inherited.has_former() {
-            tracing::info!("waiting for the other node to end, which has the file of the state");
-            inherited.replace().await?;
-            inherited.wait_for_end().await?;
-        }
+        let mut begin_api = Some(begin_api);
+        let former = match inherited.has_former() {
+            false => FormerNode::None,
+            true if needs_file => {
+                tracing::info!(
+                    "waiting for the other node to end, which has the file of the state"
+                );
+                inherited.replace().await;
+                let _ = begin_api.take().map(|begin| begin.send(()));
+                inherited.wait_for_end().await;
+                FormerNode::Ended
+            }
+            true => FormerNode::Runs,
+        };
         let peers = mesh.as_ref().map(|(mesh, _)| mesh.clone());
-        let plugins = open_plugins(config, &registry, peers, files.requests, &view).await?;
+        let plugins = open_plugins(config, &registry, peers, files.requests, &view, former).await?;
         view.loaded(plugins.clone());
-        if let (Role::Gateway, Some((mesh, _)), true) = (config.role, &mesh, inherited.has_former())
-        {
+        if former == FormerNode::Runs {
+            let missing = plugins.not_running().await?.join(", ");
+            anyhow::ensure!(
+                missing.is_empty(),
+                "these plugins do not run in this process, and the log says why: {missing}. The \
+                 other node goes on"
+            );
+        }
+        if let (Role::Gateway, Some((mesh, _)), FormerNode::Runs) = (config.role, &mesh, former) {
             // It refuses clients until it knows all plugins, which the other node does.
             mesh.settled().await;
         }
@@ -149,7 +165,8 @@ impl Node {
                 None
             }
         };
-        let (close, closed) = watch::channel(false);
+        let handover = handover.map(PreparedHandover::publish).transpose()?;
+        let (close, closed) = watch::channel(None);
         let port = |is_encrypted| {
             let certificates = certificates.clone();
             move |listener| ClientPort {
@@ -170,14 +187,14 @@ impl Node {
             closed,
         );
         let serving = tokio::spawn(serving);
-        if let Some(certificates) = &certificates {
-            certificates.keep_renewing();
+        if former == FormerNode::Runs {
+            inherited.replace().await;
         }
-        let handover = HandoverPort::open(&config.handover, handed, &inherited)?;
-        let _ = begin_api.send(());
-        if !needs_file {
-            inherited.replace().await?;
+        if let Some(handover) = &handover {
+            handover.own_files(&config.unix_socket);
         }
+        let _ = begin_api.map(|begin| begin.send(()));
+        let renewing = certificates.and_then(|certificates| certificates.keep_renewing());
         Ok(Node {
             addresses,
             tls_addresses,
@@ -191,6 +208,7 @@ impl Node {
             serving,
             proxies,
             handover,
+            renewing,
         })
     }
 
@@ -248,8 +266,21 @@ impl Node {
             settling.abort();
             let _ = settling.await;
         }
-        self.view.draining();
-        let _ = self.close.send(true);
+        if let Some(renewing) = self.renewing {
+            renewing.abort();
+        }
+        if let Some(handover) = self.handover {
+            // Somebody may just be about to take over. For everybody else, the ports are closed.
+            handover.leave();
+        }
+        let handshakes = match self.view.is_replaced() {
+            true => HANDSHAKES,
+            false => {
+                self.view.draining();
+                Duration::ZERO
+            }
+        };
+        let _ = self.close.send(Some(handshakes));
         let _ = self.serving.await;
         let drain_timeout = self.view.registry().limits().drain_timeout;
         let unlisted = async {
@@ -282,6 +313,7 @@ impl Node {
 /// Returns an error when a file cannot be read or has the wrong content, or when values do not fit
 /// each other.
 pub fn check(config: &Config) -> anyhow::Result<()> {
+    check_tls(config)?;
     if config.tls.is_used() {
         Certificates::check(&config.tls)?;
     }
@@ -304,6 +336,26 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 
 /// The error of a node that would have no clients.
 const NOWHERE: &str = "clients cannot connect anywhere: set listen, or tls.listen";
+
+/// Checks that the settings for TLS have a port where they take effect.
+fn check_tls(config: &Config) -> anyhow::Result<()> {
+    let (tls, acme) = (&config.tls, &config.tls.acme);
+    let is_wanted = acme.is_used() || !tls.redirect.is_empty();
+    anyhow::ensure!(
+        tls.is_used() || !is_wanted,
+        "tls.redirect and tls.acme need a port with TLS: set tls.listen, or tls.api"
+    );
+    let (ports, shown) = match acme.challenge {
+        AcmeChallenge::TlsAlpn => (&tls.listen, "tls.listen with port 443 (tls-alpn-01)"),
+        AcmeChallenge::Http => (&config.listen, "listen with port 80 (http-01)"),
+    };
+    anyhow::ensure!(
+        !acme.is_used() || !ports.is_empty(),
+        "tls.acme: the authority checks the names at a port that this node does not have: set \
+         {shown}, or another tls.acme.challenge"
+    );
+    Ok(())
+}
 
 fn check_alone(mesh: &MeshConfig) -> anyhow::Result<()> {
     anyhow::ensure!(
@@ -366,12 +418,29 @@ impl PortOpener<'_> {
         Ok(ports)
     }
 
-    /// Opens the port of the API.
-    async fn open_api(&mut self, address: &str, tokens: &ApiTokens) -> anyhow::Result<TcpListener> {
+    /// Opens the port of the API. Returns whether it is that of the node that is replaced.
+    async fn open_api(
+        &mut self,
+        address: &str,
+        tokens: &ApiTokens,
+    ) -> anyhow::Result<(TcpListener, bool)> {
         let name = format!("api {address}");
-        let listener = admin::bind(address, tokens, self.inherited.take(&name)).await?;
+        let inherited = self.inherited.take(&name);
+        let is_inherited = inherited.is_some();
+        let listener = admin::bind(address, tokens, inherited).await?;
         self.handed.push(handed_as(name, &listener)?);
-        Ok(listener)
+        Ok((listener, is_inherited))
+    }
+
+    /// Listens for the process that will replace this one, now that all ports are open.
+    fn prepare_handover(mut self) -> anyhow::Result<(InheritedSockets, Option<PreparedHandover>)> {
+        self.inherited.close_the_rest();
+        let path = &self.config.handover;
+        let prepared = match path.as_os_str().is_empty() {
+            true => None,
+            false => Some(PreparedHandover::new(path, self.handed)?),
+        };
+        Ok((self.inherited, prepared))
     }
 }
 
@@ -401,6 +470,7 @@ async fn open_plugins(
     mesh: Option<Arc<Mesh>>,
     files: usize,
     view: &View,
+    former: FormerNode,
 ) -> anyhow::Result<Arc<Plugins>> {
     let registry = registry.clone();
     if config.role == Role::Gateway {
@@ -414,19 +484,38 @@ async fn open_plugins(
             mesh,
         ));
     }
-    let services = Services::open(config, files).await?;
+    let services = open_services(config, files, former).await?;
     view.opened(services.clone());
     let defaults = config.plugin.clone();
     let compiler = CompilerOptions::new(&config.cache, &config.limits);
-    Plugins::open(
-        &config.plugins,
-        compiler,
-        defaults,
-        registry,
-        mesh,
-        services,
-    )
-    .await
+    let patience = match former {
+        // The other node serves all of them meanwhile.
+        FormerNode::Runs => Plugins::PATIENCE + config.limits.compile_timeout,
+        FormerNode::None | FormerNode::Ended => Plugins::PATIENCE,
+    };
+    let folder = &config.plugins;
+    let opening = Plugins::open(
+        folder, compiler, defaults, registry, mesh, services, patience,
+    );
+    opening.await
+}
+
+/// Opens the services of plugins. A process that has just ended may have the file of the state for
+/// another moment.
+async fn open_services(
+    config: &Config,
+    files: usize,
+    former: FormerNode,
+) -> anyhow::Result<Services> {
+    let deadline = Instant::now() + FILE_RELEASE;
+    loop {
+        match Services::open(config, files).await {
+            Err(_) if former == FormerNode::Ended && Instant::now() < deadline => {
+                tokio::time::sleep(FILE_RELEASE / 50).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Marks a gateway as ready once it has had time to learn of all plugins. Until then, the gateway
@@ -437,6 +526,23 @@ fn settle(mesh: Arc<Mesh>, view: Arc<View>) -> JoinHandle<()> {
         view.ready();
     })
 }
+
+/// The node that this one replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FormerNode {
+    /// There is no such node.
+    None,
+    /// The other node runs until this one serves.
+    Runs,
+    /// The other node has ended already, since both need the same file.
+    Ended,
+}
+
+/// The time in which the system releases the files of a process that has ended.
+const FILE_RELEASE: Duration = Duration::from_secs(5);
+
+/// The time for handshakes that are under way when another process has taken over.
+const HANDSHAKES: Duration = Duration::from_secs(2);
 
 /// The time for callers to read the last answers of the API.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);

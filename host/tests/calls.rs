@@ -86,6 +86,7 @@ async fn console(folder: &Path) -> Arc<Plugin> {
         registry,
         None,
         services,
+        Plugins::PATIENCE,
     )
     .await
     .expect("plugins");

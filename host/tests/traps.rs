@@ -112,9 +112,17 @@ async fn console(folder: &Path) -> (Arc<Plugin>, Arc<Counters>) {
         program: env!("CARGO_BIN_EXE_jackfield").into(),
         ..CompilerOptions::new(&CacheFolder::Off, &Limits::default())
     };
-    let plugins = Plugins::open(folder, compiler, limits, registry, None, services)
-        .await
-        .expect("plugins");
+    let plugins = Plugins::open(
+        folder,
+        compiler,
+        limits,
+        registry,
+        None,
+        services,
+        Plugins::PATIENCE,
+    )
+    .await
+    .expect("plugins");
     (plugins.get("console").expect("the console"), counters)
 }
 

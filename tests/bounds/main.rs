@@ -8,7 +8,7 @@ mod false_node;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use jackfield_tests::{LogLine, Node, NodeBuilder, Register, within};
 use serde_json::{Value, json};
 
@@ -291,4 +291,31 @@ fn shows(what: &str, figure: u64) {
 
 fn cancel(name: &str) -> Value {
     json!({ "do": "cancel-timer", "name": name, "scope": "cluster" })
+}
+
+/// As in `host/src/mesh/accept.rs`.
+const PEERS: usize = 2000;
+
+#[tokio::test]
+async fn a_node_has_no_more_peers_than_it_may() -> Result<()> {
+    let node = node("").meshed().start().await?;
+    let address = node.mesh_address()?;
+    let mut peers = Vec::new();
+    while peers.len() < PEERS {
+        let coming = (0..100).map(|_| FalsePeer::of(address));
+        peers.extend(futures_util::future::try_join_all(coming).await?);
+    }
+    let refused = FalsePeer::of(address).await;
+    let refused = format!("{:#}", refused.err().context("one too many")?);
+    assert!(
+        refused.contains("2000 peers, as many as it may"),
+        "{refused}"
+    );
+    // There is room again when one has gone.
+    drop(peers.pop());
+    within("room for another one", async {
+        while FalsePeer::of(address).await.is_err() {}
+        anyhow::Ok(())
+    })
+    .await
 }

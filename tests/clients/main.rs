@@ -4,6 +4,7 @@
 //! What the node makes of a client is seen by the client itself, by a watcher of the plugin
 //! `console` that hears each `on-close`, and in the node's counters.
 
+mod closing;
 mod compression;
 mod files;
 mod frames;

@@ -123,6 +123,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Changes what its configuration file says.
+    pub fn change_config(mut self, change: impl Fn(&str) -> String) -> NodeBuilder {
+        self.config = change(&self.config);
+        self
+    }
+
     /// One node, also where several stand for one.
     pub fn alone(mut self) -> NodeBuilder {
         self.stand = Stand::Nodes(1);

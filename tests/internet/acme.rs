@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use jackfield_tests::{Client, Node, NodeBuilder, Pebble, text, tls_connect};
+use jackfield_tests::{
+    Authority, Client, LogLine, Node, NodeBuilder, Pebble, run_node_binary, text, tls_connect,
+    within,
+};
 use tempfile::TempDir;
 use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::version::TLS13;
 
 const ISSUED: &str = "the authority has issued a certificate";
 const FAILED: &str = "no certificate could be had";
@@ -94,7 +98,7 @@ async fn each_name_gets_a_certificate_by_either_challenge_and_keeps_it() -> Resu
 #[tokio::test]
 async fn a_certificate_is_renewed_in_time_even_if_the_authority_has_forgotten_us() -> Result<()> {
     let mut pebble = Pebble::absent()?;
-    pebble.issue_for(Duration::from_secs(9));
+    pebble.issue_for(Duration::from_secs(15));
     let folder = tempfile::tempdir()?;
     let node = customer(&pebble, folder.path(), "['node.test']", "")
         .start()
@@ -104,7 +108,7 @@ async fn a_certificate_is_renewed_in_time_even_if_the_authority_has_forgotten_us
     let mut client = talks(&node, "node.test", &pebble.client().await?).await?;
 
     start_for(&mut pebble, &node).await?;
-    let forgotten = |line: &jackfield_tests::LogLine| {
+    let forgotten = |line: &LogLine| {
         line.says(FAILED) && line.text("error").contains("does not know the account")
     };
     node.wait_for_log(forgotten).await?;
@@ -126,7 +130,7 @@ async fn an_authority_may_want_an_account_that_its_customers_have_already() -> R
         .start()
         .await?;
     start_for(&mut pebble, &stranger).await?;
-    let refused = |line: &jackfield_tests::LogLine| {
+    let refused = |line: &LogLine| {
         line.says(FAILED) && line.text("error").contains("externalAccountRequired")
     };
     stranger.wait_for_log(refused).await?;
@@ -156,10 +160,10 @@ async fn a_name_that_leads_elsewhere_keeps_no_other_from_its_certificate() -> Re
     pebble.lead_elsewhere("elsewhere.test");
     start_for(&mut pebble, &node).await?;
     let of = |name: &'static str, said: &'static str| {
-        move |line: &jackfield_tests::LogLine| line.says(said) && line.text("name") == name
+        move |line: &LogLine| line.says(said) && line.text("name") == name
     };
     node.wait_for_log(of("node.test", ISSUED)).await?;
-    let failed = |line: &jackfield_tests::LogLine| {
+    let failed = |line: &LogLine| {
         let error = line.text("error");
         of("elsewhere.test", FAILED)(line) && error.contains("Failed to connect to 127.255.255.254")
     };
@@ -172,16 +176,78 @@ async fn a_name_that_leads_elsewhere_keeps_no_other_from_its_certificate() -> Re
 async fn nobody_gets_an_answer_to_a_challenge_that_there_is_not() -> Result<()> {
     let pebble = Pebble::absent()?;
     let folder = tempfile::tempdir()?;
-    let node = customer(&pebble, folder.path(), "['node.test']", "")
+    let authority = Authority::new()?;
+    let issued = authority.issue("node", &["node.test"])?;
+    let node = customer(&pebble, folder.path(), "['other.test']", "")
+        .change_config(|config| {
+            let entry = issued.entry();
+            config.replace("[tls]\n", &format!("[tls]\ncertificates = [{entry}]\n"))
+        })
         .start()
         .await?;
-    let authority = jackfield_tests::Authority::new()?;
-    let mut config = (*authority.client(&[&tokio_rustls::rustls::version::TLS13], None)?).clone();
+    let mut config = (*authority.client(&[&TLS13], None)?).clone();
+    talks(&node, "node.test", &Arc::new(config.clone())).await?;
     config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
     let refused = tls_connect(node.tls_address()?, "node.test", &Arc::new(config)).await;
     let refused = format!("{:#}", refused.err().context("refused")?);
-    assert!(refused.contains("alert"), "{refused}");
+    assert!(refused.contains("AccessDenied"), "{refused}");
     let page = node.refusal("/.well-known/acme-challenge/abc").await?;
     assert_eq!(page.status, 404);
+    Ok(())
+}
+
+/// While a folder cannot be written to, what was issued is used, and is kept later.
+#[tokio::test]
+async fn a_certificate_that_cannot_be_kept_is_shown_all_the_same() -> Result<()> {
+    let mut pebble = Pebble::absent()?;
+    let folder = tempfile::tempdir()?;
+    let node = customer(&pebble, folder.path(), "['node.test']", "")
+        .start()
+        .await?;
+    let (kept_in, _) = kept(&folder)?;
+    std::fs::remove_dir(&kept_in)?;
+    start_for(&mut pebble, &node).await?;
+    node.wait_for_counter("certificates_issued", 1).await?;
+    talks(&node, "node.test", &pebble.client().await?).await?;
+    let unkept = |line: &LogLine| line.says("it is used and cannot be kept yet");
+    assert_eq!(node.log().nth(2, unkept).await?.level(), "ERROR");
+
+    std::fs::create_dir(&kept_in)?;
+    within("the files", async {
+        while kept(&folder)?.1 != ["account.json", "node.test.pem"] {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_can_never_be_issued_is_said_at_the_start() -> Result<()> {
+    for (config, expected) in [
+        (
+            "[tls]\nredirect = 'https://node.test'",
+            "need a port with TLS",
+        ),
+        ("[tls.acme]\nnames = ['node.test']", "need a port with TLS"),
+        (
+            "[tls]\napi = true\n[tls.acme]\nnames = ['node.test']",
+            "set tls.listen with port 443",
+        ),
+        (
+            "listen = []\n[tls]\nlisten = '127.0.0.1:0'\n[tls.acme]\nnames = ['node.test']\n\
+             challenge = 'http-01'",
+            "set listen with port 80",
+        ),
+    ] {
+        let file = tempfile::NamedTempFile::with_suffix(".toml")?;
+        std::fs::write(&file, config)?;
+        let path = file.path().display().to_string();
+        for command in [&["config", "check"][..], &["node"]] {
+            let output = run_node_binary(&[command, &["--config", &path]].concat()).await?;
+            assert_eq!(output.code, 1, "{}", output.text());
+            assert!(output.stderr.contains(expected), "{}", output.text());
+        }
+    }
     Ok(())
 }

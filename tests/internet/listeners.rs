@@ -216,3 +216,24 @@ async fn a_restart_with_a_socket_of_systemd_refuses_nobody() -> Result<()> {
     assert_eq!(newcomer.next_text().await?, "hello");
     Ok(())
 }
+
+/// The kernel keeps as much for a client as it was told, and counts twice that much.
+#[tokio::test]
+async fn the_kernel_s_buffer_for_a_client_is_as_large_as_configured() -> Result<()> {
+    for (bytes, expected) in [(16 << 10, 32 << 10), (64 << 10, 128 << 10)] {
+        let config = format!("[limits]\nsend_buffer_bytes = {bytes}\n");
+        let builder = Node::builder().plugin("echo").alone().config(&config);
+        let node = builder.start().await?;
+        let _client = node.client("/echo").await?;
+        let port = format!("sport = :{}", node.address().port());
+        let ss = tokio::process::Command::new("ss");
+        let sockets = { ss }
+            .args(["-tmnH", "state", "established", &port])
+            .output();
+        let sockets = String::from_utf8(within("ss", sockets).await?.stdout)?;
+        let size = sockets.split_once(",tb").context("a size")?.1;
+        let size = size.split(',').next().context("a size")?;
+        assert_eq!(size.parse::<usize>()?, expected, "{sockets}");
+    }
+    Ok(())
+}

@@ -94,6 +94,11 @@ impl View {
         self.replaced.cancel();
     }
 
+    /// Whether another process has the port of the API.
+    pub fn is_replaced(&self) -> bool {
+        self.replaced.is_cancelled()
+    }
+
     /// The token that is cancelled once another process has the port of the API.
     pub(super) fn replaced(&self) -> CancellationToken {
         self.replaced.clone()

@@ -8,20 +8,24 @@ use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use data_encoding::BASE64URL_NOPAD;
+use http::Uri;
+use http::uri::Scheme;
 use instant_acme::{
     Account, AccountBuilder, AuthorizationStatus, ChallengeType, Error, ExternalAccountKey,
     Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
+use parking_lot::Mutex;
 use scopeguard::defer;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::acme_http::AcmeHttp;
 use super::issued::{ChallengeAnswer, IssuedCertificate, IssuedCertificates};
@@ -55,6 +59,8 @@ pub(super) struct AcmeClient {
     http: AcmeHttp,
     external_account: Option<ExternalAccountKey>,
     issued: Arc<IssuedCertificates>,
+    /// The files that could not be written yet, by their names.
+    unwritten: Mutex<BTreeMap<String, String>>,
     counters: Arc<Counters>,
 }
 
@@ -80,7 +86,8 @@ impl AcmeClient {
             folder: settings.folder.join(folder_of(&settings.directory)),
             http,
             external_account,
-            issued: Arc::default(),
+            issued: Arc::new(IssuedCertificates::new(&settings.names)),
+            unwritten: Mutex::default(),
             counters,
         };
         let folder = client.folder.display();
@@ -126,15 +133,24 @@ impl AcmeClient {
         self.folder.join(format!("{name}.pem"))
     }
 
-    /// Orders a certificate, keeps it, and shows it. Returns how long it is valid.
+    /// Orders a certificate, shows it, and keeps it. Returns how long it is valid. If another process
+    /// has kept a new certificate in the folder meanwhile, that one is shown and nothing is ordered.
     async fn renew(&self, name: &str) -> anyhow::Result<Duration> {
+        if let Ok(Some(kept)) = self.read(name)
+            && !kept.is_due()
+        {
+            let validity = kept.validity;
+            self.issued.show(name, kept);
+            return Ok(validity);
+        }
         let pem = timeout(ORDER_TIMEOUT, self.order(name)).await;
         let pem = pem.context("the authority takes too long")??;
         let issued = IssuedCertificate::read(name, pem.as_bytes(), &default_provider())?;
         let validity = issued.validity;
-        // Shown in any case: who cannot keep it orders again after the next start.
         self.issued.show(name, issued);
-        self.keep(&format!("{name}.pem"), pem).await?;
+        self.counters.certificates_issued.add_one();
+        tracing::info!(name, "the authority has issued a certificate");
+        self.keep(&format!("{name}.pem"), pem).await;
         Ok(validity)
     }
 
@@ -144,14 +160,16 @@ impl AcmeClient {
         let identifiers = [Identifier::Dns(name.to_owned())];
         let mut order = match account.new_order(&NewOrder::new(&identifiers)).await {
             Err(Error::Api(problem)) if problem.r#type.as_deref() == Some(UNKNOWN_ACCOUNT) => {
-                std::fs::remove_file(self.folder.join(ACCOUNT))?;
+                self.unwritten.lock().remove(ACCOUNT);
+                let _ = std::fs::remove_file(self.folder.join(ACCOUNT));
                 bail!("the authority does not know the account any more: the next order makes one");
             }
             order => order?,
         };
         defer!(self.issued.answer(None));
         self.answer_challenges(name, &mut order).await?;
-        let retries = RetryPolicy::new().timeout(ORDER_TIMEOUT);
+        let looks = RetryPolicy::new().initial_delay(LOOK).backoff(1.0);
+        let retries = looks.timeout(ORDER_TIMEOUT);
         if order.poll_ready(&retries).await? != OrderStatus::Ready {
             bail!("{}", refusal(&mut order).await?);
         }
@@ -193,7 +211,12 @@ impl AcmeClient {
     /// The account with the authority, which is made if there is none yet.
     async fn account(&self) -> anyhow::Result<Account> {
         let file = self.folder.join(ACCOUNT);
-        match crate::file::read(&file, FILE_BYTES) {
+        let unwritten = self.unwritten.lock().get(ACCOUNT).cloned();
+        let kept = match unwritten {
+            Some(unwritten) => Ok(unwritten.into_bytes()),
+            None => crate::file::read(&file, FILE_BYTES),
+        };
+        match kept {
             Ok(kept) => {
                 let credentials =
                     serde_json::from_slice(&kept).with_context(|| file.display().to_string())?;
@@ -215,7 +238,7 @@ impl AcmeClient {
                 let created = self.builder().create(&account, directory, external).await;
                 let (account, credentials) = created?;
                 self.keep(ACCOUNT, serde_json::to_string(&credentials)?)
-                    .await?;
+                    .await;
                 Ok(account)
             }
             Err(error) => Err(error).with_context(|| file.display().to_string()),
@@ -226,63 +249,98 @@ impl AcmeClient {
         Account::builder_with_http(Box::new(self.http.clone()))
     }
 
-    /// Writes a file that only the node may read, whole or not at all.
-    async fn keep(&self, name: &str, content: String) -> anyhow::Result<()> {
-        let (folder, file) = (self.folder.clone(), self.folder.join(name));
-        let named = format!("{} cannot be written", file.display());
-        let writing = tokio::task::spawn_blocking(move || {
-            // A temporary file may only be read by its owner.
-            let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-            temporary.write_all(content.as_bytes())?;
-            temporary.as_file().sync_all()?;
-            temporary.persist(file)?;
-            anyhow::Ok(())
-        });
-        writing.await?.context(named)
+    /// Writes a file now, or later if that fails now.
+    async fn keep(&self, name: &str, content: String) {
+        let written = write(&self.folder, name, content.clone()).await;
+        match written {
+            Ok(()) => drop(self.unwritten.lock().remove(name)),
+            Err(error) => {
+                let (error, file) = (format!("{error:#}"), self.folder.join(name));
+                let is_new = self
+                    .unwritten
+                    .lock()
+                    .insert(name.to_owned(), content)
+                    .is_none();
+                if is_new {
+                    let file = file.display();
+                    tracing::error!(%file, error, "it is used and cannot be kept yet");
+                }
+            }
+        }
     }
+
+    /// Writes the files that could not be written yet.
+    async fn keep_unwritten(&self) {
+        let unwritten = self.unwritten.lock().clone();
+        for (name, content) in unwritten {
+            self.keep(&name, content).await;
+        }
+    }
+
+    /// Orders a certificate for a name that is due, and returns when it may be ordered again.
+    async fn try_to_renew(self: Arc<Self>, name: String, failures: u32) -> OrderPause {
+        let renewing = self.clone();
+        let renewed = name.clone();
+        // In a task of its own: what panics there is an order that has failed.
+        let renewing = tokio::spawn(async move { renewing.renew(&renewed).await });
+        let renewed = AbortOnDropHandle::new(renewing).await;
+        match renewed.map_err(anyhow::Error::new).flatten() {
+            Ok(validity) => OrderPause {
+                // Where a clock is wrong, a certificate seems to be due all the time.
+                until: Instant::now() + validity / 3,
+                failures: 0,
+            },
+            Err(error) => {
+                self.counters.certificate_orders_failed.add_one();
+                let pause = self.settings.retry.saturating_mul(1 << failures.min(16));
+                let pause = pause.min(MAX_RETRY);
+                let (error, retry) = (format!("{error:#}"), humantime::format_duration(pause));
+                tracing::error!(name, error, %retry, "no certificate could be had");
+                OrderPause {
+                    until: Instant::now() + pause,
+                    failures: failures + 1,
+                }
+            }
+        }
+    }
+}
+
+/// Writes a file that only the node may read, whole or not at all.
+async fn write(folder: &Path, name: &str, content: String) -> anyhow::Result<()> {
+    let (folder, file) = (folder.to_owned(), folder.join(name));
+    let writing = tokio::task::spawn_blocking(move || {
+        // A temporary file may only be read by its owner.
+        let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+        temporary.write_all(content.as_bytes())?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(file)?;
+        anyhow::Ok(())
+    });
+    writing.await?
 }
 
 /// Orders and renews certificates for as long as the client lives.
 pub(super) async fn keep_renewing(client: Weak<AcmeClient>) {
     let mut pauses: BTreeMap<String, OrderPause> = BTreeMap::new();
+    let names = client.upgrade().map(|client| client.settings.names.clone());
+    let names = names.unwrap_or_default();
     loop {
-        let Some(client) = client.upgrade() else {
-            return;
-        };
-        for name in &client.settings.names {
-            let pause = pauses.get(name);
-            if !client.issued.is_due(name)
-                || pause.is_some_and(|pause| pause.until > Instant::now())
-            {
-                continue;
-            }
-            let failures = pause.map_or(0, |pause| pause.failures);
-            let pause = match client.renew(name).await {
-                Ok(validity) => {
-                    client.counters.certificates_issued.add_one();
-                    tracing::info!(name, "the authority has issued a certificate");
-                    OrderPause {
-                        // Where a clock is wrong, a certificate seems to be due all the time.
-                        until: Instant::now() + validity / 3,
-                        failures: 0,
-                    }
-                }
-                Err(error) => {
-                    client.counters.certificate_orders_failed.add_one();
-                    let pause = client.settings.retry.saturating_mul(1 << failures.min(16));
-                    let pause = pause.min(MAX_RETRY);
-                    let (error, retry) = (format!("{error:#}"), humantime::format_duration(pause));
-                    tracing::error!(name, error, %retry, "no certificate could be had");
-                    OrderPause {
-                        until: Instant::now() + pause,
-                        failures: failures + 1,
-                    }
-                }
+        for name in &names {
+            let Some(client) = client.upgrade() else {
+                return;
             };
-            pauses.insert(name.clone(), pause);
+            let pause = pauses.get(name);
+            if client.issued.is_due(name) && pause.is_none_or(|pause| pause.until <= Instant::now())
+            {
+                let failures = pause.map_or(0, |pause| pause.failures);
+                let pause = client.try_to_renew(name.clone(), failures).await;
+                pauses.insert(name.clone(), pause);
+            }
         }
-        drop(client);
         sleep(LOOK).await;
+        if let Some(client) = client.upgrade() {
+            client.keep_unwritten().await;
+        }
     }
 }
 
@@ -297,11 +355,23 @@ pub(super) fn check(
     for name in &settings.names {
         ensure!(
             matches!(ServerName::try_from(&**name), Ok(ServerName::DnsName(_)))
-                && *name == name.to_ascii_lowercase(),
+                && *name == name.to_ascii_lowercase()
+                && !name.ends_with('.'),
             "tls.acme.names: {name:?} is no name that can be checked: write each host's name, in \
              lower case and without *"
         );
     }
+    let directory = settings.directory.parse::<Uri>().ok();
+    let is_https = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTPS) && uri.host().is_some();
+    ensure!(
+        directory.as_ref().is_some_and(is_https),
+        "tls.acme.directory: {:?} is no URL of an HTTPS server",
+        settings.directory
+    );
+    ensure!(
+        !settings.retry.is_zero(),
+        "tls.acme.retry must not be 0: the authority would be asked all the time"
+    );
     ensure!(
         settings.accept_terms,
         "tls.acme.accept_terms must be true: read the terms of service of the authority at {}",
@@ -348,11 +418,21 @@ async fn refusal(order: &mut Order) -> Result<String, Error> {
         let errors = state.challenges.iter().filter_map(|it| it.error.as_ref());
         reasons.extend(errors.map(ToString::to_string));
     }
-    Ok(format!("the authority refuses: {}", reasons.join("; ")))
+    Ok(match reasons.is_empty() {
+        true => "the authority refuses, and does not say why".to_owned(),
+        false => format!("the authority refuses: {}", reasons.join("; ")),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
+
     use super::*;
 
     fn settings() -> AcmeConfig {
@@ -366,7 +446,15 @@ mod tests {
     #[test]
     fn what_cannot_be_ordered_is_said_before() {
         assert!(check(&settings()).is_ok());
-        for name in ["*.node.test", "", "127.0.0.1", "a/b", "Node.test", "-"] {
+        for name in [
+            "*.node.test",
+            "",
+            "127.0.0.1",
+            "a/b",
+            "Node.test",
+            "-",
+            "node.test.",
+        ] {
             let wrong = AcmeConfig {
                 names: vec![name.to_owned()],
                 ..settings()
@@ -380,6 +468,25 @@ mod tests {
         };
         let error = check(&unread).err().expect("no consent").to_string();
         assert!(error.contains("accept_terms must be true"), "{error}");
+        for directory in [
+            "",
+            "node.test/dir",
+            "http://node.test/dir",
+            "https://../../a b",
+        ] {
+            let wrong = AcmeConfig {
+                directory: directory.to_owned(),
+                ..settings()
+            };
+            let error = check(&wrong).err().expect(directory).to_string();
+            assert!(error.contains("is no URL of an HTTPS server"), "{error}");
+        }
+        let stormy = AcmeConfig {
+            retry: Duration::ZERO,
+            ..settings()
+        };
+        let error = check(&stormy).err().expect("a storm").to_string();
+        assert!(error.contains("retry must not be 0"), "{error}");
         let half = AcmeConfig {
             external_account: "me".to_owned(),
             ..settings()
@@ -397,5 +504,62 @@ mod tests {
             folder_of("https://127.0.0.1:14000/dir"),
             "127.0.0.1_14000_dir"
         );
+    }
+
+    /// An authority whose orders have failed, and that says why only beside the challenge, as Let's
+    /// Encrypt does.
+    struct Refusing(&'static str);
+
+    impl HttpClient for Refusing {
+        fn request(
+            &self,
+            request: Request<BodyWrapper<Bytes>>,
+        ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+            let order = r#"{"status":"invalid","authorizations":["https://ca.test/check"],
+                "identifiers":[{"type":"dns","value":"node.test"}],
+                "finalize":"https://ca.test/finalize"}"#;
+            let body = match request.uri().path() {
+                "/dir" => {
+                    r#"{"newNonce":"https://ca.test/nonce","newAccount":"https://ca.test/account",
+                        "newOrder":"https://ca.test/order"}"#
+                }
+                "/account" => r#"{"status":"valid"}"#,
+                "/check" => self.0,
+                _ => order,
+            };
+            let answer = Response::builder()
+                .header("replay-nonce", "1")
+                .header("location", "https://ca.test/order")
+                .body(Full::<Bytes>::from(body));
+            Box::pin(async { Ok(answer?.into()) })
+        }
+    }
+
+    async fn refused(check: &'static str) -> String {
+        let account = NewAccount {
+            contact: &[],
+            terms_of_service_agreed: true,
+            only_return_existing: false,
+        };
+        let builder = Account::builder_with_http(Box::new(Refusing(check)));
+        let created = builder.create(&account, "https://ca.test/dir".to_owned(), None);
+        let (account, _) = created.await.expect("an account");
+        let identifiers = [Identifier::Dns("node.test".to_owned())];
+        let order = account.new_order(&NewOrder::new(&identifiers)).await;
+        let mut order = order.expect("an order");
+        refusal(&mut order).await.expect("a reason")
+    }
+
+    #[tokio::test]
+    async fn the_reason_stands_beside_the_challenge() {
+        let with_reason = r#"{"status":"invalid","identifier":{"type":"dns","value":"node.test"},
+            "challenges":[{"type":"http-01","url":"https://ca.test/it","token":"t",
+            "status":"invalid","error":{"type":"urn:ietf:params:acme:error:connection",
+            "detail":"nobody is there"}}]}"#;
+        let reason = refused(with_reason).await;
+        assert!(reason.contains("nobody is there"), "{reason}");
+        let without = r#"{"status":"invalid","identifier":{"type":"dns","value":"node.test"},
+            "challenges":[]}"#;
+        assert!(refused(without).await.contains("does not say why"));
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Limited;
 use hyper::Request;
+use hyper::header::CONTENT_TYPE;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -16,7 +17,7 @@ use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
 use crate::authorities::client_config;
 
-/// The most time that the authority has for one answer.
+/// The most time until an answer of the authority begins.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest answer, in bytes.
@@ -55,6 +56,13 @@ impl HttpClient for AcmeHttp {
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, answering).await;
             let answer = answer.map_err(|late| Error::Other(late.into()))?;
             let answer = answer.map_err(|error| Error::Other(error.into()))?;
+            let kind = answer.headers().get(CONTENT_TYPE);
+            let is_json = kind.is_some_and(|kind| kind.as_bytes().ends_with(b"json"));
+            if answer.status().is_server_error() && !is_json {
+                // Its body is a page for people, and says nothing to a program.
+                let why = format!("the authority answers {}", answer.status());
+                return Err(Error::Other(why.into()));
+            }
             Ok(answer.map(|body| Limited::new(body, ANSWER_BYTES)).into())
         })
     }

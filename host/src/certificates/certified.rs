@@ -11,6 +11,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::sign::CertifiedKey;
 
+use crate::authorities::Authorities;
+
 /// Reads a certificate and its key, both in PEM.
 ///
 /// # Errors
@@ -29,17 +31,14 @@ pub(crate) fn certified(
     Ok(CertifiedKey::from_der(chain, key, provider)?)
 }
 
-/// Reads the certificates of authorities, in PEM.
+/// The authorities whose certificates are in a text in PEM.
 ///
 /// # Errors
 ///
 /// Returns an error when there is none, or one that is no authority's.
 pub(crate) fn authorities_in(pem: &[u8]) -> anyhow::Result<Arc<RootCertStore>> {
     let mut authorities = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        authorities.add(certificate?)?;
-    }
-    ensure!(!authorities.is_empty(), "there is no certificate in PEM");
+    Authorities::parse(pem.to_vec())?.add_to(&mut authorities)?;
     Ok(Arc::new(authorities))
 }
 

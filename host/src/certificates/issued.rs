@@ -19,8 +19,10 @@ use super::certified::{certified, is_for};
 const HTTP_CHALLENGES: &str = "/.well-known/acme-challenge/";
 
 /// The certificates that an authority has issued, by their names.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct IssuedCertificates {
+    /// The names, in the order of the configuration.
+    names: Vec<String>,
     certificates: Mutex<BTreeMap<String, IssuedCertificate>>,
     challenge: Mutex<Option<ChallengeAnswer>>,
 }
@@ -44,11 +46,19 @@ pub(super) enum ChallengeAnswer {
 }
 
 impl IssuedCertificates {
+    /// No certificates yet, for these names.
+    pub(super) fn new(names: &[String]) -> IssuedCertificates {
+        IssuedCertificates {
+            names: names.to_vec(),
+            certificates: Mutex::default(),
+            challenge: Mutex::default(),
+        }
+    }
+
     /// Whether the certificate of a name is missing or is to be renewed.
     pub(super) fn is_due(&self, name: &str) -> bool {
         let certificates = self.certificates.lock();
-        let renew_at = certificates.get(name).map(|issued| issued.renew_at);
-        renew_at.is_none_or(|at| at <= SystemTime::now())
+        certificates.get(name).is_none_or(IssuedCertificate::is_due)
     }
 
     /// Shows the certificate of a name from now on.
@@ -56,20 +66,15 @@ impl IssuedCertificates {
         self.certificates.lock().insert(name.to_owned(), issued);
     }
 
-    /// The certificate for a name.
+    /// The certificate for a name, in lower case.
     pub(super) fn named(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         let certificates = self.certificates.lock();
-        let issued = certificates.get(&*name.to_ascii_lowercase());
-        issued.map(|issued| issued.key.clone())
+        certificates.get(name).map(|issued| issued.key.clone())
     }
 
     /// The certificate for who asks for no name, or for none that there is.
     pub(super) fn first(&self) -> Option<Arc<CertifiedKey>> {
-        let certificates = self.certificates.lock();
-        certificates
-            .values()
-            .next()
-            .map(|issued| issued.key.clone())
+        self.names.iter().find_map(|name| self.named(name))
     }
 
     /// Answers a challenge of the authority from now on, or none.
@@ -98,6 +103,11 @@ impl IssuedCertificates {
 }
 
 impl IssuedCertificate {
+    /// Whether the certificate is to be renewed.
+    pub(super) fn is_due(&self) -> bool {
+        self.renew_at <= SystemTime::now()
+    }
+
     /// Reads the certificate of a name with its key, both in PEM.
     ///
     /// # Errors

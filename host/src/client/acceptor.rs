@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
 
 use super::admission::Admission;
 use super::handshakes::Handshakes;
@@ -28,6 +29,8 @@ pub(super) struct Acceptor {
     /// The permits for further connections, which are accepted only to tell the client that the
     /// node is full.
     pub(super) refusals: Arc<Semaphore>,
+    /// The handshakes under way.
+    pub(super) shaking_hands: TaskTracker,
     pub(super) refused: LogThrottle,
     /// The log of trusted proxies that have not begun with a header of the PROXY protocol.
     pub(super) headerless: LogThrottle,

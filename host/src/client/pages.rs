@@ -177,7 +177,9 @@ pub(super) fn upgrade_required(reason: &str) -> Response<Body> {
 
 /// A permanent redirect to the same path of another origin.
 pub(super) fn moved_to(origin: &str, uri: &Uri) -> Response<Body> {
-    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let path = uri.path_and_query().map(PathAndQuery::as_str);
+    // `*` is no path.
+    let path = path.filter(|path| path.starts_with('/')).unwrap_or("/");
     redirect(StatusCode::PERMANENT_REDIRECT, &format!("{origin}{path}"))
 }
 

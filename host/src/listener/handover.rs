@@ -4,10 +4,11 @@
 //! have them then, and the kernel's queue of new connections belongs to both. So nobody is refused
 //! while one process takes the place of the other.
 //!
-//! The running node sends a line of JSON, a list with the name of each socket, and the sockets
-//! themselves beside its first byte (`SCM_RIGHTS` of unix(7)), in the same order. The new process
-//! sends `REPLACED` as soon as it needs the other no more, and the running node drains. A new
-//! process that ends before changes nothing.
+//! The running node sends a line of JSON: a list with the name of each socket, and the sockets
+//! themselves beside its first byte (`SCM_RIGHTS` of unix(7)), in the same order. Or it sends a
+//! text, the reason why it does not hand them over. The new process sends `REPLACED` as soon as it
+//! needs the other no more, and the running node drains. A new process that ends before changes
+//! nothing. The connection stays open until the process of the running node has ended.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -17,16 +18,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use parking_lot::Mutex;
 use rustix::cmsg_space;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use super::unix_socket::{self, UnixSocketConfig, UnixSocketFile};
+use super::unix_socket::{HiddenSocket, UnixSocketConfig, UnixSocketFile};
 
 /// The most sockets that are handed over.
 const SOCKETS: usize = 64;
@@ -36,6 +39,12 @@ const LIST_BYTES: u64 = 64 << 10;
 
 /// The time in which the sockets must have been handed over.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The interval at which the log says that a process still waits for another one to end.
+const STILL: Duration = Duration::from_secs(10);
+
+/// How many processes may wait for their answer.
+const BACKLOG: u32 = 16;
 
 /// What the new process sends when it takes the place of the other.
 const REPLACED: u8 = b'r';
@@ -56,12 +65,30 @@ pub struct InheritedSockets {
     sockets: Vec<(String, OwnedFd)>,
 }
 
+/// The Unix socket where the next process will ask. Until it is published, the node that runs is
+/// asked.
+#[derive(Debug)]
+pub struct PreparedHandover {
+    hidden: HiddenSocket,
+    sockets: Vec<HandedSocket>,
+}
+
 /// The Unix socket where the next process asks.
 #[derive(Debug)]
 pub struct HandoverPort {
     listener: UnixListener,
     _file: UnixSocketFile,
     sockets: Vec<HandedSocket>,
+    /// The connection of the process that has the sockets, and has not replaced this one yet.
+    asker: Mutex<Option<Arc<UnixStream>>>,
+}
+
+/// What the running node answers.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum HandoverAnswer {
+    Names(Vec<String>),
+    Refusal(String),
 }
 
 impl HandedSocket {
@@ -89,18 +116,26 @@ impl InheritedSockets {
             Err(error) if is_nobody(&error) => return Ok(InheritedSockets::default()),
             connected => connected.with_context(|| format!("handover: {}", path.display()))?,
         };
+        let user = former.peer_cred()?.uid();
+        let own = rustix::process::geteuid().as_raw();
+        ensure!(
+            user == own,
+            "handover: a process of another user (number {user}) listens at {}",
+            path.display()
+        );
         let received = timeout(ANSWER_TIMEOUT, receive(&mut former)).await;
         let received = received.map_err(anyhow::Error::new).flatten();
         let sockets = received.with_context(|| {
             format!(
-                "the node that listens at handover = {:?} does not hand its sockets over; it may \
-                 be about to end, then start this one again",
-                path.display().to_string()
+                "the node that listens at {} does not hand its sockets over",
+                path.display()
             )
         })?;
         let names: Vec<_> = sockets.iter().map(|(name, _)| &**name).collect();
+        let (names, process) = (names.join(", "), process_of(&former));
         tracing::info!(
-            sockets = names.join(", "),
+            process,
+            sockets = names,
             "another node hands its sockets over"
         );
         Ok(InheritedSockets {
@@ -117,25 +152,33 @@ impl InheritedSockets {
     /// Takes the socket of this name.
     pub(crate) fn take(&mut self, name: &str) -> Option<OwnedFd> {
         let position = self.sockets.iter().position(|(found, _)| found == name)?;
-        Some(self.sockets.swap_remove(position).1)
+        Some(self.sockets.remove(position).1)
+    }
+
+    /// Closes the sockets that nobody has taken.
+    pub(crate) fn close_the_rest(&mut self) {
+        self.sockets.clear();
     }
 
     /// Tells the other node that it has been replaced. It drains then.
-    pub async fn replace(&mut self) -> anyhow::Result<()> {
-        match &mut self.former {
-            Some(former) => {
-                let told = former.write_all(&[REPLACED]).await;
-                told.context("the node that was to be replaced has gone")
-            }
-            None => Ok(()),
+    pub async fn replace(&mut self) {
+        if let Some(former) = &mut self.former
+            && let Err(error) = former.write_all(&[REPLACED]).await
+        {
+            tracing::warn!(%error, "the other node has ended by itself");
         }
     }
 
-    /// Waits until the other node has ended.
-    pub async fn wait_for_end(&mut self) -> io::Result<()> {
-        match &mut self.former {
-            Some(former) => former.read_to_end(&mut Vec::new()).await.map(drop),
-            None => Ok(()),
+    /// Waits until the process of the other node has ended.
+    pub async fn wait_for_end(&mut self) {
+        let Some(former) = &mut self.former else {
+            return;
+        };
+        let process = process_of(former);
+        let mut byte = [0];
+        // Nothing comes. An error, too, means that the process has ended.
+        while timeout(STILL, former.read(&mut byte)).await.is_err() {
+            tracing::info!(process, "still waiting for the other node to end");
         }
     }
 }
@@ -147,20 +190,19 @@ fn is_nobody(error: &io::Error) -> bool {
     )
 }
 
-impl HandoverPort {
-    /// Listens at a path for the next process, whose place there the node takes from the one before.
+/// The number of the process at the other end, or 0 if it is not known.
+fn process_of(stream: &UnixStream) -> i32 {
+    let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
+    process.unwrap_or_default()
+}
+
+impl PreparedHandover {
+    /// Listens for the next process, which will ask at a path.
     ///
     /// # Errors
     ///
     /// Returns an error when there are too many sockets, or when the path cannot be listened at.
-    pub fn open(
-        path: &Path,
-        sockets: Vec<HandedSocket>,
-        inherited: &InheritedSockets,
-    ) -> anyhow::Result<Option<HandoverPort>> {
-        if path.as_os_str().is_empty() {
-            return Ok(None);
-        }
+    pub fn new(path: &Path, sockets: Vec<HandedSocket>) -> anyhow::Result<PreparedHandover> {
         ensure!(
             sockets.len() <= SOCKETS,
             "handover: more than {SOCKETS} sockets cannot be handed over"
@@ -169,17 +211,39 @@ impl HandoverPort {
             mode: "0600".to_owned(),
             ..UnixSocketConfig::default()
         };
-        let opened = match inherited.has_former() {
-            true => unix_socket::replace(path, 1, &config),
-            false => unix_socket::listen(path, 1, &config),
-        };
         let named = || format!("handover: cannot listen at {}", path.display());
-        let (listener, file) = opened.with_context(named)?;
-        Ok(Some(HandoverPort {
+        let hidden = HiddenSocket::bind(path, BACKLOG, &config).with_context(named)?;
+        Ok(PreparedHandover { hidden, sockets })
+    }
+
+    /// Takes the place of the node that runs: from now on, this node is asked.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the file cannot be moved to its path.
+    pub fn publish(self) -> anyhow::Result<HandoverPort> {
+        let (listener, file) = self.hidden.publish().context("handover")?;
+        Ok(HandoverPort {
             listener,
             _file: file,
-            sockets,
-        }))
+            sockets: self.sockets,
+            asker: Mutex::default(),
+        })
+    }
+}
+
+impl HandoverPort {
+    /// Takes the files of the Unix sockets over from the node that was replaced.
+    pub fn own_files(&self, config: &UnixSocketConfig) {
+        for file in self.files() {
+            file.own(config);
+        }
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Arc<UnixSocketFile>> {
+        self.sockets
+            .iter()
+            .filter_map(|socket| socket.file.as_ref())
     }
 
     /// Waits until another process has taken the place of this node.
@@ -205,22 +269,54 @@ impl HandoverPort {
 
     /// Gives a process the sockets. Returns whether it has replaced this one.
     async fn hand_over(&self, mut stream: UnixStream) -> anyhow::Result<bool> {
+        let process = process_of(&stream);
         timeout(ANSWER_TIMEOUT, send(&mut stream, &self.sockets)).await??;
-        tracing::info!("another process has asked for the sockets");
-        // It loads its plugins first, for as long as that takes.
-        let mut answer = [0];
-        if stream.read(&mut answer).await? == 0 || answer != [REPLACED] {
-            return Ok(false);
+        tracing::info!(process, "another process has asked for the sockets");
+        let stream = Arc::new(stream);
+        *self.asker.lock() = Some(stream.clone());
+        let is_replaced = self.wait_for_answer(&stream, process).await;
+        match is_replaced {
+            true => self.leave(),
+            false => drop(self.asker.lock().take()),
         }
-        for socket in &self.sockets {
-            if let Some(file) = &socket.file {
-                file.leave();
+        Ok(is_replaced)
+    }
+
+    /// Waits for the answer of the process that has the sockets. It loads its plugins first, for as
+    /// long as that takes. Others are told to wait.
+    async fn wait_for_answer(&self, stream: &UnixStream, process: i32) -> bool {
+        loop {
+            tokio::select! {
+                ready = stream.readable() => {
+                    let mut answer = [0];
+                    match ready.and_then(|()| stream.try_read(&mut answer)) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        read => return read.is_ok_and(|bytes| bytes == 1) && answer == [REPLACED],
+                    }
+                }
+                other = self.listener.accept() => {
+                    if let Ok((other, _)) = other {
+                        let why = format!("process {process} has them already, and starts");
+                        let line = serde_json::json!(why).to_string() + "\n";
+                        let _ = other.try_write(line.as_bytes());
+                        tracing::warn!(process = process_of(&other), why, "no sockets for a process");
+                    }
+                }
             }
         }
-        // Left open: its end tells the other process that this one has ended, and has released its
-        // files.
-        std::mem::forget(stream.into_std()?);
-        Ok(true)
+    }
+
+    /// Leaves the sockets to the process that has asked for them, if there is one.
+    pub fn leave(&self) {
+        let Some(asker) = self.asker.lock().take() else {
+            return;
+        };
+        for file in self.files() {
+            file.leave();
+        }
+        // Never closed: its end tells the other process that this one has ended, and has released
+        // its files.
+        std::mem::forget(asker);
     }
 }
 
@@ -257,12 +353,15 @@ async fn receive(stream: &mut UnixStream) -> anyhow::Result<Vec<(String, OwnedFd
         Ok(received.bytes)
     });
     if received.await? == 0 {
-        bail!("it has closed the connection");
+        bail!("it has closed the connection, since it ends; start this one again");
     }
-    let mut list = first.to_vec();
+    let mut answer = first.to_vec();
     let mut rest = BufReader::new(stream.take(LIST_BYTES));
-    rest.read_until(b'\n', &mut list).await?;
-    let names: Vec<String> = serde_json::from_slice(&list).context("its list of sockets")?;
+    rest.read_until(b'\n', &mut answer).await?;
+    let names = match serde_json::from_slice(&answer).context("its list of sockets")? {
+        HandoverAnswer::Names(names) => names,
+        HandoverAnswer::Refusal(why) => bail!("{why}"),
+    };
     ensure!(
         names.len() == files.len(),
         "it has named {} sockets and handed over {}",

@@ -1,6 +1,7 @@
 //! Unix sockets: a file to which programs of the same machine connect.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +51,17 @@ impl UnixSocketConfig {
         self.read().map(drop)
     }
 
+    /// Sets the mode and the owner of a file.
+    fn apply(&self, path: &Path) -> anyhow::Result<()> {
+        let (mode, user, group) = self.read()?;
+        std::os::unix::fs::chown(path, user, group)
+            .context("the owner of the socket cannot be set")?;
+        Ok(std::fs::set_permissions(
+            path,
+            std::fs::Permissions::from_mode(mode),
+        )?)
+    }
+
     fn read(&self) -> anyhow::Result<(u32, Option<u32>, Option<u32>)> {
         let mode = u32::from_str_radix(&self.mode, 8).ok();
         let mode = mode.filter(|mode| *mode <= 0o777).with_context(|| {
@@ -71,8 +83,16 @@ pub(super) struct UnixSocketFile {
     path: PathBuf,
     /// The device and the inode of the file. Another process may have put its own file there.
     identity: (u64, u64),
-    /// Whether another process has the socket now, and needs the file.
+    /// Whether another process has the socket, too, and keeps the file.
     is_left: AtomicBool,
+}
+
+/// A socket that listens, and whose file is not at its path yet.
+#[derive(Debug)]
+pub(super) struct HiddenSocket {
+    socket: OwnedFd,
+    hidden: PathBuf,
+    path: PathBuf,
 }
 
 /// Listens at the file `path`, and removes what a node has left there that has ended.
@@ -87,38 +107,57 @@ pub(super) fn listen(
     config: &UnixSocketConfig,
 ) -> anyhow::Result<(UnixListener, UnixSocketFile)> {
     remove_left_over(path)?;
-    replace(path, backlog, config)
+    HiddenSocket::bind(path, backlog, config)?.publish()
 }
 
-/// Listens at the file `path`, in place of whoever listens there.
-///
-/// # Errors
-///
-/// Returns an error when the file cannot be created with its mode and owner.
-pub(super) fn replace(
-    path: &Path,
-    backlog: u32,
-    config: &UnixSocketConfig,
-) -> anyhow::Result<(UnixListener, UnixSocketFile)> {
-    let (mode, user, group) = config.read()?;
-    // Bound under another name first: nobody can connect before the mode and the owner are set.
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let hidden = path.with_file_name(name);
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    let _ = std::fs::remove_file(&hidden);
-    bind(&socket, &SocketAddrUnix::new(&hidden)?)?;
-    let made = (|| {
-        std::os::unix::fs::chown(&hidden, user, group)
-            .context("the owner of the socket cannot be set")?;
-        std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(mode))?;
-        listen_on(&socket, backlog.cast_signed())?;
-        std::fs::rename(&hidden, path)?;
-        UnixSocketFile::at(path)
-    })();
-    let file = made.inspect_err(|_| drop(std::fs::remove_file(&hidden)))?;
-    Ok((UnixListener::from_std(socket.into())?, file))
+impl HiddenSocket {
+    /// Listens at another path in the same folder. So nobody can connect before the mode and the
+    /// owner of the file are set.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the file cannot be created with its mode and owner.
+    pub(super) fn bind(
+        path: &Path,
+        backlog: u32,
+        config: &UnixSocketConfig,
+    ) -> anyhow::Result<HiddenSocket> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}", std::process::id()));
+        let hidden = path.with_file_name(name);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let _ = std::fs::remove_file(&hidden);
+        bind(&socket, &SocketAddrUnix::new(&hidden)?)?;
+        // From here on, the file is removed again if anything fails.
+        let bound = HiddenSocket {
+            socket,
+            hidden,
+            path: path.to_owned(),
+        };
+        config.apply(&bound.hidden)?;
+        listen_on(&bound.socket, backlog.cast_signed())?;
+        Ok(bound)
+    }
+
+    /// Moves the file to its path, in place of whoever listens there.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the file cannot be moved.
+    pub(super) fn publish(self) -> anyhow::Result<(UnixListener, UnixSocketFile)> {
+        std::fs::rename(&self.hidden, &self.path)?;
+        let file = UnixSocketFile::at(&self.path, false)?;
+        let socket = self.socket.try_clone()?;
+        Ok((UnixListener::from_std(socket.into())?, file))
+    }
+}
+
+impl Drop for HiddenSocket {
+    fn drop(&mut self) {
+        // Published, it is not there any more.
+        let _ = std::fs::remove_file(&self.hidden);
+    }
 }
 
 fn remove_left_over(path: &Path) -> anyhow::Result<()> {
@@ -161,19 +200,29 @@ fn owner(
 }
 
 impl UnixSocketFile {
-    /// The file of a socket that is at this path already.
-    pub(super) fn at(path: &Path) -> anyhow::Result<UnixSocketFile> {
+    /// The file of a socket that is at this path already. It stays there for now if it `is_left` to
+    /// another process.
+    pub(super) fn at(path: &Path, is_left: bool) -> io::Result<UnixSocketFile> {
         let metadata = std::fs::symlink_metadata(path)?;
         Ok(UnixSocketFile {
             path: path.to_owned(),
             identity: (metadata.dev(), metadata.ino()),
-            is_left: AtomicBool::new(false),
+            is_left: AtomicBool::new(is_left),
         })
     }
 
-    /// Keeps the file for another process, which has the socket now.
+    /// Keeps the file for another process, which has the socket, too.
     pub(super) fn leave(&self) {
         self.is_left.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the file over from another process.
+    pub(super) fn own(&self, config: &UnixSocketConfig) {
+        self.is_left.store(false, Ordering::Relaxed);
+        if let Err(error) = config.apply(&self.path) {
+            let (error, path) = (format!("{error:#}"), self.path.display());
+            tracing::warn!(error, %path, "the socket keeps its mode and owner");
+        }
     }
 
     pub(super) fn path(&self) -> &Path {

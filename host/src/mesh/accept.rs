@@ -56,10 +56,10 @@ pub(super) async fn serve(
         .await
 }
 
-/// The incoming connections of nodes. `files` is the number of open files for these connections.
-/// This function sets `tcp_nodelay` and pauses after a failure, since the server does neither for
-/// given connections: it would ask for the next one at once, even when the system has no files
-/// left.
+/// The incoming connections of nodes, after their TLS handshakes. `files` is the number of open files
+/// for these connections. This function sets `tcp_nodelay` and pauses after a failure, since the
+/// server does neither for given connections: it would ask for the next one at once, even when the
+/// system has no files left.
 pub(super) fn incoming(
     listener: TcpListener,
     port: &'static str,
@@ -67,31 +67,49 @@ pub(super) fn incoming(
     tls: Tls,
 ) -> impl Stream<Item = io::Result<NodeStream>> {
     tls.keep_reading();
+    let (ready, streams) = mpsc::channel(1);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = accept_all(listener, PendingConnections::nodes(port, files), tls, &ready) => {}
+            () = ready.closed() => {}
+        }
+    });
+    ReceiverStream::new(streams).map(Ok)
+}
+
+async fn accept_all(
+    listener: TcpListener,
+    pending: PendingConnections,
+    tls: Tls,
+    ready: &mpsc::Sender<NodeStream>,
+) {
     let failures = LogThrottle::default();
-    let pending = PendingConnections::nodes(port, files);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let accepted = incoming.then(move |accepted| {
-        let connection = accepted.map(|stream| pending.accept(stream));
-        let is_logged = connection.is_err() && failures.happened().is_some();
-        async move {
-            if let Err(error) = &connection {
-                if is_logged {
+    let mut incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    while let Some(accepted) = incoming.next().await {
+        let connection = match accepted {
+            Ok(stream) => pending.accept(stream),
+            Err(error) => {
+                if failures.happened().is_some() {
                     tracing::error!(%error, "nodes cannot be accepted; is `ulimit -n` high enough?");
                 }
                 tokio::time::sleep(REST).await;
+                continue;
             }
-            connection
+        };
+        let (has_tls, tls, sender) = (tls.is_set(), tls.clone(), ready.clone());
+        let handshake = async move {
+            match tls.accept(connection).await {
+                Ok(stream) => drop(sender.send(stream).await),
+                Err(error) => tracing::debug!(%error, "a node broke off"),
+            }
+        };
+        // Without TLS there is nothing to wait for. With TLS, `PendingConnections` bounds their number
+        // and their time.
+        match has_tls {
+            true => drop(tokio::spawn(handshake)),
+            false => handshake.await,
         }
-    });
-    // All at once: `PendingConnections` bounds their number and their time.
-    let streams = accepted.map(move |connection| {
-        let tls = tls.clone();
-        async move { tls.accept(connection?).await }
-    });
-    streams.buffer_unordered(usize::MAX).filter_map(|stream| {
-        let stream = stream.inspect_err(|error| tracing::debug!(%error, "a node broke off"));
-        std::future::ready(stream.ok().map(Ok))
-    })
+    }
 }
 
 struct Accepting(Arc<Mesh>);

@@ -41,10 +41,6 @@ const TRIM: Duration = Duration::from_secs(10);
 /// answer.
 const SLOW_LOOK: Duration = Duration::from_secs(10);
 
-/// The time that a node's start waits for its plugins. A plugin that takes longer is loaded while
-/// the node serves the others.
-const START: Duration = Duration::from_secs(10);
-
 /// The plugins of a node, and the folder that they come from.
 pub struct Plugins {
     folder: PathBuf,
@@ -64,8 +60,12 @@ pub struct Plugins {
 }
 
 impl Plugins {
+    /// The time that a node's start usually waits for its plugins.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
+
     /// Loads the plugins in the folder. A file that can't be loaded is logged, and is tried again
-    /// when it changes. A load that failed because of the machine is also tried again later.
+    /// when it changes. A load that failed because of the machine is also tried again later. A plugin
+    /// that takes longer than `patience` is loaded while the node serves the others.
     ///
     /// # Errors
     ///
@@ -77,6 +77,7 @@ impl Plugins {
         registry: Arc<Registry>,
         mesh: Option<Arc<Mesh>>,
         services: Services,
+        patience: Duration,
     ) -> anyhow::Result<Arc<Plugins>> {
         let directory = Arc::<Directory>::default();
         let callees: Weak<Directory> = Arc::downgrade(&directory);
@@ -98,7 +99,7 @@ impl Plugins {
         }
         watch.accept(found, Instant::now());
         let all = plugins.load_all(&mut loads, &mut watch);
-        if tokio::time::timeout(START, all).await.is_err() {
+        if tokio::time::timeout(patience, all).await.is_err() {
             let late = loads.plugins();
             // Their clients are told to come back.
             for name in late.iter().filter(|name| fits_a_path(name)) {
@@ -116,6 +117,20 @@ impl Plugins {
         let looking = tokio::spawn(plugins.clone().keep_looking(watch, loads));
         *plugins.looking.lock() = Some(looking);
         Ok(plugins)
+    }
+
+    /// The names of the plugins in the folder that do not run. A gateway runs none, and misses none.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read.
+    pub async fn not_running(&self) -> std::io::Result<Vec<String>> {
+        if self.loader.is_none() {
+            return Ok(Vec::new());
+        }
+        let found = self.look().await?.plugins.into_keys();
+        let runs = |name: &String| self.get(name).is_some_and(|plugin| plugin.runs());
+        Ok(found.filter(|name| !runs(name)).collect())
     }
 
     /// Creates the plugins of a gateway, which run at other nodes. The gateway takes its pages from

@@ -264,4 +264,18 @@ pub(super) mod tests {
         let (read, write, _) = accepted.expect("a client");
         (read, write, client.expect("a server"))
     }
+
+    /// What is encrypted and not written counts for no outbox.
+    #[tokio::test]
+    async fn little_is_encrypted_that_the_kernel_does_not_take() {
+        let (_read, write, _client) = pair().await;
+        let bytes = vec![0; 1 << 20];
+        loop {
+            match write.try_write(&bytes) {
+                Ok(taken) => assert!(taken <= UNSENT_BYTES, "{taken}"),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
 }

@@ -149,6 +149,7 @@ async fn open(folder: &Path) -> Result<Arc<Plugins>> {
         registry,
         None,
         services,
+        Plugins::PATIENCE,
     )
     .await
 }

@@ -195,7 +195,16 @@ async fn plugins(folder: &Path) -> Result<Arc<Plugins>> {
     let services = Services::in_memory()?;
     let compiler = CompilerOptions::new(&CacheFolder::Off, &Limits::default());
     let defaults = PluginLimits::default();
-    Plugins::open(folder, compiler, defaults, registry, None, services).await
+    Plugins::open(
+        folder,
+        compiler,
+        defaults,
+        registry,
+        None,
+        services,
+        Plugins::PATIENCE,
+    )
+    .await
 }
 
 fn built() -> PathBuf {
