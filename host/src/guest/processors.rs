@@ -4,7 +4,8 @@
 //! longer has to take turns with the others of its kind: it gets one slice of a tick, and waits for
 //! the next one. A plugin whose events have run for a while of late is busy, and each of its events
 //! takes turns from its beginning. So a plugin with many short events has no advantage over one
-//! with few long ones.
+//! with few long ones. If no other plugin is busy, short events need no turns: whatever else is
+//! ready comes between them soon enough.
 //!
 //! There are as many slots as the runtime has workers, so a plugin that is alone gets all of them.
 //! Before a slice begins, the worker looks at its sockets and runs the other tasks that are ready.
@@ -34,6 +35,10 @@ const BUSY_TICKS: u64 = 10;
 /// The time over which the ticks of `BUSY_TICKS` are counted, in ticks.
 const BUSY_WINDOW: u64 = 100;
 
+/// Events are short if so many of them, or more, run in a tick. Tokio looks at its sockets after 61
+/// of them, at the latest.
+const SHORT_EVENTS: u64 = 8;
+
 /// The wait for one slice, in ticks, above which the log says that a plugin has to wait.
 const LONG_WAIT: u64 = 100;
 
@@ -54,6 +59,11 @@ pub(super) struct ProcessorUsage {
     virtual_time: AtomicU64,
     /// The tick until which the plugin is busy.
     busy_until: AtomicU64,
+    /// The tick until which each event of the plugin takes turns.
+    turns_until: AtomicU64,
+    /// How many polls of events have begun since the plugin was charged last. Some are lost where
+    /// two threads count at once, since only their magnitude matters.
+    events: AtomicU64,
     is_known: AtomicBool,
     long_waits: LogThrottle,
 }
@@ -78,6 +88,8 @@ struct SlotQueue {
     virtual_time: u64,
     /// How many plugins the node has had.
     known: usize,
+    /// The two plugins that were busy last, by their address, and until when they are.
+    busy: [(usize, u64); 2],
 }
 
 struct Contender {
@@ -174,12 +186,33 @@ impl Processors {
         }
         // Where there is one plugin only, nobody else could have what it uses.
         if queue.known > 1 {
-            usage.ran(ticks, self.ticker.now());
+            let now = self.ticker.now();
+            let busy_until = usage.ran(ticks, now);
+            let is_another_busy = queue.is_another_busy(usage, busy_until, now);
+            let events = usage.events.swap(0, Ordering::Relaxed);
+            let is_short = events >= ticks.saturating_mul(SHORT_EVENTS);
+            let needs_turns = is_another_busy || !is_short;
+            let turns_until = if needs_turns { busy_until } else { 0 };
+            usage.turns_until.store(turns_until, Ordering::Relaxed);
         }
     }
 }
 
 impl SlotQueue {
+    /// Records until when a plugin is busy. Returns whether another one is busy now.
+    fn is_another_busy(&mut self, usage: &Arc<ProcessorUsage>, busy_until: u64, now: u64) -> bool {
+        let own = Arc::as_ptr(usage).addr();
+        let [latest, former] = &mut self.busy;
+        if busy_until > now {
+            if latest.0 != own {
+                *former = std::mem::replace(latest, (own, busy_until));
+            }
+            latest.1 = busy_until;
+        }
+        let mut both = self.busy.iter();
+        both.any(|(plugin, until)| *plugin != own && *until > now)
+    }
+
     fn find(&mut self, usage: &Arc<ProcessorUsage>) -> Option<&mut Contender> {
         let mut contenders = self.contenders.iter_mut();
         contenders.find(|contender| Arc::ptr_eq(&contender.usage, usage))
@@ -260,19 +293,27 @@ impl ProcessorUsage {
     }
 
     /// Whether each event of the plugin has to take turns.
-    fn is_busy(&self, now: u64) -> bool {
-        now < self.busy_until.load(Ordering::Relaxed)
+    fn needs_turns(&self, now: u64) -> bool {
+        now < self.turns_until.load(Ordering::Relaxed)
     }
 
-    /// Records that the plugin's events have run for so many ticks. This is a leaky bucket: it holds
-    /// what was run, and `BUSY_TICKS` leave it in each `BUSY_WINDOW`.
-    fn ran(&self, ticks: u64, now: u64) {
+    /// Counts a poll of an event that begins.
+    fn count_event(&self) {
+        let events = self.events.load(Ordering::Relaxed);
+        self.events.store(events + 1, Ordering::Relaxed);
+    }
+
+    /// Records that the plugin's events have run for so many ticks, and returns the tick until which
+    /// the plugin is busy. This is a leaky bucket: it holds what was run, and `BUSY_TICKS` leave it in
+    /// each `BUSY_WINDOW`.
+    fn ran(&self, ticks: u64, now: u64) -> u64 {
         let emptied = self.busy_until.load(Ordering::Relaxed) + BUSY_WINDOW;
         let emptied = emptied.max(now) + ticks.saturating_mul(BUSY_WINDOW / BUSY_TICKS);
         // So that it is not long busy after the others have gone.
         let emptied = emptied.min(now + 2 * BUSY_WINDOW);
-        self.busy_until
-            .store(emptied.saturating_sub(BUSY_WINDOW), Ordering::Relaxed);
+        let busy_until = emptied.saturating_sub(BUSY_WINDOW);
+        self.busy_until.store(busy_until, Ordering::Relaxed);
+        busy_until
     }
 }
 
@@ -299,7 +340,8 @@ impl ProcessorTurn {
         if running.is_nested {
             return call.poll(context);
         }
-        if matches!(self, ProcessorTurn::Free) && share.usage.is_busy(Running::began()) {
+        share.usage.count_event();
+        if matches!(self, ProcessorTurn::Free) && share.usage.needs_turns(Running::began()) {
             *self = processors.ask(share.usage, None);
         }
         ready!(self.poll_slot(share, context));
@@ -506,20 +548,56 @@ mod tests {
     #[test]
     fn a_plugin_is_busy_that_runs_for_more_than_a_tenth_of_the_time() {
         let usage = ProcessorUsage::default();
+        let is_busy = |now| now < usage.busy_until.load(Ordering::Relaxed);
         for now in (1_000..2_000).step_by(10) {
             usage.ran(1, now);
-            assert!(!usage.is_busy(now), "{now}");
+            assert!(!is_busy(now), "{now}");
         }
         for now in 2_000..2_020 {
             usage.ran(1, now);
         }
-        assert!(usage.is_busy(2_020));
-        assert!(!usage.is_busy(2_130));
+        assert!(is_busy(2_020));
+        assert!(!is_busy(2_130));
         // However long it was.
         for now in 3_000..9_000 {
             usage.ran(1, now);
         }
-        assert!(usage.is_busy(9_000));
-        assert!(!usage.is_busy(9_110));
+        assert!(is_busy(9_000));
+        assert!(!is_busy(9_110));
+    }
+
+    #[test]
+    fn short_events_take_turns_only_if_another_plugin_is_busy() {
+        let two = processors(1);
+        let (short, long): (Arc<ProcessorUsage>, Arc<ProcessorUsage>) = Default::default();
+        two.know(&short);
+        two.know(&long);
+        let run = |usage: &Arc<ProcessorUsage>, events| {
+            for _ in 0..events {
+                usage.count_event();
+            }
+            two.charge(usage, 100, 1);
+        };
+        for _ in 0..100 {
+            run(&short, SHORT_EVENTS);
+        }
+        assert!(!short.needs_turns(0));
+        for _ in 0..100 {
+            run(&long, 1);
+        }
+        assert!(long.needs_turns(0), "its events are long");
+        assert!(!short.needs_turns(0), "it has not run since");
+        run(&short, SHORT_EVENTS);
+        assert!(short.needs_turns(0));
+
+        // Its own events that are long are enough.
+        let alone = processors(1);
+        let (mixed, idle): (Arc<ProcessorUsage>, Arc<ProcessorUsage>) = Default::default();
+        alone.know(&mixed);
+        alone.know(&idle);
+        for _ in 0..100 {
+            alone.charge(&mixed, 100, 1);
+        }
+        assert!(mixed.needs_turns(0));
     }
 }
