@@ -148,8 +148,9 @@ impl Node {
         view.loaded(plugins.clone());
         if former == FormerNode::Runs {
             let missing = plugins.not_running().await?.join(", ");
+            // Where nobody serves them any more, this node serves the others, as after any start.
             anyhow::ensure!(
-                missing.is_empty(),
+                missing.is_empty() || inherited.former_ends(),
                 "these plugins do not run in this process, and the log says why: {missing}. The \
                  other node goes on"
             );
@@ -438,7 +439,7 @@ impl PortOpener<'_> {
         let path = &self.config.handover;
         let prepared = match path.as_os_str().is_empty() {
             true => None,
-            false => Some(PreparedHandover::new(path, self.handed)?),
+            false => Some(PreparedHandover::new(path, self.handed, &self.inherited)?),
         };
         Ok((self.inherited, prepared))
     }
@@ -490,7 +491,7 @@ async fn open_plugins(
     let compiler = CompilerOptions::new(&config.cache, &config.limits);
     let patience = match former {
         // The other node serves all of them meanwhile.
-        FormerNode::Runs => Plugins::PATIENCE + config.limits.compile_timeout,
+        FormerNode::Runs => Duration::MAX,
         FormerNode::None | FormerNode::Ended => Plugins::PATIENCE,
     };
     let folder = &config.plugins;

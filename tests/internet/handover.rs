@@ -237,7 +237,7 @@ async fn a_node_that_ends_while_another_one_has_its_sockets_leaves_them_to_it() 
     // Its end is known only now, and what is said to it is lost.
     let mut list = Vec::new();
     within("its end", asker.read_to_end(&mut list)).await?;
-    assert!(list.ends_with(b"\n"));
+    assert!(list.ends_with(b"\ne"), "it says that it ends");
     Ok(())
 }
 
@@ -264,6 +264,17 @@ async fn a_node_that_drains_closes_its_ports_at_once() -> Result<()> {
     let ended = node.log().so_far(|line| line.says("counters"));
     assert!(ended.is_empty(), "it has ended already");
     node.wait().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_path_where_something_else_is_stays_as_it_is() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(port(&folder), "precious")?;
+    let error = node(&folder, "").start().await;
+    let error = format!("{:#}", error.err().context("it has started")?);
+    assert!(error.contains("something else than a socket"), "{error}");
+    assert_eq!(std::fs::read_to_string(port(&folder))?, "precious");
     Ok(())
 }
 

@@ -141,6 +141,7 @@ impl AcmeClient {
         {
             let validity = kept.validity;
             self.issued.show(name, kept);
+            self.unwritten.lock().remove(&format!("{name}.pem"));
             return Ok(validity);
         }
         let pem = timeout(ORDER_TIMEOUT, self.order(name)).await;

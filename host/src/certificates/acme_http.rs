@@ -57,7 +57,8 @@ impl HttpClient for AcmeHttp {
             let answer = answer.map_err(|late| Error::Other(late.into()))?;
             let answer = answer.map_err(|error| Error::Other(error.into()))?;
             let kind = answer.headers().get(CONTENT_TYPE);
-            let is_json = kind.is_some_and(|kind| kind.as_bytes().ends_with(b"json"));
+            let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+            let is_json = kind.contains("json");
             if answer.status().is_server_error() && !is_json {
                 // Its body is a page for people, and says nothing to a program.
                 let why = format!("the authority answers {}", answer.status());

@@ -4,8 +4,8 @@
 //! longer has to take turns with the others of its kind: it gets one slice of a tick, and waits for
 //! the next one. A plugin whose events have run for a while of late is busy, and each of its events
 //! takes turns from its beginning. So a plugin with many short events has no advantage over one
-//! with few long ones. If no other plugin is busy, short events need no turns: whatever else is
-//! ready comes between them soon enough.
+//! with few long ones. If no other plugin is busy, and all its events are short, they need no turns:
+//! whatever else is ready comes between them soon enough.
 //!
 //! There are as many slots as the runtime has workers, so a plugin that is alone gets all of them.
 //! Before a slice begins, the worker looks at its sockets and runs the other tasks that are ready.
@@ -21,6 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{self, Poll, ready};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -35,9 +36,9 @@ const BUSY_TICKS: u64 = 10;
 /// The time over which the ticks of `BUSY_TICKS` are counted, in ticks.
 const BUSY_WINDOW: u64 = 100;
 
-/// Events are short if so many of them, or more, run in a tick. Tokio looks at its sockets after 61
-/// of them, at the latest.
-const SHORT_EVENTS: u64 = 8;
+/// An event is long if a poll of it takes so much time. Tokio looks at its sockets after 61 polls, at
+/// the latest.
+const LONG: Duration = Duration::from_micros(125);
 
 /// The wait for one slice, in ticks, above which the log says that a plugin has to wait.
 const LONG_WAIT: u64 = 100;
@@ -61,9 +62,6 @@ pub(super) struct ProcessorUsage {
     busy_until: AtomicU64,
     /// The tick until which each event of the plugin takes turns.
     turns_until: AtomicU64,
-    /// How many polls of events have begun since the plugin was charged last. Some are lost where
-    /// two threads count at once, since only their magnitude matters.
-    events: AtomicU64,
     is_known: AtomicBool,
     long_waits: LogThrottle,
 }
@@ -173,8 +171,8 @@ impl Processors {
         }
     }
 
-    /// Charges a plugin with this weight for ticks that an event has run.
-    fn charge(&self, usage: &Arc<ProcessorUsage>, weight: u32, ticks: u64) {
+    /// Charges a plugin with this weight for ticks that an event has run, which may be a long one.
+    fn charge(&self, usage: &Arc<ProcessorUsage>, weight: u32, ticks: u64, is_long: bool) {
         let mut queue = self.queue.lock();
         if let Some(contender) = queue.find(usage) {
             let time = &contender.usage.virtual_time;
@@ -188,12 +186,10 @@ impl Processors {
         if queue.known > 1 {
             let now = self.ticker.now();
             let busy_until = usage.ran(ticks, now);
-            let is_another_busy = queue.is_another_busy(usage, busy_until, now);
-            let events = usage.events.swap(0, Ordering::Relaxed);
-            let is_short = events >= ticks.saturating_mul(SHORT_EVENTS);
-            let needs_turns = is_another_busy || !is_short;
-            let turns_until = if needs_turns { busy_until } else { 0 };
-            usage.turns_until.store(turns_until, Ordering::Relaxed);
+            // A tick comes upon events in proportion to their time. So long ones are seen.
+            if queue.is_another_busy(usage, busy_until, now) || is_long {
+                usage.turns_until.store(busy_until, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -297,10 +293,9 @@ impl ProcessorUsage {
         now < self.turns_until.load(Ordering::Relaxed)
     }
 
-    /// Counts a poll of an event that begins.
-    fn count_event(&self) {
-        let events = self.events.load(Ordering::Relaxed);
-        self.events.store(events + 1, Ordering::Relaxed);
+    /// Whether the plugin has run much of late.
+    fn is_busy(&self, now: u64) -> bool {
+        now < self.busy_until.load(Ordering::Relaxed)
     }
 
     /// Records that the plugin's events have run for so many ticks, and returns the tick until which
@@ -340,15 +335,17 @@ impl ProcessorTurn {
         if running.is_nested {
             return call.poll(context);
         }
-        share.usage.count_event();
         if matches!(self, ProcessorTurn::Free) && share.usage.needs_turns(Running::began()) {
             *self = processors.ask(share.usage, None);
         }
         ready!(self.poll_slot(share, context));
+        // The clock is read for busy plugins only.
+        let started = share.usage.is_busy(Running::began()).then(Instant::now);
         let polled = call.poll(context);
         let ticks = processors.ticker.now() - Running::began();
         if ticks > 0 {
-            processors.charge(share.usage, share.weight, ticks);
+            let is_long = started.map_or(ticks > 1, |started| started.elapsed() >= LONG);
+            processors.charge(share.usage, share.weight, ticks, is_long);
         }
         let former = match std::mem::take(self) {
             ProcessorTurn::Running(slot) => Some(slot),
@@ -450,7 +447,7 @@ mod tests {
                 ProcessorTurn::Free => return,
             };
             self.slices += 1;
-            processors.charge(&self.usage, self.weight, 1);
+            processors.charge(&self.usage, self.weight, 1, true);
             self.turn = processors.ask(&self.usage, Some(slot));
         }
     }
@@ -548,55 +545,50 @@ mod tests {
     #[test]
     fn a_plugin_is_busy_that_runs_for_more_than_a_tenth_of_the_time() {
         let usage = ProcessorUsage::default();
-        let is_busy = |now| now < usage.busy_until.load(Ordering::Relaxed);
         for now in (1_000..2_000).step_by(10) {
             usage.ran(1, now);
-            assert!(!is_busy(now), "{now}");
+            assert!(!usage.is_busy(now), "{now}");
         }
         for now in 2_000..2_020 {
             usage.ran(1, now);
         }
-        assert!(is_busy(2_020));
-        assert!(!is_busy(2_130));
+        assert!(usage.is_busy(2_020));
+        assert!(!usage.is_busy(2_130));
         // However long it was.
         for now in 3_000..9_000 {
             usage.ran(1, now);
         }
-        assert!(is_busy(9_000));
-        assert!(!is_busy(9_110));
+        assert!(usage.is_busy(9_000));
+        assert!(!usage.is_busy(9_110));
     }
 
     #[test]
     fn short_events_take_turns_only_if_another_plugin_is_busy() {
-        let two = processors(1);
-        let (short, long): (Arc<ProcessorUsage>, Arc<ProcessorUsage>) = Default::default();
-        two.know(&short);
-        two.know(&long);
-        let run = |usage: &Arc<ProcessorUsage>, events| {
-            for _ in 0..events {
-                usage.count_event();
+        let processors = processors(1);
+        let (short, other): (Arc<ProcessorUsage>, Arc<ProcessorUsage>) = Default::default();
+        processors.know(&short);
+        processors.know(&other);
+        let run = |usage, is_long| {
+            for _ in 0..100 {
+                processors.charge(usage, 100, 1, is_long);
             }
-            two.charge(usage, 100, 1);
         };
-        for _ in 0..100 {
-            run(&short, SHORT_EVENTS);
-        }
-        assert!(!short.needs_turns(0));
-        for _ in 0..100 {
-            run(&long, 1);
-        }
-        assert!(long.needs_turns(0), "its events are long");
-        assert!(!short.needs_turns(0), "it has not run since");
-        run(&short, SHORT_EVENTS);
+        run(&short, false);
+        assert!(short.is_busy(0) && !short.needs_turns(0));
+        run(&other, false);
+        assert!(other.needs_turns(0), "the first one is busy");
+        run(&short, false);
         assert!(short.needs_turns(0));
+    }
 
-        // Its own events that are long are enough.
-        let alone = processors(1);
+    #[test]
+    fn a_long_event_makes_all_events_of_its_plugin_take_turns() {
+        let processors = processors(1);
         let (mixed, idle): (Arc<ProcessorUsage>, Arc<ProcessorUsage>) = Default::default();
-        alone.know(&mixed);
-        alone.know(&idle);
-        for _ in 0..100 {
-            alone.charge(&mixed, 100, 1);
+        processors.know(&mixed);
+        processors.know(&idle);
+        for number in 0..100 {
+            processors.charge(&mixed, 100, 1, number == 50);
         }
         assert!(mixed.needs_turns(0));
     }

@@ -8,7 +8,8 @@
 //! themselves beside its first byte (`SCM_RIGHTS` of unix(7)), in the same order. Or it sends a
 //! text, the reason why it does not hand them over. The new process sends `REPLACED` as soon as it
 //! needs the other no more, and the running node drains. A new process that ends before changes
-//! nothing. The connection stays open until the process of the running node has ended.
+//! nothing. The running node sends `ENDING` if it ends by itself meanwhile. The connection stays open
+//! until the process of the running node has ended.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -29,7 +30,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use super::unix_socket::{HiddenSocket, UnixSocketConfig, UnixSocketFile};
+use super::unix_socket::{HiddenSocket, UnixSocketConfig, UnixSocketFile, check_left_over};
 
 /// The most sockets that are handed over.
 const SOCKETS: usize = 64;
@@ -43,11 +44,17 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The interval at which the log says that a process still waits for another one to end.
 const STILL: Duration = Duration::from_secs(10);
 
+/// The pause after an error of the socket where processes ask.
+const REST: Duration = Duration::from_millis(100);
+
 /// How many processes may wait for their answer.
 const BACKLOG: u32 = 16;
 
 /// What the new process sends when it takes the place of the other.
 const REPLACED: u8 = b'r';
+
+/// What the running node sends when it ends by itself, while another process has its sockets.
+const ENDING: u8 = b'e';
 
 /// A listening socket of a node, under the name by which the next process asks for it.
 #[derive(Debug)]
@@ -175,11 +182,22 @@ impl InheritedSockets {
             return;
         };
         let process = process_of(former);
-        let mut byte = [0];
-        // Nothing comes. An error, too, means that the process has ended.
-        while timeout(STILL, former.read(&mut byte)).await.is_err() {
+        let mut said = Vec::new();
+        // An error, too, means that the process has ended.
+        while timeout(STILL, former.read_to_end(&mut said)).await.is_err() {
             tracing::info!(process, "still waiting for the other node to end");
         }
+    }
+
+    /// Whether the other node ends by itself, or has ended.
+    pub fn former_ends(&self) -> bool {
+        let Some(former) = &self.former else {
+            return false;
+        };
+        let is_waiting = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        !former
+            .try_read(&mut [0])
+            .is_err_and(|error| is_waiting(&error))
     }
 }
 
@@ -197,12 +215,21 @@ fn process_of(stream: &UnixStream) -> i32 {
 }
 
 impl PreparedHandover {
-    /// Listens for the next process, which will ask at a path.
+    /// Listens for the next process, which will ask at a path. Without a node that is asked there now,
+    /// the path must be free.
     ///
     /// # Errors
     ///
     /// Returns an error when there are too many sockets, or when the path cannot be listened at.
-    pub fn new(path: &Path, sockets: Vec<HandedSocket>) -> anyhow::Result<PreparedHandover> {
+    pub fn new(
+        path: &Path,
+        sockets: Vec<HandedSocket>,
+        inherited: &InheritedSockets,
+    ) -> anyhow::Result<PreparedHandover> {
+        let named = || format!("handover: cannot listen at {}", path.display());
+        if !inherited.has_former() {
+            check_left_over(path).with_context(named)?;
+        }
         ensure!(
             sockets.len() <= SOCKETS,
             "handover: more than {SOCKETS} sockets cannot be handed over"
@@ -211,7 +238,6 @@ impl PreparedHandover {
             mode: "0600".to_owned(),
             ..UnixSocketConfig::default()
         };
-        let named = || format!("handover: cannot listen at {}", path.display());
         let hidden = HiddenSocket::bind(path, BACKLOG, &config).with_context(named)?;
         Ok(PreparedHandover { hidden, sockets })
     }
@@ -252,7 +278,7 @@ impl HandoverPort {
             let served = match self.listener.accept().await {
                 Ok((stream, _)) => self.hand_over(stream).await,
                 Err(error) => {
-                    tokio::time::sleep(ANSWER_TIMEOUT).await;
+                    tokio::time::sleep(REST).await;
                     Err(error.into())
                 }
             };
@@ -294,14 +320,16 @@ impl HandoverPort {
                         read => return read.is_ok_and(|bytes| bytes == 1) && answer == [REPLACED],
                     }
                 }
-                other = self.listener.accept() => {
-                    if let Ok((other, _)) = other {
+                other = self.listener.accept() => match other {
+                    Ok((other, _)) => {
                         let why = format!("process {process} has them already, and starts");
                         let line = serde_json::json!(why).to_string() + "\n";
                         let _ = other.try_write(line.as_bytes());
                         tracing::warn!(process = process_of(&other), why, "no sockets for a process");
                     }
-                }
+                    // The process has no file left.
+                    Err(_) => tokio::time::sleep(REST).await,
+                },
             }
         }
     }
@@ -314,6 +342,7 @@ impl HandoverPort {
         for file in self.files() {
             file.leave();
         }
+        let _ = asker.try_write(&[ENDING]);
         // Never closed: its end tells the other process that this one has ended, and has released
         // its files.
         std::mem::forget(asker);

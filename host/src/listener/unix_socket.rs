@@ -106,7 +106,7 @@ pub(super) fn listen(
     backlog: u32,
     config: &UnixSocketConfig,
 ) -> anyhow::Result<(UnixListener, UnixSocketFile)> {
-    remove_left_over(path)?;
+    check_left_over(path)?;
     HiddenSocket::bind(path, backlog, config)?.publish()
 }
 
@@ -160,7 +160,12 @@ impl Drop for HiddenSocket {
     }
 }
 
-fn remove_left_over(path: &Path) -> anyhow::Result<()> {
+/// Checks that nobody listens at a path, and that there is nothing else than what a node has left.
+///
+/// # Errors
+///
+/// Returns an error that says what is there.
+pub(super) fn check_left_over(path: &Path) -> anyhow::Result<()> {
     let metadata = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         metadata => metadata?,

@@ -15,7 +15,7 @@ use crate::pending_connections::{GuardedConnection, Unauthenticated};
 pub(super) enum NodeStream {
     /// A connection without TLS.
     Plain(GuardedConnection),
-    /// An encrypted connection.
+    /// A connection that is encrypted.
     Tls(Box<TlsStream<GuardedConnection>>),
 }
 
