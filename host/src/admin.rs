@@ -115,6 +115,8 @@ pub async fn serve(
         .layer(axum::middleware::map_response(http::with_its_type_only));
     let mut listener = ApiListener::new(listener, files);
     let connections = TaskTracker::new();
+    // The connections finish their calls.
+    let over = CancellationToken::new();
     loop {
         let connection = tokio::select! {
             connection = listener.accept() => connection,
@@ -124,10 +126,7 @@ pub async fn serve(
         };
         let origin = ConnectInfo(ConnectionOrigin::of(&connection));
         let routes = routes.clone();
-        let over = Over {
-            ended: ended.clone(),
-            replaced: replaced.clone(),
-        };
+        let over = over.clone();
         match certificates.clone() {
             None => connections.spawn(serve_connection(connection, origin, routes, over)),
             Some(certificates) => connections.spawn(async move {
@@ -143,6 +142,10 @@ pub async fn serve(
     // Nobody waits in vain for an answer.
     drop(listener);
     connections.close();
+    if !ended.is_cancelled() {
+        let _ = tokio::time::timeout(AFTER_REPLACEMENT, ended.cancelled()).await;
+    }
+    over.cancel();
     connections.wait().await;
 }
 
@@ -150,31 +153,12 @@ pub async fn serve(
 /// process, and who has just connected is still answered.
 const AFTER_REPLACEMENT: Duration = Duration::from_secs(2);
 
-/// The end of a connection's calls: the node has ended, or another process has its port.
-struct Over {
-    ended: CancellationToken,
-    replaced: CancellationToken,
-}
-
-impl Over {
-    async fn happened(&self) {
-        let left = async {
-            self.replaced.cancelled().await;
-            tokio::time::sleep(AFTER_REPLACEMENT).await;
-        };
-        tokio::select! {
-            () = self.ended.cancelled() => {}
-            () = left => {}
-        }
-    }
-}
-
 /// Serves one connection until its peer has left, or until its calls have ended after `over`.
 async fn serve_connection(
     connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     origin: ConnectInfo<ConnectionOrigin>,
     routes: Router,
-    over: Over,
+    over: CancellationToken,
 ) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(origin.clone());
@@ -189,7 +173,7 @@ async fn serve_connection(
     let mut connection = pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = over.happened() => {
+        () = over.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

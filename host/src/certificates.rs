@@ -15,9 +15,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use arc_swap::ArcSwap;
-use http::uri::Authority;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring::{Ticketer, default_provider};
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -26,6 +24,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::server::TlsStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::acme::AcmeClient;
 use self::certified::is_for;
@@ -35,9 +34,6 @@ use crate::config::{AcmeChallenge, TlsConfig, TlsVersion};
 use crate::counters::Counters;
 use crate::socket::CHALLENGE_PROTOCOL;
 use crate::watched_files::WatchedFiles;
-
-/// The largest file of certificates, in bytes. The files are read every second.
-const FILE_BYTES: u64 = 1 << 20;
 
 /// The certificates of the node, in their current state.
 pub struct Certificates {
@@ -63,7 +59,6 @@ impl Certificates {
         settings: &TlsConfig,
         counters: Arc<Counters>,
     ) -> anyhow::Result<Arc<Certificates>> {
-        check_redirect(settings)?;
         let files = files_of(settings)?;
         let contents = files.read()?;
         let acme = settings.acme.is_used();
@@ -86,7 +81,6 @@ impl Certificates {
     ///
     /// Returns an error in the same cases as `Certificates::open`, except for the folder.
     pub fn check(settings: &TlsConfig) -> anyhow::Result<()> {
-        check_redirect(settings)?;
         let contents = files_of(settings)?.read()?;
         if settings.acme.is_used() {
             acme::check(&settings.acme)?;
@@ -94,12 +88,11 @@ impl Certificates {
         ServerConfigs::build(settings, &contents, None).map(drop)
     }
 
-    /// Gets the certificates that are missing, and renews the others in time. The ports must be open,
-    /// since the authority connects to them.
-    pub(crate) fn keep_renewing(&self) -> Option<AbortHandle> {
-        let acme = self.acme.as_ref()?;
-        let renewing = tokio::spawn(acme::keep_renewing(Arc::downgrade(acme)));
-        Some(renewing.abort_handle())
+    /// Gets the certificates that are missing, and renews the others in time, until the returned
+    /// handle is dropped. The ports must be open, since the authority connects to them.
+    pub(crate) fn keep_renewing(&self) -> Option<AbortOnDropHandle<()>> {
+        let renewing = tokio::spawn(acme::keep_renewing(self.acme.clone()?));
+        Some(AbortOnDropHandle::new(renewing))
     }
 
     /// The page that the authority is to see at a path while it checks a name.
@@ -218,18 +211,7 @@ fn files_of(settings: &TlsConfig) -> anyhow::Result<WatchedFiles> {
     Ok(WatchedFiles {
         what: "the certificates",
         paths,
-        most: FILE_BYTES,
     })
-}
-
-fn check_redirect(settings: &TlsConfig) -> anyhow::Result<()> {
-    let redirect = &settings.redirect;
-    let origin = redirect.strip_prefix("https://");
-    ensure!(
-        redirect.is_empty() || origin.is_some_and(|host| host.parse::<Authority>().is_ok()),
-        "tls.redirect: {redirect:?} is no origin: write it like https://chat.example.com"
-    );
-    Ok(())
 }
 
 /// The certificates of the node, from which a client gets the one for the name that it asks for.

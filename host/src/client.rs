@@ -119,14 +119,12 @@ async fn accept_at(
         match accepted {
             Ok((read, write, peer)) => {
                 out_of_files = false;
-                let certificates = port.certificates.as_ref();
-                let tls = certificates.filter(|_| port.is_encrypted);
                 let connection = NewConnection {
                     read,
                     write,
                     peer,
-                    tls: tls.map(|certificates| certificates.for_clients()),
-                    certificates: certificates.cloned(),
+                    is_encrypted: port.is_encrypted,
+                    certificates: port.certificates.clone(),
                 };
                 accept(acceptor.clone(), connection);
             }

@@ -1,5 +1,7 @@
 //! The node, which starts its parts from the configuration and drains them in reverse order.
 
+mod start_checks;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,12 +10,15 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
+pub use self::start_checks::check;
+use self::start_checks::{NOWHERE, check_alone, check_others, check_tls, trust};
 use crate::admin::{self, ApiTokens, View};
 use crate::certificates::Certificates;
 use crate::client::{self, ClientPort};
-use crate::config::{AcmeChallenge, Config, MeshConfig, ProxyConfig, Role};
+use crate::config::{Config, MeshConfig, ProxyConfig, Role};
 use crate::counters::Counters;
 use crate::guest::{CompilerOptions, Services};
 use crate::id::Incarnation;
@@ -22,7 +27,7 @@ use crate::listener::{
     ClientListener, HandedSocket, HandoverPort, InheritedSockets, ListenAddress, PreparedHandover,
     handed_as,
 };
-use crate::mesh::{self, Mesh, Source, TlsFiles, Trust};
+use crate::mesh::{self, Mesh, Source};
 use crate::plugin::Plugins;
 use crate::registry::Registry;
 
@@ -61,7 +66,7 @@ pub struct Node {
     proxies: Arc<ArcSwap<ProxyConfig>>,
     handover: Option<HandoverPort>,
     /// The task that gets certificates.
-    renewing: Option<AbortHandle>,
+    renewing: Option<AbortOnDropHandle<()>>,
 }
 
 impl Node {
@@ -267,9 +272,7 @@ impl Node {
             settling.abort();
             let _ = settling.await;
         }
-        if let Some(renewing) = self.renewing {
-            renewing.abort();
-        }
+        drop(self.renewing);
         if let Some(handover) = self.handover {
             // Somebody may just be about to take over. For everybody else, the ports are closed.
             handover.leave();
@@ -304,86 +307,6 @@ impl Node {
             let _ = tokio::time::timeout(LAST_ANSWERS, answering).await;
         }
     }
-}
-
-/// Checks what a node would read at its start with this configuration. No port is opened, and
-/// nothing is dialled.
-///
-/// # Errors
-///
-/// Returns an error when a file cannot be read or has the wrong content, or when values do not fit
-/// each other.
-pub fn check(config: &Config) -> anyhow::Result<()> {
-    check_tls(config)?;
-    if config.tls.is_used() {
-        Certificates::check(&config.tls)?;
-    }
-    anyhow::ensure!(
-        !(config.listen.is_empty() && config.tls.listen.is_empty()),
-        NOWHERE
-    );
-    ApiTokens::check(&config.api_tokens)?;
-    check_alone(&config.mesh)?;
-    trust(&config.mesh)?;
-    check_others(&config.mesh)?;
-    config.unix_socket.check()?;
-    if config.role == Role::Full {
-        let plugins = config.plugins.display();
-        std::fs::read_dir(&config.plugins)
-            .with_context(|| format!("the plugins folder {plugins} cannot be read"))?;
-    }
-    Ok(())
-}
-
-/// The error of a node that would have no clients.
-const NOWHERE: &str = "clients cannot connect anywhere: set listen, or tls.listen";
-
-/// Checks that the settings for TLS have a port where they take effect.
-fn check_tls(config: &Config) -> anyhow::Result<()> {
-    let (tls, acme) = (&config.tls, &config.tls.acme);
-    let is_wanted = acme.is_used() || !tls.redirect.is_empty();
-    anyhow::ensure!(
-        tls.is_used() || !is_wanted,
-        "tls.redirect and tls.acme need a port with TLS: set tls.listen, or tls.api"
-    );
-    let (ports, shown) = match acme.challenge {
-        AcmeChallenge::TlsAlpn => (&tls.listen, "tls.listen with port 443 (tls-alpn-01)"),
-        AcmeChallenge::Http => (&config.listen, "listen with port 80 (http-01)"),
-    };
-    anyhow::ensure!(
-        !acme.is_used() || !ports.is_empty(),
-        "tls.acme: the authority checks the names at a port that this node does not have: set \
-         {shown}, or another tls.acme.challenge"
-    );
-    Ok(())
-}
-
-fn check_alone(mesh: &MeshConfig) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        !mesh.listen.is_empty() || *mesh == MeshConfig::default(),
-        "the node is told of other nodes, and not where they reach it: say it with --mesh ADDR"
-    );
-    Ok(())
-}
-
-/// Checks the addresses of registers and of other nodes.
-fn check_others(mesh: &MeshConfig) -> anyhow::Result<()> {
-    for (flag, addresses) in [("--register", &mesh.registers), ("--peer", &mesh.peers)] {
-        for address in addresses {
-            mesh::check_address(flag, address)?;
-        }
-    }
-    Ok(())
-}
-
-fn trust(config: &MeshConfig) -> anyhow::Result<Trust> {
-    let tls = TlsFiles {
-        certificate: config.tls_certificate.clone(),
-        key: config.tls_key.clone(),
-        authority: config.tls_authority.clone(),
-        name: config.tls_name.clone(),
-    };
-    Trust::read(&config.secret_file, &tls)
 }
 
 /// Opens the ports of a node, with the sockets of the node that it replaces.

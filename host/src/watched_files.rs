@@ -16,13 +16,15 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The time that the content must stay the same to count as complete.
 const SETTLED: Duration = Duration::from_millis(200);
 
-/// Files that belong together, each with at most so many bytes.
+/// The largest of the files, in bytes, since they are read every second.
+const FILE_BYTES: u64 = 1 << 20;
+
+/// Files that belong together.
 #[derive(Clone, Debug)]
 pub(crate) struct WatchedFiles {
     /// What the files are, for the log: `the API's tokens`.
     pub(crate) what: &'static str,
     pub(crate) paths: Vec<PathBuf>,
-    pub(crate) most: u64,
 }
 
 impl WatchedFiles {
@@ -33,7 +35,7 @@ impl WatchedFiles {
     /// Returns an error that names the file that cannot be read.
     pub(crate) fn read(&self) -> io::Result<Vec<Vec<u8>>> {
         let read = |path: &PathBuf| {
-            crate::file::read(path, self.most).map_err(|error| {
+            crate::file::read(path, FILE_BYTES).map_err(|error| {
                 let why = format!("{} cannot be read: {error}", path.display());
                 io::Error::new(error.kind(), why)
             })

@@ -9,10 +9,13 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::WantsClientCert;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tokio_rustls::rustls::{
+    ALL_VERSIONS, ClientConfig, ConfigBuilder, RootCertStore, SupportedProtocolVersion,
+};
 
 use crate::within;
 
@@ -78,11 +81,7 @@ impl Authority {
         versions: &[&'static SupportedProtocolVersion],
         shown: Option<&CertificateFile>,
     ) -> anyhow::Result<Arc<ClientConfig>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.file())?)?;
-        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_protocol_versions(versions)?
-            .with_root_certificates(roots);
+        let builder = trusting(CertificateDer::from_pem_file(self.file())?, versions)?;
         let config = match shown {
             None => builder.with_no_client_auth(),
             Some(shown) => builder.with_client_auth_cert(
@@ -110,12 +109,19 @@ impl CertificateFile {
 
 /// A client that trusts the authority with this certificate, in PEM.
 pub(crate) fn client_of(root: &[u8]) -> anyhow::Result<Arc<ClientConfig>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(root)?)?;
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
+    let builder = trusting(CertificateDer::from_pem_slice(root)?, ALL_VERSIONS)?;
     Ok(Arc::new(builder.with_no_client_auth()))
+}
+
+fn trusting(
+    root: CertificateDer<'static>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> anyhow::Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root)?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_protocol_versions(versions)?;
+    Ok(builder.with_root_certificates(roots))
 }
 
 /// Connects with TLS, and asks for the certificate of `name`.

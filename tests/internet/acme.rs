@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jackfield_tests::{
-    Authority, Client, LogLine, Node, NodeBuilder, Pebble, run_node_binary, text, tls_connect,
-    within,
+    Authority, Client, LogLine, Node, NodeBuilder, Pebble, run_node_binary, tls_connect, within,
 };
 use tempfile::TempDir;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::version::TLS13;
+
+use crate::echoes;
 
 const ISSUED: &str = "the authority has issued a certificate";
 const FAILED: &str = "no certificate could be had";
@@ -37,8 +38,7 @@ async fn start_for(pebble: &mut Pebble, node: &Node) -> Result<()> {
 async fn talks(node: &Node, name: &'static str, config: &Arc<ClientConfig>) -> Result<Client> {
     let stream = tls_connect(node.tls_address()?, name, config).await?;
     let mut client = Client::over(stream, "/echo", &[]).await?;
-    client.say(text("hello")).await?;
-    assert_eq!(client.next_text().await?, "hello");
+    echoes(&mut client).await?;
     Ok(client)
 }
 
@@ -115,8 +115,7 @@ async fn a_certificate_is_renewed_in_time_even_if_the_authority_has_forgotten_us
     node.wait_for_counter("certificates_issued", 2).await?;
     // It is another authority after its restart, which has not issued the first one.
     talks(&node, "node.test", &pebble.client().await?).await?;
-    client.say(text("still here")).await?;
-    assert_eq!(client.next_text().await?, "still here");
+    echoes(&mut client).await?;
     Ok(())
 }
 

@@ -16,6 +16,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio_rustls::rustls::version::TLS13;
 
+use crate::echoes;
+
 /// The close code of a node that restarts.
 const RESTARTS: u16 = 1012;
 
@@ -118,8 +120,7 @@ async fn a_process_that_takes_over_has_the_ports_and_refuses_nobody() -> Result<
         Client::over(tls_connect(tls, "node.test", &config).await?, "/echo", &[]).await?,
     ];
     for client in &mut clients {
-        client.say(text("hello")).await?;
-        assert_eq!(client.next_text().await?, "hello");
+        echoes(client).await?;
     }
     drop(clients);
     // The next one gets them from this one.
@@ -186,8 +187,7 @@ async fn who_asks_and_does_not_take_over_changes_nothing() -> Result<()> {
         ended.await?;
         assert!(unix.exists(), "it is the running node's");
     }
-    client.say(text("still here")).await?;
-    assert_eq!(client.next_text().await?, "still here");
+    echoes(&mut client).await?;
     drop(client);
 
     let address = old.address();
@@ -264,6 +264,30 @@ async fn a_node_that_drains_closes_its_ports_at_once() -> Result<()> {
     let ended = node.log().so_far(|line| line.says("counters"));
     assert!(ended.is_empty(), "it has ended already");
     node.wait().await?;
+    Ok(())
+}
+
+/// As in `host/src/listener/handover.rs`.
+const SOCKETS: usize = 64;
+
+#[tokio::test]
+async fn more_sockets_than_can_be_handed_over_are_an_error_at_the_start() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // With the API's and the first one, it is one too many.
+    let more = ["--listen", "127.0.0.1:0"].repeat(SOCKETS - 1);
+    let error = node(&folder, "").arguments(&more).start().await;
+    let error = format!("{:#}", error.err().context("it has started")?);
+    assert!(error.contains("more than 64 sockets"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_never_answers_is_not_waited_for() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let _silent = UnixListener::bind(port(&folder))?;
+    let error = node(&folder, "").start().await;
+    let error = format!("{:#}", error.err().context("it has started")?);
+    assert!(error.contains("end it, or set another path"), "{error}");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use jackfield_tests::{Client, Node, Raw, run_node_binary, text, within};
 use rustix::process::Signal;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
-use crate::handshake;
+use crate::{echoes, handshake};
 
 #[tokio::test]
 async fn several_addresses_lead_to_the_same_plugins() -> Result<()> {
@@ -29,8 +29,7 @@ async fn several_addresses_lead_to_the_same_plugins() -> Result<()> {
     ];
     clients.push(Client::over(UnixStream::connect(&path).await?, "/echo", &[]).await?);
     for client in &mut clients {
-        client.say(text("hello")).await?;
-        assert_eq!(client.next_text().await?, "hello");
+        echoes(client).await?;
     }
     let (_, seen) = handshake(UnixStream::connect(&path).await?, &[]).await?;
     assert_eq!(seen["remote_address"], "unix");

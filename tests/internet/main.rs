@@ -8,7 +8,7 @@ mod proxies;
 mod tls;
 
 use anyhow::Result;
-use jackfield_tests::{Client, Transport};
+use jackfield_tests::{Client, Transport, text};
 use serde_json::Value;
 
 /// What a client of `console` is told of its own handshake, when it comes in over a connection.
@@ -26,4 +26,11 @@ fn header<'a>(handshake: &'a Value, name: &str) -> Option<&'a str> {
     let headers = handshake["headers"].as_array()?;
     let found = headers.iter().find(|header| header[0] == name)?;
     found[1].as_str()
+}
+
+/// A client of `echo` gets what it says.
+async fn echoes(client: &mut Client) -> Result<()> {
+    client.say(text("hello")).await?;
+    assert_eq!(client.next_text().await?, "hello");
+    Ok(())
 }

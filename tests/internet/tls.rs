@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 
-use crate::{handshake, header};
+use crate::{echoes, handshake, header};
 
 /// A node with TLS and these certificates; `more` stands in its section `[tls]`.
 fn with_certificates(certificates: &[&CertificateFile], more: &str) -> NodeBuilder {
@@ -139,8 +139,7 @@ async fn a_renewed_certificate_is_shown_to_new_clients_and_the_others_stay() -> 
     let renewed = issued.der()?;
     assert_ne!(renewed, first);
     assert_eq!(shown(&node, "node.test", &config).await?, *renewed);
-    client.say(text("still here")).await?;
-    assert_eq!(client.next_text().await?, "still here");
+    echoes(&mut client).await?;
     Ok(())
 }
 
@@ -165,8 +164,7 @@ async fn an_address_that_begins_with_tls_too_often_is_cut_and_no_other() -> Resu
     let other = Raw::connect_from([127, 0, 0, 2].into(), address).await?;
     let stream = tls_over(other.into_stream(), "node.test", &config).await?;
     let mut client = Client::over(stream, "/echo", &[]).await?;
-    client.say(text("hello")).await?;
-    assert_eq!(client.next_text().await?, "hello");
+    echoes(&mut client).await?;
     // Without TLS there is nothing to count.
     node.client("/echo").await?;
     assert_eq!(node.counters().await?.get("handshakes_limited")?, refused);
@@ -194,8 +192,7 @@ async fn a_port_without_tls_may_send_everyone_to_the_one_with_it() -> Result<()>
     let config = authority.client(&[&TLS13], None)?;
     let stream = tls_connect(node.tls_address()?, "node.test", &config).await?;
     let mut client = Client::over(stream, "/echo", &[]).await?;
-    client.say(text("hello")).await?;
-    assert_eq!(client.next_text().await?, "hello");
+    echoes(&mut client).await?;
     Ok(())
 }
 
@@ -239,8 +236,7 @@ async fn a_client_that_comes_again_needs_no_whole_handshake() -> Result<()> {
             assert_eq!(stream.get_ref().1.handshake_kind(), Some(expected));
             // Its ticket comes with the first bytes that are read.
             let mut client = Client::over(stream, "/echo", &[]).await?;
-            client.say(text("hello")).await?;
-            assert_eq!(client.next_text().await?, "hello");
+            echoes(&mut client).await?;
         }
     }
     Ok(())

@@ -27,9 +27,6 @@ use subtle::ConstantTimeEq as _;
 use super::problem::{Problem, Reason};
 use crate::watched_files::WatchedFiles;
 
-/// The largest size of the token file, in bytes. The file is read every second.
-const FILE_BYTES: u64 = 1 << 20;
-
 /// A kind of access that a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -231,7 +228,6 @@ fn files_at(path: &Path) -> WatchedFiles {
     WatchedFiles {
         what: "the API's tokens",
         paths: vec![path.to_owned()],
-        most: FILE_BYTES,
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs::DirBuilder;
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -320,28 +320,21 @@ async fn write(folder: &Path, name: &str, content: String) -> anyhow::Result<()>
     writing.await?
 }
 
-/// Orders and renews certificates for as long as the client lives.
-pub(super) async fn keep_renewing(client: Weak<AcmeClient>) {
+/// Orders and renews certificates, without an end.
+pub(super) async fn keep_renewing(client: Arc<AcmeClient>) {
     let mut pauses: BTreeMap<String, OrderPause> = BTreeMap::new();
-    let names = client.upgrade().map(|client| client.settings.names.clone());
-    let names = names.unwrap_or_default();
     loop {
-        for name in &names {
-            let Some(client) = client.upgrade() else {
-                return;
-            };
+        for name in &client.settings.names {
             let pause = pauses.get(name);
             if client.issued.is_due(name) && pause.is_none_or(|pause| pause.until <= Instant::now())
             {
                 let failures = pause.map_or(0, |pause| pause.failures);
-                let pause = client.try_to_renew(name.clone(), failures).await;
+                let pause = client.clone().try_to_renew(name.clone(), failures).await;
                 pauses.insert(name.clone(), pause);
             }
         }
         sleep(LOOK).await;
-        if let Some(client) = client.upgrade() {
-            client.keep_unwritten().await;
-        }
+        client.keep_unwritten().await;
     }
 }
 

@@ -12,7 +12,7 @@ use super::proxy_protocol::read_proxy_header;
 use crate::address_share::share_of;
 use crate::certificates::Certificates;
 use crate::socket::{
-    CertificateDer, PlainReadHalf, PlainWriteHalf, ReadHalf, ServerConfig, WriteHalf, accept_tls,
+    CertificateDer, PlainReadHalf, PlainWriteHalf, ReadHalf, WriteHalf, accept_tls,
 };
 
 /// A connection that was accepted.
@@ -21,8 +21,8 @@ pub(super) struct NewConnection {
     pub(super) write: PlainWriteHalf,
     /// The address of the other end. A Unix socket has none.
     pub(super) peer: Option<SocketAddr>,
-    /// What is agreed with clients of a port with TLS.
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    /// Whether clients of the port connect with TLS. Then there are certificates.
+    pub(super) is_encrypted: bool,
     /// The certificates of the node, if any of its ports uses TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
 }
@@ -54,13 +54,13 @@ impl NewConnection {
             mut read,
             write,
             peer,
-            tls,
+            is_encrypted,
             certificates,
         } = self;
         let proxies = door.proxies.load_full();
         let mut source = ConnectionSource {
             address: peer,
-            is_encrypted: tls.is_some(),
+            is_encrypted,
             certificate: None,
             certificates,
         };
@@ -71,10 +71,12 @@ impl NewConnection {
                 source.address = Some(client);
             }
         }
-        let Some(config) = tls else {
+        let certificates = source.certificates.as_ref().filter(|_| is_encrypted);
+        let Some(certificates) = certificates else {
             return Ok((ReadHalf::Plain(read), WriteHalf::Plain(write), source));
         };
         door.count_tls(source.address)?;
+        let config = certificates.for_clients();
         let (read, write, certificate) = accept_tls(read, write, config).await?;
         source.certificate = certificate;
         Ok((read, write, source))

@@ -456,6 +456,13 @@ mod tests {
         Processors::new(Arc::default(), slots)
     }
 
+    fn with_two_plugins() -> (Arc<Processors>, Arc<ProcessorUsage>, Arc<ProcessorUsage>) {
+        let (processors, one, other) = (processors(1), Arc::default(), Arc::default());
+        processors.know(&one);
+        processors.know(&other);
+        (processors, one, other)
+    }
+
     fn has_slot(turn: &mut ProcessorTurn) -> bool {
         match turn {
             ProcessorTurn::Waiting(receiver, _) => !receiver.is_empty(),
@@ -564,10 +571,7 @@ mod tests {
 
     #[test]
     fn short_events_take_turns_only_if_another_plugin_is_busy() {
-        let processors = processors(1);
-        let (short, other): (Arc<ProcessorUsage>, Arc<ProcessorUsage>) = Default::default();
-        processors.know(&short);
-        processors.know(&other);
+        let (processors, short, other) = with_two_plugins();
         let run = |usage, is_long| {
             for _ in 0..100 {
                 processors.charge(usage, 100, 1, is_long);
@@ -583,10 +587,7 @@ mod tests {
 
     #[test]
     fn a_long_event_makes_all_events_of_its_plugin_take_turns() {
-        let processors = processors(1);
-        let (mixed, idle): (Arc<ProcessorUsage>, Arc<ProcessorUsage>) = Default::default();
-        processors.know(&mixed);
-        processors.know(&idle);
+        let (processors, mixed, _idle) = with_two_plugins();
         for number in 0..100 {
             processors.charge(&mixed, 100, 1, number == 50);
         }

@@ -134,7 +134,8 @@ impl InheritedSockets {
         let received = received.map_err(anyhow::Error::new).flatten();
         let sockets = received.with_context(|| {
             format!(
-                "the node that listens at {} does not hand its sockets over",
+                "the node that listens at {} does not hand its sockets over: end it, or set another \
+                 path in handover",
                 path.display()
             )
         })?;

@@ -25,9 +25,6 @@ use crate::certificates::{authorities_in, certified};
 use crate::pending_connections::GuardedConnection;
 use crate::watched_files::WatchedFiles;
 
-/// The largest of the files, in bytes. They are read every second.
-const FILE_BYTES: u64 = 1 << 20;
-
 /// How often a server probes a connection. If the network has lost the connection silently, nothing
 /// else would end it, since its node has made another one long ago. `PROBE_TIMEOUT` is the time
 /// that the other side has for its answer.
@@ -91,7 +88,6 @@ impl Tls {
         let watched = WatchedFiles {
             what: "the certificates of the mesh",
             paths: paths.map(PathBuf::clone).to_vec(),
-            most: FILE_BYTES,
         };
         let contents = watched.read()?;
         let configs = MeshConfigs::build(&contents, &files.name)?;
