@@ -450,7 +450,7 @@ pub struct WatchRequest {
 pub struct Event {
     #[prost(string, tag = "1")]
     pub plugin: ::prost::alloc::string::String,
-    #[prost(oneof = "event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub event: ::core::option::Option<event::Event>,
 }
 /// Nested message and enum types in `Event`.
@@ -485,6 +485,10 @@ pub mod event {
         /// had its effect.
         #[prost(message, tag = "10")]
         EventLost(super::EventLost),
+        /// The build of a generation was taken back, since too many of its events failed. If there is a
+        /// build before it, that one is loaded next.
+        #[prost(message, tag = "11")]
+        PluginTakenBack(super::PluginTakenBack),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -532,6 +536,11 @@ pub struct GroupChange {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PluginLoaded {
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PluginTakenBack {
     #[prost(uint64, tag = "1")]
     pub generation: u64,
 }

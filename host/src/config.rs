@@ -61,6 +61,10 @@ pub struct Config {
     /// The folder for compiled components. Only the node may be able to write there. An empty path
     /// disables the cache.
     pub cache: CacheFolder,
+    /// The folder for the builds that the plugins have had, which the node goes back to when a build
+    /// fails. Only the node may be able to write there. With an empty path, it is in the folder
+    /// `cache`.
+    pub builds: PathBuf,
     /// The number of threads that serve. The value 0 means one thread for each processor.
     pub workers: usize,
     /// The settings for the mesh of nodes.
@@ -183,6 +187,7 @@ impl Default for Config {
             role: Role::default(),
             plugins: "plugins".into(),
             cache: CacheFolder::Default,
+            builds: PathBuf::new(),
             workers: 0,
             mesh: MeshConfig::default(),
             keyvalue: KeyvalueConfig::default(),

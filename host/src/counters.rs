@@ -1,27 +1,32 @@
 //! The counters of a node: numbers that only grow, one for each outcome of a limit or a failure.
-//! SIGUSR1 writes them to the log.
+//! SIGUSR1 writes them to the log, and `GET /metrics` shows them with the durations.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::histogram::Histogram;
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// The counters of one node.
         #[derive(Debug, Default)]
         pub struct Counters {
-            $($(#[$doc])* pub $name: Counter,)*
+            $($(#[doc = $doc])* pub $name: Counter,)*
+            /// How long handshakes, loads and deliveries took.
+            pub durations: Durations,
         }
 
         impl Counters {
-            /// The name and the value of each counter.
-            pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name.get()),)*]
+            /// The name, the description and the value of each counter.
+            pub fn snapshot(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($doc),*), self.$name.get()),)*]
             }
 
             /// Logs all counters on one line. The counters are a single field of that line, since a
             /// log line can have at most 32 fields.
             pub fn log(&self) {
-                let values: BTreeMap<_, _> = self.snapshot().into_iter().collect();
+                let values = self.snapshot().into_iter();
+                let values: BTreeMap<_, _> = values.map(|(name, _, value)| (name, value)).collect();
                 let values = serde_json::to_string(&values).unwrap_or_default();
                 tracing::info!(%values, "counters");
             }
@@ -154,6 +159,25 @@ counters! {
     generations_loaded,
     /// Plugin files that could not be loaded.
     loads_failed,
+    /// Builds that were taken back, since too many of their events failed.
+    builds_taken_back,
+    /// Pauses of plugins all of whose events failed, with no build to go back to.
+    plugins_paused,
+}
+
+/// The durations of what a node does, apart from the events of its plugins.
+#[derive(Debug, Default)]
+pub struct Durations {
+    /// Handshakes of clients, and requests for pages, from the connection to the end of the answer,
+    /// by the hundreds of the answer's status (1 to 5).
+    pub handshakes: [Histogram; 5],
+    /// Loads of plugins that ended well, from the read of their files.
+    pub loads: Histogram,
+    /// Loads of plugins that failed.
+    pub failed_loads: Histogram,
+    /// Frames for other nodes, from the queue of their link to their acknowledgement. One frame at a
+    /// time is timed on each link.
+    pub mesh_frames: Histogram,
 }
 
 /// A counter that only grows.

@@ -285,6 +285,17 @@ pub struct PluginLimits {
     /// are interrupted.
     #[serde(with = "humantime_serde")]
     pub retire_timeout: Duration,
+    /// The time for which a new generation is on probation. If too many of its events fail, the build
+    /// before it is put back. The value 0 means that no build is put back.
+    #[serde(with = "humantime_serde")]
+    pub probation: Duration,
+    /// The number of events for which a new generation is on probation, however long they take.
+    pub probation_events: u64,
+    /// The number of failed events below which no build is put back.
+    pub probation_failures: u32,
+    /// The share of failed events above which the build before is put back, in percent. The share must
+    /// also be more than twice that of the generation before.
+    pub probation_failure_percent: u32,
 }
 
 impl Default for PluginLimits {
@@ -317,6 +328,10 @@ impl Default for PluginLimits {
             log_lines_per_event: 100,
             log_bytes_per_second: 256 << 10,
             retire_timeout: Duration::from_secs(10),
+            probation: Duration::from_secs(60),
+            probation_events: 1_000,
+            probation_failures: 5,
+            probation_failure_percent: 5,
         }
     }
 }
@@ -541,6 +556,11 @@ impl PluginLimits {
                 why: format!("is {event:?}, but an event may take {wait:?} in all (wait_timeout)"),
             });
         }
+        if self.probation_failures == 0 {
+            let why = "is 0, but must be 1 at least (no probation: probation = \"0s\")".to_owned();
+            let name = "probation_failures";
+            return Err(WrongLimit { name, why });
+        }
         for (name, value, most) in [
             ("memory_bytes", self.memory_bytes, MEMORY_BYTES_MAX),
             ("call_bytes", self.call_bytes, CALL_BYTES_MAX),
@@ -550,6 +570,11 @@ impl PluginLimits {
                 KEYVALUE_VALUE_BYTES_MAX,
             ),
             ("http_requests", self.http_requests, HTTP_REQUESTS_MAX),
+            (
+                "probation_failure_percent",
+                self.probation_failure_percent as usize,
+                100,
+            ),
         ] {
             if value > most {
                 let why = format!("is {value}, more than the {most} possible");
@@ -774,6 +799,12 @@ pub const REMOVAL_SETTLE: Duration = Duration::from_secs(1);
 /// The largest component file, in bytes. A larger file is not loaded. Components in Python have 18
 /// MB.
 pub const COMPONENT_BYTES: u64 = 256 << 20;
+
+/// The most builds of one plugin that the node keeps, to go back to. The one that runs is among them.
+pub const KEPT_BUILDS: usize = 5;
+
+/// The most bytes of the components of these builds. The newest one is kept in any case.
+pub const KEPT_BUILDS_BYTES: u64 = 256 << 20;
 
 /// The largest manifest, in bytes. A larger manifest is not loaded.
 pub const MANIFEST_BYTES: u64 = 1 << 20;

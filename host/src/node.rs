@@ -28,7 +28,7 @@ use crate::listener::{
     handed_as,
 };
 use crate::mesh::{self, Mesh, Source};
-use crate::plugin::Plugins;
+use crate::plugin::{PluginFolders, Plugins};
 use crate::registry::Registry;
 
 /// A running node with its plugins and its ports.
@@ -417,9 +417,12 @@ async fn open_plugins(
         FormerNode::Runs => Duration::MAX,
         FormerNode::None | FormerNode::Ended => Plugins::PATIENCE,
     };
-    let folder = &config.plugins;
+    let folders = PluginFolders {
+        plugins: &config.plugins,
+        builds: &config.builds,
+    };
     let opening = Plugins::open(
-        folder, compiler, defaults, registry, mesh, services, patience,
+        folders, compiler, defaults, registry, mesh, services, patience,
     );
     opening.await
 }

@@ -5,6 +5,7 @@
 //! go there (`gateway`) and are handled there (`worker`).
 
 mod answer;
+mod builds;
 mod call;
 mod check;
 mod connect;
@@ -12,16 +13,20 @@ mod directory;
 mod drain;
 mod drain_reason;
 mod folder;
+mod folders;
 mod gateway;
 mod generation;
 mod handle;
 mod lease;
 mod load;
+mod load_checks;
 mod loads;
 mod look;
 #[cfg(feature = "bench-native")]
 mod native;
 mod peer_events;
+mod probation;
+mod rollback;
 mod session;
 mod slot;
 mod spread;
@@ -32,6 +37,7 @@ mod worker;
 pub use self::answer::{Answer, Failure};
 pub use self::check::{Checked, check};
 pub use self::folder::Plugins;
+pub use self::folders::PluginFolders;
 pub(crate) use self::handle::Delay;
 pub use self::handle::Plugin;
 pub use self::load::{Advice, LoadError};

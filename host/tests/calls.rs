@@ -80,7 +80,7 @@ async fn console(folder: &Path) -> Arc<Plugin> {
         ..CompilerOptions::new(&CacheFolder::Off, &Limits::default())
     };
     let plugins = Plugins::open(
-        folder,
+        folder.into(),
         compiler,
         PluginLimits::default(),
         registry,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where each heavy crate may be named.
-const HOMES: [(&str, &[&str]); 14] = [
+const HOMES: [(&str, &[&str]); 16] = [
     ("wasmtime", &["guest"]),
     ("wasmtime_wasi", &["guest"]),
     ("wasmtime_wasi_http", &["guest"]),
@@ -31,6 +31,8 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("hyper", &["admin", "client", "guest", "certificates"]),
     ("tonic", &["mesh", "admin", "pending_connections"]),
     ("axum", &["admin"]),
+    ("prometheus_client", &["admin"]),
+    ("procfs", &["admin"]),
     ("figment", &["config"]),
     ("instant_acme", &["certificates"]),
 ];

@@ -91,8 +91,8 @@ fn count(counters: &Counters, name: &str) -> u64 {
     let counted = counters
         .snapshot()
         .into_iter()
-        .find(|(counter, _)| *counter == name);
-    counted.expect("a counter").1
+        .find(|(counter, ..)| *counter == name);
+    counted.expect("a counter").2
 }
 
 async fn console(folder: &Path) -> (Arc<Plugin>, Arc<Counters>) {
@@ -113,7 +113,7 @@ async fn console(folder: &Path) -> (Arc<Plugin>, Arc<Counters>) {
         ..CompilerOptions::new(&CacheFolder::Off, &Limits::default())
     };
     let plugins = Plugins::open(
-        folder,
+        folder.into(),
         compiler,
         limits,
         registry,

@@ -10,6 +10,7 @@ mod functions;
 mod fuzz;
 mod grpc;
 mod http;
+mod metrics;
 mod page;
 mod proxied;
 mod replay;

@@ -216,7 +216,7 @@ async fn what_operators_ask_needs_a_token_and_what_probes_ask_does_not() -> Resu
         let response = nobody.http("GET", path, &[], "").await?;
         assert_eq!(response.status, 200, "{path}");
     }
-    for path in ["/v1/nodes", "/v1/events"] {
+    for path in ["/v1/nodes", "/v1/events", "/metrics"] {
         let response = nobody.http("GET", path, &[], "").await?;
         assert_eq!(response.status, 401, "{path}");
         assert_eq!(response.headers["www-authenticate"], "Bearer");

@@ -279,6 +279,7 @@ impl NodeBuilder {
         let mut command = node_command()?;
         command.arg("node").arg("--config").arg(config.path());
         command.arg("--plugins").arg(folder.path());
+        command.env("JACKFIELD_BUILDS", folder.beside("builds"));
         let any_port = match &self.place {
             Some(place) => place.any_port(),
             None => "127.0.0.1:0".to_owned(),

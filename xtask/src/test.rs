@@ -52,6 +52,8 @@ const PROGRAMS: &[Program] = &[
     ("nginx", "nginx-light"),
     ("openssl", "openssl"),
     ("pebble", "pebble"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
     ("redis-server", "redis-server"),
     ("stunnel4", "stunnel4"),
     ("systemd-socket-activate", "systemd"),

@@ -115,7 +115,7 @@ impl EventWatch {
     fn tell(&self, event: Event) -> wire::Event {
         use event::Event::{
             ClientClosed, ClientConnected, EventLost, GroupOccupied, GroupVacated, PluginLoaded,
-            UidOffline, UidOnline,
+            PluginTakenBack, UidOffline, UidOnline,
         };
         let Event { plugin, what } = event;
         let uid = |uid: Arc<str>| wire::UidChange {
@@ -142,6 +142,9 @@ impl EventWatch {
             EventKind::Occupied(Kind::Group, name) => GroupOccupied(group(name)),
             EventKind::Vacated(Kind::Group, name) => GroupVacated(group(name)),
             EventKind::Loaded(generation) => PluginLoaded(wire::PluginLoaded { generation }),
+            EventKind::TakenBack(generation) => {
+                PluginTakenBack(wire::PluginTakenBack { generation })
+            }
             EventKind::Lost { client, function } => EventLost(wire::EventLost {
                 client: client.to_string(),
                 function: function.to_owned(),

@@ -26,7 +26,7 @@ use super::operations::SCOPES;
 use super::problem::{Problem, Reason};
 use super::schema::SCHEMA;
 use super::tokens::TokenScope;
-use super::{docs, openapi, wire};
+use super::{docs, metrics, openapi, wire};
 use crate::limits::CALL_BYTES_MAX;
 
 /// The interval of the keep-alive comments in an event stream. These comments show proxies that the
@@ -48,6 +48,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/batch", post(batch))
         .route("/v1/events", get(events))
         .route("/v1/nodes", get(nodes))
+        .route("/metrics", get(metrics))
         .route("/openapi.json", get(openapi))
         .merge(docs::routes())
         .fallback(|| async { Problem::new(Reason::NotFound, "there is nothing at this path") })
@@ -211,6 +212,22 @@ async fn nodes(
 ) -> Result<Response, Problem> {
     caller.check_scope(TokenScope::Read)?;
     Ok(api.view.nodes(&caller).into_response())
+}
+
+/// The metrics, in the format that the caller asks for.
+async fn metrics(
+    State(api): State<Arc<Api>>,
+    Authenticated(caller): Authenticated,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    caller.check_scope(TokenScope::Read)?;
+    let accept = header_text(&headers, header::ACCEPT.as_str())?;
+    let written = metrics::write(&api.view, &caller, accept);
+    let (format, text) = written.map_err(|error| {
+        tracing::error!(%error, "the metrics cannot be written");
+        Problem::new(Reason::Failed, "the metrics cannot be written")
+    })?;
+    Ok(([(header::CONTENT_TYPE, format)], text).into_response())
 }
 
 /// Reads the fields of a request from a query. A parameter that may appear several times is a list.

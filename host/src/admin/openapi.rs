@@ -42,6 +42,7 @@ fn document() -> Value {
         paths.insert(path.to_owned(), call(function));
     }
     paths.insert("/v1/nodes".to_owned(), nodes());
+    paths.insert("/metrics".to_owned(), metrics());
     let operations = paths.values_mut().filter_map(Value::as_object_mut);
     for (_, operation) in operations.flatten() {
         if let Some(description) = operation.get("description").and_then(Value::as_str) {
@@ -208,6 +209,23 @@ fn nodes() -> Value {
             "200": {
                 "description": "Done.",
                 "content": { "application/json": { "schema": { "type": "object" } } },
+            },
+            "default": { "$ref": "#/components/responses/Problem" },
+        },
+    } })
+}
+
+fn metrics() -> Value {
+    let text = json!({ "schema": { "type": "string" } });
+    json!({ "get": {
+        "operationId": "metrics",
+        "tags": ["read"],
+        "description": "The metrics of this node, for Prometheus. The header accept chooses one of \
+            the formats.",
+        "responses": {
+            "200": {
+                "description": "Done.",
+                "content": { "text/plain": text, "application/openmetrics-text": text },
             },
             "default": { "$ref": "#/components/responses/Problem" },
         },

@@ -60,7 +60,7 @@ struct Token {
 }
 
 /// The caller of a function, with the rights of its token.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct ApiCaller {
     /// The name of the token, or an empty text if there are no tokens.
     pub(super) name: String,

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::tokens::ApiCaller;
 use crate::config::Role;
 use crate::guest::Services;
-use crate::mesh::{Mesh, PeerState};
+use crate::mesh::Mesh;
 use crate::plugin::Plugins;
 use crate::registry::{Kind, Registry};
 
@@ -211,12 +211,7 @@ fn plugins(view: &View, caller: &ApiCaller) -> Vec<PluginStatus> {
 
 /// Returns the status of a peer, or nothing if the peer has just been removed.
 fn of(mesh: &Mesh, peer: &crate::mesh::Peer, caller: &ApiCaller) -> Option<PeerStatus> {
-    let state = match peer.state()? {
-        PeerState::New => "new",
-        PeerState::Alive => "alive",
-        PeerState::Suspect => "suspect",
-        PeerState::Leaving => "leaving",
-    };
+    let state = peer.state()?.as_str();
     let plugins = mesh.plugins_of(peer.incarnation()).into_iter();
     let held = mesh.interest().sizes(peer.incarnation());
     let (waiting_frames, waiting_bytes) = peer.waiting();

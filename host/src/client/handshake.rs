@@ -68,6 +68,7 @@ pub(super) async fn shake_hands(
     mut permit: HandshakePermit,
 ) {
     let deadline = Instant::now() + door.registry.limits().handshake_timeout;
+    let started = Instant::now();
     let counters = door.registry.counters().clone();
     let peer = connection.peer;
     let cut = permit.cut();
@@ -100,11 +101,16 @@ pub(super) async fn shake_hands(
         let (door, progress, permit) = (door.clone(), progress.clone(), permit.clone());
         let origin = origin.clone();
         let file = files.as_ref().map(|files| files.connection.clone());
+        let counters = &counters;
         async move {
             let (mut response, closing) = match file {
                 Some(file) => door.answer(request, &origin, file, &permit).await,
                 None => (Refusal::node_is_full().into_response(), None),
             };
+            let hundreds = usize::from(response.status().as_u16() / 100);
+            if let Some(times) = counters.durations.handshakes.get(hundreds.wrapping_sub(1)) {
+                times.record(started.elapsed());
+            }
             *progress.lock() = Progress::Answered(closing);
             if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 // By hand, since hyper's own switch says it beside `Connection: Upgrade` too,

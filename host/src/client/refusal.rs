@@ -87,6 +87,9 @@ impl Refusal {
                 Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed\n")
             }
             Failure::Overloaded => Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, "too busy\n"),
+            Failure::Paused(_) => {
+                Refusal::busy(StatusCode::SERVICE_UNAVAILABLE, "the service fails\n")
+            }
             Failure::TooLarge => Refusal::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "the request is too large to go to another node\n",

@@ -2,18 +2,20 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
+use super::event_times::EventProgress;
 use super::processors::{ProcessorShare, ProcessorTurn};
 use super::trap::GivenUp;
 
 /// Waits until `call` has ended, the guest's `wait_timeout` has passed, or the token `retired` is
 /// cancelled, if one is given. Most calls end at the first poll; only the others get a timer. When
-/// `begun` changes, the call has begun the next event of its turn, which has its own time.
+/// the number of `progress` changes, the call has begun the next event of its turn, which has its
+/// own time.
 ///
 /// The time also passes while the call waits for a processor. So no event keeps its instance for
 /// longer, whatever else the node does.
@@ -25,7 +27,7 @@ pub(super) async fn bounded<T>(
     call: impl Future<Output = T>,
     guest: &Context,
     retired: Option<&CancellationToken>,
-    begun: &AtomicU32,
+    progress: &EventProgress,
 ) -> Result<T, GivenUp> {
     let mut call = pin!(call);
     let share = ProcessorShare {
@@ -40,8 +42,9 @@ pub(super) async fn bounded<T>(
         if let Poll::Ready(value) = turn.poll_guest(share, call.as_mut(), context) {
             return Poll::Ready(Ok(value));
         }
-        let event = begun.load(Ordering::Relaxed);
+        let event = progress.begun.load(Ordering::Relaxed);
         if bound.as_ref().is_none_or(|(bounded, _)| *bounded != event) {
+            progress.is_pending();
             let cancelled = async move {
                 match retired {
                     Some(retired) => retired.cancelled().await,

@@ -9,7 +9,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -148,6 +148,11 @@ impl Compiler {
             keeping: TaskTracker::new(),
             options,
         })
+    }
+
+    /// Returns the folder for the builds of the plugins that are in this folder, if there is a cache.
+    pub(super) fn builds(&self, plugins: &Path) -> Option<PathBuf> {
+        Some(self.cache.as_ref()?.builds(plugins))
     }
 
     /// Compiles the component of a plugin, or fetches it from the cache. `in_turns` says whether

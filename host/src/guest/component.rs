@@ -2,6 +2,7 @@
 //! can have, there is an error here that says what to do.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wasmtime::Engine;
@@ -158,6 +159,12 @@ impl Components {
     ) -> Result<Interfaces, ComponentError> {
         // As it is loaded: nothing is compiled twice.
         Ok(self.interfaces_of(&self.compile(plugin, bytes, true).await?))
+    }
+
+    /// Returns the folder for the builds of the plugins that are in this folder, if the node has a
+    /// folder of its own.
+    pub(crate) fn builds(&self, plugins: &Path) -> Option<PathBuf> {
+        self.compiler.builds(plugins)
     }
 
     /// Waits until all that was compiled is in the cache.

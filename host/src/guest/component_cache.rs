@@ -27,6 +27,9 @@ const COMPONENTS: &str = "components";
 /// The subfolder of the functions.
 const FUNCTIONS: &str = "functions";
 
+/// The subfolder of the builds to go back to, which the cache does not remove.
+const BUILDS: &str = "builds";
+
 /// The length of a SHA-256 digest, in bytes.
 const DIGEST_BYTES: usize = 32;
 
@@ -75,6 +78,14 @@ impl ComponentCache {
     /// Returns the file for the functions of a plugin.
     pub(super) fn functions(&self, plugin: &str) -> PathBuf {
         self.folder.join(FUNCTIONS).join(format!("{plugin}.bin"))
+    }
+
+    /// Returns the folder for the builds of the plugins that are in this folder.
+    pub(super) fn builds(&self, plugins: &Path) -> PathBuf {
+        // However it is written, it is the same folder.
+        let plugins = fs::canonicalize(plugins).unwrap_or_else(|_| plugins.to_owned());
+        let name = key(&[plugins.as_os_str().as_encoded_bytes()]);
+        self.folder.join(BUILDS).join(&name[..16])
     }
 
     /// Returns what was stored under a key, if it is there and undamaged.

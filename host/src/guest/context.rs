@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 use super::call::Callees;
+use super::event_times::EventTimes;
 use super::http::grant::HttpGrant;
 use super::identity::Identity;
 use super::memory::MemoryBudget;
@@ -37,6 +38,8 @@ pub(crate) struct Context {
     pub(crate) services: Services,
     /// The buckets that the guest may open, if any are granted.
     pub(crate) buckets: Option<Buckets>,
+    /// How long the events of the generation took.
+    pub(crate) times: Arc<EventTimes>,
     /// Whether another generation has taken over, or none handles events any more.
     pub(crate) is_superseded: AtomicBool,
     /// The hosts that the guest may send requests to, if any are granted.

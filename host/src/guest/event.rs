@@ -10,6 +10,7 @@ use super::bindings::wit::types;
 use super::bounded::bounded;
 use super::call::{CallErrorCode, Caller};
 use super::event_client::EventClient;
+use super::function::GuestFunction;
 use super::pool::{CheckedOut, PooledInstance};
 use super::trap::{GivenUp, Trapped};
 use crate::access::Handshake;
@@ -51,17 +52,16 @@ pub(crate) enum StartError {
 /// Runs one call of the instance to its end, with its limits. This is a macro, since each call is a
 /// different future that borrows the instance.
 macro_rules! event {
-    ($pooled:expr, $client:expr, $is_last:literal, |$instance:ident| $call:expr) => {
-        event!($pooled, $client, $is_last, is_cut: true, |$instance| $call)
-    };
-    ($pooled:expr, $client:expr, $is_last:literal, is_cut: $is_cut:literal, |$instance:ident| $call:expr) => {{
+    ($pooled:expr, $function:expr, $client:expr, |$instance:ident| $call:expr) => {{
         let checked_out = $pooled.checked_out();
         checked_out.in_event = true;
         let pool = &checked_out.pool;
         let $instance = &mut checked_out.instance;
-        $instance.begin($client, $is_last);
-        let retired = $is_cut.then_some(&pool.retired);
-        let ended = bounded($call, &pool.context, retired, &$instance.begun).await;
+        $instance.begin($function, $client);
+        // An `on-stop` has its own time: its generation is retired already.
+        let is_cut = $function != GuestFunction::Stop;
+        let retired = is_cut.then_some(&pool.retired);
+        let ended = bounded($call, &pool.context, retired, &$instance.progress).await;
         checked_out.ended(ended)
     }};
 }
@@ -89,7 +89,7 @@ impl PooledInstance {
             subprotocols: &subprotocols,
             uid,
         };
-        let answered = event!(self, Some(client), false, |instance| {
+        let answered = event!(self, GuestFunction::Connect, Some(client), |instance| {
             let handler = instance.plugin.jackfield_plugin_handler();
             handler.call_on_connect(&mut instance.store, client.id_text(), handshake)
         })?;
@@ -114,7 +114,7 @@ impl PooledInstance {
         client: EventClient<&Arc<Client>>,
         message: Message<'_>,
     ) -> Result<(), Trapped> {
-        event!(self, Some(client), false, |instance| {
+        event!(self, GuestFunction::Message, Some(client), |instance| {
             let handler = instance.plugin.jackfield_plugin_handler();
             handler.call_on_message(&mut instance.store, client.id_text(), message.into())
         })
@@ -141,7 +141,7 @@ impl PooledInstance {
             return (0, Ok(()));
         };
         let spans = queue.take_spans();
-        let ended = event!(self, Some(client), false, |instance| {
+        let ended = event!(self, GuestFunction::Message, Some(client), |instance| {
             instance.begin_turn(spans);
             let handler = handler.jackfield_plugin_turn_handler();
             handler.call_on_turn(&mut instance.store, client.id_text(), queue.bytes())
@@ -179,7 +179,7 @@ impl PooledInstance {
             groups: &groups,
             info: &info,
         };
-        event!(self, Some(client), true, |instance| {
+        event!(self, GuestFunction::Close, Some(client), |instance| {
             let handler = instance.plugin.jackfield_plugin_handler();
             handler.call_on_close(&mut instance.store, client.id_text(), departure)
         })
@@ -194,7 +194,7 @@ impl PooledInstance {
         let Some(lifecycle) = self.checked_out().instance.lifecycle.clone() else {
             return Ok(());
         };
-        let started = event!(self, None, false, |instance| {
+        let started = event!(self, GuestFunction::Start, None, |instance| {
             let lifecycle = lifecycle.jackfield_plugin_lifecycle();
             lifecycle.call_on_start(&mut instance.store)
         });
@@ -214,8 +214,7 @@ impl PooledInstance {
         let Some(lifecycle) = self.checked_out().instance.lifecycle.clone() else {
             return Ok(());
         };
-        // The generation is retired already. The event has its own time.
-        event!(self, None, false, is_cut: false, |instance| {
+        event!(self, GuestFunction::Stop, None, |instance| {
             let lifecycle = lifecycle.jackfield_plugin_lifecycle();
             lifecycle.call_on_stop(&mut instance.store)
         })
@@ -235,7 +234,7 @@ impl PooledInstance {
     ) -> Option<Result<Result<Vec<u8>, (CallErrorCode, String)>, Trapped>> {
         let handler = self.checked_out().instance.call_handler.clone()?;
         let (depth, caller) = (caller.depth() + 1, caller.into());
-        let answered = event!(self, None, false, |instance| {
+        let answered = event!(self, GuestFunction::Call, None, |instance| {
             instance.store.data_mut().event_mut().depth = depth;
             let handler = handler.jackfield_plugin_call_handler();
             handler.call_on_call(&mut instance.store, &caller, method, payload)
@@ -254,7 +253,7 @@ impl PooledInstance {
     /// The guest trapped.
     pub(crate) async fn on_timer(&mut self, name: &str) -> Option<Result<(), Trapped>> {
         let handler = self.checked_out().instance.timer_handler.clone()?;
-        Some(event!(self, None, false, |instance| {
+        Some(event!(self, GuestFunction::Timer, None, |instance| {
             let handler = handler.jackfield_plugin_timer_handler();
             handler.call_on_timer(&mut instance.store, name)
         }))
@@ -265,15 +264,18 @@ impl CheckedOut {
     /// Takes the result of an event. After a trap or a timeout the instance stays unusable, since
     /// it cannot be entered again.
     fn ended<T>(&mut self, ended: Result<wasmtime::Result<T>, GivenUp>) -> Result<T, Trapped> {
-        let evidence = || self.instance.store.data().evidence();
-        match ended {
+        let guest = self.instance.store.data_mut();
+        let trapped = match ended {
             Ok(Ok(value)) => {
                 self.in_event = false;
-                Ok(value)
+                guest.timer.end();
+                return Ok(value);
             }
-            Ok(Err(error)) => Err(Trapped::new(&error, evidence())),
-            Err(given_up) => Err(Trapped::given_up(given_up, evidence())),
-        }
+            Ok(Err(error)) => Trapped::new(&error, guest.evidence()),
+            Err(given_up) => Trapped::given_up(given_up, guest.evidence()),
+        };
+        guest.timer.trapped(trapped.kind);
+        Err(trapped)
     }
 }
 

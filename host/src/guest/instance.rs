@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,9 @@ use super::bindings::timer_handler::WithTimerHandler;
 use super::bindings::turn_handler::WithTurnHandler;
 use super::context::Context;
 use super::event_client::EventClient;
+use super::event_times::{EventProgress, EventTimer};
 use super::exports::Exports;
+use super::function::GuestFunction;
 use super::http::{self, OutgoingRequests};
 use super::keyvalue::{CasHandles, KeyvalueView};
 use super::log::{LogStream, OutputKind};
@@ -45,8 +47,7 @@ pub(super) struct Guest {
     http: WasiHttpCtx,
     outgoing: OutgoingRequests,
     cas_handles: CasHandles,
-    /// How many messages of the turn have been begun.
-    begun: Arc<AtomicU32>,
+    pub(super) timer: EventTimer,
     /// The limit `event_timeout`, in ticks.
     event_ticks: u64,
 }
@@ -89,8 +90,8 @@ pub(super) struct Instance {
     pub(super) call_handler: Option<Arc<WithCallHandler>>,
     pub(super) timer_handler: Option<Arc<WithTimerHandler>>,
     pub(super) turn_handler: Option<Arc<WithTurnHandler>>,
-    /// How many messages of the turn have been begun. It is shared with `Guest`.
-    pub(super) begun: Arc<AtomicU32>,
+    /// The progress of the event, which the timer of `Guest` has, too.
+    pub(super) progress: Arc<EventProgress>,
     events: u32,
 }
 
@@ -118,7 +119,7 @@ impl Instance {
         if has_driver {
             guest.memory.limit_bytes += turn_driver::MEMORY_BYTES;
         }
-        let begun = guest.begun.clone();
+        let progress = guest.timer.progress().clone();
         let mut store = Store::new(exports.pre.engine(), guest);
         store.limiter(|guest| &mut guest.memory);
         let hostcall_bytes = {
@@ -128,7 +129,7 @@ impl Instance {
         store.set_hostcall_fuel(hostcall_bytes);
         store.set_max_component_handles(HANDLES);
         store.epoch_deadline_callback(|mut context| Ok(context.data_mut().tick()));
-        store.data_mut().begin(None, false);
+        store.data_mut().renew();
         store.set_epoch_deadline(1);
         let instance = exports.pre.instantiate_async(&mut store).await;
         let instance = instance.map_err(|error| match store.data().memory.refused {
@@ -155,7 +156,7 @@ impl Instance {
             call_handler: call_handler.transpose()?.map(Arc::new),
             timer_handler: timer_handler.transpose()?.map(Arc::new),
             turn_handler: turn_handler.transpose()?.map(Arc::new),
-            begun,
+            progress,
             events: 0,
         })
     }
@@ -165,23 +166,26 @@ impl Instance {
         self.store.data_mut().retired = CancellationToken::new();
     }
 
-    /// Prepares the instance for its next event. `is_last` means that the event is the client's
-    /// `on-close`.
-    pub(super) fn begin(&mut self, client: Option<EventClient<&Arc<Client>>>, is_last: bool) {
+    /// Prepares the instance for its next event, a call of this function.
+    pub(super) fn begin(
+        &mut self,
+        function: GuestFunction,
+        client: Option<EventClient<&Arc<Client>>>,
+    ) {
         self.events += 1;
-        self.store.data_mut().begin(client, is_last);
+        self.store.data_mut().begin(function, client);
         self.store.set_epoch_deadline(1);
     }
 
     /// Begins a turn: the event that has begun is that of the first of these messages.
     pub(super) fn begin_turn(&mut self, messages: VecDeque<MessageSpan>) {
-        self.begun.store(0, Ordering::Relaxed);
+        self.progress.begun.store(0, Ordering::Relaxed);
         self.store.data_mut().event.turn = messages;
     }
 
     /// Ends a turn. Returns the number of its messages whose events have begun, and the others.
     pub(super) fn end_turn(&mut self) -> (u32, VecDeque<MessageSpan>) {
-        let begun = self.begun.load(Ordering::Relaxed);
+        let begun = self.progress.begun.load(Ordering::Relaxed);
         // The first one has been counted by `begin`.
         self.events = self.events.saturating_add(begun.saturating_sub(1));
         (begun, std::mem::take(&mut self.store.data_mut().event.turn))
@@ -227,6 +231,7 @@ impl Guest {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(RANDOM_BYTES);
+        let timer = EventTimer::new(&context.times);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let memory = MemoryMeter {
@@ -248,7 +253,7 @@ impl Guest {
             http: http::context(),
             outgoing,
             cas_handles: CasHandles::default(),
-            begun: Arc::default(),
+            timer,
         }
     }
 
@@ -309,7 +314,7 @@ impl Guest {
         self.retired.is_cancelled()
     }
 
-    fn begin(&mut self, client: Option<EventClient<&Arc<Client>>>, is_last: bool) {
+    fn begin(&mut self, function: GuestFunction, client: Option<EventClient<&Arc<Client>>>) {
         // In a turn it is the same client again and again.
         let is_same = match (&client, &self.event.client) {
             (Some(client), Some(former)) => client.is(former),
@@ -319,8 +324,10 @@ impl Guest {
         if !is_same {
             self.event.client = client.map(EventClient::owned);
         }
-        self.event.is_last = is_last;
+        self.event.is_last = function == GuestFunction::Close;
         self.renew();
+        let tick = self.context.processors.ticker.now();
+        self.timer.begin(function, tick);
     }
 
     /// Gives an event what it may use, and takes back what the event before has left of it.
@@ -334,7 +341,8 @@ impl Guest {
     /// Begins the event of the next message of the turn, if there is one. The last event of the
     /// turn has ended if there is none.
     pub(super) fn next_message(&mut self) -> Option<MessageSpan> {
-        let begun = self.begun.load(Ordering::Relaxed);
+        let progress = self.timer.progress();
+        let begun = progress.begun.load(Ordering::Relaxed);
         // Nothing has been done for the first one yet that could end the turn.
         if begun > 0 && self.ends_turn() {
             return None;
@@ -342,8 +350,11 @@ impl Guest {
         let next = self.event.turn.pop_front()?;
         if begun > 0 {
             self.renew();
+            let tick = self.context.processors.ticker.now();
+            self.timer.next_message(tick);
         }
-        self.begun.store(begun + 1, Ordering::Relaxed);
+        let progress = self.timer.progress();
+        progress.begun.store(begun + 1, Ordering::Relaxed);
         Some(next)
     }
 

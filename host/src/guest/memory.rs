@@ -40,6 +40,12 @@ pub(super) enum MemoryLimit {
 #[error("there is no memory left for another instance ({})", .0.name())]
 pub(super) struct MemoryUsedUp(pub(super) MemoryLimit);
 
+impl MemoryUsage {
+    pub(super) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl MemoryBudget {
     /// A budget of so many bytes, of which nothing is used.
     pub(crate) fn new(limit_bytes: usize) -> Arc<MemoryBudget> {

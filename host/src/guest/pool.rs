@@ -7,7 +7,7 @@
 //! its `on-stop` runs and its instances are freed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant as Time};
 
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::bounded::bounded;
 use super::component::{ComponentError, Linked};
 use super::context::Context;
+use super::event_times::EventProgress;
 use super::exports::Exports;
 use super::instance::{Guest, Instance};
 use super::memory::MemoryUsedUp;
@@ -126,6 +127,13 @@ impl Pool {
     /// Whether the component imports `set-timer`.
     pub(crate) fn sets_timers(&self) -> bool {
         self.exports.sets_timers
+    }
+
+    /// Returns how many instances are in an event, and how many are idle.
+    pub(crate) fn instances(&self) -> (usize, usize) {
+        let free = self.permits.available_permits();
+        let busy = self.context.limits.instances.saturating_sub(free);
+        (busy, self.idle.lock().instances.len())
     }
 
     /// Makes an instance, for `on-start`, and checks it out.
@@ -266,7 +274,7 @@ impl Pool {
         self.context.identity.counters.instances_made.add_one();
         let made = Instance::new(&self.exports, self.has_driver, &self.context, retired);
         // A component's start functions are the guest's code too, and may wait.
-        let made = bounded(made, &self.context, None, &AtomicU32::new(0)).await;
+        let made = bounded(made, &self.context, None, &EventProgress::default()).await;
         made.unwrap_or_else(|_| {
             Err(wasmtime::Error::msg(
                 "instantiating it took longer than wait_timeout",

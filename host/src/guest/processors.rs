@@ -21,12 +21,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{self, Poll, ready};
-use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::identity::Identity;
+use super::long_polls::LongPolls;
 use super::ticker::{Running, Ticker};
 use crate::log_throttle::LogThrottle;
 
@@ -35,10 +35,6 @@ const BUSY_TICKS: u64 = 10;
 
 /// The time over which the ticks of `BUSY_TICKS` are counted, in ticks.
 const BUSY_WINDOW: u64 = 100;
-
-/// An event is long if a poll of it takes so much time. Tokio looks at its sockets after 61 polls, at
-/// the latest.
-const LONG: Duration = Duration::from_micros(125);
 
 /// The wait for one slice, in ticks, above which the log says that a plugin has to wait.
 const LONG_WAIT: u64 = 100;
@@ -62,6 +58,7 @@ pub(super) struct ProcessorUsage {
     busy_until: AtomicU64,
     /// The tick until which each event of the plugin takes turns.
     turns_until: AtomicU64,
+    long_polls: LongPolls,
     is_known: AtomicBool,
     long_waits: LogThrottle,
 }
@@ -340,11 +337,14 @@ impl ProcessorTurn {
         }
         ready!(self.poll_slot(share, context));
         // The clock is read for busy plugins only.
-        let started = share.usage.is_busy(Running::began()).then(Instant::now);
+        let polls = &share.usage.long_polls;
+        let is_busy = share.usage.is_busy(Running::began());
+        let started = is_busy.then(|| polls.start(Running::began())).flatten();
         let polled = call.poll(context);
-        let ticks = processors.ticker.now() - Running::began();
+        let now = processors.ticker.now();
+        let ticks = now - Running::began();
         if ticks > 0 {
-            let is_long = started.map_or(ticks > 1, |started| started.elapsed() >= LONG);
+            let is_long = started.is_some_and(|started| polls.was_long(started, now));
             processors.charge(share.usage, share.weight, ticks, is_long);
         }
         let former = match std::mem::take(self) {

@@ -11,7 +11,7 @@ use crate::counters::{Counter, Counters};
 use crate::limits::PluginLimits;
 
 /// The kind of a bad end of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TrapKind {
     /// The guest has panicked.
     Panic,

@@ -11,3 +11,10 @@ pub(crate) struct Usage {
     pub(super) processor: Arc<ProcessorUsage>,
     pub(super) memory: MemoryUsage,
 }
+
+impl Usage {
+    /// The memory that the instances of the plugin have, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory.bytes()
+    }
+}

@@ -360,7 +360,10 @@ impl Mesh {
             tokio::select! {
                 pull = pulls.next() => match pull {
                     Some(Ok(wire::Pull { pull: Some(pull::Pull::Ack(ack)) })) => {
-                        peer.acknowledged(session, ack.received);
+                        if let Some(took) = peer.acknowledged(session, ack.received) {
+                            let durations = &self.registry.counters().durations;
+                            durations.mesh_frames.record(took);
+                        }
                         silence.as_mut().reset(tokio::time::Instant::now() + SILENCE);
                     }
                     Some(Ok(_)) => return LinkEnd::UnexpectedAnswer,

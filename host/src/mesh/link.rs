@@ -8,6 +8,7 @@
 //! connection ends, and the next connection resumes.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -41,6 +42,8 @@ pub(super) struct OutgoingFrames {
     sent: u64,
     /// Whether the link takes no more frames, because the other side is gone.
     is_closed: bool,
+    /// The number of a frame, and when it was added, if one is timed.
+    timed: Option<(u64, Instant)>,
 }
 
 #[derive(Debug)]
@@ -100,6 +103,7 @@ impl OutgoingFrames {
             acknowledged: 0,
             sent: 0,
             is_closed: false,
+            timed: None,
         }
     }
 
@@ -249,6 +253,20 @@ impl OutgoingFrames {
     /// may always be more of them.
     pub(super) fn has_room(&self) -> bool {
         self.sure_bytes <= self.bound.bytes / 8
+    }
+
+    /// Begins to time the frame that was added last, if none is timed.
+    pub(super) fn time_last(&mut self) {
+        if self.timed.is_none() {
+            self.timed = Some((self.last(), Instant::now()));
+        }
+    }
+
+    /// Returns when the timed frame was added, once it is acknowledged.
+    pub(super) fn take_timed(&mut self) -> Option<Instant> {
+        let acknowledged = self.acknowledged;
+        let timed = self.timed.take_if(|(number, _)| *number <= acknowledged);
+        timed.map(|(_, added)| added)
     }
 
     /// How many bytes are not acknowledged yet.

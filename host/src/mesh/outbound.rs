@@ -1,6 +1,7 @@
 //! The outbound direction of a link: the frames that wait for a peer, and what the peer has had.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -89,7 +90,12 @@ impl Outbound {
         &self,
         push: impl FnOnce(&mut OutgoingFrames) -> Result<(), NotTaken>,
     ) -> PushOutcome {
-        let taken = push(&mut self.frames.lock());
+        let mut frames = self.frames.lock();
+        let taken = push(&mut frames);
+        if taken.is_ok() {
+            frames.time_last();
+        }
+        drop(frames);
         let Err(why) = taken else {
             self.queued.notify_one();
             return PushOutcome::Queued;
@@ -162,15 +168,17 @@ impl Outbound {
     }
 
     /// Records that the peer has received everything up to `received`, as a connection of this
-    /// session has heard.
-    pub(super) fn acknowledged(&self, session: u64, received: u64) {
+    /// session has heard. Returns how long the frame that is timed took, if it is among them.
+    pub(super) fn acknowledged(&self, session: u64, received: u64) -> Option<Duration> {
         let mut frames = self.frames.lock();
         if frames.session() != session {
-            return;
+            return None;
         }
         frames.acknowledge(received);
+        let added = frames.take_timed();
         drop(frames);
         self.room.notify_waiters();
+        added.map(|added| added.elapsed())
     }
 
     /// Waits until the connection has something to send, or another session.

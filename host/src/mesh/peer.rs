@@ -5,6 +5,8 @@
 //! `Inbound`. A peer is alive while this node gets both its frames and its acknowledgements of this
 //! node's frames.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -114,10 +116,10 @@ impl Peer {
     }
 
     /// Records that the peer has received everything up to `received`, as a connection of this
-    /// session has heard.
-    pub(super) fn acknowledged(&self, session: u64, received: u64) {
+    /// session has heard. Returns how long the frame that is timed took, if it is among them.
+    pub(super) fn acknowledged(&self, session: u64, received: u64) -> Option<Duration> {
         self.last_heard.acknowledgement();
-        self.outbound.acknowledged(session, received);
+        self.outbound.acknowledged(session, received)
     }
 
     /// Registers a new connection that wants to receive. The connection before it stops.

@@ -55,6 +55,26 @@ pub enum PeerState {
     Leaving,
 }
 
+impl PeerState {
+    /// All states.
+    pub const ALL: [PeerState; 4] = [
+        PeerState::New,
+        PeerState::Alive,
+        PeerState::Suspect,
+        PeerState::Leaving,
+    ];
+
+    /// The name of the state.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PeerState::New => "new",
+            PeerState::Alive => "alive",
+            PeerState::Suspect => "suspect",
+            PeerState::Leaving => "leaving",
+        }
+    }
+}
+
 impl Phase {
     /// The phase of a peer that has not said anything yet.
     pub(super) const NEW: Phase = Phase::Here(Contact {

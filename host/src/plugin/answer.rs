@@ -1,5 +1,7 @@
 //! The outcome of a client's handshake and of a client's events.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::access::Granted;
@@ -52,6 +54,9 @@ pub enum Failure {
     Trapped(TrapPolicy),
     /// No instance was free within `call_wait`, or no node took the event in time.
     Overloaded,
+    /// The plugin handles no events for the moment, since all have failed and there is no build to go
+    /// back to.
+    Paused(Duration),
     /// The plugin has no generation: its file is gone, or was never loaded.
     Absent,
     /// Another node got the event, and then went away or did not answer in time.
@@ -63,6 +68,7 @@ pub enum Failure {
 impl Failure {
     /// Returns how a client is closed after this failure, or nothing if the client stays.
     pub fn close(self) -> Option<Close> {
+        let paused;
         let (code, reason, by) = match self {
             Failure::Trapped(TrapPolicy::Keep) | Failure::Lost => return None,
             Failure::Trapped(TrapPolicy::Close) => (
@@ -75,6 +81,10 @@ impl Failure {
                 "too busy, try again later",
                 Closer::Node,
             ),
+            Failure::Paused(after) => {
+                paused = format!("the service fails, retry-after-ms={}", after.as_millis());
+                (CloseCode::TryAgainLater, &*paused, Closer::Node)
+            }
             Failure::Absent => (CloseCode::GoingAway, "the service has ended", Closer::Node),
             Failure::TooLarge => (
                 CloseCode::MessageTooBig,

@@ -9,7 +9,7 @@ use super::generation::Generation;
 use super::handle::Plugin;
 use super::lease::Lease;
 use super::slot::Slot;
-use crate::guest::{CallError, Caller, NoInstance};
+use crate::guest::{CallError, Caller, GuestFunction, NoInstance};
 use crate::limits::CALL_DEPTH;
 use crate::mesh::Elsewhere;
 
@@ -58,7 +58,7 @@ impl Plugin {
                 Err(CallError::Refused { code, message })
             }
             Err(trapped) => {
-                lease.log_trap("on-call", None, &trapped);
+                lease.log_trap(GuestFunction::Call, None, &trapped);
                 Err(CallError::Trapped)
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::answer::{Answer, Decision, Failure};
 use super::handle::Plugin;
 use crate::access::{Access, Denied, Granted, Handshake};
-use crate::guest::{Acceptance, ConnectRefusal, EventClient};
+use crate::guest::{Acceptance, ConnectRefusal, EventClient, GuestFunction};
 use crate::id::ClientId;
 use crate::mesh::Reason;
 use crate::registry::{self, Client};
@@ -45,7 +45,9 @@ impl Plugin {
                 let status = if is_refusal { status } else { 403 };
                 Ok(Decision::TurnedAway(Answer::Refused { status, reason }))
             }
-            Err(trapped) => Err(lease.client_event_trapped("on-connect", client.id(), &trapped)),
+            Err(trapped) => {
+                Err(lease.client_event_trapped(GuestFunction::Connect, client.id(), &trapped))
+            }
         }
     }
 
@@ -123,6 +125,9 @@ impl Plugin {
     /// Refuses a client because the answer of `on-connect` is wrong. The mistake is the plugin's,
     /// so the client gets no details.
     fn cannot_have(&self, client: &Client, error: &str) -> Answer {
+        if let Some(generation) = self.running() {
+            generation.event_failed();
+        }
         tracing::error!(
             plugin = self.name(),
             client = %client.id(),

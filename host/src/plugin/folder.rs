@@ -17,9 +17,11 @@ use parking_lot::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::TaskTracker;
 
+use super::builds::Builds;
 use super::directory::Directory;
 use super::drain::drain_orphans;
 use super::drain_reason::DrainReason;
+use super::folders::PluginFolders;
 use super::handle::Plugin;
 use super::load::{LoadError, Loader, PluginFiles};
 use super::loads::{Load, LoadResult, Loads};
@@ -29,7 +31,7 @@ use super::watch::{FolderChange, FolderWatch};
 use super::worker::handle_peer_events;
 use crate::guest::{CompilerOptions, Components, Services};
 use crate::limits::PluginLimits;
-use crate::manifest::{Routes, fits_a_path, name_in};
+use crate::manifest::{fits_a_path, name_in};
 use crate::mesh::Mesh;
 use crate::rate_limiter::RateLimits;
 use crate::registry::{Registry, ServingState};
@@ -45,8 +47,9 @@ const SLOW_LOOK: Duration = Duration::from_secs(10);
 pub struct Plugins {
     folder: PathBuf,
     /// The loader of plugins; none if this node runs no plugins.
-    loader: Option<Loader>,
-    registry: Arc<Registry>,
+    pub(super) loader: Option<Loader>,
+    pub(super) builds: Builds,
+    pub(super) registry: Arc<Registry>,
     mesh: Option<Arc<Mesh>>,
     plugins: Arc<Directory>,
     /// The rates of plugins that run at other nodes.
@@ -54,7 +57,7 @@ pub struct Plugins {
     looking: Mutex<Option<JoinHandle<()>>>,
     /// The tasks that fire timers, handle peers' events, and drain plugins that no node has any
     /// more.
-    tasks: Mutex<JoinSet<()>>,
+    pub(super) tasks: Mutex<JoinSet<()>>,
     /// The generations that are being retired, and the plugins that drain.
     retiring: TaskTracker,
 }
@@ -71,7 +74,10 @@ impl Plugins {
     ///
     /// The folder cannot be read, or the component engine cannot be set up.
     pub async fn open(
-        folder: &Path,
+        PluginFolders {
+            plugins: folder,
+            builds,
+        }: PluginFolders<'_>,
         compiler: CompilerOptions,
         defaults: PluginLimits,
         registry: Arc<Registry>,
@@ -83,8 +89,21 @@ impl Plugins {
         let callees: Weak<Directory> = Arc::downgrade(&directory);
         let (components, rates) = (Components::new(compiler)?, defaults.rates());
         let memory_bytes = registry.limits().guest_memory_bytes();
+        let builds = match builds.as_os_str().is_empty() {
+            true => components.builds(folder),
+            false => Some(builds.to_owned()),
+        };
         let loader = Loader::new(components, defaults, callees, services, memory_bytes);
-        let plugins = Plugins::new(folder, Some(loader), directory, registry, mesh, rates);
+        let builds = Builds::new(builds);
+        let plugins = Plugins::new(
+            folder,
+            Some(loader),
+            builds,
+            directory,
+            registry,
+            mesh,
+            rates,
+        );
         let found = plugins.look().await.with_context(|| {
             format!(
                 "the plugins folder {} cannot be read: create it, or name another one with \
@@ -142,12 +161,14 @@ impl Plugins {
         mesh: Arc<Mesh>,
     ) -> Arc<Plugins> {
         let (none, rates) = (Arc::default(), defaults.rates());
-        Plugins::new(folder, None, none, registry, Some(mesh), rates)
+        let builds = Builds::new(None);
+        Plugins::new(folder, None, builds, none, registry, Some(mesh), rates)
     }
 
     fn new(
         folder: &Path,
         loader: Option<Loader>,
+        builds: Builds,
         directory: Arc<Directory>,
         registry: Arc<Registry>,
         mesh: Option<Arc<Mesh>>,
@@ -157,6 +178,7 @@ impl Plugins {
             default_rates,
             folder: folder.to_owned(),
             loader,
+            builds,
             registry,
             mesh,
             plugins: directory,
@@ -304,6 +326,10 @@ impl Plugins {
                     self.loaded(&name, result, &mut watch);
                     continue;
                 }
+                () = self.build_failed() => {
+                    self.take_builds_back(&mut loads).await;
+                    continue;
+                }
             }
             let looked = self.look().await;
             self.log_folder(&watch, &looked, is_readable);
@@ -386,7 +412,13 @@ impl Plugins {
                 Err(LoadError::RouteTaken { owner, .. }) if loads.is_under_way(&owner) => {
                     loads.enqueue_after(name, owner);
                 }
-                Err(error) => self.loaded(&name, Err(error), watch),
+                Err(error) => {
+                    let is_taken_back = matches!(error, LoadError::TakenBack);
+                    self.loaded(&name, Err(error), watch);
+                    if is_taken_back {
+                        self.load_last_good(&name, loads).await;
+                    }
+                }
             }
         }
     }
@@ -415,20 +447,15 @@ impl Plugins {
         if is_same && !matches!(**plugin.slot(), Slot::Draining(_)) {
             return Ok(None);
         }
-        if let Some(former) = &*plugin.former_rules.lock() {
-            files.check_rules(former)?;
+        if self.builds.is_refused(name, &files.digest) {
+            return Err(LoadError::TakenBack);
         }
-        let mut routes = Routes::default();
-        if let Ok(manifest) = &files.manifest {
-            self.check_routes(name, &manifest.routes, loads)?;
-            routes = manifest.routes.clone();
-        }
-        let run = Box::pin(self.clone().load(plugin, files, started));
-        Ok(Some(Load { routes, run }))
+        let load = self.checked_load(plugin, files, loads, started)?;
+        Ok(Some(load))
     }
 
     /// Makes a generation from a plugin's files, and lets it take over.
-    async fn load(
+    pub(super) async fn load(
         self: Arc<Self>,
         plugin: Arc<Plugin>,
         files: PluginFiles,
@@ -441,13 +468,23 @@ impl Plugins {
         let number = plugin.loads.load(Ordering::Relaxed) + 1;
         let router = plugin.router.clone();
         let usage = plugin.usage.clone();
-        let (generation, advice) = loader.load(number, router, usage, files).await?;
+        let (files, staged) = self.stage(name, files).await?;
+        let loaded = loader.load(number, router, usage, files).await;
+        let durations = &self.registry.counters().durations;
+        match &loaded {
+            Ok(_) => durations.loads.record(started.elapsed()),
+            Err(_) => durations.failed_loads.record(started.elapsed()),
+        }
+        let (generation, advice) = loaded?;
         for advice in advice {
             let file = self.component_path(name);
             tracing::warn!(plugin = name, "{}: {advice}", file.display());
         }
         plugin.loads.store(number, Ordering::Relaxed);
         plugin.swap(generation);
+        if let Some(staged) = staged {
+            self.keep(&plugin, staged);
+        }
         self.registry.counters().generations_loaded.add_one();
         let took = started.elapsed();
         tracing::info!(plugin = name, generation = number, ?took, "plugin loaded");
@@ -477,36 +514,16 @@ impl Plugins {
                 if running.is_none() {
                     self.plugin(name).serve(ServingState::Away);
                 }
+                if let Some(loader) = &self.loader {
+                    // A build that fails has waited for this one.
+                    loader.build_failed.notify_one();
+                }
                 let failure = error.to_string();
                 if watch.failed(name, failure, error.may_pass(), Instant::now()) {
                     tracing::error!(plugin = name, running, "{file} is not loaded: {error}");
                 }
             }
         }
-    }
-
-    /// Checks whether a plugin may have these routes and its name, beside the plugins that run and
-    /// those whose loads are under way.
-    fn check_routes(&self, name: &str, routes: &Routes, loads: &Loads) -> Result<(), LoadError> {
-        let check = |other: &str, its: &Routes| {
-            let taken = routes.taken_by(other, its);
-            match taken.or_else(|| its.of_name(name)) {
-                Some(path) if other != name => Err(LoadError::RouteTaken {
-                    path,
-                    owner: other.to_owned(),
-                }),
-                _ => Ok(()),
-            }
-        };
-        for other in self.all() {
-            if let Some(running) = other.running() {
-                check(other.name(), &running.routes)?;
-            }
-        }
-        for (other, its) in loads.routes() {
-            check(other, its)?;
-        }
-        Ok(())
     }
 
     fn remove(&self, name: &str) {
@@ -519,7 +536,7 @@ impl Plugins {
         self.spawn_drain(plugin, DrainReason::Removed);
     }
 
-    fn plugin(&self, name: &str) -> Arc<Plugin> {
+    pub(super) fn plugin(&self, name: &str) -> Arc<Plugin> {
         let mut plugins = self.plugins.write();
         let mesh = self.mesh.as_ref();
         let new = || {
@@ -537,12 +554,15 @@ impl Plugins {
         plugins.entry(name.to_owned()).or_insert_with(new).clone()
     }
 
-    fn component_path(&self, name: &str) -> PathBuf {
+    pub(super) fn component_path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.wasm"))
     }
 }
 
-async fn on_blocking_thread<T: Send + 'static, E: From<std::io::Error> + Send + 'static>(
+pub(super) async fn on_blocking_thread<
+    T: Send + 'static,
+    E: From<std::io::Error> + Send + 'static,
+>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
     match tokio::task::spawn_blocking(work).await {

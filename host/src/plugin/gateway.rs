@@ -298,7 +298,7 @@ impl Plugin {
         match event_there.run(event).await {
             Ok((_, Ok(answer))) => Ok(answer.into()),
             Ok((_, Err(failed))) => Err(call_error(failed)),
-            Err(Failure::Overloaded) => Err(CallError::Overloaded),
+            Err(Failure::Overloaded | Failure::Paused(_)) => Err(CallError::Overloaded),
             Err(Failure::Lost) => Err(CallError::Lost),
             Err(Failure::Absent) => Err(CallError::Absent),
             Err(Failure::TooLarge) => Err(CallError::There {

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::Notify;
+
+use super::probation::Probation;
 use crate::access::Access;
 use crate::guest::Pool;
 use crate::limits::PluginLimits;
@@ -29,12 +32,27 @@ pub(super) struct Generation {
     pub(super) callers: Vec<String>,
     /// Whether a timer that the plugin does not handle has been logged.
     pub(super) has_logged_timers: AtomicBool,
+    pub(super) probation: Probation,
+    /// Wakes the task that takes builds back.
+    pub(super) build_failed: Arc<Notify>,
 }
 
 impl Generation {
     /// Returns the limits for the events of this generation.
     pub(super) fn limits(&self) -> &PluginLimits {
         &self.pool.context().limits
+    }
+
+    /// Counts an event that has failed. If too many have failed, the build is taken back.
+    pub(super) fn event_failed(&self) {
+        if self.probation.event_failed(self.limits(), || self.events()) {
+            self.build_failed.notify_one();
+        }
+    }
+
+    /// Returns how many events the generation has had.
+    pub(super) fn events(&self) -> u64 {
+        self.pool.context().times.count()
     }
 
     /// Returns how the plugin runs with this generation, in the form that other nodes are told.

@@ -4,6 +4,7 @@
 //! the client whose event it is. A reload swaps the slot. Events under way finish on the old
 //! generation, every client's next event goes to the new one, and no client ever goes back.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,11 +17,12 @@ use tokio_util::task::TaskTracker;
 
 use super::answer::Failure;
 use super::drain_reason::DrainReason;
-use super::generation::Generation;
+use super::generation::{Digest, Generation};
 use super::lease::Lease;
 use super::peer_events::PeerEvents;
+use super::probation::Probation;
 use super::slot::Slot;
-use crate::guest::{NoInstance, Usage};
+use crate::guest::{EventTimes, NoInstance, Usage};
 use crate::log_throttle::LogThrottle;
 use crate::manifest::{FormerRules, Routes};
 use crate::mesh::{Elsewhere, Mesh};
@@ -31,6 +33,9 @@ use crate::router::Router;
 
 /// The pause before `lease_patiently` asks for an instance again.
 const LEASE_RETRY: Duration = Duration::from_millis(50);
+
+/// How many generations of a plugin the metrics show, those that were loaded last.
+const TIMED_GENERATIONS: usize = 4;
 
 /// The delay of a message that comes too fast for its plugin.
 pub(crate) type Delay = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -57,6 +62,10 @@ pub struct Plugin {
     /// The number of calls that went to other nodes.
     pub(super) calls: AtomicU64,
     pub(super) retiring: TaskTracker,
+    /// The build to go back to, if this one fails.
+    pub(super) last_good: Mutex<Option<Digest>>,
+    /// How long the events of the last generations took, by the generation's number.
+    times: Mutex<VecDeque<(u64, Arc<EventTimes>)>>,
     /// The rates of what the plugin's clients on this node send, all together.
     rates: Arc<RateQueue>,
     delayed: LogThrottle,
@@ -83,6 +92,8 @@ impl Plugin {
             sessions: AtomicUsize::new(0),
             session_ended: Notify::new(),
             retiring: retiring.clone(),
+            last_good: Mutex::default(),
+            times: Mutex::default(),
             rates: Arc::new(RateQueue::new(rates)),
             delayed: LogThrottle::default(),
         }
@@ -132,6 +143,24 @@ impl Plugin {
     pub fn generation(&self) -> Option<u64> {
         let slot = self.slot.load();
         slot.generation().map(|generation| generation.number)
+    }
+
+    /// Returns how long the events of the last generations took, by the generation's number. A
+    /// generation that has been replaced is among them for a while.
+    pub(crate) fn event_times(&self) -> Vec<(u64, Arc<EventTimes>)> {
+        self.times.lock().iter().cloned().collect()
+    }
+
+    /// Returns how many instances of the plugin are in an event, and how many are idle. Those of a
+    /// generation that has been replaced are not counted.
+    pub(crate) fn instances(&self) -> (usize, usize) {
+        let running = self.running();
+        running.map_or((0, 0), |generation| generation.pool.instances())
+    }
+
+    /// Returns the memory that all instances of the plugin have, in bytes.
+    pub(crate) fn guest_memory_bytes(&self) -> usize {
+        self.usage.memory_bytes()
     }
 
     /// Returns the plugin's slot as it is now.
@@ -246,10 +275,19 @@ impl Plugin {
         let policies = generation.policies;
         let (limit, fires) = (generation.limits().timers, generation.pool.hears_timers());
         let (number, rates) = (generation.number, generation.limits().rates());
+        let mut times = self.times.lock();
+        times.push_back((number, generation.pool.context().times.clone()));
+        if times.len() > TIMED_GENERATIONS {
+            times.pop_front();
+        }
+        drop(times);
         *self.former_rules.lock() = Some(FormerRules {
             generation: number,
             rules: generation.rules.clone(),
         });
+        if let Some(former) = self.running() {
+            self.follow(&former, &generation);
+        }
         let former = self.change_slot(
             |slot| {
                 self.namespace().set_policies(policies);
@@ -264,6 +302,19 @@ impl Plugin {
         self.rates.set(rates);
         if let Some(former) = former {
             self.retiring.spawn(former.pool.clone().retire());
+        }
+    }
+
+    /// Decides which build is gone back to if the new generation fails, as it takes over.
+    fn follow(&self, former: &Generation, new: &Generation) {
+        let events = former.events();
+        new.probation.follow(former.probation.failures(), events);
+        let mut last_good = self.last_good.lock();
+        if former.probation.has_failed() {
+            // What is put back has none before it.
+            last_good.take_if(|digest| *digest == new.digest);
+        } else if last_good.is_none() || former.probation.has_passed(former.limits(), events) {
+            *last_good = Some(former.digest);
         }
     }
 
@@ -314,10 +365,11 @@ impl Plugin {
         }
     }
 
-    /// Checks out an instance, however long it takes. Returns nothing if there is no generation.
+    /// Checks out an instance, however long it takes, and also while the plugin is paused. Returns
+    /// nothing if there is no generation.
     pub(super) async fn lease_patiently(&self) -> Option<Lease> {
         loop {
-            match self.lease().await {
+            match self.lease_unless(|_| None).await {
                 Ok(lease) => return Some(lease),
                 Err(Failure::Absent) => return None,
                 Err(_) => tokio::time::sleep(LEASE_RETRY).await,
@@ -325,9 +377,22 @@ impl Plugin {
         }
     }
 
+    /// Checks out an instance for an event that need not be handled while the plugin is paused.
     pub(super) async fn lease(&self) -> Result<Lease, Failure> {
+        self.lease_unless(Probation::paused_for).await
+    }
+
+    /// Checks out an instance of the generation that runs now, unless its probation says for how long
+    /// it handles no events.
+    async fn lease_unless(
+        &self,
+        paused_for: fn(&Probation) -> Option<Duration>,
+    ) -> Result<Lease, Failure> {
         loop {
             let generation = self.running().ok_or(Failure::Absent)?;
+            if let Some(left) = paused_for(&generation.probation) {
+                return Err(Failure::Paused(left));
+            }
             match Lease::of(generation).await {
                 Ok(lease) => return Ok(lease),
                 // Replaced between the look at the slot and now: look again.

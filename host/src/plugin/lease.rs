@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::answer::Failure;
 use super::generation::Generation;
-use crate::guest::{NoInstance, PooledInstance, Trapped};
+use crate::guest::{GuestFunction, NoInstance, PooledInstance, Trapped};
 use crate::id::ClientId;
 
 /// A generation, and one of its instances that is checked out.
@@ -31,7 +31,7 @@ impl Lease {
     /// the client.
     pub(super) fn client_event_trapped(
         &self,
-        function: &str,
+        function: GuestFunction,
         client: ClientId,
         trapped: &Trapped,
     ) -> Failure {
@@ -40,16 +40,22 @@ impl Lease {
     }
 
     /// Logs a trap and adds it to the counter of its kind.
-    pub(super) fn log_trap(&self, function: &str, client: Option<ClientId>, trapped: &Trapped) {
+    pub(super) fn log_trap(
+        &self,
+        function: GuestFunction,
+        client: Option<ClientId>,
+        trapped: &Trapped,
+    ) {
         let identity = &self.generation.pool.context().identity;
         trapped.kind.counter(&identity.counters).add_one();
+        self.generation.event_failed();
         if !identity.may_log(trapped.said.len() + trapped.backtrace.len()) {
             return;
         }
         tracing::error!(
             plugin = &*identity.plugin,
             generation = identity.generation,
-            function,
+            function = function.as_str(),
             client = client.map(tracing::field::display),
             kind = trapped.kind.as_str(),
             said = %trapped.said,

@@ -7,9 +7,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
 
 use super::generation::{Digest, Generation};
 use super::look::manifest_path;
+use super::probation::Probation;
 use crate::file;
 use crate::guest::{
     Callees, CompileError, ComponentError, Components, Context, HttpGrant, Identity, Interfaces,
@@ -26,14 +28,20 @@ pub(super) struct Loader {
     callees: Weak<dyn Callees>,
     services: Services,
     memory: Arc<MemoryBudget>,
+    /// Wakes the task that takes builds back.
+    pub(super) build_failed: Arc<Notify>,
 }
 
 /// The contents of a plugin's files, as they were read.
 pub(super) struct PluginFiles {
     pub(super) component: Vec<u8>,
     manifest_path: PathBuf,
+    /// The text of the manifest, if there is one.
+    pub(super) text: Option<String>,
     pub(super) manifest: Result<Manifest, ManifestError>,
     pub(super) digest: Digest,
+    /// Whether they are of a build that was kept, and not of the plugins folder.
+    is_kept: bool,
 }
 
 /// The reason why a plugin's file can't be loaded.
@@ -92,6 +100,12 @@ pub enum LoadError {
     /// The manifest is wrong.
     #[error("its manifest is wrong: {0}")]
     Manifest(#[from] ManifestError),
+    /// The build was taken back, since too many of its events failed.
+    #[error(
+        "this build was taken back before, since too many of its events failed: it is loaded again \
+         when the component or its manifest changes"
+    )]
+    TakenBack,
     /// The plugin wants a path that another plugin has.
     #[error(
         "the path {path} is the plugin {owner}'s: take it out of the one or the other manifest"
@@ -168,8 +182,19 @@ impl PluginFiles {
             path: manifest_path.clone(),
             error,
         })?;
-        let folder = component.parent().unwrap_or(Path::new(""));
-        let component = file::read(component, COMPONENT_BYTES)?;
+        let bytes = file::read(component, COMPONENT_BYTES)?;
+        Ok(PluginFiles::new(bytes, text, component, defaults))
+    }
+
+    /// Makes the contents of the files of the plugin whose component is at `path`. The files that the
+    /// manifest names are read.
+    pub(super) fn new(
+        component: Vec<u8>,
+        text: Option<String>,
+        path: &Path,
+        defaults: &PluginLimits,
+    ) -> PluginFiles {
+        let folder = path.parent().unwrap_or(Path::new(""));
         let mut digest = Sha256::new();
         digest.update((component.len() as u64).to_le_bytes());
         digest.update(&component);
@@ -181,12 +206,22 @@ impl PluginFiles {
             digest.update(manifest.access.key_bytes());
             manifest.settings.digest(&mut digest);
         }
-        Ok(PluginFiles {
+        PluginFiles {
             component,
-            manifest_path,
+            manifest_path: manifest_path(path),
+            text,
             manifest,
             digest: digest.finalize().into(),
-        })
+            is_kept: false,
+        }
+    }
+
+    /// Says that the files are of a build that was kept. If they have no manifest, it is not missing.
+    pub(super) fn kept(self) -> PluginFiles {
+        PluginFiles {
+            is_kept: true,
+            ..self
+        }
     }
 
     /// Checks that the files demand as much of clients as the plugin's last generation did, or say
@@ -204,18 +239,20 @@ impl PluginFiles {
         let generation = former.generation;
         match (&former.rules, &manifest.rules) {
             (None, _) => Ok(()),
-            (Some(_), None) => Err(LoadError::NoManifest {
+            (Some(_), None) if !self.is_kept => Err(LoadError::NoManifest {
                 path: self.manifest_path.clone(),
                 generation,
             }),
-            (Some(former), Some(rules)) => match rules.lost(former).as_slice() {
-                [] => Ok(()),
-                lost => Err(LoadError::LostRules {
-                    lost: lost.iter().map(|rule| rule.key).collect(),
-                    undo: lost.iter().map(|rule| rule.undo).collect(),
-                    generation,
-                }),
-            },
+            (Some(former), rules) => {
+                match rules.clone().unwrap_or_default().lost(former).as_slice() {
+                    [] => Ok(()),
+                    lost => Err(LoadError::LostRules {
+                        lost: lost.iter().map(|rule| rule.key).collect(),
+                        undo: lost.iter().map(|rule| rule.undo).collect(),
+                        generation,
+                    }),
+                }
+            }
         }
     }
 }
@@ -240,6 +277,7 @@ impl Loader {
         memory_bytes: usize,
     ) -> Loader {
         Loader {
+            build_failed: Arc::default(),
             components,
             defaults,
             callees,
@@ -285,6 +323,7 @@ impl Loader {
             settings: manifest.settings,
             services: self.services.clone(),
             buckets: manifest.buckets,
+            times: Arc::default(),
             is_superseded: AtomicBool::new(false),
             http: manifest.http.map(|hosts| HttpGrant::new(hosts, requests)),
             router,
@@ -299,6 +338,8 @@ impl Loader {
             digest: files.digest,
             callers: manifest.callers,
             has_logged_timers: AtomicBool::new(false),
+            probation: Probation::default(),
+            build_failed: self.build_failed.clone(),
         });
         let mut first = generation.pool.first().await?;
         let initial_bytes = first.initial_bytes();

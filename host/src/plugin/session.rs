@@ -11,7 +11,7 @@ use super::gateway::Gateway;
 use super::handle::Plugin;
 use super::lease::Lease;
 use crate::access::Handshake;
-use crate::guest::EventClient;
+use crate::guest::{EventClient, GuestFunction};
 use crate::message::Message;
 use crate::message_queue::MessageQueue;
 use crate::registry::{Client, Departure};
@@ -94,7 +94,9 @@ impl Session {
             // A trap has been logged.
             Ok(()) | Err(Failure::Trapped(_)) => return,
             Err(Failure::Absent | Failure::Lost) => "the plugin has no generation",
-            Err(Failure::Overloaded) => "no instance was to be had within drain_timeout",
+            Err(Failure::Overloaded | Failure::Paused(_)) => {
+                "no instance was to be had within drain_timeout"
+            }
             Err(Failure::TooLarge) => "it is too large to go to another node",
         };
         let registry = self.plugin.namespace().shared();
@@ -151,7 +153,9 @@ impl<'a> Turn<'a> {
             .on_message(EventClient::Local(client), message);
         match handled.await {
             Ok(()) => Ok(()),
-            Err(trapped) => Err(lease.client_event_trapped("on-message", client.id(), &trapped)),
+            Err(trapped) => {
+                Err(lease.client_event_trapped(GuestFunction::Message, client.id(), &trapped))
+            }
         }
     }
 
@@ -179,7 +183,7 @@ impl<'a> Turn<'a> {
                     let turn = lease.instance.on_turn(EventClient::Local(client), queue);
                     let (events, ended) = turn.await;
                     let ended = ended.map_err(|trapped| {
-                        lease.client_event_trapped("on-message", client.id(), &trapped)
+                        lease.client_event_trapped(GuestFunction::Message, client.id(), &trapped)
                     });
                     self.events += u64::from(events);
                     self.turns += 1;
@@ -240,7 +244,9 @@ impl Plugin {
         };
         match lease.instance.on_close(client, departure).await {
             Ok(()) => Ok(()),
-            Err(trapped) => Err(lease.client_event_trapped("on-close", client.id(), &trapped)),
+            Err(trapped) => {
+                Err(lease.client_event_trapped(GuestFunction::Close, client.id(), &trapped))
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::handle::Plugin;
+use crate::guest::GuestFunction;
 use crate::registry::{Firing, Timers};
 
 impl Plugin {
@@ -52,7 +53,7 @@ impl Plugin {
         let counters = self.namespace().shared().counters();
         counters.timers_fired.add_one();
         if let Err(trapped) = fired {
-            lease.log_trap("on-timer", None, &trapped);
+            lease.log_trap(GuestFunction::Timer, None, &trapped);
         }
     }
 }

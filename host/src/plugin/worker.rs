@@ -13,7 +13,7 @@ use super::directory::Directory;
 use super::handle::Plugin;
 use crate::access::Handshake;
 use crate::close_code::CloseCode;
-use crate::guest::{CallError, CallErrorCode, Caller, EventClient};
+use crate::guest::{CallError, CallErrorCode, Caller, EventClient, GuestFunction};
 use crate::id::ClientId;
 use crate::mesh;
 use crate::mesh::peer_event::{self, Event, NotHandled, PeerEvent, not_handled};
@@ -84,7 +84,7 @@ impl Plugin {
             not_handled(match failure {
                 Failure::Trapped(TrapPolicy::Close) => NotHandled::Trapped,
                 Failure::Trapped(TrapPolicy::Keep) => NotHandled::TrappedKeep,
-                Failure::Overloaded => NotHandled::Overloaded,
+                Failure::Overloaded | Failure::Paused(_) => NotHandled::Overloaded,
                 Failure::Absent | Failure::Lost | Failure::TooLarge => NotHandled::Absent,
             })
         })
@@ -136,7 +136,9 @@ impl Plugin {
             .on_message(EventClient::remote(client), message);
         match handled.await {
             Ok(()) => Ok(done()),
-            Err(trapped) => Err(lease.client_event_trapped("on-message", client, &trapped)),
+            Err(trapped) => {
+                Err(lease.client_event_trapped(GuestFunction::Message, client, &trapped))
+            }
         }
     }
 

@@ -46,6 +46,8 @@ pub enum EventKind {
     Vacated(Kind, Arc<str>),
     /// A new generation with this number has taken over.
     Loaded(u64),
+    /// The build of a generation was taken back, since too many of its events failed.
+    TakenBack(u64),
     /// Another node had an event of a client here, and was lost before it answered.
     Lost {
         /// The client that the event belongs to.

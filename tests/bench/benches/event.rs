@@ -143,7 +143,7 @@ async fn open(folder: &Path) -> Result<Arc<Plugins>> {
     let registry = Registry::new(Incarnation::draw()?, limits, counters, 1, false);
     let services = Services::in_memory()?;
     Plugins::open(
-        folder,
+        folder.into(),
         CompilerOptions::new(&CacheFolder::Off, &Limits::default()),
         PluginLimits::default(),
         registry,

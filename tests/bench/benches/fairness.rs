@@ -196,7 +196,7 @@ async fn plugins(folder: &Path) -> Result<Arc<Plugins>> {
     let compiler = CompilerOptions::new(&CacheFolder::Off, &Limits::default());
     let defaults = PluginLimits::default();
     Plugins::open(
-        folder,
+        folder.into(),
         compiler,
         defaults,
         registry,

@@ -1,0 +1,336 @@
+//! The builds that the plugins of a node have had, on disk: a build that fails is replaced by the one
+//! before, which is not in the plugins folder any more.
+//!
+//! Each plugin has a folder, with a folder for each build, named after its digest. It has the
+//! component and the manifest. A build that was taken back has a file beside it that says so, so that
+//! a restart does not load it again.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use data_encoding::HEXLOWER;
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+use super::generation::Digest;
+use super::load::PluginFiles;
+use crate::file;
+use crate::limits::{COMPONENT_BYTES, KEPT_BUILDS, KEPT_BUILDS_BYTES, MANIFEST_BYTES};
+
+const COMPONENT: &str = "plugin.wasm";
+const MANIFEST: &str = "plugin.toml";
+
+/// The beginning of the name of a folder whose build is not kept yet.
+const STAGED: &str = ".new-";
+
+/// The age of such a folder after which nobody will keep its build.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The end of the name of a file that says that a build was taken back.
+const REFUSED: &str = "refused";
+
+/// The most builds of one plugin that are known to have been taken back.
+const REFUSED_MOST: usize = 100;
+
+/// The builds of a node's plugins.
+pub(super) struct Builds {
+    /// The folder of the builds; none if the node keeps none.
+    folder: Option<PathBuf>,
+    /// The builds that were taken back while the node ran, by the name of their plugin.
+    refused: Mutex<BTreeSet<(String, Digest)>>,
+}
+
+/// A build that is written and not kept yet.
+pub(super) struct StagedBuild {
+    folder: TempDir,
+    kept: PathBuf,
+}
+
+impl Builds {
+    /// The builds in this folder, which need not exist.
+    pub(super) fn new(folder: Option<PathBuf>) -> Builds {
+        Builds {
+            folder,
+            refused: Mutex::default(),
+        }
+    }
+
+    /// Writes a build. It is kept once it has been loaded.
+    ///
+    /// # Errors
+    ///
+    /// The build cannot be written.
+    pub(super) fn stage(
+        &self,
+        plugin: &str,
+        files: &PluginFiles,
+    ) -> io::Result<Option<StagedBuild>> {
+        let Some(folder) = &self.folder else {
+            return Ok(None);
+        };
+        let plugin_folder = folder.join(plugin);
+        fs::create_dir_all(&plugin_folder)?;
+        let kept = plugin_folder.join(HEXLOWER.encode(&files.digest));
+        // Only this user may read it: a manifest may have secrets.
+        let staged = tempfile::Builder::new()
+            .prefix(STAGED)
+            .tempdir_in(&plugin_folder)?;
+        if !kept.join(COMPONENT).exists() {
+            fs::write(staged.path().join(COMPONENT), &files.component)?;
+            if let Some(text) = &files.text {
+                fs::write(staged.path().join(MANIFEST), text)?;
+            }
+        }
+        Ok(Some(StagedBuild {
+            folder: staged,
+            kept,
+        }))
+    }
+
+    /// Returns the component and the manifest of a build.
+    ///
+    /// # Errors
+    ///
+    /// The build is not there, or cannot be read.
+    pub(super) fn read(
+        &self,
+        plugin: &str,
+        digest: &Digest,
+    ) -> io::Result<(Vec<u8>, Option<String>)> {
+        let folder = self.folder.as_ref();
+        let folder = folder.ok_or_else(|| io::Error::other("the node keeps no builds"))?;
+        let build = folder.join(plugin).join(HEXLOWER.encode(digest));
+        let component = file::read(&build.join(COMPONENT), COMPONENT_BYTES)?;
+        let manifest = match file::read_text(&build.join(MANIFEST), MANIFEST_BYTES) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            read => Some(read?),
+        };
+        Ok((component, manifest))
+    }
+
+    /// Returns the build of a plugin that was loaded last, apart from this one and from those that
+    /// were taken back.
+    pub(super) fn last(&self, plugin: &str, except: Option<&Digest>) -> Option<Digest> {
+        let builds = kept(&self.folder.as_ref()?.join(plugin)).ok()?;
+        let digests = builds.into_iter().rev().map(|(_, digest, _)| digest);
+        digests
+            .filter(|digest| Some(digest) != except)
+            .find(|digest| !self.is_refused(plugin, digest))
+    }
+
+    /// Records that a build was taken back, with the reason.
+    pub(super) fn refuse(&self, plugin: &str, digest: &Digest, reason: &str) {
+        self.refused.lock().insert((plugin.to_owned(), *digest));
+        let Some(folder) = &self.folder else { return };
+        let folder = folder.join(plugin);
+        let written = fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(refused_file(&folder, digest), reason))
+            .and_then(|()| forget_refused(&folder));
+        if let Err(error) = written {
+            let folder = folder.display();
+            tracing::warn!(plugin, %folder, %error, "a restart may load a build again that was taken back");
+        }
+    }
+
+    /// Returns whether a build was taken back.
+    pub(super) fn is_refused(&self, plugin: &str, digest: &Digest) -> bool {
+        let is_written = || {
+            let folder = self.folder.as_ref();
+            folder.is_some_and(|folder| refused_file(&folder.join(plugin), digest).exists())
+        };
+        self.refused.lock().contains(&(plugin.to_owned(), *digest)) || is_written()
+    }
+}
+
+impl StagedBuild {
+    /// Keeps a build that has been loaded, and removes the oldest ones of the plugin beyond the
+    /// limits, but not `good`.
+    ///
+    /// # Errors
+    ///
+    /// The build cannot be kept.
+    pub(super) fn keep(self, good: Option<&Digest>) -> io::Result<()> {
+        let StagedBuild { folder, kept } = self;
+        let is_written = folder.path().join(COMPONENT).exists();
+        if is_written && !kept.exists() {
+            for name in [COMPONENT, MANIFEST] {
+                match File::open(folder.path().join(name)) {
+                    Ok(file) => file.sync_all()?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            let written = folder.keep();
+            if let Err(error) = fs::rename(&written, &kept) {
+                let _ = fs::remove_dir_all(&written);
+                // Another node that has the same folder may have been quicker.
+                if !kept.exists() {
+                    return Err(error);
+                }
+            }
+        }
+        // The one that was loaded last is the newest.
+        File::open(&kept)?.set_modified(SystemTime::now())?;
+        let Some(plugin_folder) = kept.parent() else {
+            return Ok(());
+        };
+        remove_abandoned(plugin_folder)?;
+        let builds = self::kept(plugin_folder)?;
+        let (mut number, mut bytes) = (0, 0);
+        for (_, digest, size) in builds.iter().rev() {
+            number += 1;
+            bytes += size;
+            let is_beyond = number > KEPT_BUILDS || bytes > KEPT_BUILDS_BYTES;
+            // The newest one, and the one to go back to, are kept in any case.
+            if is_beyond && number > 1 && Some(digest) != good {
+                fs::remove_dir_all(plugin_folder.join(HEXLOWER.encode(digest)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes what a process has staged that was killed.
+fn remove_abandoned(plugin_folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(plugin_folder)? {
+        let entry = entry?;
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        let is_staged = entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(STAGED.as_bytes());
+        if is_staged && age > ABANDONED {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the builds of a plugin, those that were loaded last at the end, with their sizes.
+fn kept(plugin_folder: &Path) -> io::Result<Vec<(SystemTime, Digest, u64)>> {
+    let mut builds = Vec::new();
+    for entry in fs::read_dir(plugin_folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let digest = HEXLOWER.decode(name.as_encoded_bytes()).ok();
+        if let Some(digest) = digest.and_then(|digest| digest.try_into().ok()) {
+            let component = entry.path().join(COMPONENT).metadata()?;
+            builds.push((entry.metadata()?.modified()?, digest, component.len()));
+        }
+    }
+    builds.sort_unstable();
+    Ok(builds)
+}
+
+fn refused_file(plugin_folder: &Path, digest: &Digest) -> PathBuf {
+    plugin_folder.join(format!("{}.{REFUSED}", HEXLOWER.encode(digest)))
+}
+
+/// Forgets the builds that were taken back first, beyond `REFUSED_MOST`.
+fn forget_refused(plugin_folder: &Path) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(plugin_folder)? {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|end| end == REFUSED) {
+            files.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    files.sort_unstable();
+    let surplus = files.len().saturating_sub(REFUSED_MOST);
+    for (_, path) in &files[..surplus] {
+        fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::PluginLimits;
+
+    fn files(component: &[u8], manifest: Option<&str>) -> PluginFiles {
+        let (text, path) = (manifest.map(str::to_owned), Path::new("chat.wasm"));
+        PluginFiles::new(component.to_vec(), text, path, &PluginLimits::default())
+    }
+
+    fn keep(builds: &Builds, files: &PluginFiles, good: Option<&Digest>) {
+        let staged = builds.stage("chat", files).expect("a folder to write to");
+        staged.expect("a folder").keep(good).expect("it is kept");
+    }
+
+    /// Makes a build older than all others, since times of files may be equal.
+    fn age(folder: &Path, files: &PluginFiles, seconds: u64) {
+        let build = folder.join("chat").join(HEXLOWER.encode(&files.digest));
+        let time = SystemTime::now() - Duration::from_secs(seconds);
+        let set = File::open(build).and_then(|build| build.set_modified(time));
+        set.expect("the time is set");
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again_also_after_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let builds = Builds::new(Some(folder.path().to_owned()));
+        let (one, other) = (files(b"one", None), files(b"other", Some("# a manifest")));
+        keep(&builds, &one, None);
+        age(folder.path(), &one, 10);
+        keep(&builds, &other, None);
+        let builds = Builds::new(Some(folder.path().to_owned()));
+        let read = |files: &PluginFiles| builds.read("chat", &files.digest).expect("a build");
+        assert_eq!(read(&one), (b"one".to_vec(), None));
+        let manifest = Some("# a manifest".to_owned());
+        assert_eq!(read(&other), (b"other".to_vec(), manifest));
+        assert_eq!(builds.last("chat", None), Some(other.digest));
+        assert_eq!(builds.last("chat", Some(&other.digest)), Some(one.digest));
+        assert_eq!(builds.last("shop", None), None);
+    }
+
+    #[test]
+    fn a_build_that_was_taken_back_stays_so_after_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (one, other) = (files(b"one", None), files(b"other", None));
+        for folder in [None, Some(folder.path().to_owned())] {
+            let builds = Builds::new(folder);
+            builds.refuse("chat", &other.digest, "5 of 50 events failed");
+            assert!(builds.is_refused("chat", &other.digest));
+            assert!(!builds.is_refused("chat", &one.digest));
+            assert!(!builds.is_refused("shop", &other.digest));
+        }
+        let builds = Builds::new(Some(folder.path().to_owned()));
+        keep(&builds, &one, None);
+        age(folder.path(), &one, 10);
+        keep(&builds, &other, None);
+        assert!(builds.is_refused("chat", &other.digest));
+        assert_eq!(builds.last("chat", None), Some(one.digest));
+    }
+
+    #[test]
+    fn the_oldest_builds_are_removed_but_not_the_good_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let builds = Builds::new(Some(folder.path().to_owned()));
+        let all: Vec<_> = (0..3 * KEPT_BUILDS)
+            .map(|number| files(&number.to_le_bytes(), None))
+            .collect();
+        for (number, files) in all.iter().enumerate() {
+            keep(&builds, files, Some(&all[0].digest));
+            age(folder.path(), files, 1_000 - number as u64);
+        }
+        let is_kept = |files: &&PluginFiles| builds.read("chat", &files.digest).is_ok();
+        assert!(is_kept(&&all[0]));
+        assert_eq!(all.iter().filter(is_kept).count(), KEPT_BUILDS + 1);
+        assert!(all[2 * KEPT_BUILDS..].iter().all(|files| is_kept(&files)));
+    }
+
+    #[test]
+    fn builds_that_were_taken_back_are_forgotten_in_the_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let builds = Builds::new(Some(folder.path().to_owned()));
+        for number in 0..=REFUSED_MOST {
+            builds.refuse("chat", &files(&number.to_le_bytes(), None).digest, "");
+        }
+        let left = fs::read_dir(folder.path().join("chat")).expect("a folder");
+        assert_eq!(left.count(), REFUSED_MOST);
+    }
+}

@@ -1,0 +1,226 @@
+//! The probation of a new generation: whether so many of its events fail that its build is to be
+//! taken back.
+//!
+//! An event fails if it traps, or if `on-connect` answers something that cannot be applied. A good
+//! event costs nothing here: the events are counted for the metrics already, and they are only looked
+//! at when one fails.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::limits::PluginLimits;
+
+/// The first pause of a plugin whose generation fails and has no build before it.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause.
+const PAUSE_MOST: Duration = Duration::from_secs(60);
+
+/// The probation of one generation.
+#[derive(Debug)]
+pub(super) struct Probation {
+    began: Instant,
+    failures: AtomicU64,
+    /// The failures and events before the last pause, which are not counted again.
+    before: (AtomicU64, AtomicU64),
+    /// How many events in a thousand failed in the generation before.
+    former_permille: AtomicU64,
+    /// Whether too many events have failed.
+    has_failed: AtomicBool,
+    /// Whether the build before was to be put back.
+    was_taken_back: AtomicBool,
+    pauses: AtomicU32,
+    is_paused: AtomicBool,
+    paused_until: Mutex<Option<Instant>>,
+}
+
+impl Default for Probation {
+    fn default() -> Probation {
+        Probation {
+            began: Instant::now(),
+            failures: AtomicU64::new(0),
+            before: Default::default(),
+            former_permille: AtomicU64::new(0),
+            has_failed: AtomicBool::new(false),
+            was_taken_back: AtomicBool::new(false),
+            pauses: AtomicU32::new(0),
+            is_paused: AtomicBool::new(false),
+            paused_until: Mutex::default(),
+        }
+    }
+}
+
+impl Probation {
+    /// Counts an event that has failed, among all `events` of the generation. Returns whether too
+    /// many have failed now. Only the first such event gets this answer.
+    pub(super) fn event_failed(&self, limits: &PluginLimits, events: impl FnOnce() -> u64) -> bool {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        let failures = failures - self.before.0.load(Ordering::Relaxed);
+        if failures < u64::from(limits.probation_failures) || self.has_failed() {
+            return false;
+        }
+        let events = events();
+        if self.is_over(limits, events) {
+            return false;
+        }
+        let events = events.saturating_sub(self.before.1.load(Ordering::Relaxed));
+        let permille = permille(failures, events);
+        let limit = 10 * u64::from(limits.probation_failure_percent);
+        let is_worse = permille > 2 * self.former_permille.load(Ordering::Relaxed);
+        permille > limit && is_worse && !self.has_failed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns whether the generation has passed, after so many events.
+    pub(super) fn has_passed(&self, limits: &PluginLimits, events: u64) -> bool {
+        self.is_over(limits, events) && !self.has_failed()
+    }
+
+    fn is_over(&self, limits: &PluginLimits, events: u64) -> bool {
+        let is_off = limits.probation.is_zero();
+        is_off || (self.began.elapsed() >= limits.probation && events > limits.probation_events)
+    }
+
+    /// Returns whether too many events have failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the build is to be taken back now: it is only once.
+    pub(super) fn take_back(&self) -> bool {
+        !self.was_taken_back.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns how many events have failed.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Takes over from a generation in which `failures` of all `events` have failed. A build that
+    /// fails as often as the one before is no reason to go back to that one.
+    pub(super) fn follow(&self, failures: u64, events: u64) {
+        let permille = permille(failures, events);
+        self.former_permille.store(permille, Ordering::Relaxed);
+    }
+
+    /// Returns whether nothing works: all events have failed since the last pause. As long as anything
+    /// does, a pause would only serve those whose messages make the plugin fail.
+    pub(super) fn has_nothing_worked(&self, events: u64) -> bool {
+        let failures = self.failures() - self.before.0.load(Ordering::Relaxed);
+        failures >= events.saturating_sub(self.before.1.load(Ordering::Relaxed))
+    }
+
+    /// Returns for how long no events are to be handled, if so.
+    pub(super) fn paused_for(&self) -> Option<Duration> {
+        // Each event asks.
+        if !self.is_paused.load(Ordering::Relaxed) {
+            return None;
+        }
+        let until = *self.paused_until.lock();
+        until.map(|until| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Begins a pause, and returns how long it takes: each is twice as long as the one before.
+    pub(super) fn pause(&self) -> Duration {
+        let pauses = self.pauses.fetch_add(1, Ordering::Relaxed);
+        let pause = PAUSE.saturating_mul(1 << pauses.min(6)).min(PAUSE_MOST);
+        *self.paused_until.lock() = Some(Instant::now() + pause);
+        self.is_paused.store(true, Ordering::Relaxed);
+        pause
+    }
+
+    /// Ends a pause. The `events` up to now are not counted again.
+    pub(super) fn resume(&self, events: u64) {
+        self.before.0.store(self.failures(), Ordering::Relaxed);
+        self.before.1.store(events, Ordering::Relaxed);
+        self.has_failed.store(false, Ordering::Relaxed);
+        self.is_paused.store(false, Ordering::Relaxed);
+    }
+}
+
+fn permille(failures: u64, events: u64) -> u64 {
+    failures.saturating_mul(1_000) / events.max(failures).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> PluginLimits {
+        PluginLimits {
+            probation: Duration::from_secs(60),
+            probation_events: 1_000,
+            probation_failures: 5,
+            probation_failure_percent: 5,
+            ..PluginLimits::default()
+        }
+    }
+
+    /// How many events there are when it fails, if each event of this number fails.
+    fn fails_at(probation: &Probation, every: u64, most: u64) -> Option<u64> {
+        (1..=most).find(|event| event % every == 0 && probation.event_failed(&limits(), || *event))
+    }
+
+    #[test]
+    fn a_build_fails_whose_share_of_failures_is_too_large() {
+        assert_eq!(fails_at(&Probation::default(), 10, 10_000), Some(50));
+        assert_eq!(fails_at(&Probation::default(), 1, 10_000), Some(5));
+        assert_eq!(fails_at(&Probation::default(), 20, 10_000), None);
+        assert_eq!(fails_at(&Probation::default(), 1, 4), None, "too few");
+    }
+
+    #[test]
+    fn it_fails_once() {
+        let probation = Probation::default();
+        let failed = (1..100).filter(|event| probation.event_failed(&limits(), || *event));
+        assert_eq!(failed.count(), 1);
+    }
+
+    #[test]
+    fn probation_is_over_after_its_time_and_its_events() {
+        let mut probation = Probation::default();
+        let fails = |probation: &Probation, events| {
+            (0..10).any(|_| probation.event_failed(&limits(), || events))
+        };
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(61));
+        probation.began = long_ago.expect("the machine has run for a minute");
+        assert!(!fails(&probation, 1_001) && probation.has_passed(&limits(), 1_001));
+        assert!(fails(&probation, 100), "it has had few events");
+        let off = PluginLimits {
+            probation: Duration::ZERO,
+            ..limits()
+        };
+        let probation = Probation::default();
+        assert!((0..100).all(|event| !probation.event_failed(&off, || event)));
+    }
+
+    #[test]
+    fn a_build_that_fails_like_the_one_before_is_not_taken_back() {
+        let probation = Probation::default();
+        probation.follow(100, 1_000);
+        assert_eq!(fails_at(&probation, 10, 900), None);
+        assert!(fails_at(&probation, 3, 900).is_some());
+    }
+
+    #[test]
+    fn each_pause_is_longer_and_counts_anew() {
+        let probation = Probation::default();
+        let mut pauses = Vec::new();
+        let mut events = 0;
+        for _ in 0..8 {
+            let until = (0..100).find(|_| {
+                events += 1;
+                probation.event_failed(&limits(), || events)
+            });
+            assert_eq!(until, Some(4));
+            assert!(probation.has_nothing_worked(events));
+            assert!(!probation.has_nothing_worked(events + 1));
+            pauses.push(probation.pause().as_secs());
+            assert!(probation.paused_for().is_some());
+            probation.resume(events);
+            assert!(probation.paused_for().is_none() && !probation.has_failed());
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+}

@@ -1,0 +1,188 @@
+//! Builds that fail are taken back: the build before is loaded again, as a generation of its own. So
+//! no client goes back to an older generation, and no socket is closed.
+//!
+//! A build that was taken back is not loaded again until it changes. If there is no build to go back
+//! to, and nothing works, the plugin is paused: its clients are told to come back, and each pause is
+//! longer than the one before.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::builds::StagedBuild;
+use super::folder::{Plugins, on_blocking_thread};
+use super::generation::Generation;
+use super::handle::Plugin;
+use super::load::{LoadError, PluginFiles};
+use super::loads::Loads;
+use crate::registry::EventKind;
+
+impl Plugins {
+    /// Waits until too many events of a generation have failed.
+    pub(super) async fn build_failed(&self) {
+        match &self.loader {
+            Some(loader) => loader.build_failed.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes back the builds of which too many events have failed.
+    pub(super) async fn take_builds_back(self: &Arc<Self>, loads: &mut Loads) {
+        for plugin in self.all() {
+            let Some(generation) = plugin.running() else {
+                continue;
+            };
+            let probation = &generation.probation;
+            // If another build is being loaded, its end is waited for.
+            let is_due = probation.has_failed() && probation.paused_for().is_none();
+            if is_due && !loads.is_under_way(plugin.name()) {
+                self.take_back(&plugin, &generation, loads).await;
+            }
+        }
+    }
+
+    async fn take_back(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        generation: &Arc<Generation>,
+        loads: &mut Loads,
+    ) {
+        let name = plugin.name();
+        let (failures, events) = (generation.probation.failures(), generation.events());
+        let found = match generation.probation.take_back() {
+            true => self.last_good(plugin, Some(generation)).await,
+            // It could not be loaded.
+            false => Err(no_build()),
+        };
+        let started = Instant::now();
+        let found =
+            found.and_then(|files| self.checked_load(plugin.clone(), files, loads, started));
+        match found {
+            Ok(load) => {
+                let reason = format!("{failures} of {events} events failed\n");
+                self.refuse(name, generation, reason).await;
+                tracing::error!(
+                    plugin = name,
+                    generation = generation.number,
+                    failures,
+                    events,
+                    "too many events failed: the build is taken back, and the one before it is \
+                     loaded. This one is not loaded again until its component or manifest changes"
+                );
+                self.registry.counters().builds_taken_back.add_one();
+                let number = generation.number;
+                plugin.namespace().emit(|| EventKind::TakenBack(number));
+                loads.start(name.to_owned(), load);
+            }
+            Err(why) if !generation.probation.has_nothing_worked(events) => tracing::error!(
+                plugin = name,
+                generation = generation.number,
+                failures,
+                events,
+                "too many events failed, and there is no build to go back to ({why}): it goes on"
+            ),
+            Err(why) => {
+                let pause = generation.probation.pause();
+                tracing::error!(
+                    plugin = name,
+                    generation = generation.number,
+                    failures,
+                    events,
+                    ?pause,
+                    "all events failed, and there is no build to go back to ({why}): the plugin is \
+                     paused, and its clients are told to come back later"
+                );
+                self.registry.counters().plugins_paused.add_one();
+                let generation = generation.clone();
+                self.tasks.lock().spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    generation.probation.resume(generation.events());
+                });
+            }
+        }
+    }
+
+    /// Loads the last good build of a plugin whose build in the folder was taken back, if nothing of
+    /// it runs.
+    pub(super) async fn load_last_good(self: &Arc<Self>, name: &str, loads: &mut Loads) {
+        let plugin = self.plugin(name);
+        if plugin.runs() {
+            return;
+        }
+        let started = Instant::now();
+        let found = self.last_good(&plugin, None).await;
+        match found.and_then(|files| self.checked_load(plugin, files, loads, started)) {
+            Ok(load) => {
+                tracing::warn!(plugin = name, "the build before it is loaded");
+                loads.start(name.to_owned(), load);
+            }
+            Err(why) => tracing::error!(plugin = name, "there is no build to go back to: {why}"),
+        }
+    }
+
+    /// Reads the build to go back to.
+    async fn last_good(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        failed: Option<&Generation>,
+    ) -> Result<PluginFiles, LoadError> {
+        let name = plugin.name().to_owned();
+        let (plugins, path) = (self.clone(), self.component_path(&name));
+        let (good, failed) = (*plugin.last_good.lock(), failed.map(|failed| failed.digest));
+        on_blocking_thread(move || {
+            let loader = plugins.loader.as_ref().ok_or_else(no_build)?;
+            let builds = &plugins.builds;
+            let good = good.filter(|good| !builds.is_refused(&name, good));
+            let good = good.or_else(|| builds.last(&name, failed.as_ref()));
+            let (component, manifest) = builds.read(&name, &good.ok_or_else(no_build)?)?;
+            let files = PluginFiles::new(component, manifest, &path, &loader.defaults);
+            Ok::<_, LoadError>(files.kept())
+        })
+        .await
+    }
+
+    async fn refuse(self: &Arc<Self>, name: &str, generation: &Generation, reason: String) {
+        let (plugins, name, digest) = (self.clone(), name.to_owned(), generation.digest);
+        let refuse = move || plugins.builds.refuse(&name, &digest, &reason);
+        let _ = tokio::task::spawn_blocking(refuse).await;
+    }
+
+    /// Writes the files of a build that is about to be loaded.
+    pub(super) async fn stage(
+        self: &Arc<Self>,
+        name: &str,
+        files: PluginFiles,
+    ) -> Result<(PluginFiles, Option<StagedBuild>), LoadError> {
+        let (plugins, name) = (self.clone(), name.to_owned());
+        let staging = on_blocking_thread(move || {
+            let staged = plugins.builds.stage(&name, &files);
+            let staged = staged.unwrap_or_else(|error| {
+                warn_not_kept(&name, &error);
+                None
+            });
+            Ok((files, staged))
+        });
+        staging.await
+    }
+
+    /// Keeps a build that has been loaded.
+    pub(super) fn keep(self: &Arc<Self>, plugin: &Arc<Plugin>, staged: StagedBuild) {
+        let (name, good) = (plugin.name().to_owned(), *plugin.last_good.lock());
+        self.tasks.lock().spawn_blocking(move || {
+            if let Err(error) = staged.keep(good.as_ref()) {
+                warn_not_kept(&name, &error);
+            }
+        });
+    }
+}
+
+fn no_build() -> LoadError {
+    std::io::Error::other("no other build of it is kept").into()
+}
+
+fn warn_not_kept(plugin: &str, error: &std::io::Error) {
+    tracing::warn!(
+        plugin,
+        %error,
+        "a build cannot be kept: if the next one fails, there may be none to go back to"
+    );
+}
