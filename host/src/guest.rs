@@ -54,5 +54,5 @@ pub(crate) use self::identity::{Identity, LogAllowance};
 pub(crate) use self::memory::MemoryBudget;
 pub(crate) use self::pool::{NoInstance, Pool, PooledInstance};
 pub use self::services::Services;
-pub(crate) use self::trap::Trapped;
+pub(crate) use self::trap::{TrapKind, Trapped};
 pub(crate) use self::usage::Usage;

@@ -48,7 +48,7 @@ use crate::policy::{CompressionPolicy, Policies, RefusePolicy};
 pub(crate) use self::allow::{AllowedAddresses, AllowedHosts, RequestTarget};
 pub(crate) use self::buckets::Buckets;
 pub(crate) use self::routes::{Routes, fits_a_path, name_in};
-pub(crate) use self::rules::{FormerRules, Rules};
+pub(crate) use self::rules::{FormerRules, Rule, Rules};
 pub(crate) use self::settings::Settings;
 
 /// The checked content of a manifest.

@@ -267,7 +267,7 @@ impl NodeMetrics {
             encoder,
             "event_duration",
             "How long events took, by the function that was called and by how it ended: ok, or the \
-             kind of the trap.",
+             kind of the trap, or cancelled.",
         )?;
         for plugin in &plugins {
             for (generation, times) in plugin.event_times() {
@@ -277,7 +277,7 @@ impl NodeMetrics {
                         ("plugin", plugin.name()),
                         ("generation", &*generation),
                         ("function", function.as_str()),
-                        ("outcome", outcome.map_or("ok", |kind| kind.as_str())),
+                        ("outcome", outcome.as_str()),
                     ];
                     histogram(&mut events, &labels, &times)?;
                 }

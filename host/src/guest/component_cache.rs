@@ -82,8 +82,8 @@ impl ComponentCache {
 
     /// Returns the folder for the builds of the plugins that are in this folder.
     pub(super) fn builds(&self, plugins: &Path) -> PathBuf {
-        // However it is written, it is the same folder.
-        let plugins = fs::canonicalize(plugins).unwrap_or_else(|_| plugins.to_owned());
+        // A link to the newest release goes on having the builds.
+        let plugins = std::path::absolute(plugins).unwrap_or_else(|_| plugins.to_owned());
         let name = key(&[plugins.as_os_str().as_encoded_bytes()]);
         self.folder.join(BUILDS).join(&name[..16])
     }

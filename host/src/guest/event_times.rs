@@ -32,11 +32,31 @@ struct Recorded {
     instances: Vec<Arc<InstanceTimes>>,
     /// The sum of the instances that are gone.
     former: [HistogramSnapshot; GuestFunction::ALL.len()],
-    trapped: BTreeMap<(GuestFunction, TrapKind), HistogramSnapshot>,
+    /// The events that did not end well.
+    failed: BTreeMap<(GuestFunction, EventOutcome), HistogramSnapshot>,
 }
 
-/// The end of an event: `None` if it ended well.
-pub(crate) type EventOutcome = Option<TrapKind>;
+/// The end of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum EventOutcome {
+    /// The event ended well.
+    Ended,
+    /// The event trapped.
+    Trapped(TrapKind),
+    /// Nobody waited for the end of the event any more.
+    Cancelled,
+}
+
+impl EventOutcome {
+    /// The name of the outcome in the metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            EventOutcome::Ended => "ok",
+            EventOutcome::Trapped(kind) => kind.as_str(),
+            EventOutcome::Cancelled => "cancelled",
+        }
+    }
+}
 
 /// The timer of one instance's events.
 #[derive(Debug)]
@@ -44,6 +64,7 @@ pub(super) struct EventTimer {
     generation: Arc<EventTimes>,
     times: Arc<InstanceTimes>,
     function: GuestFunction,
+    is_under_way: bool,
     /// When the event began, if it is timed.
     started: Option<Instant>,
     /// The tick in which a message was last timed.
@@ -65,10 +86,12 @@ pub(super) struct EventProgress {
 }
 
 impl EventTimes {
-    /// Returns how many events there were.
+    /// Returns how many events there were, apart from `on-start` and `on-stop`.
     pub(crate) fn count(&self) -> u64 {
-        let all = self.by_function();
-        all.iter().map(|(.., times)| times.count()).sum()
+        let all = self.by_function().into_iter();
+        let is_counted = |function| !matches!(function, GuestFunction::Start | GuestFunction::Stop);
+        let counted = all.filter(|(function, ..)| is_counted(*function));
+        counted.map(|(.., times)| times.count()).sum()
     }
 
     /// Returns the durations of the events by their function and outcome, as far as there are any.
@@ -82,12 +105,12 @@ impl EventTimes {
                 for instance in &recorded.instances {
                     sum.merge(&instance[number].snapshot());
                 }
-                (*function, None, sum)
+                (*function, EventOutcome::Ended, sum)
             });
-        let trapped = recorded.trapped.iter();
-        let trapped =
-            trapped.map(|((function, kind), times)| (*function, Some(*kind), times.clone()));
-        let all = ended_well.chain(trapped);
+        let failed = recorded.failed.iter();
+        let failed =
+            failed.map(|((function, outcome), times)| (*function, *outcome, times.clone()));
+        let all = ended_well.chain(failed);
         all.filter(|(.., times)| times.count() > 0).collect()
     }
 }
@@ -101,6 +124,7 @@ impl EventTimer {
             generation: generation.clone(),
             times,
             function: GuestFunction::Start,
+            is_under_way: false,
             started: None,
             tick: 0,
             untimed: SAMPLE,
@@ -116,14 +140,20 @@ impl EventTimer {
     /// Begins an event of this function, in this tick of the ticker.
     pub(super) fn begin(&mut self, function: GuestFunction, tick: u64) {
         self.function = function;
+        self.is_under_way = true;
+        let is_timed = function != GuestFunction::Message || self.is_sampled(tick);
+        self.started = is_timed.then(Instant::now);
+    }
+
+    /// Returns whether a message that begins in this tick is timed.
+    fn is_sampled(&mut self, tick: u64) -> bool {
         self.untimed += 1;
-        let is_timed =
-            function != GuestFunction::Message || self.untimed >= SAMPLE || self.tick != tick;
-        if is_timed {
+        let is_sampled = self.untimed >= SAMPLE || self.tick != tick;
+        if is_sampled {
             self.tick = tick;
             self.untimed = 0;
         }
-        self.started = is_timed.then(Instant::now);
+        is_sampled
     }
 
     /// Ends an event well, and begins the event of the turn's next message.
@@ -134,6 +164,7 @@ impl EventTimer {
 
     /// Ends an event well.
     pub(super) fn end(&mut self) {
+        self.is_under_way = false;
         let pending = self.progress.take_pending();
         let sample = match self
             .started
@@ -144,7 +175,7 @@ impl EventTimer {
             None => self.last,
             Some(duration) => {
                 let sample = Sample::new(duration);
-                if pending.is_none() {
+                if pending.is_none() && self.function == GuestFunction::Message {
                     self.last = sample;
                 }
                 sample
@@ -153,20 +184,29 @@ impl EventTimer {
         self.times[self.function as usize].record_alone(sample);
     }
 
-    /// Ends an event that trapped. A message that was not timed, and trapped at once, counts as one
-    /// millisecond: it took no longer.
+    /// Ends an event that trapped.
     pub(super) fn trapped(&mut self, kind: TrapKind) {
+        self.failed(EventOutcome::Trapped(kind));
+    }
+
+    /// Ends an event badly. A message that was not timed, and did so at once, counts as one
+    /// millisecond: it took no longer.
+    fn failed(&mut self, outcome: EventOutcome) {
+        self.is_under_way = false;
         let pending = self.progress.take_pending();
         let timed = self.started.take().map(|started| started.elapsed());
         let duration = timed.or(pending).unwrap_or(Duration::from_millis(1));
         let mut recorded = self.generation.0.lock();
-        let times = recorded.trapped.entry((self.function, kind)).or_default();
-        times.record(duration);
+        let times = recorded.failed.entry((self.function, outcome));
+        times.or_default().record(duration);
     }
 }
 
 impl Drop for EventTimer {
     fn drop(&mut self) {
+        if self.is_under_way {
+            self.failed(EventOutcome::Cancelled);
+        }
         let mut recorded = self.generation.0.lock();
         let Recorded {
             instances, former, ..
@@ -234,11 +274,17 @@ mod tests {
         one.begin(GuestFunction::Timer, 8);
         one.trapped(TrapKind::Panic);
         drop(one);
-        let trapped = (GuestFunction::Timer, Some(TrapKind::Panic), 1);
-        let expected = [(GuestFunction::Message, None, 200), trapped];
+        let trapped = (
+            GuestFunction::Timer,
+            EventOutcome::Trapped(TrapKind::Panic),
+            1,
+        );
+        let expected = [(GuestFunction::Message, EventOutcome::Ended, 200), trapped];
         assert_eq!(counts(&generation), expected);
+        other.begin(GuestFunction::Close, 9);
         drop(other);
-        assert_eq!(counts(&generation), expected);
+        let cancelled = (GuestFunction::Close, EventOutcome::Cancelled, 1);
+        assert_eq!(counts(&generation), [expected[0], cancelled, expected[1]]);
         assert!(generation.0.lock().instances.is_empty());
     }
 

@@ -78,9 +78,9 @@ fn is_true(value: &Value) -> bool {
     value.as_bool() == Some(true)
 }
 
-/// The rules that a manifest mentions; for each, whether it is in force.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Rules(BTreeMap<&'static str, bool>);
+/// The rules that a manifest mentions; for each, whether it is in force, and its value.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Rules(BTreeMap<&'static str, (bool, Value)>);
 
 /// The rules of the last generation of a plugin.
 #[derive(Debug)]
@@ -100,23 +100,34 @@ impl Rules {
         let table: Table = toml::from_str(text)?;
         let said = RULES.iter().filter_map(|rule| {
             let value = find(&table, rule.key)?;
-            Some((rule.key, (rule.holds)(value)))
+            Some((rule.key, ((rule.holds)(value), value.clone())))
         });
         Ok(Rules(said.collect()))
     }
 
     /// The rules that were in force by `former` and that these rules do not mention.
     pub(crate) fn lost(&self, former: &Rules) -> Vec<&'static Rule> {
-        let held = |rule: &&Rule| former.0.get(rule.key) == Some(&true);
+        let held = |rule: &&Rule| former.holds(rule.key);
         let is_lost = |rule: &&Rule| {
             let parent = rule.key.split_once('.').map(|(parent, _)| parent);
             // Where there is no rule, or another one is lost, there is none of its details.
-            let has_parent = parent.is_none_or(|parent| {
-                !former.0.contains_key(parent) || self.0.get(parent) == Some(&true)
-            });
+            let has_parent =
+                parent.is_none_or(|parent| !former.0.contains_key(parent) || self.holds(parent));
             has_parent && !self.0.contains_key(rule.key)
         };
         RULES.iter().filter(held).filter(is_lost).collect()
+    }
+
+    /// The rules that were in force by `former`, and that are other ones by these rules, or none. What
+    /// nobody has just written must not let in more clients.
+    pub(crate) fn changed(&self, former: &Rules) -> Vec<&'static Rule> {
+        let is_changed =
+            |rule: &&Rule| former.holds(rule.key) && self.0.get(rule.key) != former.0.get(rule.key);
+        RULES.iter().filter(is_changed).collect()
+    }
+
+    fn holds(&self, key: &str) -> bool {
+        self.0.get(key).is_some_and(|(holds, _)| *holds)
     }
 }
 
@@ -175,6 +186,30 @@ mod tests {
         require_client_certificate = true\n\
         require_subprotocol = true\nrequire_uid = { query = 'a' }\n[policies]\nuid = 'kick-old'\n\
         [jwt]\nkey_file = 'a'\nissuer = 'b'\naudience = 'c'\n";
+
+    #[test]
+    fn a_rule_that_is_another_one_has_changed() {
+        let read = |text: &str| Rules::read(text).expect("rules");
+        let strict = read("origins = ['https://a.example']\n[jwt]\nissuer = 'a'");
+        let changed = |text: &str| {
+            let changed = read(text).changed(&strict).into_iter();
+            changed.map(|rule| rule.key).collect::<Vec<_>>()
+        };
+        assert!(changed("origins = ['https://a.example']\n[jwt]\nissuer = 'a'").is_empty());
+        assert_eq!(changed(""), ["jwt", "jwt.issuer", "origins"]);
+        assert_eq!(
+            changed("jwt = false\norigins = ['https://a.example']"),
+            ["jwt", "jwt.issuer"]
+        );
+        let wider = "origins = ['https://a.example', '*']\n[jwt]\nissuer = 'a'";
+        assert_eq!(changed(wider), ["origins"]);
+        // What it demands in addition is no harm.
+        assert!(
+            read("require_origin = true")
+                .changed(&Rules::default())
+                .is_empty()
+        );
+    }
 
     #[test]
     fn a_manifest_that_is_cut_off_anywhere_has_lost_what_is_missing() {

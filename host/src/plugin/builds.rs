@@ -6,8 +6,9 @@
 //! a restart does not load it again.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -72,11 +73,13 @@ impl Builds {
             return Ok(None);
         };
         let plugin_folder = folder.join(plugin);
-        fs::create_dir_all(&plugin_folder)?;
+        create_folder(&plugin_folder)?;
         let kept = plugin_folder.join(HEXLOWER.encode(&files.digest));
         // Only this user may read it: a manifest may have secrets.
+        let private = Permissions::from_mode(0o700);
         let staged = tempfile::Builder::new()
             .prefix(STAGED)
+            .permissions(private)
             .tempdir_in(&plugin_folder)?;
         if !kept.join(COMPONENT).exists() {
             fs::write(staged.path().join(COMPONENT), &files.component)?;
@@ -121,12 +124,16 @@ impl Builds {
             .find(|digest| !self.is_refused(plugin, digest))
     }
 
-    /// Records that a build was taken back, with the reason.
-    pub(super) fn refuse(&self, plugin: &str, digest: &Digest, reason: &str) {
+    /// Records that a build was taken back, as long as the node runs.
+    pub(super) fn refuse(&self, plugin: &str, digest: &Digest) {
         self.refused.lock().insert((plugin.to_owned(), *digest));
+    }
+
+    /// Records on disk that a build was taken back, with the reason.
+    pub(super) fn write_refused(&self, plugin: &str, digest: &Digest, reason: &str) {
         let Some(folder) = &self.folder else { return };
         let folder = folder.join(plugin);
-        let written = fs::create_dir_all(&folder)
+        let written = create_folder(&folder)
             .and_then(|()| fs::write(refused_file(&folder, digest), reason))
             .and_then(|()| forget_refused(&folder));
         if let Err(error) = written {
@@ -146,6 +153,11 @@ impl Builds {
 }
 
 impl StagedBuild {
+    /// Whether the build was kept before.
+    pub(super) fn was_kept(&self) -> bool {
+        self.kept.join(COMPONENT).exists()
+    }
+
     /// Keeps a build that has been loaded, and removes the oldest ones of the plugin beyond the
     /// limits, but not `good`.
     ///
@@ -155,7 +167,7 @@ impl StagedBuild {
     pub(super) fn keep(self, good: Option<&Digest>) -> io::Result<()> {
         let StagedBuild { folder, kept } = self;
         let is_written = folder.path().join(COMPONENT).exists();
-        if is_written && !kept.exists() {
+        if is_written && !kept.join(COMPONENT).exists() {
             for name in [COMPONENT, MANIFEST] {
                 match File::open(folder.path().join(name)) {
                     Ok(file) => file.sync_all()?,
@@ -167,7 +179,7 @@ impl StagedBuild {
             if let Err(error) = fs::rename(&written, &kept) {
                 let _ = fs::remove_dir_all(&written);
                 // Another node that has the same folder may have been quicker.
-                if !kept.exists() {
+                if !kept.join(COMPONENT).exists() {
                     return Err(error);
                 }
             }
@@ -191,6 +203,10 @@ impl StagedBuild {
         }
         Ok(())
     }
+}
+
+fn create_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Removes what a process has staged that was killed.
@@ -217,8 +233,11 @@ fn kept(plugin_folder: &Path) -> io::Result<Vec<(SystemTime, Digest, u64)>> {
         let name = entry.file_name();
         let digest = HEXLOWER.decode(name.as_encoded_bytes()).ok();
         if let Some(digest) = digest.and_then(|digest| digest.try_into().ok()) {
-            let component = entry.path().join(COMPONENT).metadata()?;
-            builds.push((entry.metadata()?.modified()?, digest, component.len()));
+            // Another node may just have removed it.
+            let component = entry.path().join(COMPONENT).metadata();
+            if let (Ok(component), Ok(build)) = (component, entry.metadata()) {
+                builds.push((build.modified()?, digest, component.len()));
+            }
         }
     }
     builds.sort_unstable();
@@ -285,6 +304,13 @@ mod tests {
         assert_eq!(builds.last("chat", None), Some(other.digest));
         assert_eq!(builds.last("chat", Some(&other.digest)), Some(one.digest));
         assert_eq!(builds.last("shop", None), None);
+        // A manifest may have secrets.
+        let build = folder
+            .path()
+            .join("chat")
+            .join(HEXLOWER.encode(&other.digest));
+        let mode = fs::metadata(build).expect("a build").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 
     #[test]
@@ -293,7 +319,8 @@ mod tests {
         let (one, other) = (files(b"one", None), files(b"other", None));
         for folder in [None, Some(folder.path().to_owned())] {
             let builds = Builds::new(folder);
-            builds.refuse("chat", &other.digest, "5 of 50 events failed");
+            builds.refuse("chat", &other.digest);
+            builds.write_refused("chat", &other.digest, "5 of 50 events failed");
             assert!(builds.is_refused("chat", &other.digest));
             assert!(!builds.is_refused("chat", &one.digest));
             assert!(!builds.is_refused("shop", &other.digest));
@@ -328,7 +355,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let builds = Builds::new(Some(folder.path().to_owned()));
         for number in 0..=REFUSED_MOST {
-            builds.refuse("chat", &files(&number.to_le_bytes(), None).digest, "");
+            builds.write_refused("chat", &files(&number.to_le_bytes(), None).digest, "");
         }
         let left = fs::read_dir(folder.path().join("chat")).expect("a folder");
         assert_eq!(left.count(), REFUSED_MOST);

@@ -98,6 +98,10 @@ impl Plugin {
             && !handshake.subprotocols.contains(chosen)
         {
             let error = format!("on-connect chose the subprotocol {chosen:?}, not one offered");
+            // What it cannot be bound to or join may be the fault of others, but not this.
+            if let Some(generation) = self.running() {
+                generation.event_failed();
+            }
             return self.cannot_have(client, &error);
         }
         let Err(refused) = apply(&self.router, client.id(), acceptance).await else {
@@ -125,9 +129,6 @@ impl Plugin {
     /// Refuses a client because the answer of `on-connect` is wrong. The mistake is the plugin's,
     /// so the client gets no details.
     fn cannot_have(&self, client: &Client, error: &str) -> Answer {
-        if let Some(generation) = self.running() {
-            generation.event_failed();
-        }
         tracing::error!(
             plugin = self.name(),
             client = %client.id(),

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::TaskTracker;
 
-use super::builds::Builds;
+use super::builds::{Builds, StagedBuild};
 use super::directory::Directory;
 use super::drain::drain_orphans;
 use super::drain_reason::DrainReason;
@@ -468,12 +468,18 @@ impl Plugins {
         let number = plugin.loads.load(Ordering::Relaxed) + 1;
         let router = plugin.router.clone();
         let usage = plugin.usage.clone();
+        let is_kept = files.is_kept;
         let (files, staged) = self.stage(name, files).await?;
         let loaded = loader.load(number, router, usage, files).await;
         let durations = &self.registry.counters().durations;
         match &loaded {
             Ok(_) => durations.loads.record(started.elapsed()),
-            Err(_) => durations.failed_loads.record(started.elapsed()),
+            Err(_) => {
+                durations.failed_loads.record(started.elapsed());
+                if let Some(running) = plugin.running().filter(|_| is_kept) {
+                    running.probation.has_none_before();
+                }
+            }
         }
         let (generation, advice) = loaded?;
         for advice in advice {
@@ -481,7 +487,16 @@ impl Plugins {
             tracing::warn!(plugin = name, "{}: {advice}", file.display());
         }
         plugin.loads.store(number, Ordering::Relaxed);
+        let was_kept = staged.as_ref().is_some_and(StagedBuild::was_kept);
+        // What runs again after a restart, or is put back, has proven itself.
+        if is_kept || (number == 1 && was_kept) {
+            generation.probation.pass();
+        }
+        let failed = plugin.running().filter(|_| is_kept);
         plugin.swap(generation);
+        if let Some(failed) = failed.filter(|failed| failed.probation.has_failed()) {
+            self.refuse(&plugin, &failed);
+        }
         if let Some(staged) = staged {
             self.keep(&plugin, staged);
         }
@@ -493,6 +508,10 @@ impl Plugins {
 
     /// Logs and remembers the end of a load.
     fn loaded(&self, name: &str, result: LoadResult, watch: &mut FolderWatch) {
+        if let Some(loader) = &self.loader {
+            // A build that fails may have waited for this one.
+            loader.build_failed.notify_one();
+        }
         let file = self.component_path(name);
         let file = file.display();
         let running = || self.plugins.read().get(name)?.generation();
@@ -513,10 +532,6 @@ impl Plugins {
                 let running = running();
                 if running.is_none() {
                     self.plugin(name).serve(ServingState::Away);
-                }
-                if let Some(loader) = &self.loader {
-                    // A build that fails has waited for this one.
-                    loader.build_failed.notify_one();
                 }
                 let failure = error.to_string();
                 if watch.failed(name, failure, error.may_pass(), Instant::now()) {

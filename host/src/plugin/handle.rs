@@ -308,12 +308,13 @@ impl Plugin {
     /// Decides which build is gone back to if the new generation fails, as it takes over.
     fn follow(&self, former: &Generation, new: &Generation) {
         let events = former.events();
-        new.probation.follow(former.probation.failures(), events);
+        let limits = former.limits();
+        new.probation.follow(&former.probation, limits, events);
         let mut last_good = self.last_good.lock();
         if former.probation.has_failed() {
             // What is put back has none before it.
             last_good.take_if(|digest| *digest == new.digest);
-        } else if last_good.is_none() || former.probation.has_passed(former.limits(), events) {
+        } else if last_good.is_none() || former.probation.has_passed(limits, events) {
             *last_good = Some(former.digest);
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::answer::Failure;
 use super::generation::Generation;
-use crate::guest::{GuestFunction, NoInstance, PooledInstance, Trapped};
+use crate::guest::{GuestFunction, NoInstance, PooledInstance, TrapKind, Trapped};
 use crate::id::ClientId;
 
 /// A generation, and one of its instances that is checked out.
@@ -48,7 +48,10 @@ impl Lease {
     ) {
         let identity = &self.generation.pool.context().identity;
         trapped.kind.counter(&identity.counters).add_one();
-        self.generation.event_failed();
+        // A store that does not answer, or a reload, is not the build's fault.
+        if !matches!(trapped.kind, TrapKind::Wait | TrapKind::Retired) {
+            self.generation.event_failed();
+        }
         if !identity.may_log(trapped.said.len() + trapped.backtrace.len()) {
             return;
         }

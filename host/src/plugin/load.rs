@@ -18,7 +18,7 @@ use crate::guest::{
     LogAllowance, MemoryBudget, Pool, Services, StartError, Usage,
 };
 use crate::limits::{COMPONENT_BYTES, MANIFEST_BYTES, PluginLimits};
-use crate::manifest::{FormerRules, Manifest, ManifestError};
+use crate::manifest::{FormerRules, Manifest, ManifestError, Rule, Rules};
 use crate::router::Router;
 
 /// The loader that makes generations, from components and the services that guests may use.
@@ -41,7 +41,7 @@ pub(super) struct PluginFiles {
     pub(super) manifest: Result<Manifest, ManifestError>,
     pub(super) digest: Digest,
     /// Whether they are of a build that was kept, and not of the plugins folder.
-    is_kept: bool,
+    pub(super) is_kept: bool,
 }
 
 /// The reason why a plugin's file can't be loaded.
@@ -224,6 +224,17 @@ impl PluginFiles {
         }
     }
 
+    /// Returns the rules of a former generation that these files do not have. Of a build that was kept,
+    /// each rule must be the same: nobody has just written it.
+    fn lost_rules(&self, former: &Rules, rules: Option<&Rules>) -> Vec<&'static Rule> {
+        let none = Rules::default();
+        let rules = rules.unwrap_or(&none);
+        match self.is_kept {
+            true => rules.changed(former),
+            false => rules.lost(former),
+        }
+    }
+
     /// Checks that the files demand as much of clients as the plugin's last generation did, or say
     /// that they do not. A file that is missing or incomplete for a moment must not let more
     /// clients in.
@@ -243,16 +254,14 @@ impl PluginFiles {
                 path: self.manifest_path.clone(),
                 generation,
             }),
-            (Some(former), rules) => {
-                match rules.clone().unwrap_or_default().lost(former).as_slice() {
-                    [] => Ok(()),
-                    lost => Err(LoadError::LostRules {
-                        lost: lost.iter().map(|rule| rule.key).collect(),
-                        undo: lost.iter().map(|rule| rule.undo).collect(),
-                        generation,
-                    }),
-                }
-            }
+            (Some(former), rules) => match self.lost_rules(former, rules.as_ref()).as_slice() {
+                [] => Ok(()),
+                lost => Err(LoadError::LostRules {
+                    lost: lost.iter().map(|rule| rule.key).collect(),
+                    undo: lost.iter().map(|rule| rule.undo).collect(),
+                    generation,
+                }),
+            },
         }
     }
 }

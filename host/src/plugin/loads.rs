@@ -76,6 +76,12 @@ impl Loads {
         self.under_way.contains_key(plugin)
     }
 
+    /// Whether a plugin waits for its load, or the load is under way.
+    pub(super) fn has(&self, plugin: &str) -> bool {
+        let waits = self.waiting.iter().any(|waiting| waiting.plugin == plugin);
+        waits || self.is_under_way(plugin)
+    }
+
     /// Adds a load, which then runs in `next`.
     pub(super) fn start(&mut self, plugin: String, load: Load) {
         self.cancel(&plugin);

@@ -27,10 +27,14 @@ pub(super) struct Probation {
     before: (AtomicU64, AtomicU64),
     /// How many events in a thousand failed in the generation before.
     former_permille: AtomicU64,
+    /// Whether the generation is not judged any more: it has passed, or has proven itself before.
+    has_passed: AtomicBool,
     /// Whether too many events have failed.
     has_failed: AtomicBool,
-    /// Whether the build before was to be put back.
-    was_taken_back: AtomicBool,
+    /// Whether the build before was to be put back, and could not be loaded.
+    has_none_before: AtomicBool,
+    /// Whether the generation goes on, although it fails.
+    goes_on: AtomicBool,
     pauses: AtomicU32,
     is_paused: AtomicBool,
     paused_until: Mutex<Option<Instant>>,
@@ -43,8 +47,10 @@ impl Default for Probation {
             failures: AtomicU64::new(0),
             before: Default::default(),
             former_permille: AtomicU64::new(0),
+            has_passed: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
-            was_taken_back: AtomicBool::new(false),
+            has_none_before: AtomicBool::new(false),
+            goes_on: AtomicBool::new(false),
             pauses: AtomicU32::new(0),
             is_paused: AtomicBool::new(false),
             paused_until: Mutex::default(),
@@ -57,12 +63,14 @@ impl Probation {
     /// many have failed now. Only the first such event gets this answer.
     pub(super) fn event_failed(&self, limits: &PluginLimits, events: impl FnOnce() -> u64) -> bool {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        let failures = failures - self.before.0.load(Ordering::Relaxed);
-        if failures < u64::from(limits.probation_failures) || self.has_failed() {
+        let failures = failures.saturating_sub(self.before.0.load(Ordering::Relaxed));
+        let has_passed = self.has_passed.load(Ordering::Relaxed);
+        if has_passed || failures < u64::from(limits.probation_failures) || self.has_failed() {
             return false;
         }
         let events = events();
         if self.is_over(limits, events) {
+            self.pass();
             return false;
         }
         let events = events.saturating_sub(self.before.1.load(Ordering::Relaxed));
@@ -74,7 +82,8 @@ impl Probation {
 
     /// Returns whether the generation has passed, after so many events.
     pub(super) fn has_passed(&self, limits: &PluginLimits, events: u64) -> bool {
-        self.is_over(limits, events) && !self.has_failed()
+        let is_over = self.has_passed.load(Ordering::Relaxed) || self.is_over(limits, events);
+        is_over && !self.has_failed()
     }
 
     fn is_over(&self, limits: &PluginLimits, events: u64) -> bool {
@@ -87,9 +96,30 @@ impl Probation {
         self.has_failed.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the build is to be taken back now: it is only once.
-    pub(super) fn take_back(&self) -> bool {
-        !self.was_taken_back.swap(true, Ordering::Relaxed)
+    /// Records that the build before could not be loaded.
+    pub(super) fn has_none_before(&self) {
+        self.has_none_before.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether there may be a build to go back to.
+    pub(super) fn may_be_taken_back(&self) -> bool {
+        !self.has_none_before.load(Ordering::Relaxed)
+    }
+
+    /// Ends the probation, since the build has proven itself before.
+    pub(super) fn pass(&self) {
+        self.has_passed.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets the generation go on for good, although it fails.
+    pub(super) fn go_on(&self) {
+        self.goes_on.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether something is to be done about the generation's failures now.
+    pub(super) fn is_due(&self) -> bool {
+        let goes_on = self.goes_on.load(Ordering::Relaxed);
+        self.has_failed() && !goes_on && self.paused_for().is_none()
     }
 
     /// Returns how many events have failed.
@@ -97,17 +127,21 @@ impl Probation {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Takes over from a generation in which `failures` of all `events` have failed. A build that
-    /// fails as often as the one before is no reason to go back to that one.
-    pub(super) fn follow(&self, failures: u64, events: u64) {
-        let permille = permille(failures, events);
+    /// Takes over from a generation that has had so many `events`. A build that fails as often as the
+    /// last one that has passed is no reason to go back to that one.
+    pub(super) fn follow(&self, former: &Probation, limits: &PluginLimits, events: u64) {
+        let permille = match former.has_passed(limits, events) {
+            true => permille(former.failures(), events),
+            false => former.former_permille.load(Ordering::Relaxed),
+        };
         self.former_permille.store(permille, Ordering::Relaxed);
     }
 
     /// Returns whether nothing works: all events have failed since the last pause. As long as anything
     /// does, a pause would only serve those whose messages make the plugin fail.
     pub(super) fn has_nothing_worked(&self, events: u64) -> bool {
-        let failures = self.failures() - self.before.0.load(Ordering::Relaxed);
+        let failures = self.failures();
+        let failures = failures.saturating_sub(self.before.0.load(Ordering::Relaxed));
         failures >= events.saturating_sub(self.before.1.load(Ordering::Relaxed))
     }
 
@@ -196,11 +230,26 @@ mod tests {
     }
 
     #[test]
-    fn a_build_that_fails_like_the_one_before_is_not_taken_back() {
+    fn a_build_that_fails_like_the_last_good_one_is_not_taken_back() {
+        let [good, bad, next] = [(); 3].map(|()| Probation::default());
+        for _ in 0..100 {
+            good.event_failed(&limits(), || 1_000_000);
+        }
+        good.pass();
+        bad.follow(&good, &limits(), 1_000);
+        assert_eq!(fails_at(&bad, 10, 900), None);
+        assert!(fails_at(&bad, 3, 900).is_some());
+        // Whatever the bad one did, the next one is compared with the good one.
+        next.follow(&bad, &limits(), 1_000);
+        assert!(fails_at(&next, 3, 900).is_some());
+    }
+
+    #[test]
+    fn a_build_that_has_proven_itself_is_not_judged() {
         let probation = Probation::default();
-        probation.follow(100, 1_000);
-        assert_eq!(fails_at(&probation, 10, 900), None);
-        assert!(fails_at(&probation, 3, 900).is_some());
+        probation.pass();
+        assert_eq!(fails_at(&probation, 1, 100), None);
+        assert!(probation.has_passed(&limits(), 0));
     }
 
     #[test]

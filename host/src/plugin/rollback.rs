@@ -14,6 +14,7 @@ use super::generation::Generation;
 use super::handle::Plugin;
 use super::load::{LoadError, PluginFiles};
 use super::loads::Loads;
+use super::slot::Slot;
 use crate::registry::EventKind;
 
 impl Plugins {
@@ -28,13 +29,12 @@ impl Plugins {
     /// Takes back the builds of which too many events have failed.
     pub(super) async fn take_builds_back(self: &Arc<Self>, loads: &mut Loads) {
         for plugin in self.all() {
-            let Some(generation) = plugin.running() else {
+            // One that drains is not loaded again.
+            let Slot::Running(generation) = Slot::clone(&plugin.slot()) else {
                 continue;
             };
-            let probation = &generation.probation;
-            // If another build is being loaded, its end is waited for.
-            let is_due = probation.has_failed() && probation.paused_for().is_none();
-            if is_due && !loads.is_under_way(plugin.name()) {
+            // If another build waits or is being loaded, its end is waited for.
+            if generation.probation.is_due() && !loads.has(plugin.name()) {
                 self.take_back(&plugin, &generation, loads).await;
             }
         }
@@ -48,7 +48,7 @@ impl Plugins {
     ) {
         let name = plugin.name();
         let (failures, events) = (generation.probation.failures(), generation.events());
-        let found = match generation.probation.take_back() {
+        let found = match generation.probation.may_be_taken_back() {
             true => self.last_good(plugin, Some(generation)).await,
             // It could not be loaded.
             false => Err(no_build()),
@@ -58,8 +58,6 @@ impl Plugins {
             found.and_then(|files| self.checked_load(plugin.clone(), files, loads, started));
         match found {
             Ok(load) => {
-                let reason = format!("{failures} of {events} events failed\n");
-                self.refuse(name, generation, reason).await;
                 tracing::error!(
                     plugin = name,
                     generation = generation.number,
@@ -68,18 +66,18 @@ impl Plugins {
                     "too many events failed: the build is taken back, and the one before it is \
                      loaded. This one is not loaded again until its component or manifest changes"
                 );
-                self.registry.counters().builds_taken_back.add_one();
-                let number = generation.number;
-                plugin.namespace().emit(|| EventKind::TakenBack(number));
                 loads.start(name.to_owned(), load);
             }
-            Err(why) if !generation.probation.has_nothing_worked(events) => tracing::error!(
-                plugin = name,
-                generation = generation.number,
-                failures,
-                events,
-                "too many events failed, and there is no build to go back to ({why}): it goes on"
-            ),
+            Err(why) if !generation.probation.has_nothing_worked(events) => {
+                generation.probation.go_on();
+                tracing::error!(
+                    plugin = name,
+                    generation = generation.number,
+                    failures,
+                    events,
+                    "too many events failed, and there is no build to go back to ({why}): it goes on"
+                );
+            }
             Err(why) => {
                 let pause = generation.probation.pause();
                 tracing::error!(
@@ -127,12 +125,19 @@ impl Plugins {
     ) -> Result<PluginFiles, LoadError> {
         let name = plugin.name().to_owned();
         let (plugins, path) = (self.clone(), self.component_path(&name));
+        let is_first = failed.is_none_or(|failed| failed.number == 1);
         let (good, failed) = (*plugin.last_good.lock(), failed.map(|failed| failed.digest));
         on_blocking_thread(move || {
             let loader = plugins.loader.as_ref().ok_or_else(no_build)?;
             let builds = &plugins.builds;
             let good = good.filter(|good| !builds.is_refused(&name, good));
-            let good = good.or_else(|| builds.last(&name, failed.as_ref()));
+            // Where no build before has run in this process, it is the last one that has run.
+            let last = || {
+                is_first
+                    .then(|| builds.last(&name, failed.as_ref()))
+                    .flatten()
+            };
+            let good = good.or_else(last);
             let (component, manifest) = builds.read(&name, &good.ok_or_else(no_build)?)?;
             let files = PluginFiles::new(component, manifest, &path, &loader.defaults);
             Ok::<_, LoadError>(files.kept())
@@ -140,10 +145,18 @@ impl Plugins {
         .await
     }
 
-    async fn refuse(self: &Arc<Self>, name: &str, generation: &Generation, reason: String) {
-        let (plugins, name, digest) = (self.clone(), name.to_owned(), generation.digest);
-        let refuse = move || plugins.builds.refuse(&name, &digest, &reason);
-        let _ = tokio::task::spawn_blocking(refuse).await;
+    /// Refuses the build of a generation that has failed, now that the one before it has taken over.
+    pub(super) fn refuse(self: &Arc<Self>, plugin: &Arc<Plugin>, failed: &Generation) {
+        let (plugins, name, digest) = (self.clone(), plugin.name().to_owned(), failed.digest);
+        let (failures, events) = (failed.probation.failures(), failed.events());
+        let reason = format!("{failures} of {events} events failed\n");
+        plugins.builds.refuse(&name, &digest);
+        self.registry.counters().builds_taken_back.add_one();
+        let number = failed.number;
+        plugin.namespace().emit(|| EventKind::TakenBack(number));
+        self.tasks.lock().spawn_blocking(move || {
+            plugins.builds.write_refused(&name, &digest, &reason);
+        });
     }
 
     /// Writes the files of a build that is about to be loaded.
