@@ -65,7 +65,7 @@ impl Sample {
 }
 
 impl Histogram {
-    /// Adds a duration.
+    /// Adds a duration to the histogram.
     pub fn record(&self, duration: Duration) {
         let Sample { bucket, nanos } = Sample::new(duration);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
@@ -92,7 +92,7 @@ impl Histogram {
 }
 
 impl HistogramSnapshot {
-    /// Adds a duration.
+    /// Adds a duration to the snapshot.
     pub(crate) fn record(&mut self, duration: Duration) {
         let Sample { bucket, nanos } = Sample::new(duration);
         self.buckets[bucket] += 1;

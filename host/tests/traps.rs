@@ -105,6 +105,8 @@ async fn console(folder: &Path) -> (Arc<Plugin>, Arc<Counters>) {
     let limits = PluginLimits {
         event_timeout: Duration::from_secs(30),
         wait_timeout: Duration::from_secs(60),
+        // A plugin of which nothing works would be paused.
+        probation: Duration::ZERO,
         ..PluginLimits::default()
     };
     let services = Services::in_memory().expect("roots");
