@@ -41,7 +41,7 @@ struct Recorded {
 pub(crate) enum EventOutcome {
     /// The event ended well.
     Ended,
-    /// The event trapped.
+    /// The event trapped, in this way.
     Trapped(TrapKind),
     /// Nobody waited for the end of the event any more.
     Cancelled,

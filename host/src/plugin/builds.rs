@@ -168,19 +168,20 @@ impl StagedBuild {
         let StagedBuild { folder, kept } = self;
         let is_written = folder.path().join(COMPONENT).exists();
         if is_written && !kept.join(COMPONENT).exists() {
-            for name in [COMPONENT, MANIFEST] {
-                match File::open(folder.path().join(name)) {
-                    Ok(file) => file.sync_all()?,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
-                }
-            }
             let written = folder.keep();
             if let Err(error) = fs::rename(&written, &kept) {
                 let _ = fs::remove_dir_all(&written);
                 // Another node that has the same folder may have been quicker.
                 if !kept.join(COMPONENT).exists() {
                     return Err(error);
+                }
+            }
+            // It can be gone back to at once, and a slow disk comes after that.
+            for name in [COMPONENT, MANIFEST] {
+                match File::open(kept.join(name)) {
+                    Ok(file) => file.sync_all()?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
                 }
             }
         }

@@ -15,7 +15,7 @@ use crate::limits::PluginLimits;
 /// The first pause of a plugin whose generation fails and has no build before it.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest pause.
+/// The longest pause of a plugin.
 const PAUSE_MOST: Duration = Duration::from_secs(60);
 
 /// The probation of one generation.
@@ -138,11 +138,12 @@ impl Probation {
     }
 
     /// Returns whether nothing works: all events have failed since the last pause. As long as anything
-    /// does, a pause would only serve those whose messages make the plugin fail.
-    pub(super) fn has_nothing_worked(&self, events: u64) -> bool {
-        let failures = self.failures();
-        let failures = failures.saturating_sub(self.before.0.load(Ordering::Relaxed));
-        failures >= events.saturating_sub(self.before.1.load(Ordering::Relaxed))
+    /// does, a pause would only serve those whose messages make the plugin fail. `failures` must have
+    /// been read before `events`.
+    pub(super) fn has_nothing_worked(&self, failures: u64, events: u64) -> bool {
+        let (failures_before, events_before) = &self.before;
+        let failures = failures.saturating_sub(failures_before.load(Ordering::Relaxed));
+        failures >= events.saturating_sub(events_before.load(Ordering::Relaxed))
     }
 
     /// Returns for how long no events are to be handled, if so.
@@ -266,8 +267,8 @@ mod tests {
                 probation.event_failed(&limits(), || events)
             });
             assert_eq!(until, Some(4));
-            assert!(probation.has_nothing_worked(events));
-            assert!(!probation.has_nothing_worked(events + 1));
+            assert!(probation.has_nothing_worked(probation.failures(), events));
+            assert!(!probation.has_nothing_worked(probation.failures(), events + 1));
             pauses.push(probation.pause().as_secs());
             assert!(probation.paused_for().is_some());
             probation.resume(events);

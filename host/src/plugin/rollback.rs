@@ -68,7 +68,7 @@ impl Plugins {
                 );
                 loads.start(name.to_owned(), load);
             }
-            Err(why) if !generation.probation.has_nothing_worked(events) => {
+            Err(why) if !generation.probation.has_nothing_worked(failures, events) => {
                 generation.probation.go_on();
                 tracing::error!(
                     plugin = name,
