@@ -56,7 +56,7 @@ pub enum PeerState {
 }
 
 impl PeerState {
-    /// All states.
+    /// All states of a peer, in order.
     pub const ALL: [PeerState; 4] = [
         PeerState::New,
         PeerState::Alive,
