@@ -21,6 +21,12 @@ fn node(traps: &str) -> NodeBuilder {
         .manifest("flaky", &manifest(traps))
 }
 
+/// Lets a build with this manifest take over, as the generation of this number.
+async fn take_over(node: &Node, manifest: &str, generation: u64) -> Result<()> {
+    node.folder().put_manifest("flaky", manifest)?;
+    node.generation_loaded("flaky", generation).await
+}
+
 fn was_taken_back(line: &LogLine) -> bool {
     line.message()
         .starts_with("too many events failed: the build is taken back")
@@ -92,8 +98,7 @@ async fn under_5_000_messages_a_second_only_what_traps_is_lost() -> Result<()> {
     };
     messages(5_000).await?;
     let put = Instant::now();
-    node.folder().put_manifest("flaky", &manifest("tenth"))?;
-    node.generation_loaded("flaky", 2).await?;
+    take_over(&node, &manifest("tenth"), 2).await?;
     let bad = Instant::now();
     node.wait_for_log(was_taken_back).await?;
     let noticed = bad.elapsed();
@@ -133,8 +138,7 @@ async fn under_5_000_messages_a_second_only_what_traps_is_lost() -> Result<()> {
 async fn a_component_that_refuses_its_clients_by_trapping_is_taken_back() -> Result<()> {
     let node = node("none").start().await?;
     let mut ada = node.client("/flaky").await?;
-    node.folder().put_manifest("flaky", &manifest("all"))?;
-    node.generation_loaded("flaky", 2).await?;
+    take_over(&node, &manifest("all"), 2).await?;
     for _ in 0..5 {
         let refused = node.client("/flaky").await.expect_err("it traps");
         assert_eq!(refusal_status(&refused), Some(500));
@@ -220,8 +224,7 @@ fn stricter(traps: &str) -> String {
 async fn where_nothing_works_clients_are_told_when_to_come_back() -> Result<()> {
     let node = node("none").start().await?;
     let mut bob = node.client("/flaky").await?;
-    node.folder().put_manifest("flaky", &stricter("all"))?;
-    node.generation_loaded("flaky", 2).await?;
+    take_over(&node, &stricter("all"), 2).await?;
     let refusal = async || {
         let refused = node.client("/flaky?name=ada").await;
         refusal_status(&refused.err().context("a client came in")?).context("a status")
@@ -253,8 +256,7 @@ async fn where_nothing_works_clients_are_told_when_to_come_back() -> Result<()> 
     assert_eq!(counters.get("plugins_paused")?, 2);
     assert_eq!(counters.get("builds_taken_back")?, 0);
     // A new file ends it at once.
-    node.folder().put_manifest("flaky", &stricter("none"))?;
-    node.generation_loaded("flaky", 3).await?;
+    take_over(&node, &stricter("none"), 3).await?;
     until_answered(&mut node.client("/flaky?name=ada").await?).await
 }
 
@@ -262,8 +264,7 @@ async fn where_nothing_works_clients_are_told_when_to_come_back() -> Result<()> 
 #[tokio::test]
 async fn where_something_works_nobody_is_sent_away() -> Result<()> {
     let node = node("none").start().await?;
-    node.folder().put_manifest("flaky", &stricter("tenth"))?;
-    node.generation_loaded("flaky", 2).await?;
+    take_over(&node, &stricter("tenth"), 2).await?;
     let mut ada = node.client("/flaky?name=ada").await?;
     let mut mallory = node.client("/flaky?name=mallory").await?;
     for _ in 0..5 {
@@ -293,8 +294,7 @@ async fn whoever_watches_hears_of_it_and_probation_can_be_turned_off() -> Result
             .watch(&["flaky"])
             .await?;
         let mut ada = node.client("/flaky").await?;
-        node.folder().put_manifest("flaky", &limits)?;
-        node.generation_loaded("flaky", 2).await?;
+        take_over(&node, &limits, 2).await?;
         for _ in 0..20 {
             ada.say(text("1")).await?;
         }

@@ -1,11 +1,21 @@
-//! Reading of a file that another program writes, moves and replaces.
+//! Reading of a file that another program writes, moves and replaces, and folders for the node alone.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::OFlags;
+
+/// Creates a folder that only this user may use, with those above it. A folder that is there already
+/// stays as it is.
+///
+/// # Errors
+///
+/// Returns an error when the folder cannot be created.
+pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
 
 /// Reads a file of at most `most` bytes. The file is opened first and checked afterwards, since the
 /// path may lead to another file in between. Opening a pipe would otherwise wait for a writer.

@@ -294,7 +294,7 @@ pub struct PluginLimits {
     /// The number of failed events below which no build is put back.
     pub probation_failures: u32,
     /// The share of failed events above which the build before is put back, in percent. The share must
-    /// also be more than twice that of the generation before.
+    /// also be more than twice that of the last generation that has passed.
     pub probation_failure_percent: u32,
 }
 

@@ -279,6 +279,14 @@ mod tests {
             ("[limits]\nevent_timeout = 5", "invalid type"),
             ("[limits]\ninstances = 0", "instances is 0"),
             ("[limits]\ncpu_weight = 0", "cpu_weight is 0"),
+            (
+                "[limits]\nprobation_failures = 0",
+                "probation_failures is 0, but must be 1 at least",
+            ),
+            (
+                "[limits]\nprobation_failure_percent = 101",
+                "probation_failure_percent is 101, more than the 100 possible",
+            ),
             ("[limits]\ncpu_weight = 10001", "cpu_weight is 10001"),
             (
                 "[limits]\ntotal_memory_bytes = 1000",

@@ -97,37 +97,38 @@ impl NodeMetrics {
         )?;
         let labels = [("version", env!("CARGO_PKG_VERSION"))];
         version.encode_family(&labels)?.encode_gauge(&1)?;
-        let is_ready = i64::from(self.view.stage() == Stage::Ready);
-        gauge(
-            encoder,
-            "ready",
-            "Whether the node accepts clients: 1 or 0.",
-            None,
-            is_ready,
-        )?;
         let registry = self.view.registry();
-        gauge(
-            encoder,
-            "clients_limit",
-            "The most clients that the node accepts (limits.clients).",
-            None,
-            count(registry.limits().clients),
-        )?;
         let outboxes = registry.outbox_budget();
-        gauge(
-            encoder,
-            "outboxes",
-            "What waits in the outboxes of all clients together, in chunks of 16 KiB.",
-            Some(&Unit::Bytes),
-            count(outboxes.used()),
-        )?;
-        gauge(
-            encoder,
-            "outboxes_limit",
-            "The most that may wait in the outboxes of all clients together (limits.outboxes_bytes).",
-            Some(&Unit::Bytes),
-            count(outboxes.most()),
-        )
+        let bytes = Some(&Unit::Bytes);
+        for (name, help, unit, number) in [
+            (
+                "ready",
+                "Whether the node accepts clients: 1 or 0.",
+                None,
+                i64::from(self.view.stage() == Stage::Ready),
+            ),
+            (
+                "clients_limit",
+                "The most clients that the node accepts (limits.clients).",
+                None,
+                count(registry.limits().clients),
+            ),
+            (
+                "outboxes",
+                "What waits in the outboxes of all clients together, in chunks of 16 KiB.",
+                bytes,
+                count(outboxes.used()),
+            ),
+            (
+                "outboxes_limit",
+                "The most that may wait in the outboxes of all clients together (limits.outboxes_bytes).",
+                bytes,
+                count(outboxes.most()),
+            ),
+        ] {
+            gauge(encoder, name, help, unit, number)?;
+        }
+        Ok(())
     }
 
     fn write_counters(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
@@ -312,38 +313,39 @@ fn write_mesh(encoder: &mut DescriptorEncoder, mesh: &Mesh) -> fmt::Result {
         uids += held.uids;
         groups += held.groups;
     }
-    gauge(
-        encoder,
-        "link_waiting_frames",
-        "The frames on all links that their nodes have not acknowledged yet.",
-        None,
-        count(frames),
-    )?;
-    gauge(
-        encoder,
-        "link_waiting",
-        "The size of the frames on all links that their nodes have not acknowledged yet.",
-        Some(&Unit::Bytes),
-        count(bytes),
-    )?;
-    for (name, help, number) in [
+    for (name, help, unit, number) in [
+        (
+            "link_waiting_frames",
+            "The frames on all links that their nodes have not acknowledged yet.",
+            None,
+            count(frames),
+        ),
+        (
+            "link_waiting",
+            "The size of the frames on all links that their nodes have not acknowledged yet.",
+            Some(&Unit::Bytes),
+            count(bytes),
+        ),
         (
             "peer_clients",
             "The clients that other nodes report.",
-            clients,
+            None,
+            count(clients),
         ),
         (
             "peer_uids",
             "The uids that other nodes report, summed up.",
-            uids,
+            None,
+            count(uids),
         ),
         (
             "peer_groups",
             "The groups that other nodes report, summed up.",
-            groups,
+            None,
+            count(groups),
         ),
     ] {
-        gauge(encoder, name, help, None, count(number))?;
+        gauge(encoder, name, help, unit, number)?;
     }
     Ok(())
 }

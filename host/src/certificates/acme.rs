@@ -5,9 +5,7 @@
 //! that starts again shows it at once.
 
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +29,7 @@ use super::acme_http::AcmeHttp;
 use super::issued::{ChallengeAnswer, IssuedCertificate, IssuedCertificates};
 use crate::config::{AcmeChallenge, AcmeConfig};
 use crate::counters::Counters;
+use crate::file::create_private_folder;
 
 /// The interval at which the node looks for certificates that are to be renewed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -91,10 +90,7 @@ impl AcmeClient {
             counters,
         };
         let folder = client.folder.display();
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&client.folder);
+        let made = create_private_folder(&client.folder);
         made.with_context(|| format!("tls.acme.folder: {folder} cannot be made"))?;
         for name in &settings.names {
             match client.read(name) {

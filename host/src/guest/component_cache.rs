@@ -5,9 +5,9 @@
 //! runs without the cache, too: if the cache fails while the node runs, the log has a warning, and
 //! the component is compiled.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -153,7 +153,7 @@ pub(super) fn read_checked(path: &Path) -> Option<Vec<u8>> {
 /// The file cannot be written.
 pub(super) fn write_checked(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    create_folder(folder)?;
+    file::create_private_folder(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     let mut digest = Sha256::new();
     for part in parts {
@@ -202,13 +202,9 @@ fn open_default() -> anyhow::Result<PathBuf> {
 
 fn open_at(path: &Path) -> anyhow::Result<PathBuf> {
     let path = std::path::absolute(path)?;
-    create_folder(&path)?;
+    file::create_private_folder(&path)?;
     probe(&path)?;
     Ok(path)
-}
-
-fn create_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Tests whether a file can be created in the folder. The permissions do not show this: the file

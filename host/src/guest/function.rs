@@ -1,7 +1,5 @@
 //! The functions of the contract that the host calls in a guest.
 
-use std::fmt;
-
 /// A function that a guest exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum GuestFunction {
@@ -37,11 +35,5 @@ impl GuestFunction {
             GuestFunction::Call => "on-call",
             GuestFunction::Timer => "on-timer",
         }
-    }
-}
-
-impl fmt::Display for GuestFunction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

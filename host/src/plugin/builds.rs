@@ -6,9 +6,9 @@
 //! a restart does not load it again.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -73,7 +73,7 @@ impl Builds {
             return Ok(None);
         };
         let plugin_folder = folder.join(plugin);
-        create_folder(&plugin_folder)?;
+        file::create_private_folder(&plugin_folder)?;
         let kept = plugin_folder.join(HEXLOWER.encode(&files.digest));
         // Only this user may read it: a manifest may have secrets.
         let private = Permissions::from_mode(0o700);
@@ -133,7 +133,7 @@ impl Builds {
     pub(super) fn write_refused(&self, plugin: &str, digest: &Digest, reason: &str) {
         let Some(folder) = &self.folder else { return };
         let folder = folder.join(plugin);
-        let written = create_folder(&folder)
+        let written = file::create_private_folder(&folder)
             .and_then(|()| fs::write(refused_file(&folder, digest), reason))
             .and_then(|()| forget_refused(&folder));
         if let Err(error) = written {
@@ -204,10 +204,6 @@ impl StagedBuild {
         }
         Ok(())
     }
-}
-
-fn create_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Removes what a process has staged that was killed.
@@ -349,6 +345,41 @@ mod tests {
         assert!(is_kept(&&all[0]));
         assert_eq!(all.iter().filter(is_kept).count(), KEPT_BUILDS + 1);
         assert!(all[2 * KEPT_BUILDS..].iter().all(|files| is_kept(&files)));
+    }
+
+    #[test]
+    fn beyond_the_bytes_builds_are_removed_and_so_is_what_a_killed_process_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let builds = Builds::new(Some(folder.path().to_owned()));
+        let all = [b"1", b"2", b"3"].map(|component| files(component, None));
+        let path = |files: &PluginFiles| {
+            let name = HEXLOWER.encode(&files.digest);
+            folder.path().join("chat").join(name)
+        };
+        let [abandoned, staged] = ["old", "new"].map(|name| format!("{STAGED}{name}"));
+        let [abandoned, staged] =
+            [abandoned, staged].map(|name| folder.path().join("chat").join(name));
+        for (number, files) in all.iter().enumerate() {
+            keep(&builds, files, None);
+            // A file with a hole takes no room.
+            let component = File::options()
+                .write(true)
+                .open(path(files).join(COMPONENT));
+            let grown = component.and_then(|file| file.set_len(KEPT_BUILDS_BYTES * 2 / 5));
+            grown.expect("a large file");
+            age(folder.path(), files, 1_000 - number as u64);
+            fs::create_dir_all(&abandoned).expect("a folder");
+        }
+        fs::create_dir(&staged).expect("a folder");
+        let long_ago = SystemTime::now() - 2 * ABANDONED;
+        let aged = File::open(&abandoned).and_then(|folder| folder.set_modified(long_ago));
+        aged.expect("the time is set");
+        keep(&builds, &all[2], None);
+        assert_eq!(
+            all.each_ref().map(|files| path(files).exists()),
+            [false, true, true]
+        );
+        assert_eq!([abandoned.exists(), staged.exists()], [false, true]);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The probation of a new generation: whether so many of its events fail that its build is to be
 //! taken back.
 //!
-//! An event fails if it traps, or if `on-connect` answers something that cannot be applied. A good
+//! An event fails if it traps, or if `on-connect` chooses a subprotocol that was not offered. A good
 //! event costs nothing here: the events are counted for the metrics already, and they are only looked
 //! at when one fails.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -25,19 +25,31 @@ pub(super) struct Probation {
     failures: AtomicU64,
     /// The failures and events before the last pause, which are not counted again.
     before: (AtomicU64, AtomicU64),
-    /// How many events in a thousand failed in the generation before.
+    /// How many events in a thousand failed in the last generation that has passed.
     former_permille: AtomicU64,
-    /// Whether the generation is not judged any more: it has passed, or has proven itself before.
-    has_passed: AtomicBool,
-    /// Whether too many events have failed.
-    has_failed: AtomicBool,
+    /// The phase of the generation, which is a `ProbationPhase`.
+    phase: AtomicU8,
     /// Whether the build before was to be put back, and could not be loaded.
     has_none_before: AtomicBool,
-    /// Whether the generation goes on, although it fails.
-    goes_on: AtomicBool,
     pauses: AtomicU32,
-    is_paused: AtomicBool,
+    /// The end of the last pause.
     paused_until: Mutex<Option<Instant>>,
+}
+
+/// Where a generation stands. Each event reads it, so it is one atomic number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum ProbationPhase {
+    /// The events that fail are counted.
+    Judged,
+    /// The generation is not judged any more: it has passed, or its build has proven itself before.
+    Passed,
+    /// Too many events have failed, and something is to be done about that.
+    Failed,
+    /// Too many events have failed, and nothing is to be done about that.
+    GoesOn,
+    /// All events have failed, and none are to be handled for the moment.
+    Paused,
 }
 
 impl Default for Probation {
@@ -47,12 +59,9 @@ impl Default for Probation {
             failures: AtomicU64::new(0),
             before: Default::default(),
             former_permille: AtomicU64::new(0),
-            has_passed: AtomicBool::new(false),
-            has_failed: AtomicBool::new(false),
+            phase: AtomicU8::new(ProbationPhase::Judged as u8),
             has_none_before: AtomicBool::new(false),
-            goes_on: AtomicBool::new(false),
             pauses: AtomicU32::new(0),
-            is_paused: AtomicBool::new(false),
             paused_until: Mutex::default(),
         }
     }
@@ -64,8 +73,7 @@ impl Probation {
     pub(super) fn event_failed(&self, limits: &PluginLimits, events: impl FnOnce() -> u64) -> bool {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         let failures = failures.saturating_sub(self.before.0.load(Ordering::Relaxed));
-        let has_passed = self.has_passed.load(Ordering::Relaxed);
-        if has_passed || failures < u64::from(limits.probation_failures) || self.has_failed() {
+        if failures < u64::from(limits.probation_failures) || !self.is_in(ProbationPhase::Judged) {
             return false;
         }
         let events = events();
@@ -77,13 +85,26 @@ impl Probation {
         let permille = permille(failures, events);
         let limit = 10 * u64::from(limits.probation_failure_percent);
         let is_worse = permille > 2 * self.former_permille.load(Ordering::Relaxed);
-        permille > limit && is_worse && !self.has_failed.swap(true, Ordering::Relaxed)
+        permille > limit && is_worse && self.change(ProbationPhase::Judged, ProbationPhase::Failed)
+    }
+
+    fn is_in(&self, phase: ProbationPhase) -> bool {
+        self.phase.load(Ordering::Relaxed) == phase as u8
+    }
+
+    /// Goes from one phase to another. Returns whether the generation was in the first one.
+    fn change(&self, from: ProbationPhase, to: ProbationPhase) -> bool {
+        let (from, to) = (from as u8, to as u8);
+        let phase = &self.phase;
+        phase
+            .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Returns whether the generation has passed, after so many events.
     pub(super) fn has_passed(&self, limits: &PluginLimits, events: u64) -> bool {
-        let is_over = self.has_passed.load(Ordering::Relaxed) || self.is_over(limits, events);
-        is_over && !self.has_failed()
+        self.is_in(ProbationPhase::Passed)
+            || (self.is_in(ProbationPhase::Judged) && self.is_over(limits, events))
     }
 
     fn is_over(&self, limits: &PluginLimits, events: u64) -> bool {
@@ -93,7 +114,7 @@ impl Probation {
 
     /// Returns whether too many events have failed.
     pub(super) fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Relaxed)
+        !self.is_in(ProbationPhase::Judged) && !self.is_in(ProbationPhase::Passed)
     }
 
     /// Records that the build before could not be loaded.
@@ -108,18 +129,17 @@ impl Probation {
 
     /// Ends the probation, since the build has proven itself before.
     pub(super) fn pass(&self) {
-        self.has_passed.store(true, Ordering::Relaxed);
+        self.change(ProbationPhase::Judged, ProbationPhase::Passed);
     }
 
     /// Lets the generation go on for good, although it fails.
     pub(super) fn go_on(&self) {
-        self.goes_on.store(true, Ordering::Relaxed);
+        self.change(ProbationPhase::Failed, ProbationPhase::GoesOn);
     }
 
     /// Returns whether something is to be done about the generation's failures now.
     pub(super) fn is_due(&self) -> bool {
-        let goes_on = self.goes_on.load(Ordering::Relaxed);
-        self.has_failed() && !goes_on && self.paused_for().is_none()
+        self.is_in(ProbationPhase::Failed)
     }
 
     /// Returns how many events have failed.
@@ -149,7 +169,7 @@ impl Probation {
     /// Returns for how long no events are to be handled, if so.
     pub(super) fn paused_for(&self) -> Option<Duration> {
         // Each event asks.
-        if !self.is_paused.load(Ordering::Relaxed) {
+        if !self.is_in(ProbationPhase::Paused) {
             return None;
         }
         let until = *self.paused_until.lock();
@@ -161,7 +181,7 @@ impl Probation {
         let pauses = self.pauses.fetch_add(1, Ordering::Relaxed);
         let pause = PAUSE.saturating_mul(1 << pauses.min(6)).min(PAUSE_MOST);
         *self.paused_until.lock() = Some(Instant::now() + pause);
-        self.is_paused.store(true, Ordering::Relaxed);
+        self.change(ProbationPhase::Failed, ProbationPhase::Paused);
         pause
     }
 
@@ -169,8 +189,7 @@ impl Probation {
     pub(super) fn resume(&self, events: u64) {
         self.before.0.store(self.failures(), Ordering::Relaxed);
         self.before.1.store(events, Ordering::Relaxed);
-        self.has_failed.store(false, Ordering::Relaxed);
-        self.is_paused.store(false, Ordering::Relaxed);
+        self.change(ProbationPhase::Paused, ProbationPhase::Judged);
     }
 }
 

@@ -87,7 +87,7 @@ impl Plugins {
                     events,
                     ?pause,
                     "all events failed, and there is no build to go back to ({why}): the plugin is \
-                     paused, and its clients are told to come back later"
+                     paused, and its clients are told to come back later. A new build ends the pause"
                 );
                 self.registry.counters().plugins_paused.add_one();
                 let generation = generation.clone();
@@ -196,6 +196,7 @@ fn warn_not_kept(plugin: &str, error: &std::io::Error) {
     tracing::warn!(
         plugin,
         %error,
-        "a build cannot be kept: if the next one fails, there may be none to go back to"
+        "a build cannot be kept: if the next one fails, there may be none to go back to. Name a folder \
+         that this process may write to (builds)"
     );
 }
