@@ -37,17 +37,21 @@ async fn every_operation_of_the_description_is_shown() -> Result<()> {
             operation.querySelector('.opblock-summary-path').dataset.path)";
         let shown: BTreeSet<String> = serde_json::from_value(window.run(shown).await?)?;
         assert_eq!(shown, operations);
-        // Each opens, and says what it is for.
-        let open =
-            "document.querySelectorAll('.opblock-summary-control').forEach((it) => it.click())";
-        window.run(open).await?;
-        let saying = "return [...document.querySelectorAll('.opblock-description')]
-            .filter((it) => it.innerText.trim()).length";
-        let all_say = async {
-            while window.run(saying).await? != json!(operations.len()) {}
-            anyhow::Ok(())
-        };
-        within("every operation's description", all_say).await?;
+        // Each opens, and says what it is for. One at a time: the page draws all of what is
+        // open anew with each that opens.
+        for operation in 0..operations.len() {
+            let of_it = format!("document.querySelectorAll('.opblock')[{operation}]");
+            let click = format!("{of_it}.querySelector('.opblock-summary-control').click()");
+            window.run(&click).await?;
+            let says =
+                format!("return !!{of_it}.querySelector('.opblock-description')?.innerText.trim()");
+            let description = async {
+                while window.run(&says).await? != json!(true) {}
+                anyhow::Ok(())
+            };
+            within("an operation's description", description).await?;
+            window.run(&click).await?;
+        }
         window.is_untroubled().await?;
     }
     Ok(())

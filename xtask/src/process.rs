@@ -11,9 +11,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The cargo that runs us, so that all builds use one toolchain.
+/// The cargo that runs us, so that all builds use one toolchain. What it tells us of this package
+/// is not passed on: the build scripts of some crates run again when it changes, so that each
+/// `cargo test` after a `cargo xtask test` would compile the node once more.
 pub(crate) fn cargo() -> Command {
-    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// Runs `command` with its output passed through.
