@@ -138,6 +138,31 @@ pub struct PageRequest {
     pub limit: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClientsRequest {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    /// The cursor of the page before, or none for the first.
+    #[prost(string, optional, tag = "2")]
+    pub cursor: ::core::option::Option<::prost::alloc::string::String>,
+    /// Items a page: 1 to 1,000, or none for 100.
+    #[prost(uint32, optional, tag = "3")]
+    pub limit: ::core::option::Option<u32>,
+    /// Only clients whose address is this one, or in this network: `192.0.2.7`, `192.0.2.0/24`; none: all.
+    #[prost(string, optional, tag = "4")]
+    pub address: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollbackRequest {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    /// The first digits of the build's digest, in hexadecimal; none: the build that was loaded last
+    /// before this one and was not taken back.
+    #[prost(string, optional, tag = "2")]
+    pub digest: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UidPageRequest {
     #[prost(string, tag = "1")]
     pub plugin: ::prost::alloc::string::String,
@@ -323,12 +348,88 @@ pub struct BatchRequest {
     #[prost(message, repeated, tag = "1")]
     pub operations: ::prost::alloc::vec::Vec<Operation>,
 }
+/// A client, as its node has it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Client {
+    /// The client's id.
+    #[prost(string, tag = "1")]
+    pub client: ::prost::alloc::string::String,
+    /// The node that has the client, by its incarnation.
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "3")]
+    pub uid: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "4")]
+    pub groups: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(map = "string, string", tag = "5")]
+    pub info: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Its address and port, or `unix`.
+    #[prost(string, tag = "6")]
+    pub address: ::prost::alloc::string::String,
+    /// When it connected, in milliseconds since 1970.
+    #[prost(uint64, tag = "7")]
+    pub connected_at_ms: u64,
+    /// When something came from it last, in milliseconds since 1970.
+    #[prost(uint64, tag = "8")]
+    pub heard_at_ms: u64,
+    /// How many messages came from it, and their bytes.
+    #[prost(uint64, tag = "9")]
+    pub received_messages: u64,
+    #[prost(uint64, tag = "10")]
+    pub received_bytes: u64,
+    /// How many frames its socket has taken, and their bytes. Pings and the like count.
+    #[prost(uint64, tag = "11")]
+    pub sent_frames: u64,
+    #[prost(uint64, tag = "12")]
+    pub sent_bytes: u64,
+    /// How many frames wait for its socket, and their bytes.
+    #[prost(uint64, tag = "13")]
+    pub queued_frames: u64,
+    #[prost(uint64, tag = "14")]
+    pub queued_bytes: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Builds {
+    #[prost(message, repeated, tag = "1")]
+    pub builds: ::prost::alloc::vec::Vec<Build>,
+}
+/// A build of a plugin that a node keeps.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Build {
+    /// Of its component, its manifest, its keys and its settings, in hexadecimal.
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    /// The bytes of its component.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// When it was loaded last, in milliseconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub loaded_at_ms: u64,
+    /// The number of its generation, if it runs.
+    #[prost(uint64, optional, tag = "4")]
+    pub generation: ::core::option::Option<u64>,
+    /// Why it was taken back, if it was: it is not loaded from the folder.
+    #[prost(string, optional, tag = "5")]
+    pub taken_back: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RolledBack {
+    /// The generation that has taken over.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// The digest of its build.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+}
 /// One function and its request.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Operation {
     #[prost(
         oneof = "operation::Operation",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31"
     )]
     pub operation: ::core::option::Option<operation::Operation>,
 }
@@ -390,6 +491,14 @@ pub mod operation {
         UpdateInfo(super::UpdateInfoRequest),
         #[prost(message, tag = "27")]
         Call(super::CallRequest),
+        #[prost(message, tag = "28")]
+        GetAllClientIds(super::ClientsRequest),
+        #[prost(message, tag = "29")]
+        GetClient(super::ClientRequest),
+        #[prost(message, tag = "30")]
+        GetBuilds(super::PluginRequest),
+        #[prost(message, tag = "31")]
+        Rollback(super::RollbackRequest),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -401,7 +510,10 @@ pub struct BatchResponse {
 /// What became of one operation.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Outcome {
-    #[prost(oneof = "outcome::Outcome", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(
+        oneof = "outcome::Outcome",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13"
+    )]
     pub outcome: ::core::option::Option<outcome::Outcome>,
 }
 /// Nested message and enum types in `Outcome`.
@@ -428,6 +540,12 @@ pub mod outcome {
         Info(super::Info),
         #[prost(message, tag = "10")]
         Called(super::Called),
+        #[prost(message, tag = "11")]
+        Client(super::Client),
+        #[prost(message, tag = "12")]
+        Builds(super::Builds),
+        #[prost(message, tag = "13")]
+        RolledBack(super::RolledBack),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -665,6 +783,16 @@ pub mod api_server {
             &self,
             request: tonic::Request<super::PluginRequest>,
         ) -> std::result::Result<tonic::Response<super::Count>, tonic::Status>;
+        /// Scope `read`. All clients of the plugin, in the whole cluster.
+        async fn get_all_client_ids(
+            &self,
+            request: tonic::Request<super::ClientsRequest>,
+        ) -> std::result::Result<tonic::Response<super::Page>, tonic::Status>;
+        /// Scope `read`. What the client's node knows of it.
+        async fn get_client(
+            &self,
+            request: tonic::Request<super::ClientRequest>,
+        ) -> std::result::Result<tonic::Response<super::Client>, tonic::Status>;
         /// Scope `manage`. Closes one client: what is queued goes out first, then the last message, then a
         /// close frame.
         async fn close_client(
@@ -704,6 +832,19 @@ pub mod api_server {
             &self,
             request: tonic::Request<super::CallRequest>,
         ) -> std::result::Result<tonic::Response<super::Called>, tonic::Status>;
+        /// Scope `read`. The builds of the plugin that this node keeps, those that were loaded last first.
+        async fn get_builds(
+            &self,
+            request: tonic::Request<super::PluginRequest>,
+        ) -> std::result::Result<tonic::Response<super::Builds>, tonic::Status>;
+        /// Scope `operate`. Loads another build of the plugin on this node, which it keeps, and answers once
+        /// it has taken over. The build that ran is not loaded again, also not after a restart, until its
+        /// component or its manifest changes or somebody asks for it here. NOT_FOUND: there is no such
+        /// build. FAILED: the build cannot be loaded, and what ran still runs.
+        async fn rollback(
+            &self,
+            request: tonic::Request<super::RollbackRequest>,
+        ) -> std::result::Result<tonic::Response<super::RolledBack>, tonic::Status>;
         /// Each as its function needs it. Several functions, in order, one answer: what becomes of one
         /// does not keep the next from being done. HTTP: `POST /v1/batch`.
         async fn batch(
@@ -722,6 +863,13 @@ pub mod api_server {
             &self,
             request: tonic::Request<super::WatchRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
+        /// Scope `operate`, of a token for all plugins. Ends this node as SIGTERM does: it takes no more
+        /// clients, closes those that it has with 1012, and its process ends. The answer comes before that.
+        /// HTTP: `POST /v1/drain`.
+        async fn drain(
+            &self,
+            request: tonic::Request<super::DrainRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct ApiServer<T> {
@@ -1659,6 +1807,92 @@ pub mod api_server {
                     };
                     Box::pin(fut)
                 }
+                "/jackfield.api.v1.Api/GetAllClientIds" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetAllClientIdsSvc<T: Api>(pub Arc<T>);
+                    impl<T: Api> tonic::server::UnaryService<super::ClientsRequest>
+                    for GetAllClientIdsSvc<T> {
+                        type Response = super::Page;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ClientsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Api>::get_all_client_ids(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetAllClientIdsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/jackfield.api.v1.Api/GetClient" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetClientSvc<T: Api>(pub Arc<T>);
+                    impl<T: Api> tonic::server::UnaryService<super::ClientRequest>
+                    for GetClientSvc<T> {
+                        type Response = super::Client;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ClientRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Api>::get_client(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetClientSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/jackfield.api.v1.Api/CloseClient" => {
                     #[allow(non_camel_case_types)]
                     struct CloseClientSvc<T: Api>(pub Arc<T>);
@@ -1960,6 +2194,92 @@ pub mod api_server {
                     };
                     Box::pin(fut)
                 }
+                "/jackfield.api.v1.Api/GetBuilds" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetBuildsSvc<T: Api>(pub Arc<T>);
+                    impl<T: Api> tonic::server::UnaryService<super::PluginRequest>
+                    for GetBuildsSvc<T> {
+                        type Response = super::Builds;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PluginRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Api>::get_builds(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetBuildsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/jackfield.api.v1.Api/Rollback" => {
+                    #[allow(non_camel_case_types)]
+                    struct RollbackSvc<T: Api>(pub Arc<T>);
+                    impl<T: Api> tonic::server::UnaryService<super::RollbackRequest>
+                    for RollbackSvc<T> {
+                        type Response = super::RolledBack;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RollbackRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Api>::rollback(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RollbackSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/jackfield.api.v1.Api/Batch" => {
                     #[allow(non_camel_case_types)]
                     struct BatchSvc<T: Api>(pub Arc<T>);
@@ -2045,6 +2365,49 @@ pub mod api_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/jackfield.api.v1.Api/Drain" => {
+                    #[allow(non_camel_case_types)]
+                    struct DrainSvc<T: Api>(pub Arc<T>);
+                    impl<T: Api> tonic::server::UnaryService<super::DrainRequest>
+                    for DrainSvc<T> {
+                        type Response = super::Done;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DrainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Api>::drain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DrainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

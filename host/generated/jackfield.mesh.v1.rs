@@ -224,6 +224,12 @@ pub struct Serving {
     /// The compression of messages to clients that take it; absent: none.
     #[prost(message, optional, tag = "7")]
     pub compression: ::core::option::Option<Compression>,
+    /// The build that runs; absent: none.
+    #[prost(message, optional, tag = "8")]
+    pub build: ::core::option::Option<Build>,
+    /// Why the last load of the plugin failed, for a person; absent: it did not.
+    #[prost(string, optional, tag = "9")]
+    pub failure: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// Nested message and enum types in `Serving`.
 pub mod serving {
@@ -274,6 +280,19 @@ pub mod serving {
         }
     }
 }
+/// A build of a plugin that runs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Build {
+    /// The number of the load on that node.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// 32 bytes, of the component, its manifest, its keys and its settings.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub digest: ::prost::bytes::Bytes,
+    /// When it took over, in milliseconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub loaded_at_ms: u64,
+}
 /// How messages to clients are compressed (RFC 7692).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Compression {
@@ -303,7 +322,7 @@ pub struct Ask {
     /// One of the two is there.
     #[prost(
         oneof = "ask::Question",
-        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
+        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 24, 25"
     )]
     pub question: ::core::option::Option<ask::Question>,
     #[prost(oneof = "ask::Event", tags = "20, 21, 22, 23")]
@@ -350,6 +369,11 @@ pub mod ask {
         GroupUids(super::List),
         #[prost(string, tag = "19")]
         GroupUidCount(::prost::alloc::string::String),
+        /// The state of one client, 16 bytes.
+        #[prost(bytes, tag = "24")]
+        GetClient(::prost::bytes::Bytes),
+        #[prost(message, tag = "25")]
+        ListClients(super::ListClients),
     }
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Event {
@@ -527,6 +551,19 @@ pub struct List {
     #[prost(uint32, tag = "3")]
     pub limit: u32,
 }
+/// A part of all clients of the plugin.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListClients {
+    /// Where the part begins: after this client (16 bytes); empty: at the first.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub after: ::prost::bytes::Bytes,
+    /// Items, at most.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    /// Only clients whose address is in this network, such as `192.0.2.0/24`; empty: all.
+    #[prost(string, tag = "3")]
+    pub network: ::prost::alloc::string::String,
+}
 /// The answer to an ask.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Answer {
@@ -534,7 +571,7 @@ pub struct Answer {
     pub id: u64,
     #[prost(
         oneof = "answer::Answer",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
     )]
     pub answer: ::core::option::Option<answer::Answer>,
 }
@@ -570,7 +607,44 @@ pub mod answer {
         Called(::prost::bytes::Bytes),
         #[prost(message, tag = "14")]
         CallFailed(super::CallFailed),
+        #[prost(message, tag = "15")]
+        Client(super::Client),
     }
+}
+/// The state of a client.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Client {
+    #[prost(string, optional, tag = "1")]
+    pub uid: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "2")]
+    pub groups: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(map = "string, string", tag = "3")]
+    pub info: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Its address and port, or `unix`.
+    #[prost(string, tag = "4")]
+    pub address: ::prost::alloc::string::String,
+    /// When it connected, and when something came from it last, in milliseconds since 1970.
+    #[prost(uint64, tag = "5")]
+    pub connected_at_ms: u64,
+    #[prost(uint64, tag = "6")]
+    pub heard_at_ms: u64,
+    /// Messages from it.
+    #[prost(uint64, tag = "7")]
+    pub received_messages: u64,
+    #[prost(uint64, tag = "8")]
+    pub received_bytes: u64,
+    /// Frames to it that its socket has taken, and those that wait.
+    #[prost(uint64, tag = "9")]
+    pub sent_frames: u64,
+    #[prost(uint64, tag = "10")]
+    pub sent_bytes: u64,
+    #[prost(uint64, tag = "11")]
+    pub queued_frames: u64,
+    #[prost(uint64, tag = "12")]
+    pub queued_bytes: u64,
 }
 /// The client comes in, with this.
 #[derive(Clone, PartialEq, ::prost::Message)]

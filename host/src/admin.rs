@@ -16,6 +16,7 @@ mod listener;
 mod metrics;
 mod openapi;
 mod operations;
+mod operator;
 mod problem;
 mod process_metrics;
 mod replay;

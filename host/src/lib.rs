@@ -4,9 +4,10 @@
 //! Rooms, in the direction a message travels; a file uses only rooms to its right
 //! (`tests/layers.rs` keeps that true):
 //!
-//! node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · delivery · message_queue · message · deflate · close_code · id · counters · histogram · log · log_throttle · rate_limiter · pending_connections · commented_config · certificates · listener · socket · watched_files · host_pattern · invalid_value · file · authorities · address_share · fuzzing
+//! remote → node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · delivery · message_queue · message · deflate · close_code · id · counters · histogram · log · log_throttle · rate_limiter · pending_connections · commented_config · certificates · listener · socket · watched_files · host_pattern · invalid_value · file · authorities · address_share · fuzzing
 
 pub mod node;
+pub mod remote;
 
 pub mod admin;
 pub mod client;

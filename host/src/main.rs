@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use jackfield::commented_config::commented_defaults;
 use jackfield::config::{Config, Flag, Layers, LogFormat};
 use jackfield::counters::Counters;
@@ -17,6 +17,7 @@ use jackfield::log::{self, RunningLog};
 use jackfield::mesh::{self, Register, TlsFiles, Trust};
 use jackfield::node::{self, Node};
 use jackfield::plugin;
+use jackfield::remote::RemoteCommand;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The allocator that gives memory back after a burst, by a thread of its own. That of glibc keeps
@@ -73,6 +74,18 @@ enum Command {
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    #[command(flatten)]
+    Remote(RemoteCommand),
+    /// Print the completions of a shell for this command.
+    Completions {
+        /// The shell that completes the command.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages of this command.
+    Man {
+        /// The folder that they are written to, for example `/usr/local/share/man/man1`.
+        folder: PathBuf,
     },
 }
 
@@ -202,6 +215,16 @@ fn main() -> ExitCode {
                 .map(|()| ExitCode::SUCCESS)
                 .map_err(Into::into),
         },
+        Command::Remote(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Completions { shell } => {
+            let mut completions = Vec::new();
+            let name = env!("CARGO_BIN_NAME");
+            clap_complete::generate(shell, &mut Cli::command(), name, &mut completions);
+            print(&String::from_utf8_lossy(&completions))
+                .map(|()| ExitCode::SUCCESS)
+                .map_err(Into::into)
+        }
+        Command::Man { folder } => write_manual(&folder),
     };
     run.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "jackfield: {error:#}");
@@ -275,6 +298,7 @@ async fn serve(
     tracing::info!(%clients, node = %node.incarnation(), "serving");
     let is_replaced = {
         let mut replaced = std::pin::pin!(node.replaced());
+        let mut drain_asked = std::pin::pin!(node.drain_asked());
         loop {
             tokio::select! {
                 request = signals.next(&counters) => match request {
@@ -282,6 +306,7 @@ async fn serve(
                     SignalRequest::End => break false,
                 },
                 () = &mut replaced => break true,
+                () = &mut drain_asked => break false,
             }
         }
     };
@@ -328,6 +353,13 @@ fn reload(flags: &NodeFlags, config: &mut Config, node: &Node, log: &RunningLog)
     }
     // What waits for a restart is still what it was at the start.
     *config = effective;
+}
+
+fn write_manual(folder: &Path) -> anyhow::Result<ExitCode> {
+    let failed = || format!("the manual cannot be written to {}", folder.display());
+    std::fs::create_dir_all(folder).with_context(failed)?;
+    clap_mangen::generate_to(Cli::command(), folder).with_context(failed)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn check_config(flags: &NodeFlags) -> anyhow::Result<ExitCode> {

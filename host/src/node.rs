@@ -265,6 +265,11 @@ impl Node {
         self.view.leave_port();
     }
 
+    /// Waits until somebody has asked over the API for the end of the node.
+    pub async fn drain_asked(&self) {
+        self.view.drain_asked().cancelled().await;
+    }
+
     /// Drains the node: it accepts no more clients, closes every client with 1012, tells the
     /// plugins, and ends. All this takes at most `drain_timeout`.
     pub async fn drain(self) {

@@ -66,6 +66,19 @@ pub enum Condition {
     Broken,
 }
 
+/// How much an outbox has sent, and how much waits in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxStatus {
+    /// The number of frames that the socket has taken.
+    pub sent_frames: u64,
+    /// The bytes of these frames.
+    pub sent_bytes: u64,
+    /// The number of frames that wait.
+    pub queued_frames: u64,
+    /// The bytes that wait.
+    pub queued_bytes: u64,
+}
+
 /// The bounded queue to one client's socket.
 #[derive(Debug)]
 pub struct Outbox {
@@ -91,6 +104,8 @@ struct OutboxState {
     taken: usize,
     /// The number of bytes of the front entry that the socket has taken.
     front_written: usize,
+    sent_frames: u64,
+    sent_bytes: u64,
     socket: Option<Arc<WriteHalf>>,
     /// Whether a task is in charge of the outbox: the client is on a dirty list, or its own task
     /// will write.
@@ -202,6 +217,17 @@ impl Outbox {
     /// The bytes that wait.
     pub fn bytes(&self) -> usize {
         self.state.lock().bytes
+    }
+
+    /// How much was sent, and how much waits.
+    pub fn status(&self) -> OutboxStatus {
+        let state = self.state.lock();
+        OutboxStatus {
+            sent_frames: state.sent_frames,
+            sent_bytes: state.sent_bytes,
+            queued_frames: state.queue.len() as u64,
+            queued_bytes: state.bytes as u64,
+        }
     }
 
     /// Gives the outbox its socket, so that frames from the time of the handshake can be written.
@@ -429,6 +455,8 @@ impl OutboxState {
             }
             self.front_written -= length;
             self.bytes -= length;
+            self.sent_frames += 1;
+            self.sent_bytes += length as u64;
             self.queue.pop_front();
         }
     }

@@ -27,22 +27,28 @@ mod native;
 mod peer_events;
 mod probation;
 mod rollback;
+mod rollback_load;
+mod rollback_request;
 mod session;
 mod slot;
 mod spread;
+mod state;
 mod timer;
 mod watch;
 mod worker;
 
 pub use self::answer::{Answer, Failure};
+pub use self::builds::{KeptBuild, UnknownBuild};
 pub use self::check::{Checked, check};
 pub use self::folder::Plugins;
 pub use self::folders::PluginFolders;
 pub(crate) use self::handle::Delay;
 pub use self::handle::Plugin;
 pub use self::load::{Advice, LoadError};
+pub use self::rollback_request::{RollbackError, RolledBack};
 pub use self::session::Session;
 #[cfg(not(feature = "bench-native"))]
 pub use self::session::Turn;
+pub use self::state::PluginState;
 #[cfg(feature = "bench-native")]
 pub use self::{native::NativeTurn as Turn, session::Turn as GuestTurn};

@@ -7,6 +7,8 @@
 
 mod changes;
 mod client;
+mod client_status;
+mod clock;
 mod dirty;
 mod events;
 mod index;
@@ -26,12 +28,14 @@ use parking_lot::RwLock;
 
 pub use changes::{Changed, Changes, Kind};
 pub use client::{Client, Close, Closer, Departure, Ending, Info};
+pub use client_status::{ClientStatus, address_text};
+pub use clock::{ms_since_1970, now_ms};
 pub use dirty::{DirtyList, DirtyLists, HoldingDirty};
 pub use events::{Event, EventKind, Events, Watcher};
 pub use names::Names;
 pub use namespace::{Binding, Namespace};
 pub use refused::Refused;
-pub use serving::{Serving, ServingState};
+pub use serving::{Serving, ServingBuild, ServingState};
 pub use shared::NodeState;
 pub use timers::{Firing, Schedule, Scope, TimerRecord, Timers, Version};
 

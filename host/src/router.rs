@@ -14,13 +14,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use crate::delivery::Delivery;
 use crate::id::{ClientId, Incarnation};
 use crate::limits::PAGE_ITEMS;
-use crate::mesh::{AskError, Mesh, Question, Space, Unanswered, ask};
+use crate::mesh::{AskError, Holder, Listed, Mesh, Question, Space, Unanswered, ask};
 use crate::message::{Frame, Message};
-use crate::registry::{Ending, Info, Kind, Namespace};
+use crate::registry::{ClientStatus, Ending, Info, Kind, Namespace};
 
 use self::arguments::{check_count, invalid};
 
@@ -255,6 +257,18 @@ impl Router {
         self.at(mesh, id, ask::close_client(id, ending)).await
     }
 
+    /// The state of the client.
+    ///
+    /// # Errors
+    ///
+    /// The client is not connected, or its node gives no answer.
+    pub async fn client_status(&self, id: ClientId) -> Result<ClientStatus, RouterError> {
+        let Some(mesh) = self.elsewhere(id) else {
+            return Ok(self.namespace.client_status(id)?);
+        };
+        self.at(mesh, id, ask::client_status(id)).await
+    }
+
     /// The info of the client.
     ///
     /// # Errors
@@ -361,22 +375,30 @@ impl Router {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Gathered<Page>, RouterError> {
-        let after = cursor.map(str::parse::<ClientId>).transpose();
-        let after = after.map_err(|_| RouterError::MalformedCursor)?;
+        let after = client_after(cursor)?;
         let question = ask::clients(kind, name, after, limit.min(PAGE_ITEMS));
-        let (mut clients, mut more) = self.namespace.clients_after(kind, name, after, limit);
-        let gathered = self.gather(kind, name, question).await;
-        for listed in gathered.value {
-            more |= listed.more;
-            clients.extend(listed.items);
-        }
-        // A node's clients follow one another: the incarnation comes first in an id.
-        clients.sort_unstable();
-        let items = clients.into_iter().map(|client| client.to_string());
-        Ok(Gathered {
-            value: Page::of(items, limit, more),
-            missing: gathered.missing,
-        })
+        let here = self.namespace.clients_after(kind, name, after, limit);
+        let there = self.gather(kind, name, question).await;
+        Ok(Page::of_clients(here, there, limit))
+    }
+
+    /// A page of all clients of the plugin. With `from`, only clients whose address is in that
+    /// network.
+    ///
+    /// # Errors
+    ///
+    /// The cursor is malformed.
+    pub async fn all_clients(
+        &self,
+        from: Option<IpNet>,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Gathered<Page>, RouterError> {
+        let after = client_after(cursor)?;
+        let question = ask::all_clients(after, from, limit.min(PAGE_ITEMS));
+        let here = self.namespace.all_clients_after(after, from, limit);
+        let there = self.gather_from(Space::nodes, question).await;
+        Ok(Page::of_clients(here, there, limit))
     }
 
     /// A page of the uids in the group, each listed once.
@@ -457,6 +479,16 @@ impl Router {
 
     /// Asks all other nodes that hold the name, at the same time.
     async fn gather<A>(&self, kind: Kind, name: &str, question: Question<A>) -> Gathered<Vec<A>> {
+        self.gather_from(|space| space.holders(kind, name), question)
+            .await
+    }
+
+    /// Asks these other nodes, at the same time.
+    async fn gather_from<A>(
+        &self,
+        holders: impl FnOnce(&Space) -> SmallVec<[Holder; 1]>,
+        question: Question<A>,
+    ) -> Gathered<Vec<A>> {
         let mut gathered = Gathered {
             value: Vec::new(),
             missing: Vec::new(),
@@ -465,7 +497,7 @@ impl Router {
             gathered.missing = self.unknown();
             return gathered;
         };
-        let holders = space.holders(kind, name);
+        let holders = holders(&space);
         let asked = holders.iter().map(|holder| {
             let question = question.clone();
             async move {
@@ -540,6 +572,25 @@ impl Page {
         Page { items, next }
     }
 
+    /// A page of the clients of this node and of others.
+    fn of_clients(
+        (mut clients, mut more): (Vec<ClientId>, bool),
+        there: Gathered<Vec<Listed<ClientId>>>,
+        limit: usize,
+    ) -> Gathered<Page> {
+        for listed in there.value {
+            more |= listed.more;
+            clients.extend(listed.items);
+        }
+        // A node's clients follow one another: the incarnation comes first in an id.
+        clients.sort_unstable();
+        let items = clients.into_iter().map(|client| client.to_string());
+        Gathered {
+            value: Page::of(items, limit, more),
+            missing: there.missing,
+        }
+    }
+
     /// Adds `mark` to the cursor, so that it cannot be taken for a client id.
     fn mark(self, mark: &str) -> Page {
         Page {
@@ -547,6 +598,12 @@ impl Page {
             ..self
         }
     }
+}
+
+/// The client after which a page begins, from its cursor.
+fn client_after(cursor: Option<&str>) -> Result<Option<ClientId>, RouterError> {
+    let after = cursor.map(str::parse::<ClientId>).transpose();
+    after.map_err(|_| RouterError::MalformedCursor)
 }
 
 /// The name after which a page begins, from its cursor.

@@ -28,7 +28,10 @@ const HOMES: [(&str, &[&str]); 16] = [
     ("redis", &["keyvalue"]),
     ("jsonwebtoken", &["access"]),
     ("tungstenite", &["client"]),
-    ("hyper", &["admin", "client", "guest", "certificates"]),
+    (
+        "hyper",
+        &["remote", "admin", "client", "guest", "certificates"],
+    ),
     ("tonic", &["mesh", "admin", "pending_connections"]),
     ("axum", &["admin"]),
     ("prometheus_client", &["admin"]),

@@ -77,7 +77,7 @@ async fn leaked_by(times: usize, work: impl Future<Output = ()>) -> f64 {
 }
 
 async fn trap(plugin: &Arc<Plugin>, request: &str, times: usize) {
-    let client = plugin.namespace().arrive(None);
+    let client = plugin.namespace().arrive(None, None);
     let session = plugin.session();
     for _ in 0..times {
         let handled = Turn::new(&session)

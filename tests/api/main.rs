@@ -11,6 +11,7 @@ mod fuzz;
 mod grpc;
 mod http;
 mod metrics;
+mod operator;
 mod page;
 mod proxied;
 mod replay;

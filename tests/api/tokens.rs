@@ -28,15 +28,20 @@ sha256 = "393f15c3bdfe28fd06f2c7784a68f17bce725b13b3ef017655e1cbe98cb765fe"
 scopes = ["manage"]
 
 [[token]]
+name = "operate"
+sha256 = "2de8e6cbdda43d8f8c4f33e79b7296ad4159d03cf42dbdf39c1e48ba6547fc61"
+scopes = ["operate"]
+
+[[token]]
 name = "chat"
 sha256 = "f782c6855e3280eaef1d6f6de3556ffd08decd912ef0a064e4466b1c28d3fb13"
-scopes = ["read", "send", "manage"]
+scopes = ["read", "send", "manage", "operate"]
 plugins = ["chat"]
 
 [[token]]
 name = "old"
 sha256 = "9bdf10a691a1cfda89d9ff66629d1609ab176cec9b6a3146a8929f28937a9fce"
-scopes = ["read", "send", "manage"]
+scopes = ["read", "send", "manage", "operate"]
 expires = "2001-01-01T00:00:00Z"
 "#;
 
@@ -92,6 +97,10 @@ fn functions() -> Vec<(&'static str, Value, &'static str)> {
         ("set-info", json!({ "client": ID, "info": {} }), "manage"),
         ("update-info", json!({ "client": ID }), "manage"),
         ("call", json!({ "method": "echo" }), "send"),
+        ("get-all-client-ids", json!({}), "read"),
+        ("get-client", json!({ "client": ID }), "read"),
+        ("get-builds", json!({}), "read"),
+        ("rollback", json!({ "digest": "none" }), "operate"),
     ]
 }
 
@@ -132,7 +141,7 @@ async fn every_function_needs_its_scope_over_both_protocols() -> Result<()> {
             let chat = nobody.with_token("chat-token");
             let refused = reason(&chat, function, &request).await?;
             assert_eq!(refused.as_deref(), Some("DENIED"), "{function}");
-            for scope in ["read", "send", "manage"] {
+            for scope in ["read", "send", "manage", "operate"] {
                 let api = nobody.with_token(&format!("{scope}-token"));
                 let refused = reason(&api, function, &request).await?;
                 let is_denied = refused.as_deref() == Some("DENIED");
@@ -166,10 +175,10 @@ async fn each_call_that_changes_something_leaves_a_line() -> Result<()> {
     for protocol in BOTH {
         let nobody = node.calls(protocol)?;
         for (function, request, scope) in functions() {
-            for caller in ["manage", "read"] {
+            for caller in ["manage", "operate", "read"] {
                 let api = nobody.with_token(&format!("{caller}-token"));
                 let refused = reason(&api, function, &request).await?;
-                if scope == "manage" {
+                if ["manage", "operate"].contains(&scope) {
                     let named = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
                     expected.push([
                         caller.to_owned(),
@@ -230,6 +239,32 @@ async fn what_operators_ask_needs_a_token_and_what_probes_ask_does_not() -> Resu
         .await?;
     let nodes = answer(&nodes)?.expect("nodes");
     assert_eq!(nodes["node"]["plugins"], json!([]), "its plugins only");
+    Ok(())
+}
+
+/// Only who may do so with all plugins may end the node.
+#[tokio::test]
+async fn the_end_of_a_node_needs_a_token_for_all_plugins() -> Result<()> {
+    let (node, _file) = guarded(TOKENS).await?;
+    let nobody = node.calls(BOTH[0])?;
+    let drain = async |api: &Api| {
+        let response = api.http("POST", "/v1/drain", &[], "").await?;
+        anyhow::Ok(response.status)
+    };
+    assert_eq!(drain(&nobody).await?, 401);
+    for token in ["read-token", "send-token", "manage-token", "chat-token"] {
+        assert_eq!(drain(&nobody.with_token(token)).await?, 403, "{token}");
+    }
+    let refused = nobody.http("GET", "/v1/drain", &[], "").await?;
+    assert_eq!(refused.status, 405);
+    let mut ada = node.console(&[]).await?;
+    assert_eq!(drain(&nobody.with_token("operate-token")).await?, 200);
+    assert_eq!(ada.end().await?.code(), 1012);
+    let stopped = node.wait().await?;
+    assert!(stopped.status.success(), "{:?}", stopped.status);
+    let is_drain = |line: &LogLine| line.text("function") == "drain";
+    let lines = stopped.log.so_far(is_drain);
+    assert_eq!(lines.len(), 5, "each try with a token leaves a line");
     Ok(())
 }
 

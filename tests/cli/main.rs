@@ -3,6 +3,7 @@
 
 mod cache;
 mod configuration;
+mod remote;
 mod signals;
 
 use std::io::Write as _;

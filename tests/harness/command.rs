@@ -76,7 +76,7 @@ pub(crate) fn after_script(script: &str, command: &Command) -> Command {
 
 /// The binary, without what is meant for the tests (or for a node that a person runs) in its
 /// environment, and without their ignored signals: tests in the background ignore ctrl-c.
-pub(crate) fn node_command() -> anyhow::Result<Command> {
+pub fn node_command() -> anyhow::Result<Command> {
     let mut command = Command::new("env");
     command.arg("--default-signal").arg(binary_path()?);
     for (name, _) in std::env::vars_os() {

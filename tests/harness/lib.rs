@@ -37,7 +37,9 @@ pub use api::{Answer, Api, Events, Protocol, Refusal, answer};
 pub use authority::{Authority, CertificateFile, tls_connect, tls_over};
 pub use client::{Client, End, Transport, binary, refusal_status, text};
 pub use cluster::{Barrier, Cluster, Register};
-pub use command::{Output, run_node_binary, run_node_binary_after, run_node_binary_in};
+pub use command::{
+    Output, node_command, run_node_binary, run_node_binary_after, run_node_binary_in,
+};
 pub use components::{binary_path, component};
 pub use console::{Console, comparable, count, error_code, query, reach};
 pub use counters::Counters;

@@ -479,7 +479,10 @@ impl Node {
                 let peers = self.peers().await?;
                 let mut peers = peers.iter();
                 let other = peers.find(|peer| peer["incarnation"] == nodes["node"]["incarnation"]);
-                if other.is_some_and(|other| other["plugins"] == json!(running)) {
+                let plugins = other.and_then(|other| other["plugins"].as_array());
+                let known = plugins.into_iter().flatten();
+                let known = known.filter(|plugin| plugin["state"] == "running");
+                if known.map(|plugin| &plugin["name"]).eq(&running) {
                     return anyhow::Ok(());
                 }
                 tokio::task::yield_now().await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::audit::AuditRecord;
 use super::problem::{Problem, Reason};
 use super::replay::Replay;
 use super::tokens::{ApiCaller, ApiTokens, TokenScope};
@@ -48,6 +49,21 @@ impl Api {
             reaches: Replay::default(),
             dones: Replay::default(),
         })
+    }
+
+    /// Ends the node, as SIGTERM does. The answer comes before that.
+    pub(super) fn drain(
+        &self,
+        caller: &ApiCaller,
+        request: &wire::DrainRequest,
+    ) -> Result<wire::Done, Problem> {
+        let record = AuditRecord::new(caller, "drain", "", request);
+        let outcome = caller.check_node().map(|()| {
+            self.view.ask_for_drain();
+            wire::Done {}
+        });
+        record.end(&outcome);
+        outcome
     }
 
     /// The plugin `name`, if the caller has this scope for it.

@@ -104,3 +104,16 @@ audited_requests! {
     SetInfoRequest { client }
     UpdateInfoRequest { client }
 }
+
+/// Implements `AuditedRequest` for requests that name no client, uid or group.
+macro_rules! audited_requests_without_names {
+    ($($request:ident)*) => {
+        $(impl AuditedRequest for wire::$request {
+            fn names(&self) -> [Option<&str>; 3] {
+                [None; 3]
+            }
+        })*
+    };
+}
+
+audited_requests_without_names! { RollbackRequest DrainRequest }

@@ -52,6 +52,14 @@ macro_rules! serve {
                 Ok(Response::new(self.0.batch(&caller, request.into_inner()).await?))
             }
 
+            async fn drain(
+                &self,
+                request: Request<wire::DrainRequest>,
+            ) -> Result<Response<wire::Done>, Status> {
+                let caller = self.caller(&request)?;
+                Ok(Response::new(self.0.drain(&caller, &request.into_inner())?))
+            }
+
             type WatchStream = events::EventStream;
 
             async fn watch(

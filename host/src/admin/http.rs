@@ -48,6 +48,7 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/batch", post(batch))
         .route("/v1/events", get(events))
         .route("/v1/nodes", get(nodes))
+        .route("/v1/drain", post(drain))
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(openapi))
         .merge(docs::routes())
@@ -212,6 +213,16 @@ async fn nodes(
 ) -> Result<Response, Problem> {
     caller.check_scope(TokenScope::Read)?;
     Ok(api.view.nodes(&caller).into_response())
+}
+
+async fn drain(
+    State(api): State<Arc<Api>>,
+    Authenticated(caller): Authenticated,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    idempotency_key(&headers, false)?;
+    api.drain(&caller, &wire::DrainRequest {})?;
+    Ok(Json(Map::new()).into_response())
 }
 
 /// The metrics, in the format that the caller asks for.

@@ -41,6 +41,9 @@ fn document() -> Value {
         let path = "/v1/plugins/{plugin}/call/{method}";
         paths.insert(path.to_owned(), call(function));
     }
+    if let Some(function) = function_of("drain") {
+        paths.insert("/v1/drain".to_owned(), drain(function, &mut schemas));
+    }
     paths.insert("/v1/nodes".to_owned(), nodes());
     paths.insert("/metrics".to_owned(), metrics());
     let operations = paths.values_mut().filter_map(Value::as_object_mut);
@@ -63,6 +66,7 @@ fn document() -> Value {
             { "name": "send", "description": "What the scope `send` allows." },
             { "name": "manage", "description": "What the scope `manage` allows." },
             { "name": "read", "description": "What the scope `read` allows." },
+            { "name": "operate", "description": "What the scope `operate` allows." },
             { "name": "batch", "description": "Each operation needs its own scope." },
         ],
         "paths": paths,
@@ -197,6 +201,16 @@ fn events(function: &MethodDescriptor, schemas: &mut Schemas) -> Value {
             },
             "default": { "$ref": "#/components/responses/Problem" },
         },
+    } })
+}
+
+fn drain(function: &MethodDescriptor, schemas: &mut Schemas) -> Value {
+    schemas.add(&function.output());
+    json!({ "post": {
+        "operationId": "drain",
+        "tags": ["operate"],
+        "description": comment(&function.parent_file(), function.path()),
+        "responses": responses(&function.output()),
     } })
 }
 

@@ -17,7 +17,7 @@ use crate::registry::{Ending, Kind};
 use crate::router::{self, Gathered, Router};
 
 /// The number of items on a page if the request gives no number.
-const PAGE: u32 = 100;
+pub(super) const PAGE: u32 = 100;
 
 /// The most operations in one batch. A larger batch fails with LIMIT_EXCEEDED.
 const BATCH: usize = 1_000;
@@ -55,14 +55,20 @@ macro_rules! operations {
             set_info SetInfo(SetInfoRequest) -> Done(Done): Manage;
             update_info UpdateInfo(UpdateInfoRequest) -> Info(Info): Manage;
             call Call(CallRequest) -> Called(Called): Send;
+            get_all_client_ids GetAllClientIds(ClientsRequest) -> Page(Page): Read;
+            get_client GetClient(ClientRequest) -> Client(Client): Read;
+            get_builds GetBuilds(PluginRequest) -> Builds(Builds): Read;
+            rollback Rollback(RollbackRequest) -> RolledBack(RolledBack): Operate;
         }
     };
 }
 pub(super) use operations;
 
-/// Runs the call of a function, and logs it if its scope is `Manage`.
+/// Runs the call of a function, and logs it if its scope is `Manage` or `Operate`.
 macro_rules! audited {
-    (Manage, $caller:expr, $function:ident, $request:expr, $call:expr) => {{
+    (Manage, $($call:tt)*) => { audited!(@logged $($call)*) };
+    (Operate, $($call:tt)*) => { audited!(@logged $($call)*) };
+    (@logged $caller:expr, $function:ident, $request:expr, $call:expr) => {{
         let function = stringify!($function);
         let record = AuditRecord::new($caller, function, &$request.plugin, &$request);
         let outcome = $call;

@@ -13,6 +13,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use super::wire;
 use crate::guest::{CallError, CallErrorCode};
 use crate::mesh::{self, Reason as Theirs};
+use crate::plugin::RollbackError;
 use crate::registry;
 use crate::router;
 
@@ -145,6 +146,18 @@ impl From<CallError> for Problem {
             CallErrorCode::Overloaded => Reason::Overloaded,
             CallErrorCode::Unavailable => Reason::Unreachable,
             CallErrorCode::Failed => Reason::Failed,
+        };
+        Problem::new(reason, error.to_string())
+    }
+}
+
+impl From<RollbackError> for Problem {
+    fn from(error: RollbackError) -> Problem {
+        let reason = match &error {
+            RollbackError::Unknown(_) => Reason::NotFound,
+            RollbackError::Gateway | RollbackError::Runs => Reason::InvalidArgument,
+            RollbackError::Overloaded => Reason::Overloaded,
+            RollbackError::Load(_) | RollbackError::Overtaken => Reason::Failed,
         };
         Problem::new(reason, error.to_string())
     }

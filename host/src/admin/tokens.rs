@@ -38,14 +38,24 @@ pub(super) enum TokenScope {
     /// The scope for changes of clients: binding uids, joining groups, closing clients, and undoing
     /// such changes.
     Manage,
+    /// The scope for what runs: going back to another build, and ending the node.
+    Operate,
 }
 
 impl TokenScope {
+    const ALL: [TokenScope; 4] = [
+        TokenScope::Read,
+        TokenScope::Send,
+        TokenScope::Manage,
+        TokenScope::Operate,
+    ];
+
     pub(super) fn as_str(self) -> &'static str {
         match self {
             TokenScope::Read => "read",
             TokenScope::Send => "send",
             TokenScope::Manage => "manage",
+            TokenScope::Operate => "operate",
         }
     }
 }
@@ -184,7 +194,7 @@ impl ApiCaller {
     fn anybody() -> ApiCaller {
         ApiCaller {
             name: String::new(),
-            scopes: [TokenScope::Read, TokenScope::Send, TokenScope::Manage].into(),
+            scopes: TokenScope::ALL.into(),
             plugins: None,
             digest: [0; 32],
         }
@@ -213,6 +223,19 @@ impl ApiCaller {
                     self.name,
                     scope.as_str()
                 ),
+            )),
+        }
+    }
+
+    /// Checks that the caller may change the whole node: its token has the scope `operate`, and is
+    /// for all plugins.
+    pub(super) fn check_node(&self) -> Result<(), Problem> {
+        self.check_scope(TokenScope::Operate)?;
+        match self.plugins {
+            None => Ok(()),
+            Some(_) => Err(Problem::new(
+                Reason::Denied,
+                format!("the token {:?} is not for all plugins", self.name),
             )),
         }
     }

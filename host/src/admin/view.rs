@@ -11,6 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use crate::config::Role;
 use crate::guest::Services;
 use crate::mesh::Mesh;
 use crate::plugin::Plugins;
-use crate::registry::{Kind, Registry};
+use crate::registry::{Kind, Registry, ServingBuild, ServingState};
 
 /// The state of the node that the API shows.
 pub struct View {
@@ -36,6 +37,8 @@ pub struct View {
     ended: CancellationToken,
     /// The token that is cancelled once another process has the port of the API.
     replaced: CancellationToken,
+    /// The token that is cancelled once somebody has asked for the node's end.
+    drain_asked: CancellationToken,
 }
 
 /// The stage of a node between its start and its end.
@@ -61,6 +64,7 @@ impl View {
             stage: watch::Sender::new(Stage::Starting),
             ended: CancellationToken::new(),
             replaced: CancellationToken::new(),
+            drain_asked: CancellationToken::new(),
         })
     }
 
@@ -87,6 +91,16 @@ impl View {
     /// Marks the node as ended, which ends all event streams.
     pub fn end(&self) {
         self.ended.cancel();
+    }
+
+    /// Asks for the end of the node.
+    pub(super) fn ask_for_drain(&self) {
+        self.drain_asked.cancel();
+    }
+
+    /// The token that is cancelled once somebody has asked for the node's end.
+    pub fn drain_asked(&self) -> CancellationToken {
+        self.drain_asked.clone()
     }
 
     /// Leaves the port of the API to another process.
@@ -196,6 +210,9 @@ fn plugins(view: &View, caller: &ApiCaller) -> Vec<PluginStatus> {
             let namespace = plugin.namespace();
             PluginStatus {
                 name: plugin.name().to_owned(),
+                state: plugin.state().as_str(),
+                build: plugin.build().map(Into::into),
+                failure: plugin.failure(),
                 generation: plugin.generation(),
                 runs: match plugin.generation() {
                     Some(_) => Some("here"),
@@ -220,8 +237,17 @@ fn of(mesh: &Mesh, peer: &crate::mesh::Peer, caller: &ApiCaller) -> Option<PeerS
         mesh: peer.address(),
         state,
         plugins: plugins
-            .filter(|plugin| caller.may_see(plugin))
-            .map(|plugin| plugin.to_string())
+            .filter(|(plugin, _)| caller.may_see(plugin))
+            .map(|(plugin, serving)| PeerPluginStatus {
+                name: plugin.to_string(),
+                state: match serving.state {
+                    ServingState::Open => "running",
+                    ServingState::Closing => "draining",
+                    ServingState::Away | ServingState::None => "stopped",
+                },
+                build: serving.build.map(Into::into),
+                failure: serving.failure.clone(),
+            })
             .collect(),
         clients: held.clients,
         uids: held.uids,
@@ -290,6 +316,12 @@ struct KeyvalueStatus {
 #[derive(Serialize)]
 struct PluginStatus {
     name: String,
+    /// Where the plugin stands: a word of `PluginState`.
+    state: &'static str,
+    /// The build that runs here, or null.
+    build: Option<BuildStatus>,
+    /// The reason why the last load failed, or null if it did not.
+    failure: Option<String>,
     generation: Option<u64>,
     /// Where the plugin runs: `here`, `elsewhere`, or null if it runs nowhere.
     runs: Option<&'static str>,
@@ -298,14 +330,47 @@ struct PluginStatus {
     groups: u64,
 }
 
+/// A plugin of another node, as that node has told.
+#[derive(Serialize)]
+struct PeerPluginStatus {
+    name: String,
+    /// `running`, `draining` or `stopped`.
+    state: &'static str,
+    /// The build that runs there, or null.
+    build: Option<BuildStatus>,
+    /// The reason why the last load failed there, or null if it did not.
+    failure: Option<String>,
+}
+
+/// A build that runs.
+#[derive(Serialize)]
+struct BuildStatus {
+    /// The number of the load that made the generation.
+    generation: u64,
+    /// The digest of the component, the manifest, its keys and its settings, in hexadecimal.
+    digest: String,
+    /// The time when the generation took over, in milliseconds since 1970.
+    loaded_at_ms: u64,
+}
+
+impl From<ServingBuild> for BuildStatus {
+    fn from(build: ServingBuild) -> BuildStatus {
+        BuildStatus {
+            generation: build.generation,
+            digest: HEXLOWER.encode(&build.digest),
+            loaded_at_ms: build.loaded_at_ms,
+        }
+    }
+}
+
 /// Another node, as this node knows it.
 #[derive(Serialize)]
 struct PeerStatus {
     incarnation: String,
     mesh: String,
     state: &'static str,
-    /// The plugins that the peer runs.
-    plugins: Vec<String>,
+    /// The plugins that the peer has.
+    plugins: Vec<PeerPluginStatus>,
     /// The number of clients that the peer reports.
     clients: u64,
     uids: u64,

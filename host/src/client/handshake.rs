@@ -39,7 +39,7 @@ use crate::access::{CLIENT_CERTIFICATE, Handshake};
 use crate::close_code::CloseCode;
 use crate::plugin::{self, Answer, Plugin};
 use crate::policy::RefusePolicy;
-use crate::registry::{Client, Close, Closer, EventKind, Namespace};
+use crate::registry::{Client, Close, Closer, EventKind, Namespace, address_text};
 
 /// The largest head of a request, in bytes. A larger head is answered with 431. Cookies and tokens
 /// can be large.
@@ -380,7 +380,7 @@ impl Acceptor {
             })?;
         let compression = plugin.policies().compression;
         let deflate = compression.and_then(|_| Deflate::agree(&parts.headers));
-        let arriving = Arriving::new(plugin, deflate);
+        let arriving = Arriving::new(plugin, deflate, address);
         let client = &arriving.unaccepted.client;
         let refusal = match arriving.stay.on_connect(client, &handshake).await {
             Ok(Answer::Accepted { subprotocol, until }) => {
@@ -443,12 +443,17 @@ struct Unaccepted {
 }
 
 impl Arriving {
-    fn new(plugin: &Arc<Plugin>, deflate: Option<Deflate>) -> Arriving {
+    fn new(
+        plugin: &Arc<Plugin>,
+        deflate: Option<Deflate>,
+        address: Option<SocketAddr>,
+    ) -> Arriving {
         let namespace = plugin.namespace();
+        let window_bits = deflate.map(|deflate| deflate.window_bits);
         Arriving {
             stay: plugin.session(),
             unaccepted: Unaccepted {
-                client: namespace.arrive(deflate.map(|deflate| deflate.window_bits)),
+                client: namespace.arrive(window_bits, address),
                 namespace: Some(namespace.clone()),
             },
         }
@@ -498,14 +503,9 @@ fn read_handshake(
             .into_owned()
             .collect(),
         headers: headers.collect(),
-        remote_address: address.map_or_else(|| "unix".to_owned(), in_text),
+        remote_address: address_text(address),
         subprotocols: offered.to_vec(),
     })
-}
-
-/// An address as text. An address of IPv4 is one, also where it has come over IPv6.
-fn in_text(address: SocketAddr) -> String {
-    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
 }
 
 /// Whether a proxy says the certificate of a client. Where a client has shown none, some proxies

@@ -83,7 +83,10 @@ impl Reader {
                 .decoder
                 .fill(|buffer| poll_read_buf(socket, context, buffer));
             match filled {
-                Poll::Ready(Ok(bytes)) if bytes > 0 => self.heard = true,
+                Poll::Ready(Ok(bytes)) if bytes > 0 => {
+                    self.heard = true;
+                    client.heard();
+                }
                 Poll::Ready(_) => return Poll::Ready(Err(ReadError::Disconnected)),
                 Poll::Pending => {
                     self.decoder.rest();

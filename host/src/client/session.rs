@@ -368,6 +368,7 @@ impl Conversation<'_> {
         // What was delayed was counted then.
         if !was_delayed {
             let bytes = message.payload().len();
+            self.client.received_message(bytes);
             self.check_rates(bytes)?;
             let plugin = self.session.plugin();
             if !plugin.takes_message(bytes) {
@@ -403,7 +404,9 @@ impl Conversation<'_> {
         {
             backlog.end = match received.and_then(|received| self.reader.message(received)) {
                 Ok(message) => {
-                    let allowed = self.check_rates(message.payload().len());
+                    let bytes = message.payload().len();
+                    self.client.received_message(bytes);
+                    let allowed = self.check_rates(bytes);
                     if allowed.is_ok() {
                         backlog.queue.push(message);
                     }

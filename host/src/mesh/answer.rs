@@ -65,6 +65,17 @@ impl Mesh {
                 .uid(client(&id)?)
                 .map(|uid| Answer::Uid(wire::OptionalUid { uid })),
             Question::IsOnline(id) => Ok(Answer::Flag(namespace.is_online(client(&id)?))),
+            Question::GetClient(id) => namespace
+                .client_status(client(&id)?)
+                .map(|status| Answer::Client(status.into())),
+            Question::ListClients(list) => {
+                let from = match &*list.network {
+                    "" => None,
+                    network => Some(network.parse().map_err(|_| NotUnderstood)?),
+                };
+                let (after, limit) = (after(&list.after)?, limit(list.limit));
+                Ok(listed(namespace.all_clients_after(after, from, limit)))
+            }
             Question::GetInfo(id) => namespace.info(client(&id)?).map(info),
             Question::SetInfo(wire::SetInfo { client: id, info }) => namespace
                 .set_info(client(&id)?, info.into_iter().collect())
@@ -98,7 +109,7 @@ impl Mesh {
                 let after = std::str::from_utf8(&list.after).map_err(|_| NotUnderstood)?;
                 let after = Some(after).filter(|after| !after.is_empty());
                 let (uids, more) = namespace
-                    .group_uids_after(&list.name, after, limit(&list))
+                    .group_uids_after(&list.name, after, limit(list.limit))
                     .await;
                 let items = uids
                     .iter()
@@ -155,14 +166,17 @@ fn nobody(question: &Question) -> Answered {
         Question::CloseUid(_) | Question::CloseGroup(_) | Question::Ungroup(_) => {
             return Ok(Ok(Answer::Count(0)));
         }
-        Question::UidClients(_) | Question::GroupClients(_) | Question::GroupUids(_) => {
+        Question::UidClients(_)
+        | Question::GroupClients(_)
+        | Question::GroupUids(_)
+        | Question::ListClients(_) => {
             return Ok(Ok(Answer::Listed(wire::Listed::default())));
         }
         Question::GroupUidCount(_) => return Ok(Ok(Answer::UidCount(wire::UidCount::default()))),
         Question::BindUid(of) => &of.client,
         Question::UnbindUid(of) => &of.client,
         Question::JoinGroup(of) | Question::LeaveGroup(of) => &of.client,
-        Question::GetUid(id) | Question::GetInfo(id) => id,
+        Question::GetUid(id) | Question::GetInfo(id) | Question::GetClient(id) => id,
         Question::SetInfo(of) => &of.client,
         Question::UpdateInfo(of) => &of.client,
         Question::CloseClient(of) => &of.client,
@@ -174,22 +188,30 @@ fn client(bytes: &[u8]) -> Result<ClientId, NotUnderstood> {
     wire::client(bytes).ok_or(NotUnderstood)
 }
 
-fn limit(list: &wire::List) -> usize {
-    usize::try_from(list.limit)
-        .unwrap_or(PAGE_ITEMS)
-        .min(PAGE_ITEMS)
+fn limit(asked: u32) -> usize {
+    usize::try_from(asked).unwrap_or(PAGE_ITEMS).min(PAGE_ITEMS)
 }
 
 fn clients(namespace: &Namespace, kind: Kind, list: &wire::List) -> Result<Answer, NotUnderstood> {
-    let after = match &*list.after {
-        [] => None,
-        bytes => Some(client(bytes)?),
-    };
-    let (ids, more) = namespace.clients_after(kind, &list.name, after, limit(list));
-    Ok(Answer::Listed(wire::Listed {
+    let (after, limit) = (after(&list.after)?, limit(list.limit));
+    Ok(listed(
+        namespace.clients_after(kind, &list.name, after, limit),
+    ))
+}
+
+/// The client after which a part of a list begins.
+fn after(bytes: &[u8]) -> Result<Option<ClientId>, NotUnderstood> {
+    match bytes {
+        [] => Ok(None),
+        bytes => client(bytes).map(Some),
+    }
+}
+
+fn listed((ids, more): (Vec<ClientId>, bool)) -> Answer {
+    Answer::Listed(wire::Listed {
         items: ids.into_iter().map(wire::client_bytes).collect(),
         more,
-    }))
+    })
 }
 
 fn info(info: BTreeMap<String, String>) -> Answer {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use ipnet::IpNet;
 
 use super::unanswered::Unanswered;
 use super::wire::answer::Answer;
@@ -11,7 +12,7 @@ use super::wire::ask::Question as Asked;
 use super::wire::refused::Reason;
 use super::wire::{self, client_bytes};
 use crate::id::ClientId;
-use crate::registry::{self, Kind};
+use crate::registry::{self, ClientStatus, Kind};
 
 /// A question whose answer is an `A`.
 #[derive(Debug)]
@@ -116,6 +117,33 @@ pub fn close_client(client: ClientId, ending: &registry::Ending) -> Question<()>
     }))
 }
 
+/// Asks for the client's state.
+pub fn client_status(client: ClientId) -> Question<ClientStatus> {
+    Question {
+        question: Asked::GetClient(client_bytes(client)),
+        read: |answer| match answer {
+            Answer::Client(client) => Some(client.into()),
+            _ => None,
+        },
+    }
+}
+
+/// Asks for a part of all clients of the plugin there.
+pub fn all_clients(
+    after: Option<ClientId>,
+    from: Option<IpNet>,
+    limit: usize,
+) -> Question<Listed<ClientId>> {
+    Question {
+        question: Asked::ListClients(wire::ListClients {
+            after: after.map(client_bytes).unwrap_or_default(),
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            network: from.map(|from| from.to_string()).unwrap_or_default(),
+        }),
+        read: listed_clients,
+    }
+}
+
 /// Asks for the client's info.
 pub fn info(client: ClientId) -> Question<BTreeMap<String, String>> {
     whole_info(Asked::GetInfo(client_bytes(client)))
@@ -155,14 +183,7 @@ pub fn clients(
             Kind::Uid => Asked::UidClients(list),
             Kind::Group => Asked::GroupClients(list),
         },
-        read: |answer| {
-            let (items, more) = listed(answer)?;
-            let items = items.iter().filter_map(|bytes| wire::client(bytes));
-            Some(Listed {
-                items: items.collect(),
-                more,
-            })
-        },
+        read: listed_clients,
     }
 }
 
@@ -261,6 +282,15 @@ fn list(name: &str, after: Bytes, limit: usize) -> wire::List {
         after,
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
     }
+}
+
+fn listed_clients(answer: Answer) -> Option<Listed<ClientId>> {
+    let (items, more) = listed(answer)?;
+    let items = items.iter().filter_map(|bytes| wire::client(bytes));
+    Some(Listed {
+        items: items.collect(),
+        more,
+    })
 }
 
 fn listed(answer: Answer) -> Option<(Vec<Bytes>, bool)> {

@@ -94,9 +94,10 @@ pub(super) fn name_cost(name: &str) -> usize {
     name.len() + NAME_COST
 }
 
-/// What these names count together.
-pub(super) fn cost_of(names: &[String]) -> usize {
-    names.iter().map(|name| name_cost(name)).sum()
+/// What a plugin's routes and the failure of its last load count together.
+pub(super) fn cost_of(routes: &[String], failure: Option<&str>) -> usize {
+    let texts = routes.iter().map(String::as_str).chain(failure);
+    texts.map(name_cost).sum()
 }
 
 #[cfg(test)]

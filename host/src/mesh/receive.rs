@@ -166,7 +166,8 @@ impl Mesh {
             return if says_something { Err(NoRoom) } else { Ok(()) };
         };
         let before = space.held_by(snapshot.node);
-        let routes = holding.serving.as_ref().map(|told| cost_of(&told.routes));
+        let told = holding.serving.as_ref();
+        let routes = told.map(|told| cost_of(&told.routes, told.failure.as_deref()));
         let more = HoldingSize {
             plugins: usize::from(says_something).saturating_sub(before.plugins),
             bytes: routes.map_or(0, |bytes| bytes.saturating_sub(before.bytes)),
@@ -328,6 +329,7 @@ fn leave_out_long_names(interest: &mut wire::Interest) -> Result<(), NotUndersto
         holding.groups.retain(|held| is_good(&held.name));
         if let Some(serving) = &mut holding.serving {
             serving.routes.retain(|route| is_good(route));
+            serving.failure.take_if(|failure| !is_good(failure));
         }
         is_good(&holding.plugin)
     });

@@ -45,7 +45,8 @@ impl Servers {
     /// What the routes of the node count, if the node has the plugin.
     pub(super) fn routes_bytes(&self, node: Incarnation) -> Option<usize> {
         let server = self.nodes.iter().find(|server| server.node == node)?;
-        Some(cost_of(&server.serving.routes))
+        let serving = &server.serving;
+        Some(cost_of(&serving.routes, serving.failure.as_deref()))
     }
 
     pub(super) fn note(&mut self, snapshot: Snapshot, serving: Serving) {
@@ -89,6 +90,8 @@ mod tests {
             overflow: OverflowPolicy::Conflate,
             compression: None,
             refuse: RefusePolicy::Close,
+            build: None,
+            failure: None,
             patience: Duration::from_secs(7),
         }
     }

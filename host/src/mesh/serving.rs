@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::peer::Peer;
@@ -17,7 +18,7 @@ use super::state::Mesh;
 use super::wire;
 use crate::id::Incarnation;
 use crate::policy::{CompressionPolicy, OverflowPolicy, RefusePolicy, UidPolicy};
-use crate::registry::{Namespace, Serving, ServingState};
+use crate::registry::{Namespace, Serving, ServingBuild, ServingState};
 
 /// How the other nodes serve a plugin, taken together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +53,15 @@ impl Mesh {
         known.map(|(plugin, _)| plugin).collect()
     }
 
-    /// The plugins that the node `node` runs.
-    pub fn plugins_of(&self, node: Incarnation) -> Vec<Arc<str>> {
+    /// The plugins that the node `node` has, and how it serves them.
+    pub fn plugins_of(&self, node: Incarnation) -> Vec<(Arc<str>, Arc<Serving>)> {
         let spaces = self.interest.spaces();
-        let run = spaces.into_iter().filter(|(_, space)| {
+        let had = spaces.into_iter().filter_map(|(plugin, space)| {
             let servers = space.servers.read();
-            let mut nodes = servers.nodes.iter();
-            nodes.any(|server| server.node == node && server.is_open())
+            let server = servers.nodes.iter().find(|server| server.node == node)?;
+            Some((plugin, server.serving.clone()))
         });
-        run.map(|(plugin, _)| plugin).collect()
+        had.collect()
     }
 
     /// How the other nodes serve this plugin.
@@ -216,6 +217,12 @@ impl Mesh {
                 min_bytes: policy.min_bytes as u64,
                 level: policy.level,
             }),
+            build: serving.build.map(|build| wire::Build {
+                generation: build.generation,
+                digest: Bytes::copy_from_slice(&build.digest),
+                loaded_at_ms: build.loaded_at_ms,
+            }),
+            failure: serving.failure.clone(),
         }
     }
 }
@@ -264,5 +271,13 @@ fn serving(told: &wire::Serving) -> Serving {
             policy.check().ok()
         }),
         patience: Duration::from_millis(told.patience_ms),
+        build: told.build.as_ref().and_then(|told| {
+            Some(ServingBuild {
+                generation: told.generation,
+                digest: <[u8; 32]>::try_from(&*told.digest).ok()?,
+                loaded_at_ms: told.loaded_at_ms,
+            })
+        }),
+        failure: told.failure.clone(),
     }
 }

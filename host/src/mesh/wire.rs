@@ -7,6 +7,7 @@ use prost::Message as _;
 use super::link;
 use crate::delivery::Target;
 use crate::id::ClientId;
+use crate::registry::ClientStatus;
 
 pub use self::generated::*;
 
@@ -53,6 +54,44 @@ pub fn client_bytes(client: ClientId) -> Bytes {
 /// Reads a client id from its bytes; `None` means that they are no client id.
 pub fn client(bytes: &[u8]) -> Option<ClientId> {
     bytes.try_into().ok().map(ClientId::from_bytes)
+}
+
+impl From<ClientStatus> for Client {
+    fn from(status: ClientStatus) -> Client {
+        Client {
+            uid: status.uid.map(|uid| uid.to_string()),
+            groups: status.groups.iter().map(ToString::to_string).collect(),
+            info: status.info.into_iter().collect(),
+            address: status.address,
+            connected_at_ms: status.connected_at_ms,
+            heard_at_ms: status.heard_at_ms,
+            received_messages: status.received_messages,
+            received_bytes: status.received_bytes,
+            sent_frames: status.sent_frames,
+            sent_bytes: status.sent_bytes,
+            queued_frames: status.queued_frames,
+            queued_bytes: status.queued_bytes,
+        }
+    }
+}
+
+impl From<Client> for ClientStatus {
+    fn from(client: Client) -> ClientStatus {
+        ClientStatus {
+            uid: client.uid.map(Into::into),
+            groups: client.groups.into_iter().map(Into::into).collect(),
+            info: client.info.into_iter().collect(),
+            address: client.address,
+            connected_at_ms: client.connected_at_ms,
+            heard_at_ms: client.heard_at_ms,
+            received_messages: client.received_messages,
+            received_bytes: client.received_bytes,
+            sent_frames: client.sent_frames,
+            sent_bytes: client.sent_bytes,
+            queued_frames: client.queued_frames,
+            queued_bytes: client.queued_bytes,
+        }
+    }
 }
 
 impl From<link::Batch> for Push {

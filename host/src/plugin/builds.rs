@@ -20,6 +20,7 @@ use super::generation::Digest;
 use super::load::PluginFiles;
 use crate::file;
 use crate::limits::{COMPONENT_BYTES, KEPT_BUILDS, KEPT_BUILDS_BYTES, MANIFEST_BYTES};
+use crate::registry::ms_since_1970;
 
 const COMPONENT: &str = "plugin.wasm";
 const MANIFEST: &str = "plugin.toml";
@@ -33,6 +34,9 @@ const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 /// The end of the name of a file that says that a build was taken back.
 const REFUSED: &str = "refused";
 
+/// The longest reason why a build was taken back.
+const REASON_BYTES: u64 = 4 << 10;
+
 /// The most builds of one plugin that are known to have been taken back.
 const REFUSED_MOST: usize = 100;
 
@@ -42,6 +46,43 @@ pub(super) struct Builds {
     folder: Option<PathBuf>,
     /// The builds that were taken back while the node ran, by the name of their plugin.
     refused: Mutex<BTreeSet<(String, Digest)>>,
+}
+
+/// A build that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptBuild {
+    /// The digest of the build.
+    pub digest: [u8; 32],
+    /// The bytes of its component.
+    pub bytes: u64,
+    /// The last time when it was loaded, in milliseconds since 1970.
+    pub loaded_at_ms: u64,
+    /// Why it was taken back, if it was.
+    pub taken_back: Option<String>,
+}
+
+/// The error for digits that name no build, or several.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no kept build of {plugin:?} {what}: `jackfield plugins builds {plugin}` lists the builds that are \
+     kept"
+)]
+pub struct UnknownBuild {
+    plugin: String,
+    what: String,
+}
+
+impl UnknownBuild {
+    /// No build of the plugin begins with these digits; no digits: there is none but the one that
+    /// runs.
+    pub(super) fn new(plugin: &str, digits: Option<&str>) -> UnknownBuild {
+        let what = match digits {
+            None => "ran before this one and was not taken back".to_owned(),
+            Some(digits) => format!("has a digest that begins with {digits:?}"),
+        };
+        let plugin = plugin.to_owned();
+        UnknownBuild { plugin, what }
+    }
 }
 
 /// A build that is written and not kept yet.
@@ -122,6 +163,76 @@ impl Builds {
         digests
             .filter(|digest| Some(digest) != except)
             .find(|digest| !self.is_refused(plugin, digest))
+    }
+
+    /// Returns the builds of a plugin, those that were loaded last first.
+    ///
+    /// # Errors
+    ///
+    /// The folder of the builds cannot be read.
+    pub(super) fn all(&self, plugin: &str) -> io::Result<Vec<KeptBuild>> {
+        let Some(folder) = &self.folder else {
+            return Ok(Vec::new());
+        };
+        let folder = folder.join(plugin);
+        let builds = match kept(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            builds => builds?,
+        };
+        let all = builds.into_iter().rev().map(|(loaded_at, digest, bytes)| {
+            let reason = || {
+                let reason = file::read_text(&refused_file(&folder, &digest), REASON_BYTES);
+                reason.map_or_else(|_| String::new(), |reason| reason.trim_end().to_owned())
+            };
+            KeptBuild {
+                digest,
+                bytes,
+                loaded_at_ms: ms_since_1970(loaded_at),
+                taken_back: self.is_refused(plugin, &digest).then(reason),
+            }
+        });
+        Ok(all.collect())
+    }
+
+    /// Returns the build of a plugin whose digest begins with these hexadecimal digits.
+    ///
+    /// # Errors
+    ///
+    /// There is no such build, or there are several.
+    pub(super) fn find(&self, plugin: &str, digits: &str) -> Result<Digest, UnknownBuild> {
+        let builds = self.all(plugin).unwrap_or_default();
+        let begins = |build: &&KeptBuild| {
+            let digest = HEXLOWER.encode(&build.digest);
+            digest.starts_with(&digits.to_ascii_lowercase()) && !digits.is_empty()
+        };
+        match *builds.iter().filter(begins).collect::<Vec<_>>() {
+            [only] => Ok(only.digest),
+            [] => Err(UnknownBuild::new(plugin, Some(digits))),
+            [..] => Err(UnknownBuild {
+                plugin: plugin.to_owned(),
+                what: format!("is the only one whose digest begins with {digits:?}"),
+            }),
+        }
+    }
+
+    /// Takes back that a build was taken back, as long as the node runs.
+    pub(super) fn accept(&self, plugin: &str, digest: &Digest) {
+        self.refused.lock().remove(&(plugin.to_owned(), *digest));
+    }
+
+    /// Takes back on disk that a build was taken back.
+    ///
+    /// # Errors
+    ///
+    /// The file that says so cannot be removed.
+    pub(super) fn remove_refused(&self, plugin: &str, digest: &Digest) -> io::Result<()> {
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        match fs::remove_file(refused_file(&folder.join(plugin), digest)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 
     /// Records that a build was taken back, as long as the node runs.

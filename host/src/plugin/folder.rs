@@ -26,6 +26,7 @@ use super::handle::Plugin;
 use super::load::{LoadError, Loader, PluginFiles};
 use super::loads::{Load, LoadResult, Loads};
 use super::look::{Found, look};
+use super::rollback_request::RollbackRequests;
 use super::slot::Slot;
 use super::watch::{FolderChange, FolderWatch};
 use super::worker::handle_peer_events;
@@ -60,6 +61,7 @@ pub struct Plugins {
     pub(super) tasks: Mutex<JoinSet<()>>,
     /// The generations that are being retired, and the plugins that drain.
     retiring: TaskTracker,
+    pub(super) rollbacks: RollbackRequests,
 }
 
 impl Plugins {
@@ -185,6 +187,7 @@ impl Plugins {
             looking: Mutex::default(),
             tasks: Mutex::default(),
             retiring: TaskTracker::new(),
+            rollbacks: RollbackRequests::default(),
         });
         if let Some(mesh) = &plugins.mesh {
             let mut tasks = plugins.tasks.lock();
@@ -328,6 +331,10 @@ impl Plugins {
                 }
                 () = self.build_failed() => {
                     self.take_builds_back(&mut loads).await;
+                    continue;
+                }
+                request = self.rollbacks.next() => {
+                    self.begin_rollback(request, &mut loads).await;
                     continue;
                 }
             }
@@ -476,8 +483,9 @@ impl Plugins {
             Ok(_) => durations.loads.record(started.elapsed()),
             Err(_) => {
                 durations.failed_loads.record(started.elapsed());
-                if let Some(running) = plugin.running().filter(|_| is_kept) {
-                    running.probation.has_none_before();
+                let running = plugin.running().filter(|_| is_kept);
+                if let Some(failed) = running.filter(|running| running.probation.has_failed()) {
+                    failed.probation.has_none_before();
                 }
             }
         }
@@ -495,7 +503,7 @@ impl Plugins {
         let failed = plugin.running().filter(|_| is_kept);
         plugin.swap(generation);
         if let Some(failed) = failed.filter(|failed| failed.probation.has_failed()) {
-            self.refuse(&plugin, &failed);
+            self.refuse_failed(&plugin, &failed);
         }
         if let Some(staged) = staged {
             self.keep(&plugin, staged);
@@ -517,6 +525,7 @@ impl Plugins {
         let running = || self.plugins.read().get(name)?.generation();
         match result {
             Ok(generation) => {
+                self.plugin(name).load_ended(None);
                 if watch.loaded(name) && generation.is_none() {
                     let running = running();
                     tracing::info!(
@@ -530,10 +539,12 @@ impl Plugins {
             Err(error) => {
                 self.registry.counters().loads_failed.add_one();
                 let running = running();
+                let plugin = self.plugin(name);
                 if running.is_none() {
-                    self.plugin(name).serve(ServingState::Away);
+                    plugin.serve(ServingState::Away);
                 }
                 let failure = error.to_string();
+                plugin.load_ended(Some(&failure));
                 if watch.failed(name, failure, error.may_pass(), Instant::now()) {
                     tracing::error!(plugin = name, running, "{file} is not loaded: {error}");
                 }
@@ -543,6 +554,7 @@ impl Plugins {
 
     fn remove(&self, name: &str) {
         let Some(plugin) = self.get(name) else { return };
+        plugin.load_ended(None);
         if !plugin.runs() {
             plugin.serve(ServingState::None);
             return;

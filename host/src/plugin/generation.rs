@@ -11,7 +11,7 @@ use crate::guest::Pool;
 use crate::limits::PluginLimits;
 use crate::manifest::{Routes, Rules};
 use crate::policy::Policies;
-use crate::registry::{Serving, ServingState};
+use crate::registry::{Serving, ServingBuild, ServingState};
 
 /// The digest of a generation's component, manifest, keys and settings. A different digest makes a
 /// new generation.
@@ -35,6 +35,8 @@ pub(super) struct Generation {
     pub(super) probation: Probation,
     /// Wakes the task that takes builds back.
     pub(super) build_failed: Arc<Notify>,
+    /// The time of the load, in milliseconds since 1970.
+    pub(super) loaded_at_ms: u64,
 }
 
 impl Generation {
@@ -66,6 +68,17 @@ impl Generation {
             refuse: self.policies.refuse,
             compression: self.policies.compression,
             patience: limits.call_wait + limits.wait_timeout,
+            build: Some(self.build()),
+            failure: None,
+        }
+    }
+
+    /// Returns the build of this generation.
+    pub(super) fn build(&self) -> ServingBuild {
+        ServingBuild {
+            generation: self.number,
+            digest: self.digest,
+            loaded_at_ms: self.loaded_at_ms,
         }
     }
 

@@ -28,7 +28,7 @@ use crate::manifest::{FormerRules, Routes};
 use crate::mesh::{Elsewhere, Mesh};
 use crate::policy::Policies;
 use crate::rate_limiter::{RateLimits, RateQueue};
-use crate::registry::{EventKind, Namespace, Registry, Serving, ServingState};
+use crate::registry::{EventKind, Namespace, Registry, Serving, ServingBuild, ServingState};
 use crate::router::Router;
 
 /// The pause before `lease_patiently` asks for an instance again.
@@ -36,6 +36,9 @@ const LEASE_RETRY: Duration = Duration::from_millis(50);
 
 /// How many generations of a plugin the metrics show, those that were loaded last.
 const TIMED_GENERATIONS: usize = 4;
+
+/// The most bytes that are kept of the reason why a load failed. Other nodes leave longer texts out.
+const FAILURE_BYTES: usize = 1 << 10;
 
 /// The delay of a message that comes too fast for its plugin.
 pub(crate) type Delay = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -62,6 +65,8 @@ pub struct Plugin {
     /// The number of calls that went to other nodes.
     pub(super) calls: AtomicU64,
     pub(super) retiring: TaskTracker,
+    /// Why the last load failed, if it did.
+    failure: Mutex<Option<String>>,
     /// The build to go back to, if this one fails.
     pub(super) last_good: Mutex<Option<Digest>>,
     /// How long the events of the last generations took, by the generation's number.
@@ -92,6 +97,7 @@ impl Plugin {
             sessions: AtomicUsize::new(0),
             session_ended: Notify::new(),
             retiring: retiring.clone(),
+            failure: Mutex::default(),
             last_good: Mutex::default(),
             times: Mutex::default(),
             rates: Arc::new(RateQueue::new(rates)),
@@ -143,6 +149,11 @@ impl Plugin {
     pub fn generation(&self) -> Option<u64> {
         let slot = self.slot.load();
         slot.generation().map(|generation| generation.number)
+    }
+
+    /// Returns the build that runs on this node, if one does.
+    pub(crate) fn build(&self) -> Option<ServingBuild> {
+        self.running().map(|running| running.build())
     }
 
     /// Returns how long the events of the last generations took, by the generation's number. A
@@ -257,14 +268,28 @@ impl Plugin {
 
     /// Tells other nodes how the plugin runs on this node.
     pub(super) fn serve(&self, state: ServingState) {
-        let serving = match self.slot.load().generation() {
+        let mut serving = match self.slot.load().generation() {
             Some(running) => running.serving(state),
             None => Serving {
                 state,
                 ..Serving::default()
             },
         };
+        serving.failure.clone_from(&self.failure.lock());
         self.namespace().serve(serving);
+    }
+
+    /// Records why the last load of the plugin failed, or that it did not, and tells other nodes.
+    pub(super) fn load_ended(&self, failure: Option<&str>) {
+        let _transition = self.transition.lock();
+        let told = |failure: &str| failure[..failure.floor_char_boundary(FAILURE_BYTES)].to_owned();
+        *self.failure.lock() = failure.map(told);
+        self.serve(self.namespace().serving().state);
+    }
+
+    /// Returns why the last load of the plugin failed, if it did.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
     }
 
     /// Lets `generation` take over, and retires the former generation.

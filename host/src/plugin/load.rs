@@ -19,6 +19,7 @@ use crate::guest::{
 };
 use crate::limits::{COMPONENT_BYTES, MANIFEST_BYTES, PluginLimits};
 use crate::manifest::{FormerRules, Manifest, ManifestError, Rule, Rules};
+use crate::registry::now_ms;
 use crate::router::Router;
 
 /// The loader that makes generations, from components and the services that guests may use.
@@ -349,6 +350,7 @@ impl Loader {
             has_logged_timers: AtomicBool::new(false),
             probation: Probation::default(),
             build_failed: self.build_failed.clone(),
+            loaded_at_ms: now_ms(),
         });
         let mut first = generation.pool.first().await?;
         let initial_bytes = first.initial_bytes();

@@ -107,6 +107,11 @@ impl Probation {
             || (self.is_in(ProbationPhase::Judged) && self.is_over(limits, events))
     }
 
+    /// Returns whether the generation is still judged, after so many events.
+    pub(super) fn is_under_way(&self, limits: &PluginLimits, events: u64) -> bool {
+        self.is_in(ProbationPhase::Judged) && !self.is_over(limits, events)
+    }
+
     fn is_over(&self, limits: &PluginLimits, events: u64) -> bool {
         let is_off = limits.probation.is_zero();
         is_off || (self.began.elapsed() >= limits.probation && events > limits.probation_events)

@@ -146,12 +146,25 @@ impl Plugins {
     }
 
     /// Refuses the build of a generation that has failed, now that the one before it has taken over.
-    pub(super) fn refuse(self: &Arc<Self>, plugin: &Arc<Plugin>, failed: &Generation) {
-        let (plugins, name, digest) = (self.clone(), plugin.name().to_owned(), failed.digest);
+    pub(super) fn refuse_failed(self: &Arc<Self>, plugin: &Arc<Plugin>, failed: &Generation) {
         let (failures, events) = (failed.probation.failures(), failed.events());
-        let reason = format!("{failures} of {events} events failed\n");
-        plugins.builds.refuse(&name, &digest);
         self.registry.counters().builds_taken_back.add_one();
+        self.refuse(
+            plugin,
+            failed,
+            format!("{failures} of {events} events failed\n"),
+        );
+    }
+
+    /// Refuses the build of a generation, now that another one has taken over.
+    pub(super) fn refuse(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        failed: &Generation,
+        reason: String,
+    ) {
+        let (plugins, name, digest) = (self.clone(), plugin.name().to_owned(), failed.digest);
+        plugins.builds.refuse(&name, &digest);
         let number = failed.number;
         plugin.namespace().emit(|| EventKind::TakenBack(number));
         self.tasks.lock().spawn_blocking(move || {

@@ -1,6 +1,7 @@
 //! One client: its id, its outbox, and its state in the registry.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -8,6 +9,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::client_status::{ClientStatus, Heard, address_text};
 use crate::close_code::CloseCode;
 use crate::id::{ClientId, ClientIdText};
 use crate::message::Frame;
@@ -26,6 +28,9 @@ pub struct Client {
     outbox: Outbox,
     /// The window of the client for compressed messages, if it takes them.
     window_bits: Option<u8>,
+    /// The address of the client; none for a Unix socket.
+    address: Option<SocketAddr>,
+    heard: Heard,
     wake: Notify,
     has_left: AtomicBool,
     pub(super) held: Mutex<ClientState>,
@@ -97,12 +102,15 @@ impl Client {
         bound: OutboxBound,
         budget: Arc<OutboxBudget>,
         window_bits: Option<u8>,
+        address: Option<SocketAddr>,
     ) -> Client {
         Client {
             id,
             id_text: id.text(),
             outbox: Outbox::new(bound, budget),
             window_bits,
+            address,
+            heard: Heard::nothing(),
             wake: Notify::new(),
             has_left: AtomicBool::new(false),
             held: Mutex::default(),
@@ -127,6 +135,39 @@ impl Client {
     /// The base-two logarithm of the client's window for compressed messages, if it takes them.
     pub fn window_bits(&self) -> Option<u8> {
         self.window_bits
+    }
+
+    /// The address of the client; none for a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Records that something has come from the client. Only the client's own task may do so.
+    pub fn heard(&self) {
+        self.heard.something();
+    }
+
+    /// Counts a message of so many bytes from the client. Only the client's own task may do so.
+    pub fn received_message(&self, bytes: usize) {
+        self.heard.message(bytes);
+    }
+
+    /// The state of the client, from what it holds.
+    pub(super) fn status(&self, held: &ClientState) -> ClientStatus {
+        let sent = self.outbox.status();
+        let mut status = ClientStatus {
+            uid: held.uid.clone(),
+            groups: held.groups.clone(),
+            info: held.info.clone(),
+            address: address_text(self.address),
+            sent_frames: sent.sent_frames,
+            sent_bytes: sent.sent_bytes,
+            queued_frames: sent.queued_frames,
+            queued_bytes: sent.queued_bytes,
+            ..ClientStatus::default()
+        };
+        self.heard.show(&mut status);
+        status
     }
 
     /// Waits until the client's task is woken, and must look at the client's departure and outbox.

@@ -7,22 +7,26 @@
 //! stand alone is in `client`, `index`, `sending`, `changes` and `timers`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use parking_lot::RwLock;
 
 use super::changes::Kind;
 use super::client::{Client, ClientState, Close, Closer, Departure, Ending, Info};
+use super::client_status::ClientStatus;
+use super::clock::now_ms;
 use super::events::EventKind;
-use super::index::{Index, Members, visit_some, walk};
+use super::index::{Index, Members, later_than, visit_some, walk};
 use super::names::SHARDS;
 use super::refused::Refused;
 use super::sending::{Sending, push};
 use super::serving::Serving;
-use super::shared::{NodeState, now_ms};
+use super::shared::NodeState;
 use super::timers::Timers;
 use crate::close_code::CloseCode;
 use crate::delivery::{Delivery, Reach, Target};
@@ -124,15 +128,16 @@ impl Namespace {
     }
 
     /// Adds a client that asks to connect. From now on the client can be bound to a uid, join
-    /// groups and get messages. With `window_bits`, it takes compressed messages.
-    pub fn arrive(&self, window_bits: Option<u8>) -> Arc<Client> {
+    /// groups and get messages. With `window_bits`, it takes compressed messages. `address` is where
+    /// it comes from.
+    pub fn arrive(&self, window_bits: Option<u8>, address: Option<SocketAddr>) -> Arc<Client> {
         let limits = self.shared.limits();
         let bound = OutboxBound {
             messages: limits.outbox_messages,
             bytes: limits.outbox_bytes,
         };
         let (id, budget) = (self.shared.next_id(), self.shared.outbox_budget().clone());
-        let client = Arc::new(Client::new(id, bound, budget, window_bits));
+        let client = Arc::new(Client::new(id, bound, budget, window_bits, address));
         self.shard(client.id())
             .write()
             .insert(client.id().counter(), client.clone());
@@ -403,11 +408,8 @@ impl Namespace {
         after: Option<ClientId>,
         limit: usize,
     ) -> (Vec<ClientId>, bool) {
-        let own = self.shared.incarnation();
-        let after = match after {
-            Some(after) if after.incarnation() == own => Some(after.counter()),
-            Some(after) if after.incarnation() > own => return (Vec::new(), false),
-            _ => None,
+        let Some(after) = self.counter_after(after) else {
+            return (Vec::new(), false);
         };
         let members = self.index(kind).members_after(name, after, limit + 1);
         let mut ids: Vec<_> = members.iter().map(|client| client.id()).collect();
@@ -459,6 +461,56 @@ impl Namespace {
         shards
             .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>())
             .collect()
+    }
+
+    /// The state of one client.
+    ///
+    /// # Errors
+    ///
+    /// The client is not here.
+    pub fn client_status(&self, id: ClientId) -> Result<ClientStatus, Refused> {
+        let client = self.find(id)?;
+        let held = present(&client)?;
+        Ok(client.status(&held))
+    }
+
+    /// Up to `limit` clients that come after the client `after`, in order; and whether there are more.
+    /// With `from`, only clients whose address is in that network.
+    pub fn all_clients_after(
+        &self,
+        after: Option<ClientId>,
+        from: Option<IpNet>,
+        limit: usize,
+    ) -> (Vec<ClientId>, bool) {
+        let Some(after) = self.counter_after(after) else {
+            return (Vec::new(), false);
+        };
+        let is_from = |client: &&Arc<Client>| {
+            let ip = client.address().map(|address| address.ip().to_canonical());
+            from.is_none_or(|from| ip.is_some_and(|ip| from.contains(&ip)))
+        };
+        let mut ids = Vec::new();
+        for shard in &self.clients {
+            let shard = shard.read();
+            let later = shard.range(later_than(after)).map(|(_, client)| client);
+            let found = later.filter(is_from).take(limit + 1);
+            ids.extend(found.map(|client| client.id()));
+        }
+        ids.sort_unstable();
+        let more = ids.len() > limit;
+        ids.truncate(limit);
+        (ids, more)
+    }
+
+    /// The counter after which this node's clients come that are ordered after a client. The client
+    /// may be of another node; none: all clients of this node come before it.
+    fn counter_after(&self, after: Option<ClientId>) -> Option<Option<u64>> {
+        let own = self.shared.incarnation();
+        match after {
+            Some(after) if after.incarnation() == own => Some(Some(after.counter())),
+            Some(after) if after.incarnation() > own => None,
+            _ => Some(None),
+        }
     }
 
     /// Closes the connection of one client.

@@ -22,6 +22,21 @@ pub struct Serving {
     pub compression: Option<CompressionPolicy>,
     /// How long the node takes for one event at most.
     pub patience: Duration,
+    /// The build that runs, if one does.
+    pub build: Option<ServingBuild>,
+    /// Why the last load of the plugin failed, if it did.
+    pub failure: Option<String>,
+}
+
+/// The build that a node runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServingBuild {
+    /// The number of the load that made the generation.
+    pub generation: u64,
+    /// The digest of the build.
+    pub digest: [u8; 32],
+    /// The time when the generation took over, in milliseconds since 1970.
+    pub loaded_at_ms: u64,
 }
 
 /// Whether a node takes events of a plugin's clients.

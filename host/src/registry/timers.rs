@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::clock::now_ms;
 use super::refused::Refused;
-use super::shared::{NodeState, now_ms};
+use super::shared::NodeState;
 use crate::id::Incarnation;
 
 /// How many ended timers of the cluster are remembered.

@@ -164,7 +164,7 @@ impl Subject {
     fn new(plugins: &Plugins, name: &str) -> Result<Subject> {
         let plugin = plugins.get(name).filter(|plugin| plugin.is_open());
         let plugin = plugin.with_context(|| format!("the plugin {name} does not load"))?;
-        let client = plugin.namespace().arrive(None);
+        let client = plugin.namespace().arrive(None, None);
         // As in a client's turn: what is pushed needs no sweep.
         client.outbox().take_in_hand();
         let session = plugin.session();

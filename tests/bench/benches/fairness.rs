@@ -122,7 +122,7 @@ async fn begin(beside: Beside, console: &Arc<Plugin>, others: &mut JoinSet<()>) 
             }
         }
         Beside::Timers(timers, request) => {
-            let client = console.namespace().arrive(None);
+            let client = console.namespace().arrive(None, None);
             let session = console.session();
             for number in 0..timers {
                 let name = format!(r#"do:{{{request},"id":{number}}}"#).replace('"', r#"\""#);
@@ -139,7 +139,7 @@ async fn begin(beside: Beside, console: &Arc<Plugin>, others: &mut JoinSet<()>) 
 
 /// A client of the console says this, once or again and again.
 async fn say(console: Arc<Plugin>, text: &'static str, is_repeated: bool) {
-    let client = console.namespace().arrive(None);
+    let client = console.namespace().arrive(None, None);
     let session = console.session();
     loop {
         let _ = Turn::new(&session)
@@ -156,7 +156,7 @@ async fn events(echo: Arc<Plugin>) -> Result<Vec<f64>> {
     let session = echo.session();
     let mut late = Vec::new();
     while started.elapsed() < MEASURED {
-        let client = echo.namespace().arrive(None);
+        let client = echo.namespace().arrive(None, None);
         for _ in 0..EVENTS_A_CLIENT {
             let asleep = Instant::now();
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -44,7 +44,7 @@ impl Cluster {
         let cluster = Cluster::of(&["gateway", "full"], "echo.wasm", built)?;
         cluster.nodes[0].wait_for(|peers| {
             let mut peers = peers.iter();
-            peers.any(|peer| peer["plugins"] == serde_json::json!(["echo"]))
+            peers.any(|peer| peer["plugins"][0]["name"] == "echo")
         })?;
         Ok(cluster)
     }

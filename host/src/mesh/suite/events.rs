@@ -64,7 +64,7 @@ async fn an_event_goes_to_a_node_that_runs_the_plugin(network: &Arc<Network>) {
         });
     }
     eventually("both to run it", || {
-        let runs = |node: &TestNode| !gateway.mesh.plugins_of(node.own()).is_empty();
+        let runs = |node: &TestNode| gateway.knows_that_runs(node);
         runs(&first) && runs(&second)
     })
     .await;
@@ -85,7 +85,7 @@ async fn an_event_goes_to_a_node_that_runs_the_plugin(network: &Arc<Network>) {
 async fn an_event_that_never_went_out_can_go_to_another_node(network: &Arc<Network>) {
     let [gateway, worker] = TestNode::group(network, &limits()).await;
     let mut events = serves(&worker);
-    let runs = || !gateway.mesh.plugins_of(worker.own()).is_empty();
+    let runs = || gateway.knows_that_runs(&worker);
     eventually("the worker to run it", runs).await;
     gateway.wires(&worker, WireState::Broken);
     let peer = gateway.mesh.peer(worker.own()).expect("it is known");
@@ -112,7 +112,7 @@ async fn an_event_that_never_went_out_can_go_to_another_node(network: &Arc<Netwo
 async fn an_event_under_way_to_a_node_that_is_gone_is_told_so(network: &Arc<Network>) {
     let [gateway, worker] = TestNode::group(network, &limits()).await;
     let mut events = serves(&worker);
-    let runs = || !gateway.mesh.plugins_of(worker.own()).is_empty();
+    let runs = || gateway.knows_that_runs(&worker);
     eventually("the worker to run it", runs).await;
     let dispatching = gateway
         .mesh
@@ -131,7 +131,7 @@ async fn an_event_under_way_to_a_node_that_is_gone_is_told_so(network: &Arc<Netw
 async fn an_event_that_nobody_answers_is_late(network: &Arc<Network>) {
     let [gateway, worker] = TestNode::group(network, &limits()).await;
     let mut events = serves(&worker);
-    let runs = || !gateway.mesh.plugins_of(worker.own()).is_empty();
+    let runs = || gateway.knows_that_runs(&worker);
     eventually("the worker to run it", runs).await;
     let patience = Duration::from_millis(100);
     let dispatched = gateway

@@ -18,7 +18,7 @@ use crate::mesh::tls::Tls;
 use crate::mesh::trust::{Secret, Trust};
 use crate::message::{Frame, Message};
 use crate::policy::{Policies, UidPolicy};
-use crate::registry::{Client, Kind, Namespace, Registry};
+use crate::registry::{Client, Kind, Namespace, Registry, ServingState};
 
 /// The name of the one plugin.
 pub(super) const CHAT: &str = "chat";
@@ -123,6 +123,13 @@ impl TestNode {
         self.registry.incarnation()
     }
 
+    /// Whether this node knows that the other one runs a plugin.
+    pub(super) fn knows_that_runs(&self, other: &TestNode) -> bool {
+        let plugins = self.mesh.plugins_of(other.own());
+        let mut states = plugins.iter().map(|(_, serving)| serving.state);
+        states.any(|state| state == ServingState::Open)
+    }
+
     /// Dials the other node from now on.
     pub(super) fn dials(&self, other: &TestNode) {
         let source = Source::Listed(other.own().to_string());
@@ -188,7 +195,7 @@ impl TestNode {
 
     /// Lets a client connect to this node.
     pub(super) fn client(&self) -> Arc<Client> {
-        self.chat.arrive(None)
+        self.chat.arrive(None, None)
     }
 
     /// Lets a client connect to this node and join the group.

@@ -1,0 +1,74 @@
+//! The commands for a node that runs, such as `jackfield status`: they ask its API over HTTP.
+//!
+//! A command prints a table for people, or with `--json` what the API has answered. It ends with 1 if
+//! the API refuses, and nothing was changed then.
+
+mod api_client;
+mod clients;
+mod flags;
+mod names;
+mod nodes;
+mod output;
+mod plugins;
+mod sends;
+mod tail;
+
+use clap::Subcommand;
+
+use self::clients::{ClientFlags, ClientsFlags, KickFlags};
+use self::flags::ApiFlags;
+use self::names::NamesFlags;
+use self::plugins::PluginsFlags;
+use self::sends::SendFlags;
+use self::tail::TailFlags;
+
+/// A command for a node that runs.
+#[derive(Subcommand)]
+pub enum RemoteCommand {
+    /// Show a node: whether it is ready, its plugins, and the nodes that it knows.
+    Status(ApiFlags),
+    /// List the nodes of the cluster, as one of them sees them.
+    Nodes(ApiFlags),
+    /// List the plugins of all nodes, or look after the builds of one.
+    Plugins(PluginsFlags),
+    /// List clients of the whole cluster.
+    Clients(ClientsFlags),
+    /// Show one client: its uid, groups and info, its address, and what it has sent and got.
+    Client(ClientFlags),
+    /// Close a client, all clients with a uid, or all clients in a group.
+    Kick(KickFlags),
+    /// Send a message to clients.
+    Send(SendFlags),
+    /// List the groups of a plugin, with the number of their clients.
+    Groups(NamesFlags),
+    /// List the uids of a plugin, with the number of their clients.
+    Uids(NamesFlags),
+    /// Print what happens on a node, as it happens.
+    Tail(TailFlags),
+    /// End a node, as SIGTERM does: its clients are closed with 1012, and come to other nodes.
+    Drain(ApiFlags),
+}
+
+impl RemoteCommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// The API cannot be reached, or refuses.
+    #[tokio::main(flavor = "current_thread")]
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self {
+            RemoteCommand::Status(api) => nodes::status(&api).await,
+            RemoteCommand::Nodes(api) => nodes::list(&api).await,
+            RemoteCommand::Plugins(flags) => plugins::run(flags).await,
+            RemoteCommand::Clients(flags) => clients::list(&flags).await,
+            RemoteCommand::Client(flags) => clients::show(&flags).await,
+            RemoteCommand::Kick(flags) => clients::kick(&flags).await,
+            RemoteCommand::Send(flags) => sends::send(&flags).await,
+            RemoteCommand::Groups(flags) => names::groups(&flags).await,
+            RemoteCommand::Uids(flags) => names::uids(&flags).await,
+            RemoteCommand::Tail(flags) => tail::tail(&flags).await,
+            RemoteCommand::Drain(api) => nodes::drain(&api).await,
+        }
+    }
+}

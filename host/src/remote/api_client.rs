@@ -1,0 +1,250 @@
+//! The client of a node's API over HTTP.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use super::flags::ApiFlags;
+use crate::authorities;
+
+/// The time for an answer. A rollback compiles a component, which may take long.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The time for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest answer, in bytes.
+const ANSWER_BYTES: usize = 256 << 20;
+
+/// The most operations that go into one batch.
+const BATCH: usize = 500;
+
+/// The most items of a page.
+const PAGE: usize = 1_000;
+
+/// A client of the API of one node.
+pub(super) struct ApiClient {
+    url: String,
+    authorization: Option<HeaderValue>,
+    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl ApiClient {
+    /// Creates a client of the API that the flags name.
+    ///
+    /// # Errors
+    ///
+    /// The flags are wrong, or a file that they name.
+    pub(super) fn new(flags: &ApiFlags) -> anyhow::Result<ApiClient> {
+        let target = flags.target()?;
+        let url = target.url.trim_end_matches('/');
+        // `HOST:PORT` is enough.
+        let url = match url.contains("://") {
+            true => url.to_owned(),
+            false => format!("http://{url}"),
+        };
+        let parsed: Uri = url.parse().unwrap_or_default();
+        ensure!(
+            parsed.scheme().is_some() && parsed.host().is_some(),
+            "{url:?} is no URL of an API: http://127.0.0.1:8081 is (--api)"
+        );
+        let tls = authorities::client_config("--authority", &target.authority)?;
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let authorization = target.token.map(|token| {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}"))?;
+            value.set_sensitive(true);
+            anyhow::Ok(value)
+        });
+        Ok(ApiClient {
+            url,
+            authorization: authorization.transpose().context("the token")?,
+            http: Client::builder(TokioExecutor::new()).build(connector),
+        })
+    }
+
+    /// Asks for what is at a path.
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.answer(self.ask(Method::GET, path, None).await?).await
+    }
+
+    /// Asks for a change, or calls a function.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.answer(self.ask(Method::POST, path, Some(body)).await?)
+            .await
+    }
+
+    /// Calls a function of a plugin, by its name in kebab-case.
+    pub(super) async fn call(
+        &self,
+        plugin: &str,
+        function: &str,
+        request: &Value,
+    ) -> anyhow::Result<Value> {
+        let plugin = utf8_percent_encode(plugin, NON_ALPHANUMERIC);
+        self.post(&format!("/v1/plugins/{plugin}/{function}"), request)
+            .await
+    }
+
+    /// Returns the items of a list, page by page, up to `most`; and whether there are more.
+    pub(super) async fn list(
+        &self,
+        plugin: &str,
+        function: &str,
+        mut request: Value,
+        most: usize,
+    ) -> anyhow::Result<(Vec<String>, bool)> {
+        let mut items = Vec::new();
+        loop {
+            request["limit"] = json!((most - items.len()).clamp(1, PAGE));
+            let page = self.call(plugin, function, &request).await?;
+            warn_of_missing(&page);
+            let found = page["items"].as_array().into_iter().flatten();
+            items.extend(found.filter_map(|item| item.as_str().map(str::to_owned)));
+            let next = page["next"].as_str();
+            match next {
+                Some(next) if items.len() < most => request["cursor"] = json!(next),
+                next => return Ok((items, next.is_some())),
+            }
+        }
+    }
+
+    /// Calls a function once for each of several requests, and returns what each has answered, or its
+    /// error.
+    pub(super) async fn batch(
+        &self,
+        function: &str,
+        requests: &[Value],
+    ) -> anyhow::Result<Vec<Value>> {
+        let mut outcomes = Vec::new();
+        for some in requests.chunks(BATCH) {
+            let operations: Vec<_> = some.iter().map(|one| json!({ function: one })).collect();
+            let answer = self
+                .post("/v1/batch", &json!({ "operations": operations }))
+                .await?;
+            let answered = answer["outcomes"].as_array().cloned();
+            outcomes.extend(answered.context("the API has answered without outcomes")?);
+        }
+        Ok(outcomes)
+    }
+
+    /// Returns the plugin of a command: the one that is named, or the only one that the node has.
+    pub(super) async fn plugin(&self, named: Option<&str>) -> anyhow::Result<String> {
+        if let Some(named) = named {
+            return Ok(named.to_owned());
+        }
+        match &*self.plugins().await? {
+            [only] => Ok(only.clone()),
+            [] => bail!("the node has no plugins"),
+            several => bail!(
+                "name one of the plugins with --plugin: {}",
+                several.join(", ")
+            ),
+        }
+    }
+
+    /// Returns the plugins that the node knows.
+    pub(super) async fn plugins(&self) -> anyhow::Result<Vec<String>> {
+        let nodes = self.get("/v1/nodes").await?;
+        let plugins = nodes["node"]["plugins"].as_array().into_iter().flatten();
+        let names = plugins.filter_map(|plugin| plugin["name"].as_str().map(str::to_owned));
+        Ok(names.collect())
+    }
+
+    /// Opens a stream of server-sent events.
+    pub(super) async fn events(&self, path: &str) -> anyhow::Result<Incoming> {
+        let response = self.ask(Method::GET, path, None).await?;
+        match response.status().is_success() {
+            true => Ok(response.into_body()),
+            false => {
+                self.answer(response).await?;
+                bail!("{} has refused it and not said why", self.url)
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Response<Incoming>> {
+        let mut request = Request::new(Full::from(match body {
+            Some(body) => Bytes::from(body.to_string()),
+            None => Bytes::new(),
+        }));
+        *request.method_mut() = method;
+        *request.uri_mut() = format!("{}{path}", self.url).parse()?;
+        let headers = request.headers_mut();
+        let accepted = HeaderValue::from_static("application/json, text/event-stream");
+        headers.insert(ACCEPT, accepted);
+        if body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        let asked = tokio::time::timeout(TIMEOUT, self.http.request(request)).await;
+        let asked = asked.with_context(|| format!("{} has not answered", self.url))?;
+        asked.with_context(|| {
+            format!(
+                "the API at {} cannot be reached: start a node there, or name another one with \
+                 --api",
+                self.url
+            )
+        })
+    }
+
+    async fn answer(&self, response: Response<Incoming>) -> anyhow::Result<Value> {
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect();
+        let body = tokio::time::timeout(TIMEOUT, body).await;
+        let body = body.with_context(|| format!("{} has not answered", self.url))?;
+        let body = body
+            .map_err(|error| anyhow::anyhow!(error))
+            .context("the answer did not come whole")?
+            .to_bytes();
+        let answer: Option<Value> = serde_json::from_slice(&body).ok();
+        match (status.is_success(), answer) {
+            (true, Some(answer)) => Ok(answer),
+            (false, Some(problem)) if problem["detail"].is_string() => bail!(
+                "{} ({})",
+                problem["detail"].as_str().unwrap_or_default(),
+                problem["reason"].as_str().unwrap_or_default()
+            ),
+            _ => bail!(
+                "{} is no API of a node: it has answered {status} (--api)",
+                self.url
+            ),
+        }
+    }
+}
+
+/// Says on stderr which nodes have not answered.
+pub(super) fn warn_of_missing(answer: &Value) {
+    let missing = answer["missing"].as_array().into_iter().flatten();
+    let missing: Vec<&str> = missing.filter_map(Value::as_str).collect();
+    if !missing.is_empty() {
+        eprintln!(
+            "jackfield: these nodes have not answered: {}",
+            missing.join(", ")
+        );
+    }
+}

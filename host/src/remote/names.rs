@@ -1,0 +1,82 @@
+//! `groups` and `uids`: the names of a plugin's clients, in the whole cluster.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::api_client::ApiClient;
+use super::flags::ApiFlags;
+use super::output::{print_json, print_table, table, text};
+
+/// Which names are listed.
+#[derive(Args)]
+pub struct NamesFlags {
+    #[command(flatten)]
+    api: ApiFlags,
+    /// The plugin whose names are listed.
+    #[arg(long, value_name = "NAME")]
+    plugin: Option<String>,
+    /// The most names that are listed.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    limit: usize,
+}
+
+/// Lists groups, each with the number of its clients.
+pub(super) async fn groups(flags: &NamesFlags) -> anyhow::Result<()> {
+    let api = ApiClient::new(&flags.api)?;
+    let plugin = api.plugin(flags.plugin.as_deref()).await?;
+    let (groups, has_more) = api
+        .list(&plugin, "get-all-groups", json!({}), flags.limit)
+        .await?;
+    let requests = groups
+        .iter()
+        .map(|group| json!({ "plugin": plugin, "group": group }));
+    let requests: Vec<_> = requests.collect();
+    let counts = api.batch("get_client_count_by_group", &requests).await?;
+    let counts = counts
+        .iter()
+        .map(|outcome| outcome["count"]["value"].clone());
+    show("GROUP", groups.into_iter().zip(counts), has_more, flags)
+}
+
+/// Lists uids, each with the number of its clients.
+pub(super) async fn uids(flags: &NamesFlags) -> anyhow::Result<()> {
+    let api = ApiClient::new(&flags.api)?;
+    let plugin = api.plugin(flags.plugin.as_deref()).await?;
+    let (uids, has_more) = api
+        .list(&plugin, "get-all-uids", json!({}), flags.limit)
+        .await?;
+    let requests = uids
+        .iter()
+        .map(|uid| json!({ "plugin": plugin, "uid": uid, "limit": 1_000 }));
+    let requests: Vec<_> = requests.collect();
+    let clients = api.batch("get_client_ids_by_uid", &requests).await?;
+    // One whose last client has left meanwhile has an error.
+    let counts = clients.iter().map(|outcome| {
+        let items = outcome["page"]["items"].as_array();
+        json!(items.map_or(0, Vec::len))
+    });
+    show("UID", uids.into_iter().zip(counts), has_more, flags)
+}
+
+fn show(
+    kind: &str,
+    names: impl Iterator<Item = (String, Value)>,
+    has_more: bool,
+    flags: &NamesFlags,
+) -> anyhow::Result<()> {
+    if flags.api.json {
+        let key = kind.to_lowercase();
+        let all = names.map(|(name, count)| json!({ &key: name, "clients": count }));
+        print_json(&all.collect())?;
+    } else {
+        let mut rows = table(&[kind, "CLIENTS"]);
+        for (name, count) in names {
+            rows.add_row([text(&json!(name)), text(&count)]);
+        }
+        print_table(&rows)?;
+    }
+    if has_more {
+        eprintln!("jackfield: there are more: --limit lists them");
+    }
+    Ok(())
+}

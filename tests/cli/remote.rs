@@ -1,0 +1,395 @@
+//! The commands for a node that runs: what they print, what they do, and what they say when
+//! something is wrong.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use jackfield_tests::{
+    Cluster, Node, Output, node_command, run_node_binary, run_node_binary_in, text, within,
+};
+use serde_json::Value;
+use tempfile::{NamedTempFile, TempDir};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+/// Runs a command against this node's API.
+async fn ask(node: &Node, arguments: &[&str]) -> Result<Output> {
+    let api = format!("http://{}", node.api_address());
+    run_node_binary_in(&[("JACKFIELD_API_URL", &api)], arguments).await
+}
+
+/// What a command prints that must succeed.
+async fn answer(node: &Node, arguments: &[&str]) -> Result<String> {
+    let output = ask(node, arguments).await?;
+    ensure!(output.code == 0, "{arguments:?}: {}", output.text());
+    Ok(output.stdout)
+}
+
+/// The rows of a table, without its head.
+fn rows(table: &str) -> Vec<Vec<&str>> {
+    let rows = table.lines().skip(1);
+    rows.map(|row| {
+        row.split("  ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty())
+            .collect()
+    })
+    .collect()
+}
+
+async fn consoles(nodes: usize) -> Result<Cluster> {
+    Cluster::start(nodes, |node| node.plugin("console")).await
+}
+
+#[tokio::test]
+async fn a_cluster_is_seen_from_one_of_its_nodes() -> Result<()> {
+    let cluster = consoles(3).await?;
+    cluster[0].wait_for_plugins_of(&cluster[1]).await?;
+    cluster[0].wait_for_plugins_of(&cluster[2]).await?;
+    let _ada = cluster[0].console(&[("uid", "ada")]).await?;
+
+    let status = answer(&cluster[0], &["status"]).await?;
+    for said in [
+        "stage:      ready",
+        "peers:      2 alive",
+        "state:      memory",
+    ] {
+        assert!(status.contains(said), "{said} in\n{status}");
+    }
+    let nodes = answer(&cluster[0], &["nodes"]).await?;
+    let nodes = rows(&nodes);
+    assert_eq!(nodes.len(), 3, "{nodes:?}");
+    let own = format!("{} (asked)", cluster[0].incarnation().await?);
+    assert_eq!(nodes[0][0], own);
+    assert_eq!(nodes[0][2..7], ["ready", "1", "1", "1", "0"]);
+
+    let table = answer(&cluster[0], &["plugins"]).await?;
+    let mut listed: Vec<_> = rows(&table)
+        .into_iter()
+        .map(|row| row[0].to_owned())
+        .collect();
+    let mut expected = Vec::new();
+    for node in cluster.nodes() {
+        expected.push(node.incarnation().await?);
+    }
+    listed.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(listed, expected);
+    let json: Value = serde_json::from_str(&answer(&cluster[0], &["plugins", "--json"]).await?)?;
+    let digests = json.as_array().context("a list")?.iter();
+    let digests: Vec<_> = digests
+        .map(|node| node["plugins"][0]["build"]["digest"].clone())
+        .collect();
+    assert_eq!(digests, vec![digests[0].clone(); 3]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn clients_are_listed_shown_sent_to_and_closed() -> Result<()> {
+    let cluster = consoles(2).await?;
+    let query = [("uid", "ada"), ("group", "lobby")];
+    let mut ada = cluster[1].console(&query).await?;
+    let mut bob = cluster[0].console(&[("group", "lobby")]).await?;
+    let everybody = async {
+        while rows(&answer(&cluster[0], &["clients"]).await?).len() < 2 {}
+        while !answer(&cluster[0], &["groups"]).await?.contains("lobby  2") {}
+        while !answer(&cluster[0], &["uids"]).await?.contains("ada  1") {}
+        anyhow::Ok(())
+    };
+    within("both clients to be known", everybody).await?;
+
+    let ids = async |arguments: &[&str]| {
+        let table = answer(&cluster[0], arguments).await?;
+        let ids = rows(&table).into_iter().map(|row| row[1].to_owned());
+        anyhow::Ok(ids.collect::<Vec<_>>())
+    };
+    let mut both = vec![ada.id().to_owned(), bob.id().to_owned()];
+    both.sort_unstable();
+    for (arguments, expected) in [
+        (&["clients"][..], &both[..]),
+        (&["clients", "--plugin", "console"], &both),
+        (&["clients", "--group", "lobby"], &both),
+        (&["clients", "--uid", "ada"], &[ada.id().to_owned()]),
+        (&["clients", "--uid", "nobody"], &[]),
+        (&["clients", "--address", "127.0.0.1"], &both),
+        (&["clients", "--address", "10.0.0.0/8"], &[]),
+    ] {
+        assert_eq!(ids(arguments).await?, expected, "{arguments:?}");
+    }
+    let limited = ask(&cluster[0], &["clients", "--limit", "1"]).await?;
+    assert_eq!(rows(&limited.stdout).len(), 1);
+    assert!(limited.stderr.contains("--limit"), "{}", limited.stderr);
+    let json = answer(&cluster[0], &["clients", "--uid", "ada", "--json"]).await?;
+    let json: Value = serde_json::from_str(&json)?;
+    assert_eq!(json[0]["groups"][0], "lobby");
+
+    let shown = answer(&cluster[0], &["client", ada.id()]).await?;
+    for said in [
+        format!("client:     {}", ada.id()),
+        "plugin:     console".to_owned(),
+        format!("node:       {}", cluster[1].incarnation().await?),
+        "uid:        ada".to_owned(),
+        "groups:     lobby".to_owned(),
+        "address:    127.0.0.1:".to_owned(),
+    ] {
+        assert!(shown.contains(&said), "{said} in\n{shown}");
+    }
+
+    for (arguments, reached) in [
+        (&["send", "--client", ada.id(), "1"][..], "sent to 1\n"),
+        (&["send", "--uid", "ada", "2"], "sent to 1\n"),
+        (&["send", "--group", "lobby", "3"], "sent to 2\n"),
+        (&["send", "--all", "4"], "sent to 2\n"),
+    ] {
+        assert_eq!(answer(&cluster[0], arguments).await?, reached);
+    }
+    for message in ["1", "2", "3", "4"] {
+        assert_eq!(ada.next().await?, text(message));
+    }
+    assert_eq!(bob.next().await?, text("3"));
+    assert_eq!(bob.next().await?, text("4"));
+
+    let kick = [
+        "kick", "--uid", "ada", "--code", "4001", "--reason", "enough",
+    ];
+    assert_eq!(answer(&cluster[0], &kick).await?, "closed 1\n");
+    let end = ada.end().await?;
+    assert_eq!(end, jackfield_tests::End::closed(4001, "enough"));
+    let kick = ["kick", "--client", bob.id()];
+    assert_eq!(answer(&cluster[0], &kick).await?, "closed 1\n");
+    assert_eq!(bob.end().await?.code(), 1000);
+    Ok(())
+}
+
+/// A client chooses its uid, and it must not steer the terminal of whoever looks.
+#[tokio::test]
+async fn what_clients_choose_cannot_steer_a_terminal() -> Result<()> {
+    let node = Node::start_alone("console").await?;
+    let _mallory = node.console(&[("uid", "\u{1b}[2J\u{9b}31m\nada")]).await?;
+    for arguments in [&["clients"][..], &["uids"]] {
+        let table = answer(&node, arguments).await?;
+        assert_eq!(rows(&table).len(), 1, "{table}");
+        let is_plain = |char: char| char == '\n' || !char.is_control();
+        assert!(table.chars().all(is_plain), "{table:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn builds_are_listed_and_gone_back_to() -> Result<()> {
+    let node = Node::builder().alone().plugin_from("chat", "echo");
+    let node = node.start().await?;
+    let mut ada = node.client("/chat").await?;
+    node.folder().put("chat", "flaky")?;
+    node.folder()
+        .put_manifest("chat", "[config]\ntraps = 'none'\n")?;
+    node.wait_for_log(|line| {
+        line.message() == "plugin loaded" && line.number("generation") > Some(1)
+    })
+    .await?;
+    let kept = async {
+        while rows(&answer(&node, &["plugins", "builds", "chat"]).await?).len() < 2 {}
+        anyhow::Ok(())
+    };
+    within("both builds to be kept", kept).await?;
+    let said = answer(&node, &["plugins", "rollback", "chat"]).await?;
+    assert!(said.starts_with("chat runs the build "), "{said}");
+    ada.say(text("hello")).await?;
+    assert_eq!(ada.next_text().await?, "hello");
+    let builds = answer(&node, &["plugins", "builds", "chat"]).await?;
+    assert!(builds.contains("rolled back over the API"), "{builds}");
+
+    let unknown = ask(&node, &["plugins", "rollback", "chat", "abcdef"]).await?;
+    assert_eq!(unknown.code, 1);
+    assert!(
+        unknown.stderr.contains("no kept build"),
+        "{}",
+        unknown.stderr
+    );
+    assert!(unknown.stderr.contains("jackfield plugins builds chat"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_happens_is_printed_as_it_happens() -> Result<()> {
+    let node = Node::start_alone("console").await?;
+    let mut command = node_command()?;
+    let api = format!("http://{}", node.api_address());
+    command.args(["tail", "--plugin", "console", "--api", &api]);
+    command
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true);
+    let mut tail = command.spawn()?;
+    let mut lines = BufReader::new(tail.stdout.take().context("stdout")?).lines();
+    // Whoever comes once it listens is seen.
+    let seen = async {
+        loop {
+            let ada = node.console(&[("uid", "ada")]).await?;
+            let line = tokio::time::timeout(Duration::from_millis(500), lines.next_line()).await;
+            if let Ok(line) = line {
+                return anyhow::Ok((ada, line?.context("a line")?));
+            }
+        }
+    };
+    let (mut ada, first) = within("an event", seen).await?;
+    assert!(first.contains(" console "), "{first}");
+    let id = ada.id().to_owned();
+    ada.leave().await?;
+    let closed = async {
+        loop {
+            let line = lines.next_line().await?.context("a line")?;
+            if line.contains("client-closed") && line.contains(&id) {
+                return anyhow::Ok(line);
+            }
+        }
+    };
+    let line = within("the end of the client", closed).await?;
+    assert!(
+        line.contains("code=1005") && line.contains("uid=ada"),
+        "{line}"
+    );
+    // It ends with the node.
+    node.stop().await?;
+    let ended = within("the end of the command", tail.wait()).await?;
+    assert!(ended.code().is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_is_drained() -> Result<()> {
+    let node = Node::start_alone("console").await?;
+    let mut ada = node.console(&[]).await?;
+    assert!(answer(&node, &["drain"]).await?.contains("drains"));
+    assert_eq!(ada.end().await?.code(), 1012);
+    assert!(node.wait().await?.status.success());
+    Ok(())
+}
+
+/// The digest is what `printf %s read-token | sha256sum` prints.
+const TOKENS: &str = "[[token]]\nname = 'reader'\nscopes = ['read']\n\
+     sha256 = '0328587016f9e316b9c31c94f944a2c453e1494a564062b5eab68039c75b58bf'\n";
+
+#[tokio::test]
+async fn the_token_comes_from_a_file_the_environment_or_the_settings() -> Result<()> {
+    let folder = TempDir::new()?;
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    std::fs::write(path("tokens.toml"), TOKENS)?;
+    std::fs::write(path("token"), "read-token\n")?;
+    let node = Node::builder()
+        .alone()
+        .plugin("console")
+        .arguments(&["--api-tokens", &path("tokens.toml")])
+        .start()
+        .await?;
+    let api = format!("http://{}", node.api_address());
+    let settings = format!("url = '{api}'\ntoken_file = 'token'\n");
+    std::fs::create_dir(path("jackfield"))?;
+    std::fs::write(
+        path("jackfield/api.toml"),
+        settings.replace("'token'", "'../token'"),
+    )?;
+    std::fs::write(path("other.toml"), settings)?;
+
+    let none = run_node_binary(&["status", "--api", &api]).await?;
+    assert_eq!(none.code, 1);
+    assert!(none.stderr.contains("a token is needed"), "{}", none.stderr);
+    let home = folder.path().to_string_lossy().into_owned();
+    let token = [("JACKFIELD_API_TOKEN", "read-token")];
+    for (environment, arguments) in [
+        (
+            &[][..],
+            &["status", "--api", &api, "--token-file", &path("token")][..],
+        ),
+        (&token, &["status", "--api", &api]),
+        (&[("XDG_CONFIG_HOME", &*home)], &["status"]),
+        (&[], &["status", "--api-config", &path("other.toml")]),
+        (
+            &[],
+            &[
+                "plugins",
+                "builds",
+                "console",
+                "--api-config",
+                &path("other.toml"),
+            ],
+        ),
+    ] {
+        let output = run_node_binary_in(environment, arguments).await?;
+        assert_eq!(output.code, 0, "{arguments:?}: {}", output.text());
+    }
+    let drain = ["drain", "--api-config", &path("other.toml")];
+    let denied = run_node_binary(&drain).await?;
+    assert_eq!(denied.code, 1);
+    assert!(
+        denied.stderr.contains("has not the scope operate"),
+        "{}",
+        denied.stderr
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_and_what_to_do_about_it() -> Result<()> {
+    let node = Node::start_alone("console").await?;
+    let clients = node.address().to_string();
+    let wrong = NamedTempFile::new()?;
+    std::fs::write(wrong.path(), "adress = 'x'")?;
+    let wrong = wrong.path().to_string_lossy().into_owned();
+    for (arguments, said) in [
+        (
+            &["status", "--api", "http://127.0.0.1:1"][..],
+            "cannot be reached: start a node there",
+        ),
+        (
+            &["status", "--api", "nowhere at all"],
+            "is no URL of an API",
+        ),
+        (&["status", "--api", &clients], "is no API of a node"),
+        (
+            &["status", "--token-file", "/nonexistent"],
+            "the token in /nonexistent",
+        ),
+        (
+            &["status", "--authority", "/nonexistent"],
+            "--authority: /nonexistent",
+        ),
+        (
+            &["status", "--api-config", &wrong],
+            "unknown field `adress`",
+        ),
+    ] {
+        let output = run_node_binary(arguments).await?;
+        assert_eq!(output.code, 1, "{arguments:?}");
+        assert!(output.stderr.contains(said), "{said} in {}", output.stderr);
+    }
+    for (arguments, said) in [
+        (&["client", "x"][..], "is not a client id"),
+        (&["kick", "--uid", "nobody"], "(NOT_FOUND)"),
+        (
+            &["kick", "--group", "g", "--code", "5"],
+            "(INVALID_ARGUMENT)",
+        ),
+        (&["send", "--uid", "nobody", "m"], "nobody has the uid"),
+        (&["groups", "--plugin", "none"], "no plugin \"none\""),
+    ] {
+        let output = ask(&node, arguments).await?;
+        assert_eq!(output.code, 1, "{arguments:?}");
+        assert!(output.stderr.contains(said), "{said} in {}", output.stderr);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn shells_complete_it_and_it_has_a_manual() -> Result<()> {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run_node_binary(&["completions", shell]).await?;
+        assert_eq!(output.code, 0, "{}", output.text());
+        assert!(output.stdout.contains("rollback"), "{shell}");
+    }
+    let folder = TempDir::new()?;
+    let path = folder.path().join("man1").to_string_lossy().into_owned();
+    let output = run_node_binary(&["man", &path]).await?;
+    assert_eq!(output.code, 0, "{}", output.text());
+    let page = std::fs::read_to_string(folder.path().join("man1/jackfield-plugins-rollback.1"))?;
+    assert!(page.contains("No client is closed"), "{page}");
+    Ok(())
+}
