@@ -1,7 +1,7 @@
 //! The commands for a node that runs, such as `jackfield status`: they ask its API over HTTP.
 //!
 //! A command prints a table for people, or with `--json` what the API has answered. It ends with 1 if
-//! the API refuses, and nothing was changed then.
+//! the API refuses.
 
 mod api_client;
 mod clients;

@@ -396,7 +396,7 @@ impl Router {
     ) -> Result<Gathered<Page>, RouterError> {
         let after = client_after(cursor)?;
         let question = ask::all_clients(after, from, limit.min(PAGE_ITEMS));
-        let here = self.namespace.all_clients_after(after, from, limit);
+        let here = self.namespace.all_clients_after(after, from, limit).await;
         let there = self.gather_from(Space::nodes, question).await;
         Ok(Page::of_clients(here, there, limit))
     }

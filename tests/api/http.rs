@@ -240,7 +240,7 @@ async fn the_examples_are_good_requests() -> Result<()> {
         );
         tried += 1;
     }
-    assert_eq!(tried, 27 + 2);
+    assert_eq!(tried, 31 + 2);
     Ok(())
 }
 

@@ -103,6 +103,7 @@ fn network(text: &str) -> Result<IpNet, Problem> {
     let address = || text.parse().map(|address: IpAddr| IpNet::from(address));
     let network = text.parse::<IpNet>().or_else(|_| address());
     network.map_err(|_| {
+        let text: String = text.chars().take(64).collect();
         Problem::invalid(format!(
             "{text:?} is no address and no network: 192.0.2.7 or 192.0.2.0/24 is"
         ))

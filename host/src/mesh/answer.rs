@@ -74,7 +74,9 @@ impl Mesh {
                     network => Some(network.parse().map_err(|_| NotUnderstood)?),
                 };
                 let (after, limit) = (after(&list.after)?, limit(list.limit));
-                Ok(listed(namespace.all_clients_after(after, from, limit)))
+                Ok(listed(
+                    namespace.all_clients_after(after, from, limit).await,
+                ))
             }
             Question::GetInfo(id) => namespace.info(client(&id)?).map(info),
             Question::SetInfo(wire::SetInfo { client: id, info }) => namespace

@@ -46,6 +46,8 @@ pub(super) struct Builds {
     folder: Option<PathBuf>,
     /// The builds that were taken back while the node ran, by the name of their plugin.
     refused: Mutex<BTreeSet<(String, Digest)>>,
+    /// Held while it is written which builds were taken back.
+    writing: Mutex<()>,
 }
 
 /// A build that is kept.
@@ -78,7 +80,10 @@ impl UnknownBuild {
     pub(super) fn new(plugin: &str, digits: Option<&str>) -> UnknownBuild {
         let what = match digits {
             None => "ran before this one and was not taken back".to_owned(),
-            Some(digits) => format!("has a digest that begins with {digits:?}"),
+            Some(digits) => {
+                let digits: String = digits.chars().take(64).collect();
+                format!("has a digest that begins with {digits:?}")
+            }
         };
         let plugin = plugin.to_owned();
         UnknownBuild { plugin, what }
@@ -97,6 +102,7 @@ impl Builds {
         Builds {
             folder,
             refused: Mutex::default(),
+            writing: Mutex::default(),
         }
     }
 
@@ -210,7 +216,7 @@ impl Builds {
             [] => Err(UnknownBuild::new(plugin, Some(digits))),
             [..] => Err(UnknownBuild {
                 plugin: plugin.to_owned(),
-                what: format!("is the only one whose digest begins with {digits:?}"),
+                what: format!("alone has a digest that begins with {digits:?}"),
             }),
         }
     }
@@ -220,36 +226,34 @@ impl Builds {
         self.refused.lock().remove(&(plugin.to_owned(), *digest));
     }
 
-    /// Takes back on disk that a build was taken back.
-    ///
-    /// # Errors
-    ///
-    /// The file that says so cannot be removed.
-    pub(super) fn remove_refused(&self, plugin: &str, digest: &Digest) -> io::Result<()> {
-        let Some(folder) = &self.folder else {
-            return Ok(());
-        };
-        match fs::remove_file(refused_file(&folder.join(plugin), digest)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        }
-    }
-
     /// Records that a build was taken back, as long as the node runs.
     pub(super) fn refuse(&self, plugin: &str, digest: &Digest) {
         self.refused.lock().insert((plugin.to_owned(), *digest));
     }
 
-    /// Records on disk that a build was taken back, with the reason.
-    pub(super) fn write_refused(&self, plugin: &str, digest: &Digest, reason: &str) {
+    /// Records on disk whether a build was taken back, as it is known now, with the reason.
+    pub(super) fn record(&self, plugin: &str, digest: &Digest, reason: &str) {
         let Some(folder) = &self.folder else { return };
         let folder = folder.join(plugin);
-        let written = file::create_private_folder(&folder)
-            .and_then(|()| fs::write(refused_file(&folder, digest), reason))
-            .and_then(|()| forget_refused(&folder));
+        // The last one that writes knows what is so.
+        let _writing = self.writing.lock();
+        let is_refused = self.refused.lock().contains(&(plugin.to_owned(), *digest));
+        let file = refused_file(&folder, digest);
+        let written = match is_refused {
+            true => file::create_private_folder(&folder)
+                .and_then(|()| fs::write(file, reason))
+                .and_then(|()| forget_refused(&folder)),
+            false => match fs::remove_file(file) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            },
+        };
         if let Err(error) = written {
             let folder = folder.display();
-            tracing::warn!(plugin, %folder, %error, "a restart may load a build again that was taken back");
+            tracing::warn!(
+                plugin, %folder, %error,
+                "which build was taken back cannot be written: a restart may load another one"
+            );
         }
     }
 
@@ -428,7 +432,7 @@ mod tests {
         for folder in [None, Some(folder.path().to_owned())] {
             let builds = Builds::new(folder);
             builds.refuse("chat", &other.digest);
-            builds.write_refused("chat", &other.digest, "5 of 50 events failed");
+            builds.record("chat", &other.digest, "5 of 50 events failed");
             assert!(builds.is_refused("chat", &other.digest));
             assert!(!builds.is_refused("chat", &one.digest));
             assert!(!builds.is_refused("shop", &other.digest));
@@ -498,7 +502,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let builds = Builds::new(Some(folder.path().to_owned()));
         for number in 0..=REFUSED_MOST {
-            builds.write_refused("chat", &files(&number.to_le_bytes(), None).digest, "");
+            builds.record("chat", &files(&number.to_le_bytes(), None).digest, "");
         }
         let left = fs::read_dir(folder.path().join("chat")).expect("a folder");
         assert_eq!(left.count(), REFUSED_MOST);

@@ -23,8 +23,8 @@ use super::drain::drain_orphans;
 use super::drain_reason::DrainReason;
 use super::folders::PluginFolders;
 use super::handle::Plugin;
-use super::load::{LoadError, Loader, PluginFiles};
-use super::loads::{Load, LoadResult, Loads};
+use super::load::{BuildSource, LoadError, Loader, PluginFiles};
+use super::loads::{EndedLoad, Load, LoadResult, Loads};
 use super::look::{Found, look};
 use super::rollback_request::RollbackRequests;
 use super::slot::Slot;
@@ -298,6 +298,7 @@ impl Plugins {
         for plugin in self.all() {
             self.spawn_drain(plugin, DrainReason::Restart);
         }
+        self.rollbacks.end().await;
         self.retiring.close();
         self.retiring.wait().await;
     }
@@ -312,8 +313,8 @@ impl Plugins {
     async fn load_all(self: &Arc<Self>, loads: &mut Loads, watch: &mut FolderWatch) {
         self.begin(loads, watch).await;
         while !loads.is_empty() {
-            let (name, result) = loads.next().await;
-            self.loaded(&name, result, watch);
+            let ended = loads.next().await;
+            self.load_ended(ended, watch);
             self.begin(loads, watch).await;
         }
     }
@@ -325,8 +326,8 @@ impl Plugins {
             self.begin(&mut loads, &mut watch).await;
             tokio::select! {
                 () = tokio::time::sleep(watch.pause(Instant::now())) => {}
-                (name, result) = loads.next() => {
-                    self.loaded(&name, result, &mut watch);
+                ended = loads.next() => {
+                    self.load_ended(ended, &mut watch);
                     continue;
                 }
                 () = self.build_failed() => {
@@ -475,7 +476,7 @@ impl Plugins {
         let number = plugin.loads.load(Ordering::Relaxed) + 1;
         let router = plugin.router.clone();
         let usage = plugin.usage.clone();
-        let is_kept = files.is_kept;
+        let source = files.source;
         let (files, staged) = self.stage(name, files).await?;
         let loaded = loader.load(number, router, usage, files).await;
         let durations = &self.registry.counters().durations;
@@ -483,8 +484,8 @@ impl Plugins {
             Ok(_) => durations.loads.record(started.elapsed()),
             Err(_) => {
                 durations.failed_loads.record(started.elapsed());
-                let running = plugin.running().filter(|_| is_kept);
-                if let Some(failed) = running.filter(|running| running.probation.has_failed()) {
+                let failed = plugin.running().filter(|_| source == BuildSource::PutBack);
+                if let Some(failed) = failed {
                     failed.probation.has_none_before();
                 }
             }
@@ -497,10 +498,15 @@ impl Plugins {
         plugin.loads.store(number, Ordering::Relaxed);
         let was_kept = staged.as_ref().is_some_and(StagedBuild::was_kept);
         // What runs again after a restart, or is put back, has proven itself.
-        if is_kept || (number == 1 && was_kept) {
+        let is_proven = match source {
+            BuildSource::Folder => number == 1 && was_kept,
+            BuildSource::PutBack => true,
+            BuildSource::Asked { was_refused } => !was_refused,
+        };
+        if is_proven {
             generation.probation.pass();
         }
-        let failed = plugin.running().filter(|_| is_kept);
+        let failed = plugin.running().filter(|_| source == BuildSource::PutBack);
         plugin.swap(generation);
         if let Some(failed) = failed.filter(|failed| failed.probation.has_failed()) {
             self.refuse_failed(&plugin, &failed);
@@ -515,6 +521,19 @@ impl Plugins {
     }
 
     /// Logs and remembers the end of a load.
+    fn load_ended(&self, ended: EndedLoad, watch: &mut FolderWatch) {
+        match &ended.result {
+            // What the folder has is another build, and it is not this one that is tried again.
+            Err(error) if !ended.is_of_folder => {
+                self.registry.counters().loads_failed.add_one();
+                let plugin = &*ended.plugin;
+                tracing::error!(plugin, "a build that was kept is not loaded: {error}");
+            }
+            _ => self.loaded(&ended.plugin, ended.result, watch),
+        }
+    }
+
+    /// Logs and remembers the end of a load of what is in the folder, or that a build has taken over.
     fn loaded(&self, name: &str, result: LoadResult, watch: &mut FolderWatch) {
         if let Some(loader) = &self.loader {
             // A build that fails may have waited for this one.

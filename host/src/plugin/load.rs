@@ -41,8 +41,21 @@ pub(super) struct PluginFiles {
     pub(super) text: Option<String>,
     pub(super) manifest: Result<Manifest, ManifestError>,
     pub(super) digest: Digest,
-    /// Whether they are of a build that was kept, and not of the plugins folder.
-    pub(super) is_kept: bool,
+    pub(super) source: BuildSource,
+}
+
+/// Where the files of a load come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BuildSource {
+    /// They are those of the plugins folder.
+    Folder,
+    /// They were kept, and are put back since too many events of what runs have failed.
+    PutBack,
+    /// They were kept, and an operator asks for them.
+    Asked {
+        /// Whether the build had been taken back.
+        was_refused: bool,
+    },
 }
 
 /// The reason why a plugin's file can't be loaded.
@@ -101,10 +114,10 @@ pub enum LoadError {
     /// The manifest is wrong.
     #[error("its manifest is wrong: {0}")]
     Manifest(#[from] ManifestError),
-    /// The build was taken back, since too many of its events failed.
+    /// The build was taken back, since too many of its events failed, or by an operator.
     #[error(
-        "this build was taken back before, since too many of its events failed: it is loaded again \
-         when the component or its manifest changes"
+        "this build was taken back before: it is loaded again when the component or its manifest \
+         changes, or by `jackfield plugins rollback` with its digest"
     )]
     TakenBack,
     /// The plugin wants a path that another plugin has.
@@ -213,16 +226,17 @@ impl PluginFiles {
             text,
             manifest,
             digest: digest.finalize().into(),
-            is_kept: false,
+            source: BuildSource::Folder,
         }
     }
 
-    /// Says that the files are of a build that was kept. If they have no manifest, it is not missing.
-    pub(super) fn kept(self) -> PluginFiles {
-        PluginFiles {
-            is_kept: true,
-            ..self
-        }
+    /// Says where the files come from. If they were kept without a manifest, it is not missing.
+    pub(super) fn from(self, source: BuildSource) -> PluginFiles {
+        PluginFiles { source, ..self }
+    }
+
+    fn is_kept(&self) -> bool {
+        self.source != BuildSource::Folder
     }
 
     /// Returns the rules of a former generation that these files do not have. Of a build that was kept,
@@ -230,7 +244,7 @@ impl PluginFiles {
     fn lost_rules(&self, former: &Rules, rules: Option<&Rules>) -> Vec<&'static Rule> {
         let none = Rules::default();
         let rules = rules.unwrap_or(&none);
-        match self.is_kept {
+        match self.is_kept() {
             true => rules.changed(former),
             false => rules.lost(former),
         }
@@ -251,7 +265,7 @@ impl PluginFiles {
         let generation = former.generation;
         match (&former.rules, &manifest.rules) {
             (None, _) => Ok(()),
-            (Some(_), None) if !self.is_kept => Err(LoadError::NoManifest {
+            (Some(_), None) if !self.is_kept() => Err(LoadError::NoManifest {
                 path: self.manifest_path.clone(),
                 generation,
             }),

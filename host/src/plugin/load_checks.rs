@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::folder::Plugins;
 use super::handle::Plugin;
-use super::load::{LoadError, PluginFiles};
+use super::load::{BuildSource, LoadError, PluginFiles};
 use super::loads::{Load, Loads};
 use crate::manifest::Routes;
 
@@ -27,8 +27,12 @@ impl Plugins {
             self.check_routes(name, &manifest.routes, loads)?;
             routes = manifest.routes.clone();
         }
-        let run = Box::pin(self.clone().load(plugin, files, started));
-        Ok(Load { routes, run })
+        let is_of_folder = files.source == BuildSource::Folder;
+        Ok(Load {
+            routes,
+            is_of_folder,
+            run: Box::pin(self.clone().load(plugin, files, started)),
+        })
     }
 
     /// Checks whether a plugin may have these routes and its name, beside the plugins that run and

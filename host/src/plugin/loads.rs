@@ -32,7 +32,17 @@ struct WaitingLoad {
 pub(super) struct Load {
     /// The routes that the plugin shall have.
     pub(super) routes: Routes,
+    /// Whether the files are those of the plugins folder.
+    pub(super) is_of_folder: bool,
     pub(super) run: Pin<Box<dyn Future<Output = LoadResult> + Send>>,
+}
+
+/// A load that has ended.
+pub(super) struct EndedLoad {
+    pub(super) plugin: String,
+    /// Whether the files were those of the plugins folder.
+    pub(super) is_of_folder: bool,
+    pub(super) result: LoadResult,
 }
 
 /// The number of the new generation, if the files are other ones than those that run.
@@ -106,18 +116,22 @@ impl Loads {
     }
 
     /// Runs the loads until one of them has ended. Waits without end if there is none.
-    pub(super) async fn next(&mut self) -> (String, LoadResult) {
+    pub(super) async fn next(&mut self) -> EndedLoad {
         let ended = poll_fn(|context| {
             for (plugin, load) in &mut self.under_way {
                 if let Poll::Ready(result) = load.run.as_mut().poll(context) {
-                    return Poll::Ready((plugin.clone(), result));
+                    return Poll::Ready(EndedLoad {
+                        plugin: plugin.clone(),
+                        is_of_folder: load.is_of_folder,
+                        result,
+                    });
                 }
             }
             Poll::Pending
         });
-        let (plugin, result) = ended.await;
-        self.under_way.remove(&plugin);
-        (plugin, result)
+        let ended = ended.await;
+        self.under_way.remove(&ended.plugin);
+        ended
     }
 }
 
@@ -130,6 +144,7 @@ mod tests {
     fn load(run: impl Future<Output = LoadResult> + Send + 'static) -> Load {
         Load {
             routes: Routes::default(),
+            is_of_folder: true,
             run: Box::pin(run),
         }
     }
@@ -139,8 +154,11 @@ mod tests {
         let mut loads = Loads::default();
         loads.start("long".to_owned(), load(pending()));
         loads.start("short".to_owned(), load(ready(Ok(Some(1)))));
-        let (plugin, result) = loads.next().await;
-        assert_eq!((&*plugin, result.ok()), ("short", Some(Some(1))));
+        let ended = loads.next().await;
+        assert_eq!(
+            (&*ended.plugin, ended.result.ok()),
+            ("short", Some(Some(1)))
+        );
         assert_eq!(loads.plugins(), ["long"]);
     }
 

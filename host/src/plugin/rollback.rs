@@ -12,7 +12,7 @@ use super::builds::StagedBuild;
 use super::folder::{Plugins, on_blocking_thread};
 use super::generation::Generation;
 use super::handle::Plugin;
-use super::load::{LoadError, PluginFiles};
+use super::load::{BuildSource, LoadError, PluginFiles};
 use super::loads::Loads;
 use super::slot::Slot;
 use crate::registry::EventKind;
@@ -140,7 +140,7 @@ impl Plugins {
             let good = good.or_else(last);
             let (component, manifest) = builds.read(&name, &good.ok_or_else(no_build)?)?;
             let files = PluginFiles::new(component, manifest, &path, &loader.defaults);
-            Ok::<_, LoadError>(files.kept())
+            Ok::<_, LoadError>(files.from(BuildSource::PutBack))
         })
         .await
     }
@@ -149,27 +149,19 @@ impl Plugins {
     pub(super) fn refuse_failed(self: &Arc<Self>, plugin: &Arc<Plugin>, failed: &Generation) {
         let (failures, events) = (failed.probation.failures(), failed.events());
         self.registry.counters().builds_taken_back.add_one();
-        self.refuse(
-            plugin,
-            failed,
-            format!("{failures} of {events} events failed\n"),
-        );
+        self.refuse(plugin, failed);
+        let (plugins, name, digest) = (self.clone(), plugin.name().to_owned(), failed.digest);
+        let reason = format!("{failures} of {events} events failed\n");
+        self.tasks.lock().spawn_blocking(move || {
+            plugins.builds.record(&name, &digest, &reason);
+        });
     }
 
-    /// Refuses the build of a generation, now that another one has taken over.
-    pub(super) fn refuse(
-        self: &Arc<Self>,
-        plugin: &Arc<Plugin>,
-        failed: &Generation,
-        reason: String,
-    ) {
-        let (plugins, name, digest) = (self.clone(), plugin.name().to_owned(), failed.digest);
-        plugins.builds.refuse(&name, &digest);
-        let number = failed.number;
+    /// Refuses the build of a generation, now that another one has taken over. It is not on disk yet.
+    pub(super) fn refuse(&self, plugin: &Plugin, former: &Generation) {
+        self.builds.refuse(plugin.name(), &former.digest);
+        let number = former.number;
         plugin.namespace().emit(|| EventKind::TakenBack(number));
-        self.tasks.lock().spawn_blocking(move || {
-            plugins.builds.write_refused(&name, &digest, &reason);
-        });
     }
 
     /// Writes the files of a build that is about to be loaded.

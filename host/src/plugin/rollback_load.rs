@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use data_encoding::HEXLOWER;
+use tokio::sync::oneshot;
 
 use super::builds::{KeptBuild, UnknownBuild};
 use super::folder::{Plugins, on_blocking_thread};
-use super::generation::Digest;
+use super::generation::{Digest, Generation};
 use super::handle::Plugin;
-use super::load::PluginFiles;
-use super::loads::{Load, Loads};
+use super::load::{BuildSource, PluginFiles};
+use super::loads::Loads;
 use super::rollback_request::{RollbackError, RollbackRequest, RolledBack};
+use super::slot::Slot;
 
 impl Plugins {
     /// Loads another build of a plugin in place of the one that runs, and waits until it has taken
@@ -60,13 +62,16 @@ impl Plugins {
             let _ = request.answer.send(Err(unknown.into()));
             return;
         };
-        let files = self.asked_build(&plugin, request.digits).await;
+        let files = match loads.has(name) {
+            true => Err(RollbackError::Busy),
+            false => self.asked_build(&plugin, request.digits).await,
+        };
         let checked = files.and_then(|files| {
             let digest = files.digest;
             let load = self.checked_load(plugin.clone(), files, loads, started)?;
             Ok((load, digest))
         });
-        let (Load { routes, run }, digest) = match checked {
+        let (mut load, digest) = match checked {
             Ok(load) => load,
             Err(error) => {
                 let _ = request.answer.send(Err(error));
@@ -74,30 +79,59 @@ impl Plugins {
             }
         };
         let (plugins, answer, by) = (self.clone(), request.answer, request.by);
-        let run = Box::pin(async move {
+        let run = load.run;
+        load.run = Box::pin(async move {
             let former = plugin.running();
             let loaded = run.await;
-            let answered = match &loaded {
+            match &loaded {
                 Ok(generation) => {
-                    plugins.accept(plugin.name(), digest);
-                    if let Some(former) = former {
-                        let reason = match &*by {
-                            "" => "rolled back over the API\n".to_owned(),
-                            by => format!("rolled back over the API by {by:?}\n"),
-                        };
-                        plugins.refuse(&plugin, &former, reason);
-                    }
-                    Ok(RolledBack {
-                        generation: generation.unwrap_or_default(),
-                        digest,
-                    })
+                    let generation = generation.unwrap_or_default();
+                    let rolled_back = RolledBack { generation, digest };
+                    plugins.rolled_back(&plugin, former, rolled_back, by, answer);
                 }
-                Err(error) => Err(RollbackError::Load(error.to_string())),
-            };
-            let _ = answer.send(answered);
+                Err(error) => {
+                    let _ = answer.send(Err(RollbackError::Load(error.to_string())));
+                }
+            }
             loaded
         });
-        loads.start(request.plugin, Load { routes, run });
+        loads.start(request.plugin, load);
+    }
+
+    /// Records a rollback that has taken over, and answers once that is on disk.
+    fn rolled_back(
+        self: &Arc<Self>,
+        plugin: &Plugin,
+        former: Option<Arc<Generation>>,
+        rolled_back: RolledBack,
+        by: String,
+        answer: oneshot::Sender<Result<RolledBack, RollbackError>>,
+    ) {
+        let (plugins, name) = (self.clone(), plugin.name().to_owned());
+        let RolledBack { generation, digest } = rolled_back;
+        let digits = HEXLOWER.encode(&digest);
+        tracing::warn!(
+            plugin = name,
+            generation,
+            digest = digits,
+            by,
+            "rolled back by an operator"
+        );
+        self.builds.accept(&name, &digest);
+        if let Some(former) = &former {
+            self.refuse(plugin, former);
+        }
+        let reason = match &*by {
+            "" => "rolled back over the API\n".to_owned(),
+            by => format!("rolled back over the API by {by:?}\n"),
+        };
+        self.tasks.lock().spawn_blocking(move || {
+            plugins.builds.record(&name, &digest, &reason);
+            if let Some(former) = former {
+                plugins.builds.record(&name, &former.digest, &reason);
+            }
+            let _ = answer.send(Ok(rolled_back));
+        });
     }
 
     /// Reads the build that an operator asks for.
@@ -108,6 +142,12 @@ impl Plugins {
     ) -> Result<PluginFiles, RollbackError> {
         let (plugins, name) = (self.clone(), plugin.name().to_owned());
         let running = plugin.running().map(|running| running.digest);
+        let is_running = match &**plugin.slot() {
+            Slot::Running(_) => true,
+            // Its clients are being closed, since its file is gone.
+            Slot::Draining(_) => return Err(RollbackError::NotHere),
+            Slot::Empty | Slot::DrainingOrphans => false,
+        };
         let path = self.component_path(&name);
         on_blocking_thread(move || {
             let digest = match &digits {
@@ -117,10 +157,14 @@ impl Plugins {
             if running == Some(digest) {
                 return Err(RollbackError::Runs);
             }
+            if !is_running && !path.exists() {
+                return Err(RollbackError::NotHere);
+            }
+            let was_refused = plugins.builds.is_refused(&name, &digest);
             let loader = plugins.loader.as_ref().ok_or(RollbackError::Gateway)?;
             let (component, manifest) = plugins.builds.read(&name, &digest)?;
             let files = PluginFiles::new(component, manifest, &path, &loader.defaults);
-            Ok(files.kept())
+            Ok(files.from(BuildSource::Asked { was_refused }))
         })
         .await
     }
@@ -129,17 +173,5 @@ impl Plugins {
     fn build_before(&self, name: &str, running: Option<Digest>) -> Result<Digest, UnknownBuild> {
         let last = self.builds.last(name, running.as_ref());
         last.ok_or_else(|| UnknownBuild::new(name, None))
-    }
-
-    /// Takes back that a build was taken back, since somebody wants it.
-    fn accept(self: &Arc<Self>, name: &str, digest: Digest) {
-        self.builds.accept(name, &digest);
-        let (plugins, name) = (self.clone(), name.to_owned());
-        self.tasks.lock().spawn_blocking(move || {
-            if let Err(error) = plugins.builds.remove_refused(&name, &digest) {
-                let digest = HEXLOWER.encode(&digest);
-                tracing::warn!(plugin = name, digest, %error, "a restart may load another build");
-            }
-        });
     }
 }

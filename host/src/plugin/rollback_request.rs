@@ -1,6 +1,7 @@
 //! The rollbacks that operators ask for, and what becomes of them. The task that looks at the folder
 //! handles them, since it begins all loads.
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::builds::UnknownBuild;
@@ -49,6 +50,14 @@ pub enum RollbackError {
     /// The build runs already.
     #[error("this build runs already")]
     Runs,
+    /// The plugin is not in the folder of this node.
+    #[error(
+        "the plugin is not in the plugins folder of this node, or its clients are being closed"
+    )]
+    NotHere,
+    /// Another load of the plugin is under way.
+    #[error("another build of the plugin is being loaded: try it again when it has ended")]
+    Busy,
     /// Newer files have come, or the node has ended.
     #[error("a newer build has come meanwhile, or the node ends")]
     Overtaken,
@@ -85,8 +94,19 @@ impl RollbackRequests {
             answer,
         };
         let asked = self.asking.try_send(request);
-        asked.map_err(|_| RollbackError::Overloaded)?;
+        asked.map_err(|error| match error {
+            TrySendError::Full(_) => RollbackError::Overloaded,
+            TrySendError::Closed(_) => RollbackError::Overtaken,
+        })?;
         answered.await.unwrap_or(Err(RollbackError::Overtaken))
+    }
+
+    /// Answers the requests that wait, and takes no more.
+    pub(super) async fn end(&self) {
+        let mut asked = self.asked.lock().await;
+        asked.close();
+        // Whoever has asked for one that is dropped is told so.
+        while asked.try_recv().is_ok() {}
     }
 
     /// Waits for the next request.

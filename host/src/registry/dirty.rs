@@ -198,7 +198,7 @@ mod tests {
         let incarnation = Incarnation::from_u64(7).expect("an incarnation");
         let budget = Arc::new(OutboxBudget::new(limits.outboxes_bytes));
         let id = ClientId::new(incarnation, counter, 0);
-        Arc::new(Client::new(id, bound, budget, None))
+        Arc::new(Client::new(id, bound, budget, None, None))
     }
 
     fn listed(lists: &DirtyLists) -> usize {

@@ -154,8 +154,7 @@ pub(super) fn visit_some(
     last.filter(|_| visited == MEMBERS_A_LOCK)
 }
 
-/// The range of the counters that come after this one.
-pub(super) fn later_than(counter: Option<u64>) -> (Bound<u64>, Bound<u64>) {
+fn later_than(counter: Option<u64>) -> (Bound<u64>, Bound<u64>) {
     (
         counter.map_or(Bound::Unbounded, Bound::Excluded),
         Bound::Unbounded,

@@ -21,7 +21,7 @@ use super::client::{Client, ClientState, Close, Closer, Departure, Ending, Info}
 use super::client_status::ClientStatus;
 use super::clock::now_ms;
 use super::events::EventKind;
-use super::index::{Index, Members, later_than, visit_some, walk};
+use super::index::{Index, Members, visit_some, walk};
 use super::names::SHARDS;
 use super::refused::Refused;
 use super::sending::{Sending, push};
@@ -476,7 +476,7 @@ impl Namespace {
 
     /// Up to `limit` clients that come after the client `after`, in order; and whether there are more.
     /// With `from`, only clients whose address is in that network.
-    pub fn all_clients_after(
+    pub async fn all_clients_after(
         &self,
         after: Option<ClientId>,
         from: Option<IpNet>,
@@ -485,16 +485,25 @@ impl Namespace {
         let Some(after) = self.counter_after(after) else {
             return (Vec::new(), false);
         };
-        let is_from = |client: &&Arc<Client>| {
+        let is_from = |client: &Client| {
             let ip = client.address().map(|address| address.ip().to_canonical());
             from.is_none_or(|from| ip.is_some_and(|ip| from.contains(&ip)))
         };
         let mut ids = Vec::new();
         for shard in &self.clients {
-            let shard = shard.read();
-            let later = shard.range(later_than(after)).map(|(_, client)| client);
-            let found = later.filter(is_from).take(limit + 1);
-            ids.extend(found.map(|client| client.id()));
+            let (mut next, before) = (Some(after), ids.len());
+            while let Some(after) = next.filter(|_| ids.len() - before <= limit) {
+                let visit = &mut |client: &Arc<Client>| {
+                    if ids.len() - before <= limit && is_from(client) {
+                        ids.push(client.id());
+                    }
+                };
+                next = visit_some(&shard.read(), after, visit).map(Some);
+                // Few clients may be from there, and very many not.
+                if next.is_some() {
+                    tokio::task::yield_now().await;
+                }
+            }
         }
         ids.sort_unstable();
         let more = ids.len() > limit;

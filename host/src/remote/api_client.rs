@@ -16,10 +16,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::flags::ApiFlags;
+use super::output::text;
 use crate::authorities;
 
-/// The time for an answer. A rollback compiles a component, which may take long.
-const TIMEOUT: Duration = Duration::from_secs(120);
+/// The time for an answer. A rollback may compile a component, which may take minutes.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The time for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -226,8 +227,8 @@ impl ApiClient {
             (true, Some(answer)) => Ok(answer),
             (false, Some(problem)) if problem["detail"].is_string() => bail!(
                 "{} ({})",
-                problem["detail"].as_str().unwrap_or_default(),
-                problem["reason"].as_str().unwrap_or_default()
+                text(&problem["detail"]),
+                text(&problem["reason"])
             ),
             _ => bail!(
                 "{} is no API of a node: it has answered {status} (--api)",

@@ -94,7 +94,7 @@ pub(super) async fn list(flags: &ClientsFlags) -> anyhow::Result<()> {
         "RECEIVED",
         "SENT",
     ]);
-    let (mut listed, mut has_more) = (Vec::new(), false);
+    let (mut listed, mut failed, mut has_more) = (Vec::new(), Vec::new(), false);
     for plugin in &plugins {
         let left = flags.limit.saturating_sub(listed.len());
         if left == 0 {
@@ -108,11 +108,14 @@ pub(super) async fn list(flags: &ClientsFlags) -> anyhow::Result<()> {
             .map(|id| json!({ "plugin": plugin, "client": id }));
         let requests: Vec<_> = requests.collect();
         for mut outcome in api.batch("get_client", &requests).await? {
-            // One that has left meanwhile has an error.
+            let problem = &outcome["error"];
             if outcome["client"].is_object() {
                 let mut client = outcome["client"].take();
                 client["plugin"] = json!(plugin);
                 listed.push(client);
+            } else if problem["reason"] != "NOT_FOUND" {
+                // It has not just left: its node does not answer.
+                failed.push(text(&problem["message"]));
             }
         }
     }
@@ -138,7 +141,10 @@ pub(super) async fn list(flags: &ClientsFlags) -> anyhow::Result<()> {
     if has_more {
         eprintln!("jackfield: there are more clients: --limit lists them");
     }
-    Ok(())
+    match failed.first() {
+        None => Ok(()),
+        Some(why) => bail!("{} clients cannot be shown: {why}", failed.len()),
+    }
 }
 
 async fn ids(

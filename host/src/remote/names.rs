@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::api_client::ApiClient;
+use super::api_client::{ApiClient, warn_of_missing};
 use super::flags::ApiFlags;
 use super::output::{print_json, print_table, table, text};
 
@@ -32,9 +32,10 @@ pub(super) async fn groups(flags: &NamesFlags) -> anyhow::Result<()> {
         .map(|group| json!({ "plugin": plugin, "group": group }));
     let requests: Vec<_> = requests.collect();
     let counts = api.batch("get_client_count_by_group", &requests).await?;
-    let counts = counts
-        .iter()
-        .map(|outcome| outcome["count"]["value"].clone());
+    let counts = counts.iter().map(|outcome| {
+        warn_of_missing(&outcome["count"]);
+        outcome["count"]["value"].clone()
+    });
     show("GROUP", groups.into_iter().zip(counts), has_more, flags)
 }
 
@@ -50,10 +51,16 @@ pub(super) async fn uids(flags: &NamesFlags) -> anyhow::Result<()> {
         .map(|uid| json!({ "plugin": plugin, "uid": uid, "limit": 1_000 }));
     let requests: Vec<_> = requests.collect();
     let clients = api.batch("get_client_ids_by_uid", &requests).await?;
-    // One whose last client has left meanwhile has an error.
     let counts = clients.iter().map(|outcome| {
-        let items = outcome["page"]["items"].as_array();
-        json!(items.map_or(0, Vec::len))
+        let page = &outcome["page"];
+        warn_of_missing(page);
+        match (page["items"].as_array(), page["next"].is_string()) {
+            (Some(items), false) => json!(items.len()),
+            (Some(items), true) => json!(format!("{}+", items.len())),
+            // Its last client has left meanwhile.
+            (None, _) if outcome["error"]["reason"] == "NOT_FOUND" => json!(0),
+            (None, _) => Value::Null,
+        }
     });
     show("UID", uids.into_iter().zip(counts), has_more, flags)
 }

@@ -20,7 +20,7 @@ pub(super) async fn status(flags: &ApiFlags) -> anyhow::Result<()> {
     field("mesh", &text(&node["mesh"]))?;
     let store = &node["keyvalue"];
     field(
-        "state",
+        "keyvalue",
         &match store["failure"].as_str() {
             Some(failure) => format!("{} fails: {failure}", text(&store["store"])),
             None => text(&store["store"]),

@@ -1,22 +1,41 @@
 //! What a command prints: tables and texts for people, JSON for programs.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use comfy_table::{ContentArrangement, Table, TableStyle};
 use serde_json::Value;
 
-/// Prints a text to the standard output.
+/// Prints a text to the standard output. Whoever reads it may have enough of it: that is no error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()?;
-    Ok(())
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        printed => Ok(printed?),
+    }
 }
 
 /// Prints an answer as JSON.
 pub(super) fn print_json(answer: &Value) -> anyhow::Result<()> {
-    print(&format!("{}\n", serde_json::to_string_pretty(answer)?))
+    let json = serde_json::to_string_pretty(answer)?;
+    print(&format!("{}\n", without_c1(&json)))
+}
+
+/// JSON in which the control characters above ASCII are escaped, too: a terminal would take them for
+/// orders.
+pub(super) fn without_c1(json: &str) -> String {
+    let is_c1 = |char| ('\u{7f}'..='\u{9f}').contains(&char);
+    let mut escaped = String::with_capacity(json.len());
+    for char in json.chars() {
+        match is_c1(char) {
+            true => escaped += &format!("\\u{:04x}", u32::from(char)),
+            false => escaped.push(char),
+        }
+    }
+    escaped
 }
 
 /// A table with these columns. It is never broken to the width of a terminal: programs like `grep`
@@ -48,17 +67,19 @@ pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),
-        // What a client has chosen must not steer the terminal.
-        Value::String(text) => text.chars().map(visible).collect(),
+        Value::String(text) => visible(text),
         value => value.to_string(),
     }
 }
 
-fn visible(char: char) -> char {
-    match char.is_control() {
+/// A text whose control characters are replaced: what a client has chosen must not steer the
+/// terminal of whoever reads it.
+pub(super) fn visible(text: &str) -> String {
+    let visible = |char: char| match char.is_control() {
         true => char::REPLACEMENT_CHARACTER,
         false => char,
-    }
+    };
+    text.chars().map(visible).collect()
 }
 
 /// The first digits of a digest, which are enough to name a build.

@@ -1,6 +1,6 @@
 //! `tail`: what happens on a node, as it happens.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use http_body_util::BodyExt as _;
@@ -9,7 +9,14 @@ use serde_json::Value;
 
 use super::api_client::ApiClient;
 use super::flags::ApiFlags;
-use super::output::{print, text};
+use super::output::{print, text, without_c1};
+
+/// The time without a word of the node after which it counts as ended. It says something every 15
+/// seconds.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// The reason why nothing more is printed.
+const ENDED: &str = "nothing more is heard of the node: it has ended, or the connection broke";
 
 /// Whose events are printed.
 #[derive(Args)]
@@ -21,7 +28,7 @@ pub struct TailFlags {
     plugin: Vec<String>,
 }
 
-/// Prints events until the node ends.
+/// Prints events until the node ends, which is an error: whoever watches must hear of it.
 pub(super) async fn tail(flags: &TailFlags) -> anyhow::Result<()> {
     let api = ApiClient::new(&flags.api)?;
     let named = flags.plugin.iter().map(|plugin| {
@@ -31,8 +38,8 @@ pub(super) async fn tail(flags: &TailFlags) -> anyhow::Result<()> {
     let query = named.collect::<Vec<_>>().join("&");
     let mut body = api.events(&format!("/v1/events?{query}")).await?;
     let mut lines = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(bytes) = frame?.into_data() else {
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(SILENCE, body.frame()).await {
+        let Ok(bytes) = frame.into_data() else {
             continue;
         };
         lines.extend_from_slice(&bytes);
@@ -44,12 +51,12 @@ pub(super) async fn tail(flags: &TailFlags) -> anyhow::Result<()> {
             }
         }
     }
-    Ok(())
+    anyhow::bail!("{ENDED}")
 }
 
 fn show(event: &Value, is_json: bool) -> anyhow::Result<()> {
     if is_json {
-        return print(&format!("{event}\n"));
+        return print(&format!("{}\n", without_c1(&event.to_string())));
     }
     let now = humantime::format_rfc3339_millis(SystemTime::now());
     let plugin = text(&event["plugin"]);
