@@ -33,6 +33,7 @@ mod session;
 mod slot;
 mod spread;
 mod state;
+mod take_over;
 mod timer;
 mod watch;
 mod worker;
