@@ -1,0 +1,71 @@
+//! The load of a build whose files were checked, up to the generation that has taken over.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::builds::StagedBuild;
+use super::folder::Plugins;
+use super::handle::Plugin;
+use super::load::{BuildSource, PluginFiles};
+use super::loads::LoadResult;
+
+impl Plugins {
+    /// Makes a generation from a plugin's files, and lets it take over.
+    pub(super) async fn load(
+        self: Arc<Self>,
+        plugin: Arc<Plugin>,
+        files: PluginFiles,
+        started: Instant,
+    ) -> LoadResult {
+        let Some(loader) = &self.loader else {
+            return Ok(None);
+        };
+        let name = plugin.name();
+        let number = plugin.loads.load(Ordering::Relaxed) + 1;
+        let router = plugin.router.clone();
+        let usage = plugin.usage.clone();
+        let source = files.source;
+        let (files, staged) = self.stage(name, files).await?;
+        let loaded = loader.load(number, router, usage, files).await;
+        let durations = &self.registry.counters().durations;
+        match &loaded {
+            Ok(_) => durations.loads.record(started.elapsed()),
+            Err(_) => {
+                durations.failed_loads.record(started.elapsed());
+                let failed = plugin.running().filter(|_| source == BuildSource::PutBack);
+                if let Some(failed) = failed {
+                    failed.probation.has_none_before();
+                }
+            }
+        }
+        let (generation, advice) = loaded?;
+        for advice in advice {
+            let file = self.component_path(name);
+            tracing::warn!(plugin = name, "{}: {advice}", file.display());
+        }
+        plugin.loads.store(number, Ordering::Relaxed);
+        let was_kept = staged.as_ref().is_some_and(StagedBuild::was_kept);
+        // What runs again after a restart, or is put back, has proven itself.
+        let is_proven = match source {
+            BuildSource::Folder => number == 1 && was_kept,
+            BuildSource::PutBack => true,
+            BuildSource::Asked { was_refused } => !was_refused,
+        };
+        if is_proven {
+            generation.probation.pass();
+        }
+        let failed = plugin.running().filter(|_| source == BuildSource::PutBack);
+        plugin.swap(generation);
+        if let Some(failed) = failed.filter(|failed| failed.probation.has_failed()) {
+            self.refuse_failed(&plugin, &failed);
+        }
+        if let Some(staged) = staged {
+            self.keep(&plugin, staged);
+        }
+        self.registry.counters().generations_loaded.add_one();
+        let took = started.elapsed();
+        tracing::info!(plugin = name, generation = number, ?took, "plugin loaded");
+        Ok(Some(number))
+    }
+}
