@@ -443,6 +443,41 @@ mod tests {
         keep(&builds, &other, None);
         assert!(builds.is_refused("chat", &other.digest));
         assert_eq!(builds.last("chat", None), Some(one.digest));
+        let taken_back = builds.all("chat").expect("builds").remove(0).taken_back;
+        assert_eq!(taken_back.as_deref(), Some("5 of 50 events failed"));
+        // Until somebody wants it again.
+        builds.accept("chat", &other.digest);
+        builds.record("chat", &other.digest, "");
+        let builds = Builds::new(Some(folder.path().to_owned()));
+        assert!(!builds.is_refused("chat", &other.digest));
+    }
+
+    #[test]
+    fn the_first_digits_name_a_build_if_they_name_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let builds = Builds::new(Some(folder.path().to_owned()));
+        // Of seventeen, two begin with the same digit.
+        for number in 0..17u8 {
+            let build = files(&[number], None);
+            let written = folder
+                .path()
+                .join("chat")
+                .join(HEXLOWER.encode(&build.digest));
+            fs::create_dir_all(&written).expect("a folder");
+            fs::write(written.join(COMPONENT), [number]).expect("a component");
+        }
+        let wanted = files(&[7], None).digest;
+        let digits = HEXLOWER.encode(&wanted);
+        let found = |digits: &str| builds.find("chat", digits).ok();
+        assert_eq!(found(&digits), Some(wanted));
+        assert_eq!(found(&digits[..16]), Some(wanted));
+        assert_eq!(found(&digits.to_uppercase()), Some(wanted));
+        assert_eq!(found(""), None);
+        assert_eq!(builds.find("shop", &digits).ok(), None);
+        let digit = |digit: u32| char::from_digit(digit, 16).expect("a digit").to_string();
+        let errors = (0..16).filter_map(|number| builds.find("chat", &digit(number)).err());
+        let alone = errors.filter(|error| error.to_string().contains("alone has a digest"));
+        assert!(alone.count() > 0);
     }
 
     #[test]
@@ -502,7 +537,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let builds = Builds::new(Some(folder.path().to_owned()));
         for number in 0..=REFUSED_MOST {
-            builds.record("chat", &files(&number.to_le_bytes(), None).digest, "");
+            let files = files(&number.to_le_bytes(), None);
+            builds.refuse("chat", &files.digest);
+            builds.record("chat", &files.digest, "");
         }
         let left = fs::read_dir(folder.path().join("chat")).expect("a folder");
         assert_eq!(left.count(), REFUSED_MOST);
