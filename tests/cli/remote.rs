@@ -9,7 +9,8 @@ use jackfield_tests::{
 };
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpListener;
 
 /// Runs a command against this node's API.
 async fn ask(node: &Node, arguments: &[&str]) -> Result<Output> {
@@ -251,6 +252,32 @@ async fn what_happens_is_printed_as_it_happens() -> Result<()> {
     node.stop().await?;
     let ended = within("the end of the command", tail.wait()).await?;
     assert_eq!(ended.code(), Some(1), "whoever watches hears of it");
+    Ok(())
+}
+
+/// Whatever answers at that address, the command does not keep it without end.
+#[tokio::test]
+async fn what_is_no_stream_of_events_is_given_up() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let api = format!("http://{}", listener.local_addr()?);
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await?;
+        // Whoever answers before it is asked is no server.
+        let mut request = [0; 1 << 10];
+        ensure!(stream.read(&mut request).await? > 0, "no request");
+        let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        stream.write_all(head).await?;
+        while stream.write_all(&[b'x'; 1 << 16]).await.is_ok() {}
+        anyhow::Ok(())
+    });
+    let output = run_node_binary(&["tail", "--api", &api]).await?;
+    assert_eq!(output.code, 1);
+    assert!(
+        output.stderr.contains("no stream of events"),
+        "{}",
+        output.text()
+    );
+    within("the end of the connection", serving).await??;
     Ok(())
 }
 

@@ -10,10 +10,12 @@ const TARGET: &str = "jackfield::audit";
 /// The longest name in a line, in bytes. A request may have names of any length.
 const NAME_BYTES: usize = 256;
 
-/// A request that changes something for a client, a uid or a group.
+/// A request that changes something.
 pub(super) trait AuditedRequest {
-    /// The client, the uid and the group that the request names.
-    fn names(&self) -> [Option<&str>; 3];
+    /// The client, the uid and the group that the request names, as far as it names any.
+    fn names(&self) -> [Option<&str>; 3] {
+        [None; 3]
+    }
 }
 
 /// The record of one call. When it is dropped, its line is logged: a caller who hangs up in the
@@ -105,15 +107,5 @@ audited_requests! {
     UpdateInfoRequest { client }
 }
 
-/// Implements `AuditedRequest` for requests that name no client, uid or group.
-macro_rules! audited_requests_without_names {
-    ($($request:ident)*) => {
-        $(impl AuditedRequest for wire::$request {
-            fn names(&self) -> [Option<&str>; 3] {
-                [None; 3]
-            }
-        })*
-    };
-}
-
-audited_requests_without_names! { RollbackRequest DrainRequest }
+impl AuditedRequest for wire::RollbackRequest {}
+impl AuditedRequest for wire::DrainRequest {}

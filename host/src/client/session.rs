@@ -368,7 +368,6 @@ impl Conversation<'_> {
         // What was delayed was counted then.
         if !was_delayed {
             let bytes = message.payload().len();
-            self.client.received_message(bytes);
             self.check_rates(bytes)?;
             let plugin = self.session.plugin();
             if !plugin.takes_message(bytes) {
@@ -404,9 +403,7 @@ impl Conversation<'_> {
         {
             backlog.end = match received.and_then(|received| self.reader.message(received)) {
                 Ok(message) => {
-                    let bytes = message.payload().len();
-                    self.client.received_message(bytes);
-                    let allowed = self.check_rates(bytes);
+                    let allowed = self.check_rates(message.payload().len());
                     if allowed.is_ok() {
                         backlog.queue.push(message);
                     }
@@ -445,6 +442,7 @@ impl Conversation<'_> {
 
     /// Counts a message of so many bytes that the client has sent.
     fn check_rates(&self, bytes: usize) -> Result<(), SessionEnd> {
+        self.client.received_message(bytes);
         let Some(rates) = &self.rates else {
             return Ok(());
         };

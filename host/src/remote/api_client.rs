@@ -16,7 +16,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::flags::ApiFlags;
-use super::output::text;
+use super::output::{items, text};
 use crate::authorities;
 
 /// The time for an answer. A rollback may compile a component, which may take minutes.
@@ -112,17 +112,17 @@ impl ApiClient {
         mut request: Value,
         most: usize,
     ) -> anyhow::Result<(Vec<String>, bool)> {
-        let mut items = Vec::new();
+        let mut all = Vec::new();
         loop {
-            request["limit"] = json!((most - items.len()).clamp(1, PAGE));
+            request["limit"] = json!((most - all.len()).clamp(1, PAGE));
             let page = self.call(plugin, function, &request).await?;
             warn_of_missing(&page);
-            let found = page["items"].as_array().into_iter().flatten();
-            items.extend(found.filter_map(|item| item.as_str().map(str::to_owned)));
+            let found = items(&page["items"]);
+            all.extend(found.filter_map(|item| item.as_str().map(str::to_owned)));
             let next = page["next"].as_str();
             match next {
-                Some(next) if items.len() < most => request["cursor"] = json!(next),
-                next => return Ok((items, next.is_some())),
+                Some(next) if all.len() < most => request["cursor"] = json!(next),
+                next => return Ok((all, next.is_some())),
             }
         }
     }
@@ -151,7 +151,7 @@ impl ApiClient {
         if let Some(named) = named {
             return Ok(named.to_owned());
         }
-        match &*self.plugins().await? {
+        match &*self.plugins(None).await? {
             [only] => Ok(only.clone()),
             [] => bail!("the node has no plugins"),
             several => bail!(
@@ -161,10 +161,13 @@ impl ApiClient {
         }
     }
 
-    /// Returns the plugins that the node knows.
-    pub(super) async fn plugins(&self) -> anyhow::Result<Vec<String>> {
+    /// Returns the plugins of a command: the one that is named, or all that the node knows.
+    pub(super) async fn plugins(&self, named: Option<&str>) -> anyhow::Result<Vec<String>> {
+        if let Some(named) = named {
+            return Ok(vec![named.to_owned()]);
+        }
         let nodes = self.get("/v1/nodes").await?;
-        let plugins = nodes["node"]["plugins"].as_array().into_iter().flatten();
+        let plugins = items(&nodes["node"]["plugins"]);
         let names = plugins.filter_map(|plugin| plugin["name"].as_str().map(str::to_owned));
         Ok(names.collect())
     }
@@ -240,7 +243,7 @@ impl ApiClient {
 
 /// Says on stderr which nodes have not answered.
 pub(super) fn warn_of_missing(answer: &Value) {
-    let missing = answer["missing"].as_array().into_iter().flatten();
+    let missing = items(&answer["missing"]);
     let missing: Vec<&str> = missing.filter_map(Value::as_str).collect();
     if !missing.is_empty() {
         eprintln!(

@@ -78,10 +78,7 @@ struct KickTarget {
 /// Lists clients of the whole cluster.
 pub(super) async fn list(flags: &ClientsFlags) -> anyhow::Result<()> {
     let api = ApiClient::new(&flags.api)?;
-    let plugins = match &flags.plugin {
-        Some(plugin) => vec![plugin.clone()],
-        None => api.plugins().await?,
-    };
+    let plugins = api.plugins(flags.plugin.as_deref()).await?;
     let mut rows = table(&[
         "PLUGIN",
         "CLIENT",
@@ -173,10 +170,7 @@ async fn ids(
 /// Shows what a node knows of one client.
 pub(super) async fn show(flags: &ClientFlags) -> anyhow::Result<()> {
     let api = ApiClient::new(&flags.api)?;
-    let plugins = match &flags.plugin {
-        Some(plugin) => vec![plugin.clone()],
-        None => api.plugins().await?,
-    };
+    let plugins = api.plugins(flags.plugin.as_deref()).await?;
     let requests: Vec<_> = plugins
         .iter()
         .map(|plugin| json!({ "plugin": plugin, "client": flags.client }))

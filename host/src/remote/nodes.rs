@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::api_client::ApiClient;
 use super::flags::ApiFlags;
-use super::output::{field, joined, print, print_json, print_table, table, text};
+use super::output::{field, items, joined, print, print_json, print_table, table, text};
 use super::plugins::plugin_rows;
 
 /// Shows one node and its plugins.
@@ -44,7 +44,7 @@ pub(super) async fn status(flags: &ApiFlags) -> anyhow::Result<()> {
         "GROUPS",
         "ERROR",
     ]);
-    for plugin in node["plugins"].as_array().into_iter().flatten() {
+    for plugin in items(&node["plugins"]) {
         let mut row = vec![text(&plugin["name"])];
         row.extend(plugin_rows(plugin));
         row.extend(["clients", "uids", "groups", "failure"].map(|key| text(&plugin[key])));
@@ -57,7 +57,7 @@ pub(super) async fn status(flags: &ApiFlags) -> anyhow::Result<()> {
 /// How many peers there are, by their states.
 fn peers(peers: &Value) -> String {
     let mut states: Vec<(String, usize)> = Vec::new();
-    for peer in peers.as_array().into_iter().flatten() {
+    for peer in items(peers) {
         let state = text(&peer["state"]);
         match states.iter_mut().find(|(known, _)| *known == state) {
             Some((_, number)) => *number += 1,
@@ -85,7 +85,7 @@ pub(super) async fn list(flags: &ApiFlags) -> anyhow::Result<()> {
     ]);
     let node = &nodes["node"];
     let own = |key: &str| {
-        let plugins = node["plugins"].as_array().into_iter().flatten();
+        let plugins = items(&node["plugins"]);
         plugins
             .filter_map(|plugin| plugin[key].as_u64())
             .sum::<u64>()
@@ -102,7 +102,7 @@ pub(super) async fn list(flags: &ApiFlags) -> anyhow::Result<()> {
         "-".to_owned(),
         "-".to_owned(),
     ]);
-    for peer in nodes["peers"].as_array().into_iter().flatten() {
+    for peer in items(&nodes["peers"]) {
         let mut row = vec![
             text(&peer["incarnation"]),
             text(&peer["mesh"]),

@@ -112,10 +112,14 @@ pub(super) fn time(ms: &Value) -> String {
     humantime::format_rfc3339_seconds(then).to_string()
 }
 
+/// The items of a list. What is no list has none.
+pub(super) fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
 /// The items of a list as text, with commas between them.
 pub(super) fn joined(list: &Value) -> String {
-    let items = list.as_array().into_iter().flatten();
-    let items: Vec<String> = items.map(text).collect();
+    let items: Vec<String> = items(list).map(text).collect();
     match items.is_empty() {
         true => "-".to_owned(),
         false => items.join(", "),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::api_client::ApiClient;
 use super::flags::ApiFlags;
-use super::output::{ago, print, print_json, print_table, short_digest, table, text, time};
+use super::output::{ago, items, print, print_json, print_table, short_digest, table, text, time};
 
 /// What is done about plugins; nothing: they are listed.
 #[derive(Args)]
@@ -57,7 +57,7 @@ pub(super) async fn run(flags: PluginsFlags) -> anyhow::Result<()> {
 
 async fn list(api: &ApiClient, is_json: bool) -> anyhow::Result<()> {
     let nodes = api.get("/v1/nodes").await?;
-    let peers = nodes["peers"].as_array().into_iter().flatten();
+    let peers = items(&nodes["peers"]);
     let all: Vec<&Value> = std::iter::once(&nodes["node"]).chain(peers).collect();
     if is_json {
         let plugins = all
@@ -75,7 +75,7 @@ async fn list(api: &ApiClient, is_json: bool) -> anyhow::Result<()> {
         "ERROR",
     ]);
     for node in all {
-        for plugin in node["plugins"].as_array().into_iter().flatten() {
+        for plugin in items(&node["plugins"]) {
             let mut row = vec![text(&node["incarnation"]), text(&plugin["name"])];
             row.extend(plugin_rows(plugin));
             row.push(text(&plugin["failure"]));
@@ -102,7 +102,7 @@ async fn builds(api: &ApiClient, plugin: &str, is_json: bool) -> anyhow::Result<
         return print_json(&answer);
     }
     let mut rows = table(&["DIGEST", "BYTES", "LOADED", "GENERATION", "TAKEN BACK"]);
-    for build in answer["builds"].as_array().into_iter().flatten() {
+    for build in items(&answer["builds"]) {
         rows.add_row([
             short_digest(&build["digest"]),
             text(&build["bytes"]),

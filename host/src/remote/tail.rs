@@ -15,6 +15,9 @@ use super::output::{print, text, without_c1};
 /// seconds.
 const SILENCE: Duration = Duration::from_secs(45);
 
+/// The most bytes of what has come and is not printed yet.
+const LINE_BYTES: usize = 4 << 20;
+
 /// The reason why nothing more is printed.
 const ENDED: &str = "nothing more is heard of the node: it has ended, or the connection broke";
 
@@ -43,6 +46,10 @@ pub(super) async fn tail(flags: &TailFlags) -> anyhow::Result<()> {
             continue;
         };
         lines.extend_from_slice(&bytes);
+        anyhow::ensure!(
+            lines.len() <= LINE_BYTES,
+            "this is no stream of events: a line has more than {LINE_BYTES} bytes (--api)"
+        );
         // An event is a few lines, and only that with its data counts.
         while let Some(end) = lines.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = lines.drain(..=end).collect();
