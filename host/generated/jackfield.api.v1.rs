@@ -429,7 +429,7 @@ pub struct RolledBack {
 pub struct Operation {
     #[prost(
         oneof = "operation::Operation",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32"
     )]
     pub operation: ::core::option::Option<operation::Operation>,
 }
@@ -499,6 +499,8 @@ pub mod operation {
         GetBuilds(super::PluginRequest),
         #[prost(message, tag = "31")]
         Rollback(super::RollbackRequest),
+        #[prost(message, tag = "32")]
+        GetTimers(super::PageRequest),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -512,7 +514,7 @@ pub struct BatchResponse {
 pub struct Outcome {
     #[prost(
         oneof = "outcome::Outcome",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
     )]
     pub outcome: ::core::option::Option<outcome::Outcome>,
 }
@@ -546,6 +548,8 @@ pub mod outcome {
         Builds(super::Builds),
         #[prost(message, tag = "13")]
         RolledBack(super::RolledBack),
+        #[prost(message, tag = "14")]
+        Timers(super::Timers),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -556,6 +560,97 @@ pub struct Error {
     /// A sentence for a person.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Timers {
+    #[prost(message, repeated, tag = "1")]
+    pub timers: ::prost::alloc::vec::Vec<Timer>,
+    /// For the next request; without it, this was the last page.
+    #[prost(string, optional, tag = "2")]
+    pub next: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Timer {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Whether the timer is one of the cluster, which fires on one of its nodes, or of this node.
+    #[prost(bool, tag = "2")]
+    pub of_cluster: bool,
+    /// When it fires next, in milliseconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub due_at_ms: u64,
+    /// How often from then on, in milliseconds; absent: once.
+    #[prost(uint64, optional, tag = "4")]
+    pub every_ms: ::core::option::Option<u64>,
+}
+/// One of the two.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceRequest {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    /// A client id. NOT_FOUND: it is not connected.
+    #[prost(string, optional, tag = "2")]
+    pub client: ::core::option::Option<::prost::alloc::string::String>,
+    /// All clients of this uid, also those that come later.
+    #[prost(string, optional, tag = "3")]
+    pub uid: ::core::option::Option<::prost::alloc::string::String>,
+    /// Whether the steps have the payloads of messages, up to 4,096 bytes of each.
+    #[prost(bool, tag = "4")]
+    pub payloads: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogsRequest {
+    /// Only records about these plugins; none: all records that the token may see.
+    #[prost(string, repeated, tag = "1")]
+    pub plugins: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The least level: `error`, `warn`, `info`, `debug` or `trace`; empty: all that is logged.
+    #[prost(string, tag = "2")]
+    pub level: ::prost::alloc::string::String,
+}
+/// One record of the log.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LogRecord {
+    #[prost(oneof = "log_record::Record", tags = "1, 2")]
+    pub record: ::core::option::Option<log_record::Record>,
+}
+/// Nested message and enum types in `LogRecord`.
+pub mod log_record {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Record {
+        #[prost(message, tag = "1")]
+        Line(super::LogLine),
+        /// The reader was too slow: so many records are missing here.
+        #[prost(message, tag = "2")]
+        Missed(super::MissedRecords),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MissedRecords {
+    #[prost(uint64, tag = "1")]
+    pub records: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LogLine {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    #[prost(string, tag = "1")]
+    pub level: ::prost::alloc::string::String,
+    /// The part of the program that has written it; what plugins write has `jackfield::plugin::log`.
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+    /// The plugin that it is about; absent: none.
+    #[prost(string, optional, tag = "4")]
+    pub plugin: ::core::option::Option<::prost::alloc::string::String>,
+    /// The other fields of the record.
+    #[prost(map = "string, string", tag = "5")]
+    pub fields: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// When it was written, in milliseconds since 1970.
+    #[prost(uint64, tag = "6")]
+    pub at_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRequest {
@@ -832,6 +927,12 @@ pub mod api_server {
             &self,
             request: tonic::Request<super::CallRequest>,
         ) -> std::result::Result<tonic::Response<super::Called>, tonic::Status>;
+        /// Scope `read`. The timers of the plugin that this node knows: its own, and those of the cluster,
+        /// which may fire on another node.
+        async fn get_timers(
+            &self,
+            request: tonic::Request<super::PageRequest>,
+        ) -> std::result::Result<tonic::Response<super::Timers>, tonic::Status>;
         /// Scope `read`. The builds of the plugin that this node keeps, those that were loaded last first.
         async fn get_builds(
             &self,
@@ -863,6 +964,30 @@ pub mod api_server {
             &self,
             request: tonic::Request<super::WatchRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
+        /// Server streaming response type for the Trace method.
+        type TraceStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<crate::live_trace::TraceStep, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Scope `read`; with payloads, also scope `inspect`. Everything that happens to a client, or to all
+        /// clients of a uid, on all nodes, from now on: messages with their sizes, events, what is sent and
+        /// dropped. HTTP: `GET /v1/plugins/{plugin}/trace`, as server-sent events.
+        async fn trace(
+            &self,
+            request: tonic::Request<super::TraceRequest>,
+        ) -> std::result::Result<tonic::Response<Self::TraceStream>, tonic::Status>;
+        /// Server streaming response type for the Logs method.
+        type LogsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::LogRecord, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Scope `inspect`. What this node logs, from now on. HTTP: `GET /v1/logs`, as server-sent events.
+        async fn logs(
+            &self,
+            request: tonic::Request<super::LogsRequest>,
+        ) -> std::result::Result<tonic::Response<Self::LogsStream>, tonic::Status>;
         /// Scope `operate`, of a token for all plugins. Ends this node as SIGTERM does: it takes no more
         /// clients, closes those that it has with 1012, and its process ends. The answer comes before that.
         /// HTTP: `POST /v1/drain`.
@@ -2194,6 +2319,49 @@ pub mod api_server {
                     };
                     Box::pin(fut)
                 }
+                "/jackfield.api.v1.Api/GetTimers" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetTimersSvc<T: Api>(pub Arc<T>);
+                    impl<T: Api> tonic::server::UnaryService<super::PageRequest>
+                    for GetTimersSvc<T> {
+                        type Response = super::Timers;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Api>::get_timers(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetTimersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/jackfield.api.v1.Api/GetBuilds" => {
                     #[allow(non_camel_case_types)]
                     struct GetBuildsSvc<T: Api>(pub Arc<T>);
@@ -2354,6 +2522,98 @@ pub mod api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/jackfield.api.v1.Api/Trace" => {
+                    #[allow(non_camel_case_types)]
+                    struct TraceSvc<T: Api>(pub Arc<T>);
+                    impl<
+                        T: Api,
+                    > tonic::server::ServerStreamingService<super::TraceRequest>
+                    for TraceSvc<T> {
+                        type Response = crate::live_trace::TraceStep;
+                        type ResponseStream = T::TraceStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TraceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Api>::trace(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TraceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/jackfield.api.v1.Api/Logs" => {
+                    #[allow(non_camel_case_types)]
+                    struct LogsSvc<T: Api>(pub Arc<T>);
+                    impl<
+                        T: Api,
+                    > tonic::server::ServerStreamingService<super::LogsRequest>
+                    for LogsSvc<T> {
+                        type Response = super::LogRecord;
+                        type ResponseStream = T::LogsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LogsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Api>::logs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LogsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

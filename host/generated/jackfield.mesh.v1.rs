@@ -139,6 +139,9 @@ pub struct Deliver {
     /// The message as a WebSocket frame (RFC 6455, section 5.2): final, unmasked, text or binary.
     #[prost(bytes = "bytes", tag = "7")]
     pub frame: ::prost::bytes::Bytes,
+    /// The span that the message was sent in; absent: none.
+    #[prost(message, optional, tag = "8")]
+    pub trace: ::core::option::Option<TraceContext>,
     /// Whom it is for.
     #[prost(oneof = "deliver::To", tags = "2, 3, 4, 5")]
     pub to: ::core::option::Option<deliver::To>,
@@ -161,6 +164,16 @@ pub mod deliver {
         #[prost(message, tag = "5")]
         Groups(super::Names),
     }
+}
+/// The context of a span, as in the headers of W3C Trace Context.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceContext {
+    /// "00-TRACE-SPAN-FLAGS".
+    #[prost(string, tag = "1")]
+    pub traceparent: ::prost::alloc::string::String,
+    /// What tracing systems have added; empty: nothing.
+    #[prost(string, tag = "2")]
+    pub tracestate: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct All {}
@@ -319,10 +332,13 @@ pub struct Ask {
     pub id: u64,
     #[prost(string, tag = "2")]
     pub plugin: ::prost::alloc::string::String,
+    /// The span that it is asked in; absent: none.
+    #[prost(message, optional, tag = "26")]
+    pub trace: ::core::option::Option<TraceContext>,
     /// One of the two is there.
     #[prost(
         oneof = "ask::Question",
-        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 24, 25"
+        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 24, 25, 27"
     )]
     pub question: ::core::option::Option<ask::Question>,
     #[prost(oneof = "ask::Event", tags = "20, 21, 22, 23")]
@@ -374,6 +390,8 @@ pub mod ask {
         GetClient(::prost::bytes::Bytes),
         #[prost(message, tag = "25")]
         ListClients(super::ListClients),
+        #[prost(message, tag = "27")]
+        ReadTrace(super::ReadTrace),
     }
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Event {
@@ -571,7 +589,7 @@ pub struct Answer {
     pub id: u64,
     #[prost(
         oneof = "answer::Answer",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
     )]
     pub answer: ::core::option::Option<answer::Answer>,
 }
@@ -609,7 +627,44 @@ pub mod answer {
         CallFailed(super::CallFailed),
         #[prost(message, tag = "15")]
         Client(super::Client),
+        #[prost(message, tag = "16")]
+        TraceRead(super::TraceRead),
     }
+}
+/// The next steps of a live trace. The first read opens it, and one that is not read for ten seconds
+/// ends. The answer comes when there are steps, or after a while without any.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadTrace {
+    /// The number of the trace, which the sender has drawn.
+    #[prost(uint64, tag = "1")]
+    pub trace: u64,
+    /// Whether the steps have the payloads of messages.
+    #[prost(bool, tag = "4")]
+    pub with_payloads: bool,
+    /// Whether the trace was read before: if it has ended meanwhile, steps are missing.
+    #[prost(bool, tag = "5")]
+    pub is_again: bool,
+    /// The clients.
+    #[prost(oneof = "read_trace::Target", tags = "2, 3")]
+    pub target: ::core::option::Option<read_trace::Target>,
+}
+/// Nested message and enum types in `ReadTrace`.
+pub mod read_trace {
+    /// The clients.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Target {
+        /// One client, 16 bytes.
+        #[prost(bytes, tag = "2")]
+        Client(::prost::bytes::Bytes),
+        /// All clients of this uid.
+        #[prost(string, tag = "3")]
+        Uid(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TraceRead {
+    #[prost(message, repeated, tag = "1")]
+    pub steps: ::prost::alloc::vec::Vec<crate::live_trace::TraceStep>,
 }
 /// The state of a client.
 #[derive(Clone, PartialEq, ::prost::Message)]

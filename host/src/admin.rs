@@ -13,7 +13,10 @@ mod grpc;
 mod health;
 mod http;
 mod listener;
+mod live_traces;
+mod logs;
 mod metrics;
+mod open_stream;
 mod openapi;
 mod operations;
 mod operator;
@@ -21,6 +24,8 @@ mod problem;
 mod process_metrics;
 mod replay;
 mod schema;
+mod spans;
+mod state;
 mod tokens;
 mod view;
 mod wire;
@@ -112,6 +117,10 @@ pub async fn serve(
         .merge(http::routes(api.clone()))
         .merge(view::routes(view))
         .method_not_allowed_fallback(http::wrong_method)
+        .layer(axum::middleware::from_fn_with_state(
+            api.clone(),
+            spans::trace,
+        ))
         .layer(axum::middleware::from_fn_with_state(
             api,
             listener::identify,

@@ -6,6 +6,7 @@ use documented::DocumentedFields;
 
 use crate::config::{
     AcmeConfig, Config, HttpConfig, KeyvalueConfig, MeshConfig, ProxyConfig, TlsConfig,
+    TracingConfig,
 };
 use crate::limits::{Limits, PluginLimits};
 use crate::listener::UnixSocketConfig;
@@ -57,6 +58,7 @@ fn describe_sections(
 fn section(name: &str) -> Documentation {
     match name {
         "http" => documentation::<HttpConfig>(),
+        "tracing" => documentation::<TracingConfig>(),
         "keyvalue" => documentation::<KeyvalueConfig>(),
         "limits" => documentation::<Limits>(),
         "mesh" => documentation::<MeshConfig>(),

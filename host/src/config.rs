@@ -8,6 +8,7 @@ mod acme;
 mod cache;
 mod proxy;
 mod tls;
+mod tracing;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -26,6 +27,7 @@ pub use self::acme::{AcmeChallenge, AcmeConfig};
 pub use self::cache::CacheFolder;
 pub use self::proxy::{ForwardingHeader, ProxyConfig, TrustedProxy};
 pub use self::tls::{CertificateFiles, TlsConfig, TlsVersion};
+pub use self::tracing::TracingConfig;
 
 const ENVIRONMENT_PREFIX: &str = "JACKFIELD_";
 
@@ -73,6 +75,8 @@ pub struct Config {
     pub keyvalue: KeyvalueConfig,
     /// The settings for the HTTP requests of plugins.
     pub http: HttpConfig,
+    /// The settings for spans, which a tracing backend shows.
+    pub tracing: TracingConfig,
     /// The filter of the log: a level, or directives of `tracing_subscriber::EnvFilter`.
     pub log: String,
     /// The format of the log lines.
@@ -192,6 +196,7 @@ impl Default for Config {
             mesh: MeshConfig::default(),
             keyvalue: KeyvalueConfig::default(),
             http: HttpConfig::default(),
+            tracing: TracingConfig::default(),
             log: "info".to_owned(),
             log_format: LogFormat::default(),
             limits: Limits::default(),

@@ -56,6 +56,10 @@ counters! {
     certificate_orders_failed,
     /// Calls of the API whose caller was not identified, usually because the token was unknown.
     api_denied,
+    /// Spans that the collector has taken.
+    spans_sent,
+    /// Spans that were dropped: too many waited for the collector, or it did not take them.
+    spans_dropped,
     /// Messages that a plugin has received.
     messages_in,
     /// Calls of plugins with several waiting messages of a client.

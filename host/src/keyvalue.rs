@@ -18,6 +18,7 @@ mod health;
 mod memory;
 mod redis;
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -185,6 +186,44 @@ impl Keyvalue {
             }
         };
         self.within(wait, changed).await
+    }
+
+    /// Copies the whole state, as it is now, into a file without a name.
+    ///
+    /// # Errors
+    ///
+    /// The store is no file, or it cannot be copied.
+    pub(crate) async fn backup(&self) -> Result<File, StoreFailure> {
+        self.disk()?.backup().await
+    }
+
+    /// An empty file without a name, for a copy of the state that comes.
+    ///
+    /// # Errors
+    ///
+    /// The store is no file, or its folder cannot be written.
+    pub(crate) async fn file_for_copy(&self) -> Result<File, StoreFailure> {
+        self.disk()?.new_file().await
+    }
+
+    /// Replaces the whole state of all plugins by that of a copy, all at once. Returns the number of
+    /// its entries.
+    ///
+    /// # Errors
+    ///
+    /// The store is no file, the copy is not good, or the store fails. Then nothing is replaced.
+    pub(crate) async fn restore(&self, copy: File) -> Result<u64, StoreFailure> {
+        self.disk()?.restore(copy).await
+    }
+
+    fn disk(&self) -> Result<&Disk, StoreFailure> {
+        match &*self.store {
+            Store::Disk(disk) => Ok(disk),
+            Store::Memory(_) | Store::Redis(_) => Err(StoreFailure::Refused(format!(
+                "the state is in the store `{}`: only a file is copied here (keyvalue.store)",
+                self.kind()
+            ))),
+        }
     }
 
     async fn within<T>(

@@ -5,6 +5,8 @@
 //! without control characters. No text of a guest can therefore look like a record of the node, or
 //! move a cursor.
 
+mod records;
+
 use std::fmt::{self, Debug};
 use std::str::FromStr as _;
 
@@ -12,9 +14,13 @@ use anyhow::Context as _;
 use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{FormatFields, Writer, debug_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, reload};
 
+use self::records::RecordLayer;
+pub use self::records::{LogReader, LogRecord};
 use crate::config::LogFormat;
 
 /// The most lines that wait to be written to stderr. A line of a guest has at most 8 KiB.
@@ -55,24 +61,16 @@ pub fn start(directives: &str, format: LogFormat) -> anyhow::Result<RunningLog> 
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES)
         .finish(std::io::stderr());
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer);
-    let set_filter: SetFilter = match format {
-        LogFormat::Text => {
-            let log = log.with_ansi(false).fmt_fields(text_fields());
-            let log = log.with_filter_reloading();
-            let handle = log.reload_handle();
-            log.init();
-            Box::new(move |filter| Ok(handle.reload(filter)?))
-        }
-        LogFormat::Json => {
-            let log = log.json().with_filter_reloading();
-            let handle = log.reload_handle();
-            log.init();
-            Box::new(move |filter| Ok(handle.reload(filter)?))
-        }
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(false).fmt_fields(text_fields()).boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
+    // The filter is for both: whoever reads records gets those of the log.
+    let (filter, handle) = reload::Layer::new(filter);
+    let log = tracing_subscriber::registry().with(filter);
+    log.with(lines).with(RecordLayer).init();
+    let set_filter: SetFilter = Box::new(move |filter| Ok(handle.reload(filter)?));
     Ok(RunningLog {
         _flush_at_the_end: guard,
         set_filter,

@@ -105,6 +105,11 @@ impl Frame {
         Some(Frame::encode(self.0[0] | COMPRESSED, &compressed))
     }
 
+    /// Whether the frame is a text message.
+    pub fn is_text(&self) -> bool {
+        self.0.first().is_some_and(|first| first & 0xf == TEXT)
+    }
+
     /// The bytes of the frame after its header.
     pub fn payload(&self) -> &[u8] {
         let header = match self.0.get(1) {

@@ -30,6 +30,7 @@ use crate::listener::{
 use crate::mesh::{self, Mesh, Source};
 use crate::plugin::{PluginFolders, Plugins};
 use crate::registry::Registry;
+use crate::tracer::{Collector, Tracer};
 
 /// A running node with its plugins and its ports.
 ///
@@ -65,6 +66,7 @@ pub struct Node {
     serving: JoinHandle<()>,
     proxies: Arc<ArcSwap<ProxyConfig>>,
     handover: Option<HandoverPort>,
+    tracer: Tracer,
     /// The task that gets certificates.
     renewing: Option<AbortOnDropHandle<()>>,
 }
@@ -95,12 +97,17 @@ impl Node {
         let (addresses, tls_addresses) = (addresses(&plain)?, addresses(&encrypted)?);
         let files = share_files(config.limits.clients);
         let incarnation = Incarnation::draw()?;
+        let tracer = match Collector::read(&config.tracing)? {
+            Some(collector) => Tracer::start(collector, incarnation, counters.clone())?,
+            None => Tracer::default(),
+        };
         let is_meshed = !config.mesh.listen.is_empty();
         check_alone(&config.mesh)?;
         let registry = Registry::new(
             incarnation,
             config.limits.clone(),
             counters,
+            tracer.clone(),
             tokio::runtime::Handle::current().metrics().num_workers(),
             is_meshed,
         );
@@ -214,6 +221,7 @@ impl Node {
             serving,
             proxies,
             handover,
+            tracer,
             renewing,
         })
     }
@@ -311,6 +319,7 @@ impl Node {
             // Who does not read its last answer is not waited for.
             let _ = tokio::time::timeout(LAST_ANSWERS, answering).await;
         }
+        self.tracer.end(LAST_SPANS).await;
     }
 }
 
@@ -475,6 +484,9 @@ const FILE_RELEASE: Duration = Duration::from_secs(5);
 
 /// The time for handshakes that are under way when another process has taken over.
 const HANDSHAKES: Duration = Duration::from_secs(2);
+
+/// The time for the collector to take the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(1);
 
 /// The time for callers to read the last answers of the API.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);

@@ -42,6 +42,7 @@ pub use timers::{Firing, Schedule, Scope, TimerRecord, Timers, Version};
 use crate::counters::Counters;
 use crate::id::Incarnation;
 use crate::limits::Limits;
+use crate::tracer::Tracer;
 
 /// The clients of a node, grouped by their plugins.
 #[derive(Debug)]
@@ -59,10 +60,11 @@ impl Registry {
         incarnation: Incarnation,
         limits: Limits,
         counters: Arc<Counters>,
+        tracer: Tracer,
         sweepers: usize,
         is_meshed: bool,
     ) -> Arc<Registry> {
-        let shared = NodeState::new(incarnation, limits, counters, sweepers, is_meshed);
+        let shared = NodeState::new(incarnation, limits, counters, tracer, sweepers, is_meshed);
         Arc::new(Registry {
             shared: Arc::new(shared),
             namespaces: RwLock::default(),

@@ -5,22 +5,29 @@
 
 mod api_client;
 mod clients;
+mod event_stream;
 mod flags;
+mod logs;
 mod names;
 mod nodes;
 mod output;
 mod plugins;
 mod sends;
+mod state;
 mod tail;
+mod trace;
 
 use clap::Subcommand;
 
 use self::clients::{ClientFlags, ClientsFlags, KickFlags};
 use self::flags::ApiFlags;
+use self::logs::LogsFlags;
 use self::names::NamesFlags;
 use self::plugins::PluginsFlags;
 use self::sends::SendFlags;
+use self::state::StateFlags;
 use self::tail::TailFlags;
+use self::trace::TraceFlags;
 
 /// A command for a node that runs.
 #[derive(Subcommand)]
@@ -45,6 +52,14 @@ pub enum RemoteCommand {
     Uids(NamesFlags),
     /// Print what happens on a node, as it happens.
     Tail(TailFlags),
+    /// Print what a node logs, as it is written.
+    Logs(LogsFlags),
+    /// Print everything that happens to a client, or to the clients of a uid, as it happens.
+    Trace(TraceFlags),
+    /// List the timers of a plugin that a node knows.
+    Timers(NamesFlags),
+    /// Copy the state of a node's plugins into a file, or back, while the node runs.
+    State(StateFlags),
     /// End a node, as SIGTERM does: its clients are closed with 1012, and come to other nodes.
     Drain(ApiFlags),
 }
@@ -68,6 +83,10 @@ impl RemoteCommand {
             RemoteCommand::Groups(flags) => names::groups(&flags).await,
             RemoteCommand::Uids(flags) => names::uids(&flags).await,
             RemoteCommand::Tail(flags) => tail::tail(&flags).await,
+            RemoteCommand::Logs(flags) => logs::logs(&flags).await,
+            RemoteCommand::Trace(flags) => trace::trace(&flags).await,
+            RemoteCommand::Timers(flags) => names::timers(&flags).await,
+            RemoteCommand::State(flags) => state::run(flags).await,
             RemoteCommand::Drain(api) => nodes::drain(&api).await,
         }
     }

@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 use crate::delivery::Delivery;
 use crate::id::{ClientId, Incarnation};
 use crate::limits::PAGE_ITEMS;
+use crate::live_trace::{PATIENCE, TraceRequest, TraceStep};
 use crate::mesh::{AskError, Holder, Listed, Mesh, Question, Space, Unanswered, ask};
 use crate::message::{Frame, Message};
 use crate::registry::{ClientStatus, Ending, Info, Kind, Namespace};
@@ -255,6 +256,35 @@ impl Router {
             return Ok(self.namespace.close_client(id, ending)?);
         };
         self.at(mesh, id, ask::close_client(id, ending)).await
+    }
+
+    /// The nodes that may have clients of the plugin: this one, and those that it knows.
+    pub fn nodes(&self) -> Vec<Incarnation> {
+        let own = self.namespace.shared().incarnation();
+        let others = self.mesh.iter().flat_map(|mesh| mesh.peers());
+        let others = others.map(|peer| peer.incarnation());
+        std::iter::once(own).chain(others).collect()
+    }
+
+    /// Reads the next steps of a live trace on a node, or waits for some for a while. The first read
+    /// opens the trace.
+    ///
+    /// # Errors
+    ///
+    /// The node gives no answer, or has too many traces.
+    pub async fn read_trace(
+        &self,
+        node: Incarnation,
+        request: &TraceRequest,
+    ) -> Result<Vec<TraceStep>, RouterError> {
+        let own = self.namespace.shared().incarnation();
+        match &self.mesh {
+            Some(mesh) if node != own => self.at_node(mesh, node, ask::read_trace(request)).await,
+            _ => {
+                let steps = self.namespace.read_trace(request, PATIENCE).await;
+                steps.map_err(|error| RouterError::TooMany(error.to_string()))
+            }
+        }
     }
 
     /// The state of the client.
@@ -531,7 +561,15 @@ impl Router {
         id: ClientId,
         question: Question<A>,
     ) -> Result<A, RouterError> {
-        let node = id.incarnation();
+        self.at_node(mesh, id.incarnation(), question).await
+    }
+
+    async fn at_node<A>(
+        &self,
+        mesh: &Mesh,
+        node: Incarnation,
+        question: Question<A>,
+    ) -> Result<A, RouterError> {
         let answered = mesh.ask(node, self.namespace.name(), question).await;
         answered.map_err(|error| match error {
             AskError::Unanswered(unanswered) => unanswered.into(),

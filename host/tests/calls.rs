@@ -10,6 +10,7 @@ use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::plugin::{Plugin, Plugins};
 use jackfield::registry::Registry;
+use jackfield::tracer::Tracer;
 
 const BACKEND: Caller<'_> = Caller::Api("billing");
 
@@ -45,7 +46,7 @@ async fn a_plugin_that_drains_serves_those_who_may_have_to_end_and_no_backend() 
         name: "chat",
         depth: 0,
     };
-    let staying = plugin.session();
+    let staying = plugin.session(None);
     std::fs::remove_file(folder.path().join("console.wasm")).expect("removed");
 
     assert_eq!(until_error(&plugin, BACKEND).await, CallError::Draining);
@@ -73,7 +74,14 @@ async fn console(folder: &Path) -> Arc<Plugin> {
     std::fs::write(folder.join("console.toml"), "[calls]\nallow = ['chat']").expect("a manifest");
     let counters = Arc::<Counters>::default();
     let incarnation = Incarnation::draw().expect("randomness");
-    let registry = Registry::new(incarnation, Limits::default(), counters, 1, false);
+    let registry = Registry::new(
+        incarnation,
+        Limits::default(),
+        counters,
+        Tracer::default(),
+        1,
+        false,
+    );
     let services = Services::in_memory().expect("roots");
     let compiler = CompilerOptions {
         program: env!("CARGO_BIN_EXE_jackfield").into(),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where each heavy crate may be named.
-const HOMES: [(&str, &[&str]); 16] = [
+const HOMES: [(&str, &[&str]); 19] = [
     ("wasmtime", &["guest"]),
     ("wasmtime_wasi", &["guest"]),
     ("wasmtime_wasi_http", &["guest"]),
@@ -32,7 +32,10 @@ const HOMES: [(&str, &[&str]); 16] = [
         "hyper",
         &["remote", "admin", "client", "guest", "certificates"],
     ),
-    ("tonic", &["mesh", "admin", "pending_connections"]),
+    ("tonic", &["mesh", "admin", "pending_connections", "tracer"]),
+    ("opentelemetry", &["tracer"]),
+    ("opentelemetry_sdk", &["tracer"]),
+    ("opentelemetry_otlp", &["tracer"]),
     ("axum", &["admin"]),
     ("prometheus_client", &["admin"]),
     ("procfs", &["admin"]),

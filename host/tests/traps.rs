@@ -19,6 +19,7 @@ use jackfield::message::Message;
 use jackfield::plugin::{Failure, Plugin, Plugins, Turn};
 use jackfield::policy::TrapPolicy;
 use jackfield::registry::Registry;
+use jackfield::tracer::Tracer;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
@@ -78,7 +79,7 @@ async fn leaked_by(times: usize, work: impl Future<Output = ()>) -> f64 {
 
 async fn trap(plugin: &Arc<Plugin>, request: &str, times: usize) {
     let client = plugin.namespace().arrive(None, None);
-    let session = plugin.session();
+    let session = plugin.session(None);
     for _ in 0..times {
         let handled = Turn::new(&session)
             .on_message(&client, Message::Text(request))
@@ -101,7 +102,14 @@ async fn console(folder: &Path) -> (Arc<Plugin>, Arc<Counters>) {
         .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask test`", component.display()));
     let counters = Arc::<Counters>::default();
     let incarnation = Incarnation::draw().expect("randomness");
-    let registry = Registry::new(incarnation, Limits::default(), counters.clone(), 1, false);
+    let registry = Registry::new(
+        incarnation,
+        Limits::default(),
+        counters.clone(),
+        Tracer::default(),
+        1,
+        false,
+    );
     let limits = PluginLimits {
         event_timeout: Duration::from_secs(30),
         wait_timeout: Duration::from_secs(60),

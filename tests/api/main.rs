@@ -10,6 +10,7 @@ mod functions;
 mod fuzz;
 mod grpc;
 mod http;
+mod live;
 mod metrics;
 mod operator;
 mod page;

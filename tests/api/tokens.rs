@@ -33,15 +33,20 @@ sha256 = "2de8e6cbdda43d8f8c4f33e79b7296ad4159d03cf42dbdf39c1e48ba6547fc61"
 scopes = ["operate"]
 
 [[token]]
+name = "inspect"
+sha256 = "848bc99cc4456a69e7042c4beb81d0c32985dfcb1c5b1128d7bf114c12dacda5"
+scopes = ["inspect"]
+
+[[token]]
 name = "chat"
 sha256 = "f782c6855e3280eaef1d6f6de3556ffd08decd912ef0a064e4466b1c28d3fb13"
-scopes = ["read", "send", "manage", "operate"]
+scopes = ["read", "send", "manage", "inspect", "operate"]
 plugins = ["chat"]
 
 [[token]]
 name = "old"
 sha256 = "9bdf10a691a1cfda89d9ff66629d1609ab176cec9b6a3146a8929f28937a9fce"
-scopes = ["read", "send", "manage", "operate"]
+scopes = ["read", "send", "manage", "inspect", "operate"]
 expires = "2001-01-01T00:00:00Z"
 "#;
 
@@ -99,6 +104,7 @@ fn functions() -> Vec<(&'static str, Value, &'static str)> {
         ("call", json!({ "method": "echo" }), "send"),
         ("get-all-client-ids", json!({}), "read"),
         ("get-client", json!({ "client": ID }), "read"),
+        ("get-timers", json!({}), "read"),
         ("get-builds", json!({}), "read"),
         ("rollback", json!({ "digest": "none" }), "operate"),
     ]
@@ -141,7 +147,7 @@ async fn every_function_needs_its_scope_over_both_protocols() -> Result<()> {
             let chat = nobody.with_token("chat-token");
             let refused = reason(&chat, function, &request).await?;
             assert_eq!(refused.as_deref(), Some("DENIED"), "{function}");
-            for scope in ["read", "send", "manage", "operate"] {
+            for scope in ["read", "send", "manage", "inspect", "operate"] {
                 let api = nobody.with_token(&format!("{scope}-token"));
                 let refused = reason(&api, function, &request).await?;
                 let is_denied = refused.as_deref() == Some("DENIED");

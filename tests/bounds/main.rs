@@ -6,6 +6,12 @@
 
 mod false_node;
 
+/// What the messages between nodes use of another schema, at the path by which they name it.
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
+mod live_trace {
+    include!("../../host/generated/jackfield.trace.v1.rs");
+}
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};

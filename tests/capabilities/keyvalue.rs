@@ -2,6 +2,7 @@
 //!
 //! What holds of every store is asserted of each by the same words.
 
+mod backup;
 mod disk;
 mod failover;
 mod limits;

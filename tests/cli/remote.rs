@@ -255,6 +255,137 @@ async fn what_happens_is_printed_as_it_happens() -> Result<()> {
     Ok(())
 }
 
+/// A command that goes on, and the lines that it prints.
+struct Running {
+    child: tokio::process::Child,
+    lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+}
+
+impl Running {
+    fn start(node: &Node, arguments: &[&str]) -> Result<Running> {
+        let api = format!("http://{}", node.api_address());
+        let mut command = node_command()?;
+        command.args(arguments).args(["--api", &api]);
+        command.stdout(std::process::Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn()?;
+        let lines = BufReader::new(child.stdout.take().context("stdout")?).lines();
+        Ok(Running { child, lines })
+    }
+
+    /// Reads up to the first line with these words, and does something as long as none has come.
+    async fn line(
+        &mut self,
+        words: &str,
+        mut meanwhile: impl AsyncFnMut() -> Result<()>,
+    ) -> Result<String> {
+        let reading = async {
+            loop {
+                let next = self.lines.next_line();
+                match tokio::time::timeout(Duration::from_millis(300), next).await {
+                    Ok(line) => {
+                        let line = line?.context("the command has ended")?;
+                        if line.contains(words) {
+                            return anyhow::Ok(line);
+                        }
+                    }
+                    Err(_) => meanwhile().await?,
+                }
+            }
+        };
+        within(words, reading).await
+    }
+}
+
+#[tokio::test]
+async fn the_log_of_a_node_is_printed_until_it_ends() -> Result<()> {
+    let node = Node::start_alone("console").await?;
+    let mut ada = node.console(&[]).await?;
+    let mut logs = Running::start(&node, &["logs", "--plugin", "console", "--level", "warn"])?;
+    let mut json = Running::start(&node, &["logs", "--json"])?;
+    let log =
+        |level: &str, text: &str| serde_json::json!({ "do": "log", "level": level, "text": text });
+    let mut say = async || {
+        ada.ok(log("info", "not this")).await?;
+        ada.ok(log("warn", "a\u{1b}[2Jforged")).await?;
+        anyhow::Ok(())
+    };
+    let line = logs.line("forged", &mut say).await?;
+    assert!(
+        line.contains(" WARN jackfield::plugin::log: a\u{fffd}[2Jforged"),
+        "{line}"
+    );
+    assert!(
+        line.contains(" plugin=console") && line.contains(" generation=1"),
+        "{line}"
+    );
+    let line = json.line("not this", &mut say).await?;
+    let record: Value = serde_json::from_str(&line)?;
+    assert_eq!(record["line"]["level"], "info");
+    ada.call(serde_json::json!({ "do": "panic", "message": "out of tea" }))
+        .await
+        .ok();
+    let nothing = async || Ok(());
+    logs.line("an event trapped: it panicked", nothing).await?;
+    logs.line("    out of tea", nothing).await?;
+    node.stop().await?;
+    let ended = within("the end of the command", logs.child.wait()).await?;
+    assert_eq!(ended.code(), Some(1), "whoever reads hears of it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_trace_is_printed_with_what_is_in_the_messages() -> Result<()> {
+    let node = Node::start_alone("console").await?;
+    let mut ada = node.console(&[("uid", "ada")]).await?;
+    let mut trace = Running::start(&node, &["trace", "--uid", "ada", "--payloads"])?;
+    let mut ask = async || {
+        ada.ok(serde_json::json!({ "do": "join-group", "group": "tea" }))
+            .await?;
+        ada.ok(serde_json::json!({ "do": "leave-group", "group": "tea" }))
+            .await?;
+        anyhow::Ok(())
+    };
+    let line = trace.line("received  text ", &mut ask).await?;
+    assert!(line.contains(" bytes"), "{line}");
+    trace.line("    {\"do\":\"", &mut ask).await?;
+    trace.line("joined    tea", &mut ask).await?;
+    let line = trace.line("event     on-message took=", &mut ask).await?;
+    assert!(line.contains("generation=1"), "{line}");
+    let id = ada.id().to_owned();
+    ada.leave_with(4000, "").await?;
+    let nothing = async || Ok(());
+    let line = trace.line("closed    code=4000 by=client", nothing).await?;
+    assert!(line.contains(&id), "{line}");
+    let refused = ask_refused(&node, &["trace", "--client", &id]).await?;
+    assert!(refused.contains("the client is not connected"), "{refused}");
+    Ok(())
+}
+
+async fn ask_refused(node: &Node, arguments: &[&str]) -> Result<String> {
+    let output = ask(node, arguments).await?;
+    ensure!(output.code == 1, "{arguments:?}: {}", output.text());
+    Ok(output.stderr)
+}
+
+#[tokio::test]
+async fn timers_are_listed_with_the_time_when_they_fire() -> Result<()> {
+    let node = Node::start_alone("console").await?;
+    let mut ada = node.console(&[]).await?;
+    let set = serde_json::json!({
+        "do": "set-timer", "name": "daily", "after_ms": 3_600_000, "every_ms": 86_400_000, "scope": "cluster",
+    });
+    ada.ok(set).await?;
+    let table = answer(&node, &["timers"]).await?;
+    let rows = rows(&table);
+    assert_eq!(
+        (rows[0][0], rows[0][1], rows[0][3]),
+        ("daily", "cluster", "1day")
+    );
+    let json: Value = serde_json::from_str(&answer(&node, &["timers", "--json"]).await?)?;
+    assert_eq!(json[0]["every_ms"], 86_400_000);
+    Ok(())
+}
+
 /// Whatever answers at that address, the command does not keep it without end.
 #[tokio::test]
 async fn what_is_no_stream_of_events_is_given_up() -> Result<()> {

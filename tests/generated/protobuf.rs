@@ -14,6 +14,9 @@ const MESH: [&str; 3] = [
     "etcd/rpc.proto",
 ];
 
+/// What a live trace shows, between nodes and to backends.
+const TRACE: &str = "jackfield/trace/v1/trace.proto";
+
 /// What backends say.
 const API: &str = "jackfield/api/v1/api.proto";
 
@@ -30,6 +33,10 @@ pub(crate) fn generate(schemas: &Path) -> Result<Vec<(String, Vec<u8>)>> {
             .bytes(".")
             .out_dir(out.path())
     };
+    let trace = protox::compile([TRACE], [schemas])?;
+    configure().build_client(false).compile_fds(trace)?;
+    // The others use the same types of it.
+    let configure = || configure().extern_path(".jackfield.trace.v1", "crate::live_trace");
     configure().compile_fds(mesh)?;
     configure().build_client(false).compile_fds(api)?;
     for entry in fs::read_dir(out.path())? {

@@ -178,21 +178,32 @@ impl Api {
 
     /// Watches what happens to these plugins; none: to all of them.
     pub async fn watch(&self, plugins: &[&str]) -> anyhow::Result<Events> {
+        let query: Vec<_> = plugins.iter().map(|plugin| ("plugin", *plugin)).collect();
+        let path = format!("/v1/events{}", crate::query(&query));
+        self.stream("watch", json!({ "plugins": plugins }), &path)
+            .await
+    }
+
+    /// Opens a stream: over gRPC by a function and its request, over HTTP by a path with its query.
+    pub async fn stream(
+        &self,
+        function: &str,
+        request: Value,
+        path_and_query: &str,
+    ) -> anyhow::Result<Events> {
         if self.protocol == Protocol::Grpc {
-            let (mut client, method, request) =
-                self.prepare("watch", json!({ "plugins": plugins })).await?;
+            let (mut client, method, request) = self.prepare(function, request).await?;
             let path = path(&method)?;
             let watching = client.server_streaming(request, path, Dynamic(method));
             let stream = within("the stream", watching).await?.into_inner();
             return Ok(Events::Grpc(Box::new(stream)));
         }
-        let query: Vec<_> = plugins.iter().map(|plugin| ("plugin", *plugin)).collect();
         let mut raw = Raw::connect(self.address).await?;
-        let path = format!("/v1/events{}", crate::query(&query));
         let token = self.token.as_ref();
         let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n"));
         let authorization = authorization.unwrap_or_default();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{authorization}\r\n");
+        let request =
+            format!("GET {path_and_query} HTTP/1.1\r\nhost: localhost\r\n{authorization}\r\n");
         raw.write(request.as_bytes()).await?;
         let response = raw.response().await?;
         ensure!(

@@ -9,6 +9,7 @@ mod api;
 mod authority;
 mod client;
 mod cluster;
+mod collector;
 mod command;
 mod components;
 mod console;
@@ -37,6 +38,7 @@ pub use api::{Answer, Api, Events, Protocol, Refusal, answer};
 pub use authority::{Authority, CertificateFile, tls_connect, tls_over};
 pub use client::{Client, End, Transport, binary, refusal_status, text};
 pub use cluster::{Barrier, Cluster, Register};
+pub use collector::{CollectedSpan, Collector};
 pub use command::{
     Output, node_command, run_node_binary, run_node_binary_after, run_node_binary_in,
 };

@@ -405,6 +405,15 @@ impl Node {
         Client::connect(self.next_address(), path, &[]).await
     }
 
+    /// A client at `path` whose handshake has these headers, too.
+    pub async fn client_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> anyhow::Result<Client> {
+        Client::connect(self.next_address(), path, headers).await
+    }
+
     /// A client of the plugin `console`, with this query.
     pub async fn console(&self, query: &[(&str, &str)]) -> anyhow::Result<Console> {
         self.console_named("console", query).await

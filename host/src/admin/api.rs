@@ -22,6 +22,8 @@ pub(super) struct Api {
     pub(super) tokens: Arc<ApiTokens>,
     /// The permits for event streams, one for each open stream.
     pub(super) watchers: Arc<Semaphore>,
+    /// The permit for the one copy of the plugins' state that may be under way.
+    pub(super) copies: Arc<Semaphore>,
     /// The answers to earlier sends, stored under their idempotency keys.
     pub(super) reaches: Replay<wire::Reach>,
     pub(super) dones: Replay<wire::Done>,
@@ -46,6 +48,7 @@ impl Api {
             view,
             tokens,
             watchers: Arc::new(Semaphore::new(WATCHERS)),
+            copies: Arc::new(Semaphore::new(1)),
             reaches: Replay::default(),
             dones: Replay::default(),
         })

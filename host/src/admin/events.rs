@@ -2,40 +2,23 @@
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
 use std::collections::BTreeSet;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Interval, MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
-use tonic::Status;
-
-use super::api::{Api, WATCHERS};
-use super::problem::{Problem, Reason};
-use super::tokens::{ApiCaller, ApiTokens, TokenScope};
+use super::api::Api;
+use super::open_stream::{AnswerStream, OpenStream, StreamSource};
+use super::problem::Problem;
+use super::tokens::{ApiCaller, TokenScope};
 use super::wire::{self, event};
 use crate::mesh::Mesh;
 use crate::registry::{Event, EventKind, Kind, Watcher};
 
-/// A stream of events for one watcher.
-pub(super) type EventStream =
-    Pin<Box<dyn futures_util::Stream<Item = Result<wire::Event, Status>> + Send>>;
-
-/// The interval at which a watcher's token is checked again.
-const LOOK: Duration = Duration::from_secs(1);
-
 /// One watcher, with the events that it may see and wants to see.
 struct EventWatch {
     watcher: Watcher,
-    tokens: Arc<ApiTokens>,
-    caller: Arc<ApiCaller>,
+    open: OpenStream,
     /// The plugins whose events the watcher wants. An empty set means all plugins.
     plugins: BTreeSet<String>,
     mesh: Option<Arc<Mesh>>,
-    looks: Interval,
-    ended: CancellationToken,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Api {
@@ -44,57 +27,27 @@ impl Api {
         &self,
         caller: Arc<ApiCaller>,
         request: wire::WatchRequest,
-    ) -> Result<EventStream, Problem> {
+    ) -> Result<AnswerStream<wire::Event>, Problem> {
         caller.check_scope(TokenScope::Read)?;
         for plugin in &request.plugins {
             caller.check(TokenScope::Read, plugin)?;
         }
-        let permit = self.watchers.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| {
-            let message = format!("{WATCHERS} streams of events are open already");
-            Problem::new(Reason::Overloaded, message)
-        })?;
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watch = EventWatch {
+            open: self.open_stream(caller)?,
             watcher: self.view.registry().events().watch(),
-            tokens: self.tokens.clone(),
-            caller,
             plugins: request.plugins.into_iter().collect(),
             mesh: self.view.mesh().cloned(),
-            looks,
-            ended: self.view.ended(),
-            _permit: permit,
         };
-        let next = |watch: Option<EventWatch>| async {
-            let mut watch = watch?;
-            match watch.next().await {
-                Ok(event) => Some((Ok(event), Some(watch))),
-                Err(problem) => Some((Err(problem.into()), None)),
-            }
-        };
-        Ok(Box::pin(futures_util::stream::unfold(Some(watch), next)))
+        Ok(watch.into_stream())
     }
 }
 
-impl EventWatch {
-    /// Waits for the next event. An error ends the stream.
+impl StreamSource for EventWatch {
+    type Item = wire::Event;
+
     async fn next(&mut self) -> Result<wire::Event, Problem> {
         loop {
-            let event = tokio::select! {
-                // A watcher that is behind always has an event: its token is looked at all the
-                // same. And the end comes after what happened before it.
-                biased;
-                _ = self.looks.tick() => {
-                    self.tokens.check_still(&self.caller)?;
-                    continue;
-                }
-                event = self.watcher.next() => event,
-                () = self.ended.cancelled() => {
-                    return Err(Problem::new(Reason::Unreachable, "the node has ended"));
-                }
-            };
-            match event {
+            match self.open.next(self.watcher.next()).await? {
                 Ok(event) if self.wants(&event.plugin) => return Ok(self.tell(event)),
                 Ok(_) => {}
                 Err(events) => {
@@ -106,10 +59,12 @@ impl EventWatch {
             }
         }
     }
+}
 
+impl EventWatch {
     fn wants(&self, plugin: &str) -> bool {
         let is_wanted = self.plugins.is_empty() || self.plugins.contains(plugin);
-        is_wanted && self.caller.may_see(plugin)
+        is_wanted && self.open.caller.may_see(plugin)
     }
 
     fn tell(&self, event: Event) -> wire::Event {

@@ -7,11 +7,13 @@ use tonic::{Request, Response, Status};
 
 use super::api::{Api, Of};
 use super::audit::AuditRecord;
+use super::open_stream::AnswerStream;
 use super::operations::{audited, operations};
 use super::tokens::{ApiCaller, TokenScope};
 use super::wire::api_server::ApiServer;
-use super::{events, health, schema, wire};
+use super::{health, schema, wire};
 use crate::limits::CALL_BYTES_MAX;
+use crate::live_trace::TraceStep;
 
 /// The most bytes of a call's request in addition to the method's name and the payload.
 const CALL_HEAD_BYTES: usize = 4 << 10;
@@ -60,7 +62,27 @@ macro_rules! serve {
                 Ok(Response::new(self.0.drain(&caller, &request.into_inner())?))
             }
 
-            type WatchStream = events::EventStream;
+            type TraceStream = AnswerStream<TraceStep>;
+
+            async fn trace(
+                &self,
+                request: Request<wire::TraceRequest>,
+            ) -> Result<Response<Self::TraceStream>, Status> {
+                let caller = self.caller(&request)?;
+                Ok(Response::new(self.0.trace(caller, request.into_inner()).await?))
+            }
+
+            type LogsStream = AnswerStream<wire::LogRecord>;
+
+            async fn logs(
+                &self,
+                request: Request<wire::LogsRequest>,
+            ) -> Result<Response<Self::LogsStream>, Status> {
+                let caller = self.caller(&request)?;
+                Ok(Response::new(self.0.logs(caller, request.into_inner())?))
+            }
+
+            type WatchStream = AnswerStream<wire::Event>;
 
             async fn watch(
                 &self,

@@ -14,11 +14,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tonic::Status;
 
 use super::api::{Api, Of};
 use super::listener::Authenticated;
@@ -26,7 +27,7 @@ use super::operations::SCOPES;
 use super::problem::{Problem, Reason};
 use super::schema::SCHEMA;
 use super::tokens::TokenScope;
-use super::{docs, metrics, openapi, wire};
+use super::{docs, metrics, openapi, state, wire};
 use crate::limits::CALL_BYTES_MAX;
 
 /// The interval of the keep-alive comments in an event stream. These comments show proxies that the
@@ -45,8 +46,11 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/plugins/{plugin}/{function}", any(operate))
         .route("/v1/plugins/{plugin}/call/{method}", post(call))
+        .route("/v1/plugins/{plugin}/trace", get(trace))
         .route("/v1/batch", post(batch))
         .route("/v1/events", get(events))
+        .route("/v1/logs", get(logs))
+        .route("/v1/state", get(state::backup).put(state::restore))
         .route("/v1/nodes", get(nodes))
         .route("/v1/drain", post(drain))
         .route("/metrics", get(metrics))
@@ -188,12 +192,76 @@ async fn events(
         }
     }
     let watch = api.watch(caller, wire::WatchRequest { plugins })?;
-    let told = watch.filter_map(|event| async {
-        let event = SCHEMA.write_event(&event.ok()?).ok()?;
+    Ok(server_sent(watch.map(|event| {
+        event.map(|event| SCHEMA.write_event(&event))
+    })))
+}
+
+async fn logs(
+    State(api): State<Arc<Api>>,
+    Authenticated(caller): Authenticated,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let mut request = wire::LogsRequest::default();
+    for (name, value) in parameters(query.as_deref())? {
+        match &*name {
+            "plugin" => request.plugins.push(value.into_owned()),
+            "level" => request.level = value.into_owned(),
+            _ => {
+                return Err(Problem::invalid(format!(
+                    "{name:?} is no parameter: plugin and level are"
+                )));
+            }
+        }
+    }
+    let logs = api.logs(caller, request)?;
+    Ok(server_sent(logs.map(|record| {
+        record.map(|record| SCHEMA.write_log_record(&record))
+    })))
+}
+
+async fn trace(
+    State(api): State<Arc<Api>>,
+    Authenticated(caller): Authenticated,
+    Path(plugin): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let mut request = wire::TraceRequest {
+        plugin,
+        ..wire::TraceRequest::default()
+    };
+    for (name, value) in parameters(query.as_deref())? {
+        match (&*name, &*value) {
+            ("client", _) => request.client = Some(value.into_owned()),
+            ("uid", _) => request.uid = Some(value.into_owned()),
+            ("payloads", "true") => request.payloads = true,
+            ("payloads", "false") => request.payloads = false,
+            _ => {
+                return Err(Problem::invalid(format!(
+                    "{name:?} is no parameter with this value: client, uid and payloads=true are"
+                )));
+            }
+        }
+    }
+    let trace = api.trace(caller, request).await?;
+    Ok(server_sent(trace.map(|step| {
+        step.map(|step| SCHEMA.write_trace_step(&step))
+    })))
+}
+
+/// The fields of what is sent that are no kinds of events.
+const NO_KINDS: [&str; 4] = ["plugin", "at_us", "node", "client"];
+
+/// A stream as server-sent events. The kind of an event is the name of its other field.
+fn server_sent(
+    answers: impl Stream<Item = Result<Result<Value, Problem>, Status>> + Send + 'static,
+) -> Response {
+    let told = answers.filter_map(|answer| async {
+        let event = answer.ok()?.ok()?;
         let kind = event
             .as_object()?
             .keys()
-            .find(|key| *key != "plugin")?
+            .find(|key| !NO_KINDS.contains(&key.as_str()))?
             .clone();
         let told = Event::default()
             .event(kind.replace('_', "-"))
@@ -204,7 +272,7 @@ async fn events(
     let begun = futures_util::stream::once(async { Ok(Event::default().comment("watching")) });
     let alive = KeepAlive::new().interval(KEEP_ALIVE);
     let stream = Sse::new(begun.chain(told)).keep_alive(alive);
-    Ok((UNBUFFERED, stream).into_response())
+    (UNBUFFERED, stream).into_response()
 }
 
 async fn nodes(

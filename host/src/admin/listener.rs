@@ -110,6 +110,12 @@ impl Api {
     }
 }
 
+/// Whether the caller of a request is known.
+pub(super) fn is_identified(extensions: &Extensions) -> bool {
+    let identified = extensions.get::<Identified>();
+    identified.is_some_and(|Identified(caller)| caller.is_ok())
+}
+
 /// The host that a request is for, as its sender names it.
 enum RequestHost {
     Named(Authority),

@@ -35,7 +35,45 @@ fn document() -> Value {
         paths.insert("/v1/batch".to_owned(), batch(function, &mut schemas));
     }
     if let Some(function) = function_of("watch") {
-        paths.insert("/v1/events".to_owned(), events(function, &mut schemas));
+        let data = "Server-sent events; `data` is an Event.";
+        let events = stream(function, TokenScope::Read, data, &mut schemas);
+        paths.insert("/v1/events".to_owned(), events);
+    }
+    if let Some(function) = function_of("trace") {
+        let data = "Server-sent events; `data` is a TraceStep.";
+        let mut trace = stream(function, TokenScope::Read, data, &mut schemas);
+        trace["get"]["parameters"] = json!([
+            in_path("plugin"),
+            {
+                "name": "client", "in": "query",
+                "description": "A client id; or name a uid.",
+                "schema": { "type": "string" },
+            },
+            {
+                "name": "uid", "in": "query",
+                "description": "All clients of this uid, also those that come later.",
+                "schema": { "type": "string" },
+            },
+            {
+                "name": "payloads", "in": "query",
+                "description": "Whether the steps have the payloads of messages; needs the scope `inspect`, too.",
+                "schema": { "type": "boolean" },
+            },
+        ]);
+        let path = "/v1/plugins/{plugin}/trace";
+        paths.insert(path.to_owned(), trace);
+    }
+    if let Some(function) = function_of("logs") {
+        let data = "Server-sent events; `data` is a LogRecord.";
+        let mut logs = stream(function, TokenScope::Inspect, data, &mut schemas);
+        if let Some(parameters) = logs["get"]["parameters"].as_array_mut() {
+            parameters.push(json!({
+                "name": "level", "in": "query",
+                "description": "The least level; without it, all that is logged.",
+                "schema": { "type": "string", "enum": ["error", "warn", "info", "debug", "trace"] },
+            }));
+        }
+        paths.insert("/v1/logs".to_owned(), logs);
     }
     if let Some(function) = function_of("call") {
         let path = "/v1/plugins/{plugin}/call/{method}";
@@ -45,6 +83,7 @@ fn document() -> Value {
         paths.insert("/v1/drain".to_owned(), drain(function, &mut schemas));
     }
     paths.insert("/v1/nodes".to_owned(), nodes());
+    paths.insert("/v1/state".to_owned(), state());
     paths.insert("/metrics".to_owned(), metrics());
     let operations = paths.values_mut().filter_map(Value::as_object_mut);
     for (_, operation) in operations.flatten() {
@@ -66,6 +105,7 @@ fn document() -> Value {
             { "name": "send", "description": "What the scope `send` allows." },
             { "name": "manage", "description": "What the scope `manage` allows." },
             { "name": "read", "description": "What the scope `read` allows." },
+            { "name": "inspect", "description": "What the scope `inspect` allows." },
             { "name": "operate", "description": "What the scope `operate` allows." },
             { "name": "batch", "description": "Each operation needs its own scope." },
         ],
@@ -141,9 +181,13 @@ fn operation(
     methods
 }
 
+/// A parameter that is a part of the path.
+fn in_path(name: &str) -> Value {
+    json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })
+}
+
 /// Describes the path of a call whose payload is the body of the request.
 fn call(function: &MethodDescriptor) -> Value {
-    let in_path = |name: &str| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } });
     let payload = json!({ "application/octet-stream": { "schema": {} } });
     json!({
         "parameters": [in_path("plugin"), in_path("method")],
@@ -183,11 +227,16 @@ fn batch(function: &MethodDescriptor, schemas: &mut Schemas) -> Value {
     } })
 }
 
-fn events(function: &MethodDescriptor, schemas: &mut Schemas) -> Value {
+fn stream(
+    function: &MethodDescriptor,
+    scope: TokenScope,
+    data: &str,
+    schemas: &mut Schemas,
+) -> Value {
     schemas.add(&function.output());
     json!({ "get": {
-        "operationId": "watch",
-        "tags": ["read"],
+        "operationId": function.name().to_ascii_lowercase(),
+        "tags": [scope.as_str()],
         "description": comment(&function.parent_file(), function.path()),
         "parameters": [{
             "name": "plugin", "in": "query",
@@ -196,7 +245,7 @@ fn events(function: &MethodDescriptor, schemas: &mut Schemas) -> Value {
         }],
         "responses": {
             "200": {
-                "description": "Server-sent events; `data` is an Event.",
+                "description": data,
                 "content": { "text/event-stream": { "schema": { "type": "string" } } },
             },
             "default": { "$ref": "#/components/responses/Problem" },
@@ -227,6 +276,40 @@ fn nodes() -> Value {
             "default": { "$ref": "#/components/responses/Problem" },
         },
     } })
+}
+
+fn state() -> Value {
+    let copy = json!({ "application/octet-stream": { "schema": { "type": "string", "format": "binary" } } });
+    let problem = json!({ "$ref": "#/components/responses/Problem" });
+    json!({
+        "get": {
+            "operationId": "backup-state",
+            "tags": ["operate"],
+            "description": "Scope `operate`, of a token for all plugins. A copy of the state of all \
+                plugins on this node, if it is in a file.",
+            "responses": {
+                "200": { "description": "The copy.", "content": copy },
+                "default": problem,
+            },
+        },
+        "put": {
+            "operationId": "restore-state",
+            "tags": ["operate"],
+            "description": "Scope `operate`, of a token for all plugins. Replaces the state of all \
+                plugins on this node by that of a copy, all at once.",
+            "requestBody": { "required": true, "content": copy },
+            "responses": {
+                "200": {
+                    "description": "Done.",
+                    "content": { "application/json": { "schema": {
+                        "type": "object",
+                        "properties": { "entries": { "type": "integer" } },
+                    } } },
+                },
+                "default": problem,
+            },
+        },
+    })
 }
 
 fn metrics() -> Value {

@@ -1,6 +1,8 @@
 //! The operations for operators: what a node knows of its clients, and which builds of a plugin run.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
@@ -9,6 +11,7 @@ use super::api::{Api, Of};
 use super::operations::PAGE;
 use super::problem::{Problem, Reason};
 use super::wire;
+use crate::registry::{Scope, now_ms};
 use crate::router;
 
 impl Api {
@@ -45,6 +48,36 @@ impl Api {
             sent_bytes: status.sent_bytes,
             queued_frames: status.queued_frames,
             queued_bytes: status.queued_bytes,
+        })
+    }
+
+    pub(super) async fn get_timers(
+        &self,
+        of: Of<'_>,
+        request: wire::PageRequest,
+    ) -> Result<wire::Timers, Problem> {
+        let limit = router::page_limit(request.limit.unwrap_or(PAGE))?;
+        let after = request.cursor.as_deref().map(timer_after).transpose()?;
+        let timers = of.plugin.namespace().timers();
+        let (timers, is_more) = timers.all_after(after.as_ref(), limit);
+        let last = timers.last().filter(|_| is_more);
+        let next = last.map(|(scope, name, _)| match scope {
+            Scope::Node => format!("{OF_NODE}{name}"),
+            Scope::Cluster => format!("{OF_CLUSTER}{name}"),
+        });
+        let (now, now_ms) = (Instant::now(), now_ms());
+        let timers = timers.into_iter().map(|(scope, name, schedule)| {
+            let left = schedule.at.saturating_duration_since(now);
+            wire::Timer {
+                name: name.to_string(),
+                of_cluster: scope == Scope::Cluster,
+                due_at_ms: now_ms.saturating_add(in_ms(left)),
+                every_ms: schedule.every.map(in_ms),
+            }
+        });
+        Ok(wire::Timers {
+            timers: timers.collect(),
+            next,
         })
     }
 
@@ -96,6 +129,21 @@ impl Api {
             digest: HEXLOWER.encode(&rolled_back.digest),
         })
     }
+}
+
+/// The beginnings of the cursors of timers, which have names of any form.
+const OF_NODE: &str = "node:";
+const OF_CLUSTER: &str = "cluster:";
+
+/// The timer after which a page begins, from its cursor.
+fn timer_after(cursor: &str) -> Result<(Scope, Arc<str>), Problem> {
+    let of = |start, scope| Some((scope, cursor.strip_prefix(start)?.into()));
+    let after = of(OF_NODE, Scope::Node).or_else(|| of(OF_CLUSTER, Scope::Cluster));
+    after.ok_or_else(|| Problem::invalid("the cursor is none that this function has given"))
+}
+
+fn in_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The network of a request for clients, which may be one address.

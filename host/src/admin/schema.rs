@@ -13,6 +13,7 @@ use serde_path_to_error::Track;
 
 use super::problem::{Problem, Reason};
 use super::wire::{self, operation::Operation, outcome::Outcome};
+use crate::live_trace::TraceStep;
 
 /// The compiled `.proto` file with its comments, kept current by `tests/generated`.
 pub(super) const DESCRIPTORS: &[u8] = include_bytes!("../../generated/api.bin");
@@ -25,6 +26,8 @@ pub(super) struct Schema {
     batch: MessageDescriptor,
     batch_response: MessageDescriptor,
     event: MessageDescriptor,
+    log_record: MessageDescriptor,
+    trace_step: MessageDescriptor,
 }
 
 /// The only schema of the API, read from a constant of the binary.
@@ -46,6 +49,8 @@ impl Schema {
             batch: message("BatchRequest")?,
             batch_response: message("BatchResponse")?,
             event: message("Event")?,
+            log_record: message("LogRecord")?,
+            trace_step: pool.get_message_by_name("jackfield.trace.v1.TraceStep")?,
         })
     }
 
@@ -81,6 +86,14 @@ impl Schema {
 
     pub(super) fn write_batch(&self, batch: &wire::BatchResponse) -> Result<Value, Problem> {
         write(&self.batch_response, batch)
+    }
+
+    pub(super) fn write_trace_step(&self, step: &TraceStep) -> Result<Value, Problem> {
+        write(&self.trace_step, step)
+    }
+
+    pub(super) fn write_log_record(&self, record: &wire::LogRecord) -> Result<Value, Problem> {
+        write(&self.log_record, record)
     }
 
     pub(super) fn write_event(&self, event: &wire::Event) -> Result<Value, Problem> {
@@ -140,7 +153,7 @@ mod tests {
         let schema = &*SCHEMA;
         let functions: Vec<_> = schema.service.methods().collect();
         let operations = schema.operation.fields();
-        let others = ["Batch", "Watch", "Drain"].len();
+        let others = ["Batch", "Watch", "Logs", "Trace", "Drain"].len();
         assert_eq!(functions.len(), operations.len() + others);
         assert_eq!(SCOPES.len(), operations.len());
         for operation in operations {

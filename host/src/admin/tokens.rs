@@ -38,15 +38,18 @@ pub(super) enum TokenScope {
     /// The scope for changes of clients: binding uids, joining groups, closing clients, and undoing
     /// such changes.
     Manage,
+    /// The scope for what plugins write and clients send: the log.
+    Inspect,
     /// The scope for what runs: going back to another build, and ending the node.
     Operate,
 }
 
 impl TokenScope {
-    const ALL: [TokenScope; 4] = [
+    const ALL: [TokenScope; 5] = [
         TokenScope::Read,
         TokenScope::Send,
         TokenScope::Manage,
+        TokenScope::Inspect,
         TokenScope::Operate,
     ];
 
@@ -55,6 +58,7 @@ impl TokenScope {
             TokenScope::Read => "read",
             TokenScope::Send => "send",
             TokenScope::Manage => "manage",
+            TokenScope::Inspect => "inspect",
             TokenScope::Operate => "operate",
         }
     }
@@ -238,6 +242,11 @@ impl ApiCaller {
                 format!("the token {:?} is not for all plugins", self.name),
             )),
         }
+    }
+
+    /// Whether the caller's token is for all plugins.
+    pub(super) fn may_see_all(&self) -> bool {
+        self.plugins.is_none()
     }
 
     /// Whether the caller's token is for this plugin.

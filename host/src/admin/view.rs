@@ -155,6 +155,11 @@ impl View {
         })
     }
 
+    /// The services of the node for its plugins, once they are open. A gateway has none.
+    pub(super) fn services(&self) -> Option<Arc<Services>> {
+        self.services.load_full()
+    }
+
     /// The plugins of the node, once they are loaded.
     pub(super) fn plugins(&self) -> Option<Arc<Plugins>> {
         self.plugins.load_full()

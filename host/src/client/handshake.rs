@@ -380,7 +380,7 @@ impl Acceptor {
             })?;
         let compression = plugin.policies().compression;
         let deflate = compression.and_then(|_| Deflate::agree(&parts.headers));
-        let arriving = Arriving::new(plugin, deflate, address);
+        let arriving = Arriving::new(plugin, &parts.headers, deflate, address);
         let client = &arriving.unaccepted.client;
         let refusal = match arriving.stay.on_connect(client, &handshake).await {
             Ok(Answer::Accepted { subprotocol, until }) => {
@@ -445,13 +445,14 @@ struct Unaccepted {
 impl Arriving {
     fn new(
         plugin: &Arc<Plugin>,
+        headers: &HeaderMap,
         deflate: Option<Deflate>,
         address: Option<SocketAddr>,
     ) -> Arriving {
         let namespace = plugin.namespace();
         let window_bits = deflate.map(|deflate| deflate.window_bits);
         Arriving {
-            stay: plugin.session(),
+            stay: plugin.session(namespace.shared().tracer().client(headers)),
             unaccepted: Unaccepted {
                 client: namespace.arrive(window_bits, address),
                 namespace: Some(namespace.clone()),
@@ -475,6 +476,7 @@ impl Drop for Unaccepted {
                 by: Closer::Node,
             };
             namespace.leave(&self.client, &close);
+            namespace.shared().live_traces().forget(self.client.id());
         }
     }
 }

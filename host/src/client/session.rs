@@ -22,7 +22,7 @@ use super::reader::{Goodbye, ReadError, Reader};
 use super::sending_rates::SendingRates;
 use crate::close_code::CloseCode;
 use crate::limits::MESSAGES_PER_TURN;
-use crate::message::Frame;
+use crate::message::{Frame, Message};
 use crate::message_queue::MessageQueue;
 use crate::outbox::Condition;
 use crate::plugin::{self, Failure, Turn};
@@ -368,7 +368,7 @@ impl Conversation<'_> {
         // What was delayed was counted then.
         if !was_delayed {
             let bytes = message.payload().len();
-            self.check_rates(bytes)?;
+            self.check_rates(message)?;
             let plugin = self.session.plugin();
             if !plugin.takes_message(bytes) {
                 self.delayed = Some(DelayedMessage::new(received, plugin.delay(bytes)));
@@ -376,7 +376,7 @@ impl Conversation<'_> {
             }
         }
         if self.reader.has_next_message() {
-            let most = most.min(turn.messages_at_once());
+            let most = most.min(turn.messages_at_once(self.client));
             if most > 1 && message.payload().len() <= MessageQueue::BYTES {
                 let mut backlog = Backlog::new();
                 backlog.queue.push(message);
@@ -403,7 +403,7 @@ impl Conversation<'_> {
         {
             backlog.end = match received.and_then(|received| self.reader.message(received)) {
                 Ok(message) => {
-                    let allowed = self.check_rates(message.payload().len());
+                    let allowed = self.check_rates(message);
                     if allowed.is_ok() {
                         backlog.queue.push(message);
                     }
@@ -440,9 +440,10 @@ impl Conversation<'_> {
         }
     }
 
-    /// Counts a message of so many bytes that the client has sent.
-    fn check_rates(&self, bytes: usize) -> Result<(), SessionEnd> {
-        self.client.received_message(bytes);
+    /// Counts a message that the client has sent, and shows it to whoever watches the client.
+    fn check_rates(&self, message: Message<'_>) -> Result<(), SessionEnd> {
+        let bytes = message.payload().len();
+        self.shared.received(self.client, message);
         let Some(rates) = &self.rates else {
             return Ok(());
         };

@@ -17,6 +17,7 @@ use super::event_client::EventClient;
 use super::instance::Guest;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
+use crate::live_trace::SenderGuard;
 use crate::mesh::{self, Reason};
 use crate::message::{Frame, Message};
 use crate::message_queue::MessageSpan;
@@ -56,6 +57,7 @@ impl wit::send::Host for Guest {
         }
         let id = router::client_id(&client)?;
         self.count_send()?;
+        let _sender = self.sender();
         Ok(self.router().send_to(id, frame)?)
     }
 
@@ -396,6 +398,7 @@ impl Guest {
             exclude: &exclude,
             frame,
         };
+        let _sender = self.sender();
         let reached = self.router().deliver(&delivery);
         Ok(types::Reach {
             clients: reached.clients,
@@ -431,11 +434,21 @@ impl Guest {
         };
         self.check_present(id)?;
         self.count_send()?;
+        let _sender = self.sender();
         match self.event_client() {
             Some(EventClient::Local(client)) => self.namespace().send_to(client, frame)?,
             _ => self.router().send_to(id, frame)?,
         }
         Ok(())
+    }
+
+    /// Says that this event sends, to whoever watches those that get it.
+    fn sender(&self) -> Option<SenderGuard> {
+        let traces = self.namespace().shared().live_traces();
+        traces.sends_as(|| match self.event_client() {
+            Some(client) => format!("{} {}", self.timer.function().as_str(), client.id()),
+            None => self.timer.function().as_str().to_owned(),
+        })
     }
 
     fn count_send(&mut self) -> Result<(), types::Error> {

@@ -133,6 +133,11 @@ impl EventTimer {
         }
     }
 
+    /// The function of the event that is under way.
+    pub(super) fn function(&self) -> GuestFunction {
+        self.function
+    }
+
     pub(super) fn progress(&self) -> &Arc<EventProgress> {
         &self.progress
     }

@@ -33,10 +33,14 @@ use self::sender::{Exchange, HttpAnswer};
 use super::context::Context;
 use crate::limits::HTTP_FIELDS_BYTES;
 use crate::manifest::RequestTarget;
+use crate::tracer::{Span, SpanKind};
 
 /// The package that a component imports to make requests.
 pub(super) const PACKAGE: &str = "wasi:http";
 pub(super) const INTERFACES: [&str; 2] = ["types", "outgoing-handler"];
+
+/// The methods that give their names to spans.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
 
 /// The requests of one instance.
 pub(super) struct OutgoingRequests(Arc<Context>);
@@ -90,6 +94,24 @@ impl OutgoingRequests {
         })
     }
 
+    /// Begins the span of a request, if the guest's event has one, and writes its context into the
+    /// request's headers. The path is left out, since it may have secrets.
+    fn span(&self, target: &RequestTarget, request: &mut http::Request<WasiBody>) -> Option<Span> {
+        let method = request.method().as_str().to_owned();
+        let tracer = self.0.namespace().shared().tracer();
+        // A guest may call a method what it likes.
+        let name = match METHODS.contains(&&*method) {
+            true => method.clone(),
+            false => "HTTP".to_owned(),
+        };
+        let span = tracer.child(name, SpanKind::Client)?;
+        span.set("http.request.method", method);
+        span.set("server.address", target.host.clone());
+        span.set_number("server.port", target.port);
+        span.write_to(request.headers_mut());
+        Some(span)
+    }
+
     fn deny(&self, target: &RequestTarget) -> Error {
         let identity = &self.0.identity;
         let (plugin, generation) = (&*identity.plugin, identity.generation);
@@ -136,13 +158,15 @@ pub(super) fn context() -> WasiHttpCtx {
 impl WasiHttpHooks for OutgoingRequests {
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        mut request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<()>> + Send>,
     ) -> Box<dyn Future<Output = Result<HttpAnswer>> + Send> {
         let counters = self.0.identity.counters.clone();
         counters.http_requests.add_one();
         let exchange = self.exchange(&request, options);
+        let span = exchange.as_ref().ok();
+        let span = span.and_then(|exchange| self.span(&exchange.target, &mut request));
         Box::new(async move {
             let answered = match exchange {
                 Ok(exchange) => exchange.run(request).await,
@@ -151,6 +175,14 @@ impl WasiHttpHooks for OutgoingRequests {
             };
             if answered.is_err() {
                 counters.http_failed.add_one();
+            }
+            if let Some(span) = span {
+                match &answered {
+                    Ok((response, _)) => {
+                        span.set_number("http.response.status_code", response.status().as_u16());
+                    }
+                    Err(error) => span.fail(&format!("{error:?}")),
+                }
             }
             answered
         })

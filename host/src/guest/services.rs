@@ -42,6 +42,11 @@ impl Services {
         self.keyvalue.failure()
     }
 
+    /// The key-value store of the plugins' state.
+    pub(crate) fn keyvalue(&self) -> &Keyvalue {
+        &self.keyvalue
+    }
+
     /// Services with an empty key-value store in memory.
     ///
     /// # Errors

@@ -8,14 +8,16 @@
 //! After a failed write, the file is opened again (`file`), reads go on, and changes fail until the
 //! file accepts them.
 
+mod backup;
 mod file;
 mod tables;
 mod writer;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use redb::{ReadTransaction, ReadableDatabase as _, StorageError};
+use redb::{Database, ReadTransaction, ReadableDatabase as _, StorageError};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -33,6 +35,7 @@ use crate::limits::KEYVALUE_KEYS_A_PAGE;
 const READERS: u32 = 5;
 
 pub(super) struct Disk {
+    file: Arc<DatabaseFile>,
     opened: Arc<Opened>,
     jobs: mpsc::Sender<WriterJob>,
 }
@@ -52,9 +55,9 @@ impl Disk {
         let database = tokio::task::spawn_blocking(move || opening.open_or_make()).await??;
         let opened = Arc::new(Opened::with_max_readers(Ok(database), READERS));
         let (jobs, queue) = mpsc::channel(WRITES);
-        let writer = Writer::new(file, opened.clone(), health);
+        let writer = Writer::new(file.clone(), opened.clone(), health);
         tokio::spawn(writer.run(queue));
-        Ok(Disk { opened, jobs })
+        Ok(Disk { file, opened, jobs })
     }
 
     pub(super) async fn get(
@@ -132,24 +135,74 @@ impl Disk {
         changed.await.map_err(|_| gone())?
     }
 
+    /// Copies the state, as it is committed now, into a file. Changes go on meanwhile. If the file of
+    /// the state is opened again meanwhile, the copy fails.
+    pub(super) async fn backup(&self) -> Result<File, StoreFailure> {
+        // Not kept for the time of the copy: whoever opens the file again waits for it.
+        let transaction = self
+            .with_database(|database| Ok(database.begin_read()?))
+            .await?;
+        let folder = self.file.folder();
+        let copied = tokio::task::spawn_blocking(move || backup::copy(&transaction, &folder));
+        let copied = copied.await.map_err(|panic| failed(&panic))?;
+        copied.map_err(|error| failed(&error))
+    }
+
+    /// An empty file beside that of the state, for a copy that comes.
+    pub(super) async fn new_file(&self) -> Result<File, StoreFailure> {
+        let folder = self.file.folder();
+        let made = tokio::task::spawn_blocking(move || backup::new_file(&folder)).await;
+        made.map_err(|panic| failed(&panic))?
+            .map_err(|error| failed(&error))
+    }
+
+    /// Replaces the state by that of a copy, all at once. Returns the number of its entries.
+    pub(super) async fn restore(&self, copy: File) -> Result<u64, StoreFailure> {
+        let file = self.file.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            // What is replaced is given back after the replacement only.
+            let bytes = copy.metadata().and_then(|copy| file.check_room(copy.len()));
+            bytes.map_err(|error| failed(&error))?;
+            backup::open(copy).map_err(|error| {
+                StoreFailure::Refused(format!("the copy cannot be read: {error:#}"))
+            })
+        });
+        let by = opened.await.map_err(|panic| {
+            // The file is not what a database has left there.
+            StoreFailure::Refused(format!("the copy cannot be read: {panic}"))
+        })??;
+        let gone = || StoreFailure::Failed("the task that writes has ended".to_owned());
+        let (done, replaced) = oneshot::channel();
+        let job = WriterJob::Replace { by, done };
+        self.jobs.send(job).await.map_err(|_| gone())?;
+        replaced.await.map_err(|_| gone())?
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&redb::ReadOnlyTable<&[u8], &[u8]>) -> Result<T, StorageError>
         + Send
         + 'static,
     ) -> Result<T, StoreFailure> {
+        self.with_database(|database| {
+            let transaction: ReadTransaction = database.begin_read()?;
+            Ok(work(&transaction.open_table(ENTRIES)?)?)
+        })
+        .await
+    }
+
+    /// Does something with the database, on a thread that may block. After an error of the file, it is
+    /// opened again.
+    async fn with_database<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreFailure> {
         let opened = self.opened.clone().read_owned().await;
         let read = tokio::task::spawn_blocking(move || {
             let database = opened
                 .as_ref()
                 .map_err(|error| (error.to_string(), false))?;
-            let failed = |error: redb::Error| (error.to_string(), is_of_the_file(&error));
-            let transaction: ReadTransaction = database
-                .begin_read()
-                .map_err(|error| failed(error.into()))?;
-            let entries = transaction.open_table(ENTRIES);
-            let entries = entries.map_err(|error| failed(error.into()))?;
-            work(&entries).map_err(|error| failed(error.into()))
+            work(database).map_err(|error| (error.to_string(), is_of_the_file(&error)))
         });
         let (why, is_broken) = match read.await {
             Ok(Ok(read)) => return Ok(read),
@@ -163,6 +216,10 @@ impl Disk {
         }
         Err(StoreFailure::Failed(why))
     }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> StoreFailure {
+    StoreFailure::Failed(error.to_string())
 }
 
 /// Whether the database stops working after this error until it is opened again.

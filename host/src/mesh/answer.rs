@@ -5,14 +5,18 @@
 //! same link. A peer that has its answer therefore sees its own change.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::state::Mesh;
-use super::wire::{self, NotUnderstood, answer::Answer, ask::Question, refused::Reason};
+use super::wire::{
+    self, NotUnderstood, answer::Answer, ask::Question, read_trace, refused::Reason,
+};
 use crate::close_code::CloseCode;
 use crate::id::ClientId;
 use crate::limits::PAGE_ITEMS;
+use crate::live_trace::{PATIENCE, TraceRequest, TraceTarget};
 use crate::message::Frame;
 use crate::registry::{Close, Closer, Ending, Kind, Namespace, Refused};
 
@@ -78,6 +82,16 @@ impl Mesh {
                     namespace.all_clients_after(after, from, limit).await,
                 ))
             }
+            Question::ReadTrace(read) => {
+                let request = trace_request(read)?;
+                match namespace.read_trace(&request, self.trace_patience()).await {
+                    Ok(steps) => Ok(Answer::TraceRead(wire::TraceRead { steps })),
+                    Err(error) => Ok(Answer::Refused(wire::Refused {
+                        reason: Reason::LimitExceeded.into(),
+                        message: error.to_string(),
+                    })),
+                }
+            }
             Question::GetInfo(id) => namespace.info(client(&id)?).map(info),
             Question::SetInfo(wire::SetInfo { client: id, info }) => namespace
                 .set_info(client(&id)?, info.into_iter().collect())
@@ -125,6 +139,12 @@ impl Mesh {
                 Ok(Answer::UidCount(self.uid_count(namespace, &group).await))
             }
         })
+    }
+
+    /// How long a node waits for steps of a live trace before it answers that there are none. Whoever
+    /// asks waits longer.
+    fn trace_patience(&self) -> Duration {
+        (self.limits().ask_timeout / 2).min(PATIENCE)
     }
 
     /// Binds a uid to a client of this node. Clients that have the uid at other nodes count too.
@@ -175,6 +195,7 @@ fn nobody(question: &Question) -> Answered {
             return Ok(Ok(Answer::Listed(wire::Listed::default())));
         }
         Question::GroupUidCount(_) => return Ok(Ok(Answer::UidCount(wire::UidCount::default()))),
+        Question::ReadTrace(_) => return Ok(Ok(Answer::TraceRead(wire::TraceRead::default()))),
         Question::BindUid(of) => &of.client,
         Question::UnbindUid(of) => &of.client,
         Question::JoinGroup(of) | Question::LeaveGroup(of) => &of.client,
@@ -184,6 +205,18 @@ fn nobody(question: &Question) -> Answered {
         Question::CloseClient(of) => &of.client,
     };
     Ok(Err(Refused::NotFound(client(id)?)))
+}
+
+fn trace_request(read: wire::ReadTrace) -> Result<TraceRequest, NotUnderstood> {
+    Ok(TraceRequest {
+        trace: read.trace,
+        target: match read.target.ok_or(NotUnderstood)? {
+            read_trace::Target::Client(id) => TraceTarget::Client(client(&id)?),
+            read_trace::Target::Uid(uid) => TraceTarget::Uid(uid),
+        },
+        with_payloads: read.with_payloads,
+        is_again: read.is_again,
+    })
 }
 
 fn client(bytes: &[u8]) -> Result<ClientId, NotUnderstood> {

@@ -9,9 +9,11 @@ use ipnet::IpNet;
 use super::unanswered::Unanswered;
 use super::wire::answer::Answer;
 use super::wire::ask::Question as Asked;
+use super::wire::read_trace::Target;
 use super::wire::refused::Reason;
 use super::wire::{self, client_bytes};
 use crate::id::ClientId;
+use crate::live_trace::{TraceRequest, TraceStep, TraceTarget};
 use crate::registry::{self, ClientStatus, Kind};
 
 /// A question whose answer is an `A`.
@@ -141,6 +143,25 @@ pub fn all_clients(
             network: from.map(|from| from.to_string()).unwrap_or_default(),
         }),
         read: listed_clients,
+    }
+}
+
+/// Asks for the next steps of a live trace.
+pub fn read_trace(request: &TraceRequest) -> Question<Vec<TraceStep>> {
+    Question {
+        question: Asked::ReadTrace(wire::ReadTrace {
+            trace: request.trace,
+            target: Some(match &request.target {
+                TraceTarget::Client(client) => Target::Client(client_bytes(*client)),
+                TraceTarget::Uid(uid) => Target::Uid(uid.clone()),
+            }),
+            with_payloads: request.with_payloads,
+            is_again: request.is_again,
+        }),
+        read: |answer| match answer {
+            Answer::TraceRead(read) => Some(read.steps),
+            _ => None,
+        },
     }
 }
 

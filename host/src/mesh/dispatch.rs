@@ -9,8 +9,9 @@ use super::peer::Peer;
 use super::peer_event::{Event, EventRequest, Failed, NotHandled, PeerEvent, not_handled};
 use super::questions::AskKind;
 use super::state::Mesh;
-use super::wire::{self, answer::Answer};
+use super::wire::{self, answer::Answer, trace_of};
 use crate::id::Incarnation;
+use crate::tracer::{RemoteContext, SpanKind};
 
 impl Mesh {
     /// Returns the receiver of peers' events, for the code that handles them. Only the first call
@@ -33,19 +34,29 @@ impl Mesh {
         patience: Duration,
     ) -> Result<A, Failed> {
         let peer = self.peer(worker).ok_or(Failed::Untold)?;
+        let span = self.child_span("dispatch", SpanKind::Client);
+        if let Some(span) = &span {
+            span.set("jackfield.peer", peer.address().to_string());
+        }
         let asked = peer.questions.begin(AskKind::Event);
         let ask = wire::Ask {
             id: asked.id(),
             plugin: plugin.to_owned(),
             question: None,
             event: Some(request.event),
+            trace: trace_of(span.as_ref()),
         };
         self.put(&peer, &asked, ask)?;
         let answered = tokio::time::timeout(patience, asked.answer()).await;
-        match answered.map_err(|_| Failed::Late)?? {
-            Answer::NotHandled(why) => Err(Failed::NotHandled(why.why())),
-            answer => (request.read)(answer).ok_or(Failed::UnexpectedAnswer),
+        let answer = match answered.unwrap_or(Err(Failed::Late)) {
+            Ok(Answer::NotHandled(why)) => Err(Failed::NotHandled(why.why())),
+            Ok(answer) => (request.read)(answer).ok_or(Failed::UnexpectedAnswer),
+            Err(failed) => Err(failed),
+        };
+        if let (Some(span), Err(failed)) = (&span, &answer) {
+            span.fail(&format!("{failed:?}"));
         }
+        answer
     }
 
     /// Takes an event that a peer has sent into the queue. If the queue is full, the event is
@@ -56,12 +67,14 @@ impl Mesh {
         id: u64,
         plugin: String,
         event: Event,
+        trace: Option<wire::TraceContext>,
     ) {
         self.registry.counters().peer_events.add_one();
         let (mesh, peer) = (self.clone(), peer.clone());
         let event = PeerEvent {
             plugin,
             event,
+            trace: trace.map(RemoteContext::from),
             counters: self.registry.counters().clone(),
             reply: Box::new(move |answer| mesh.answer_with(&peer, id, answer)),
         };

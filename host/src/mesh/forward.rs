@@ -14,10 +14,12 @@ use super::unanswered::Unanswered;
 use super::wire;
 use super::wire::answer::Answer;
 use super::wire::deliver::To;
+use super::wire::trace_of;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
 use crate::message::Frame;
 use crate::registry::Kind;
+use crate::tracer::{Span, SpanKind};
 
 /// The outcome of the part of a delivery that goes to other nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,11 +57,17 @@ impl Mesh {
         if holders.is_empty() {
             return forwarded;
         }
+        let span = self.child_span("deliver", SpanKind::Producer);
+        if let Some(span) = &span {
+            span.set("jackfield.plugin", plugin.to_owned());
+            span.set_number("jackfield.nodes", holders.len());
+        }
         let frame = deliver_frame(
             plugin,
             delivery.to.into(),
             delivery.exclude,
             &delivery.frame,
+            trace_of(span.as_ref()),
         );
         for (node, clients) in holders {
             match self
@@ -89,7 +97,12 @@ impl Mesh {
         let node = client.incarnation();
         let peer = self.peer(node).ok_or(Unanswered::NoNode(node))?;
         let to = To::Client(wire::client_bytes(client));
-        let frame = deliver_frame(plugin, to, &[], frame);
+        let span = self.child_span("deliver", SpanKind::Producer);
+        if let Some(span) = &span {
+            span.set("jackfield.plugin", plugin.to_owned());
+            span.set("jackfield.peer", peer.address().to_string());
+        }
+        let frame = deliver_frame(plugin, to, &[], frame, trace_of(span.as_ref()));
         match self.push_delivery(&peer, frame) {
             true => Ok(()),
             false => Err(Unanswered::Unreachable(node)),
@@ -109,7 +122,14 @@ impl Mesh {
         question: Question<A>,
     ) -> Result<A, AskError> {
         let Question { question, read } = question;
-        match self.ask_untyped(node, plugin, question).await? {
+        let span = self.child_span("ask", SpanKind::Client);
+        let answered = self
+            .ask_untyped(node, plugin, question, span.as_ref())
+            .await;
+        if let (Some(span), Err(error)) = (&span, &answered) {
+            span.fail(&error.to_string());
+        }
+        match answered? {
             Answer::Refused(refused) => Err(AskError::Refused {
                 reason: refused.reason(),
                 message: refused.message,
@@ -123,8 +143,13 @@ impl Mesh {
         node: Incarnation,
         plugin: &str,
         question: wire::ask::Question,
+        span: Option<&Span>,
     ) -> Result<Answer, Unanswered> {
         let peer = self.peer(node).ok_or(Unanswered::NoNode(node))?;
+        if let Some(span) = span {
+            span.set("jackfield.plugin", plugin.to_owned());
+            span.set("jackfield.peer", peer.address().to_string());
+        }
         if peer.phase().is_silent() {
             // Nobody waits for a node that may be dead.
             return Err(Unanswered::Unreachable(node));
@@ -135,6 +160,7 @@ impl Mesh {
             plugin: plugin.to_owned(),
             question: Some(question),
             event: None,
+            trace: trace_of(span),
         };
         self.put(&peer, &asked, ask)
             .map_err(|_| Unanswered::Unreachable(node))?;
@@ -143,6 +169,12 @@ impl Mesh {
             Ok(answered) => answered.map_err(|_| Unanswered::Unreachable(node)),
             Err(_) => Err(Unanswered::TimedOut(node)),
         }
+    }
+
+    /// Begins a span for what this node sends to another one, within the one in which the caller
+    /// runs.
+    pub(super) fn child_span(&self, name: &'static str, kind: SpanKind) -> Option<Span> {
+        self.registry.tracer().child(name, kind)
     }
 
     /// Puts a question or an event into the link to a peer.
@@ -176,12 +208,19 @@ impl Mesh {
 }
 
 /// Encodes a delivery into the frame that peers receive.
-fn deliver_frame(plugin: &str, to: To, exclude: &[ClientId], frame: &Frame) -> Bytes {
+fn deliver_frame(
+    plugin: &str,
+    to: To,
+    exclude: &[ClientId],
+    frame: &Frame,
+    trace: Option<wire::TraceContext>,
+) -> Bytes {
     let deliver = wire::Deliver {
         plugin: plugin.to_owned(),
         to: Some(to),
         exclude: exclude.iter().copied().map(wire::client_bytes).collect(),
         frame: frame.to_bytes(),
+        trace,
     };
     wire::encode(wire::frame::Frame::Deliver(deliver))
 }

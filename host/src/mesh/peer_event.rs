@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::wire::{self, answer::Answer};
 use crate::counters::Counters;
+use crate::tracer::RemoteContext;
 
 pub use super::wire::ask::Event;
 pub use super::wire::call_failed::Code;
@@ -28,6 +29,8 @@ pub struct PeerEvent {
     pub plugin: String,
     /// The event itself: `Connect`, `Said`, `Closed` or `Call`.
     pub event: Event,
+    /// The span in which the peer has sent the event, if there is one.
+    pub trace: Option<RemoteContext>,
     pub(super) counters: Arc<Counters>,
     /// Sends the answer to the peer that sent the event.
     pub(super) reply: Box<dyn FnOnce(Answer) + Send>,

@@ -23,6 +23,7 @@ use crate::limits::NAME_BYTES_MAX;
 use crate::message::Frame;
 use crate::policy::UidPolicy;
 use crate::registry::{Binding, Kind, Namespace, Refused};
+use crate::tracer::{RemoteContext, Span, SpanKind, within};
 
 impl Mesh {
     /// Handles one frame of a peer.
@@ -36,15 +37,16 @@ impl Mesh {
             .ok()
             .and_then(|frame| frame.frame)
         {
-            Some(Deliver(deliver)) => self.deliver(deliver),
+            Some(Deliver(deliver)) => self.deliver(peer, deliver),
             Some(Interest(interest)) => self.note(peer, interest),
             Some(Ask(wire::Ask {
                 id,
                 plugin,
                 event: Some(event),
+                trace,
                 ..
             })) => {
-                self.take_event(peer, id, plugin, event);
+                self.take_event(peer, id, plugin, event, trace);
                 Ok(())
             }
             Some(Ask(ask)) => {
@@ -74,7 +76,9 @@ impl Mesh {
     fn answer_to(self: &Arc<Self>, peer: &Arc<Peer>, ask: wire::Ask) {
         let (mesh, peer) = (self.clone(), peer.clone());
         let mut answering = Box::pin(async move {
-            let answer = mesh.answer(ask).await;
+            let span =
+                mesh.remote_span("answer", SpanKind::Server, ask.trace.as_ref(), &ask.plugin);
+            let answer = within(span.as_ref(), mesh.answer(ask)).await;
             // Where there is no room, who asked waits in vain, and not for long: no reason to
             // drop all messages that found some.
             mesh.push(&peer, wire::encode(wire::frame::Frame::Answer(answer)));
@@ -86,7 +90,21 @@ impl Mesh {
         }
     }
 
-    fn deliver(&self, deliver: wire::Deliver) -> Result<(), NotUnderstood> {
+    /// Begins the span of what a peer has sent, if the peer has a span for it.
+    fn remote_span(
+        &self,
+        name: &'static str,
+        kind: SpanKind,
+        from: Option<&wire::TraceContext>,
+        plugin: &str,
+    ) -> Option<Span> {
+        let from = RemoteContext::from(from?.clone());
+        let span = self.registry.tracer().remote(name, kind, Some(&from))?;
+        span.set("jackfield.plugin", plugin.to_owned());
+        Some(span)
+    }
+
+    fn deliver(&self, peer: &Peer, deliver: wire::Deliver) -> Result<(), NotUnderstood> {
         use wire::deliver::To;
         let frame = Frame::from_wire(deliver.frame).ok_or(NotUnderstood)?;
         let exclude: Option<Vec<ClientId>> = deliver
@@ -101,6 +119,10 @@ impl Mesh {
         };
         let counters = self.registry.counters();
         counters.mesh_delivered.add_one();
+        let trace = deliver.trace.as_ref();
+        let _span = self.remote_span("deliver", SpanKind::Consumer, trace, &deliver.plugin);
+        let traces = self.registry.live_traces();
+        let _sender = traces.sends_as(|| format!("node {}", peer.incarnation()));
         let to = match &deliver.to {
             Some(To::Client(bytes)) => {
                 let client = wire::client(bytes).ok_or(NotUnderstood)?;

@@ -8,6 +8,7 @@ use super::link;
 use crate::delivery::Target;
 use crate::id::ClientId;
 use crate::registry::ClientStatus;
+use crate::tracer::{RemoteContext, Span};
 
 pub use self::generated::*;
 
@@ -42,6 +43,27 @@ impl From<Target<'_>> for deliver::To {
             Target::All => deliver::To::All(All {}),
             Target::Uids(uids) => deliver::To::Uids(names(uids)),
             Target::Groups(groups) => deliver::To::Groups(names(groups)),
+        }
+    }
+}
+
+/// The context of a span, for the node that gets what was sent in it.
+pub(super) fn trace_of(span: Option<&Span>) -> Option<TraceContext> {
+    let RemoteContext {
+        traceparent,
+        tracestate,
+    } = span?.remote_context()?;
+    Some(TraceContext {
+        traceparent,
+        tracestate,
+    })
+}
+
+impl From<TraceContext> for RemoteContext {
+    fn from(context: TraceContext) -> RemoteContext {
+        RemoteContext {
+            traceparent: context.traceparent,
+            tracestate: context.tracestate,
         }
     }
 }

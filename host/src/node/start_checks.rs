@@ -7,6 +7,7 @@ use crate::admin::ApiTokens;
 use crate::certificates::Certificates;
 use crate::config::{AcmeChallenge, Config, MeshConfig, Role};
 use crate::mesh::{self, TlsFiles, Trust};
+use crate::tracer::Collector;
 
 /// Checks what a node would read at its start with this configuration. No port is opened, and
 /// nothing is dialled.
@@ -29,6 +30,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     trust(&config.mesh)?;
     check_others(&config.mesh)?;
     config.unix_socket.check()?;
+    Collector::read(&config.tracing)?;
     if config.role == Role::Full {
         let plugins = config.plugins.display();
         std::fs::read_dir(&config.plugins)

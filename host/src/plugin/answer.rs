@@ -39,6 +39,18 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    /// The HTTP status of the answer.
+    pub fn status(&self) -> u16 {
+        match self {
+            Answer::Accepted { .. } => 101,
+            Answer::Unauthorized { .. } => 401,
+            Answer::OriginDenied { .. } => 403,
+            Answer::Refused { status, .. } => *status,
+        }
+    }
+}
+
 /// The decision about a handshake, before anything is applied to the client.
 pub(super) enum Decision {
     /// The client comes in with this uid, these groups and this info, if they can be applied.
@@ -48,20 +60,26 @@ pub(super) enum Decision {
 }
 
 /// The reason why an event was not handled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The guest trapped. The policy says what the plugin wants done with the client.
+    #[error("the plugin failed")]
     Trapped(TrapPolicy),
     /// No instance was free within `call_wait`, or no node took the event in time.
+    #[error("no instance was free, or no node took the event in time")]
     Overloaded,
     /// The plugin handles no events for the moment, since all have failed and there is no build to go
     /// back to.
+    #[error("the plugin is paused, since its events fail")]
     Paused(Duration),
     /// The plugin has no generation: its file is gone, or was never loaded.
+    #[error("the plugin runs nowhere")]
     Absent,
     /// Another node got the event, and then went away or did not answer in time.
+    #[error("the node that had the event was lost, or did not answer in time")]
     Lost,
     /// The event is for another node, and is larger than a link takes.
+    #[error("the event is too large to go to another node")]
     TooLarge,
 }
 

@@ -12,6 +12,7 @@ use super::slot::Slot;
 use crate::guest::{CallError, Caller, GuestFunction, NoInstance};
 use crate::limits::CALL_DEPTH;
 use crate::mesh::Elsewhere;
+use crate::tracer::{SpanKind, within};
 
 impl Plugin {
     /// Calls the plugin's `on-call`, and waits for the answer. A backend's call goes to another
@@ -44,9 +45,26 @@ impl Plugin {
         method: &str,
         payload: &[u8],
     ) -> Result<Vec<u8>, CallError> {
-        let mut lease = self
+        let lease = self
             .lease_for_call(caller, method.len() + payload.len())
             .await?;
+        let tracer = self.namespace().shared().tracer();
+        let span = tracer.child("on-call", SpanKind::Internal);
+        if let Some(span) = &span {
+            span.set("jackfield.plugin", self.name().to_owned());
+            span.set("jackfield.method", method.to_owned());
+            lease.show_in(span);
+        }
+        within(span.as_ref(), self.run_call(lease, caller, method, payload)).await
+    }
+
+    async fn run_call(
+        &self,
+        mut lease: Lease,
+        caller: Caller<'_>,
+        method: &str,
+        payload: &[u8],
+    ) -> Result<Vec<u8>, CallError> {
         let counters = self.namespace().shared().counters();
         counters.calls_in.add_one();
         let limit = lease.generation.limits().call_bytes;

@@ -16,6 +16,7 @@ use crate::limits::{Limits, PluginLimits};
 use crate::manifest::fits_a_path;
 use crate::rate_limiter::RateLimits;
 use crate::registry::Registry;
+use crate::tracer::Tracer;
 
 /// The result of `jackfield check` for one component.
 #[derive(Debug)]
@@ -47,7 +48,14 @@ pub async fn check(
     let limits = Limits::default();
     let memory_bytes = limits.guest_memory_bytes();
     let loader = Loader::new(components, defaults, nobody, services, memory_bytes);
-    let registry = Registry::new(Incarnation::draw()?, limits, counters, 1, false);
+    let registry = Registry::new(
+        Incarnation::draw()?,
+        limits,
+        counters,
+        Tracer::default(),
+        1,
+        false,
+    );
     let name = component
         .file_stem()
         .map_or("plugin".into(), |stem| stem.to_string_lossy());

@@ -13,17 +13,18 @@ use crate::registry::{self, Client};
 use crate::router::{Router, RouterError};
 
 impl Plugin {
-    /// Asks the generation that runs on this node whether a client may come in.
+    /// Asks the generation that runs on this node whether a client may come in. Also returns the number
+    /// of the generation, if its `on-connect` was asked.
     pub(super) async fn decide(
         &self,
         client: EventClient<&Arc<Client>>,
         handshake: &Handshake,
-    ) -> Result<Decision, Failure> {
+    ) -> Result<(Decision, Option<u64>), Failure> {
         let (mut lease, granted) = loop {
             let generation = self.running().ok_or(Failure::Absent)?;
             let granted = match self.check_access(&generation.access, handshake) {
                 Ok(granted) => granted,
-                Err(answer) => return Ok(Decision::TurnedAway(answer)),
+                Err(answer) => return Ok((Decision::TurnedAway(answer), None)),
             };
             let lease = self.lease().await?;
             // Who is asked goes by its own manifest, and not by one that was just replaced.
@@ -32,18 +33,20 @@ impl Plugin {
             }
         };
         let uid = granted.uid.as_deref();
+        let generation = Some(lease.generation.number);
         match lease.instance.on_connect(client, handshake, uid).await {
             Ok(Ok(mut acceptance)) => {
                 let access = &lease.generation.access;
                 if acceptance.subprotocol.is_none() {
                     acceptance.subprotocol = access.subprotocol(&handshake.subprotocols);
                 }
-                Ok(Decision::Accepted(acceptance, granted))
+                Ok((Decision::Accepted(acceptance, granted), generation))
             }
             Ok(Err(ConnectRefusal { status, reason })) => {
                 let is_refusal = (400..=599).contains(&status);
                 let status = if is_refusal { status } else { 403 };
-                Ok(Decision::TurnedAway(Answer::Refused { status, reason }))
+                let answer = Answer::Refused { status, reason };
+                Ok((Decision::TurnedAway(answer), generation))
             }
             Err(trapped) => {
                 Err(lease.client_event_trapped(GuestFunction::Connect, client.id(), &trapped))

@@ -6,6 +6,7 @@ use super::answer::Failure;
 use super::generation::Generation;
 use crate::guest::{GuestFunction, NoInstance, PooledInstance, TrapKind, Trapped};
 use crate::id::ClientId;
+use crate::tracer::{Span, Tracer};
 
 /// A generation, and one of its instances that is checked out.
 pub(super) struct Lease {
@@ -21,10 +22,21 @@ impl Lease {
     /// The generation is retired, or no instance came free in time.
     pub(super) async fn of(generation: Arc<Generation>) -> Result<Lease, NoInstance> {
         let instance = generation.pool.get().await?;
-        Ok(Lease {
+        let lease = Lease {
             generation,
             instance,
-        })
+        };
+        lease.tracer().set_generation(lease.generation.number);
+        Ok(lease)
+    }
+
+    /// Says in the span of an event which generation has the event.
+    pub(super) fn show_in(&self, span: &Span) {
+        span.set_number("jackfield.generation", self.generation.number);
+    }
+
+    fn tracer(&self) -> &Tracer {
+        self.generation.pool.context().namespace().shared().tracer()
     }
 
     /// Logs and counts a trap in a client's event. Returns the failure with the plugin's policy for
@@ -48,6 +60,8 @@ impl Lease {
     ) {
         let identity = &self.generation.pool.context().identity;
         trapped.kind.counter(&identity.counters).add_one();
+        let trace = self.tracer().current_trace();
+        self.tracer().fail_current(&trapped.cause);
         // A store that does not answer, or a reload, is not the build's fault.
         if !matches!(trapped.kind, TrapKind::Wait | TrapKind::Retired) {
             self.generation.event_failed();
@@ -61,6 +75,7 @@ impl Lease {
             function = function.as_str(),
             client = client.map(tracing::field::display),
             kind = trapped.kind.as_str(),
+            trace,
             said = %trapped.said,
             backtrace = %trapped.backtrace,
             "an event trapped: {}",

@@ -29,10 +29,10 @@ impl<'a> NativeTurn<'a> {
     }
 
     /// Returns how many waiting messages the plugin takes in one call.
-    pub fn messages_at_once(&self) -> usize {
+    pub fn messages_at_once(&self, client: &Client) -> usize {
         match self.session.plugin().name() {
             NATIVE => 1,
-            _ => self.turn.messages_at_once(),
+            _ => self.turn.messages_at_once(client),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::answer::{Answer, Decision, Failure};
 use super::gateway::Gateway;
@@ -12,9 +13,11 @@ use super::handle::Plugin;
 use super::lease::Lease;
 use crate::access::Handshake;
 use crate::guest::{EventClient, GuestFunction};
+use crate::live_trace::{Step, TraceEvent};
 use crate::message::Message;
 use crate::message_queue::MessageQueue;
-use crate::registry::{Client, Departure};
+use crate::registry::{Client, Close, Departure};
+use crate::tracer::{ClientTrace, Span, within};
 
 /// A client's session with its plugin, up to the end of the client's `on-close`.
 pub struct Session {
@@ -22,6 +25,8 @@ pub struct Session {
     /// The node that has the client's events if the plugin does not run here; 0 if there is none
     /// yet.
     worker: AtomicU64,
+    /// The spans of the client, if it has any.
+    trace: Option<Box<ClientTrace>>,
 }
 
 /// A client's turn, in which its waiting messages go through one instance, one after another.
@@ -35,11 +40,17 @@ pub struct Turn<'a> {
 
 impl Plugin {
     /// Begins a client's session with the plugin.
-    pub fn session(self: &Arc<Self>) -> Session {
+    pub fn session(self: &Arc<Self>, trace: Option<Box<ClientTrace>>) -> Session {
+        if let Some(trace) = &trace {
+            trace
+                .client()
+                .set("jackfield.plugin", self.name().to_owned());
+        }
         self.sessions.fetch_add(1, Ordering::Relaxed);
         Session {
             plugin: self.clone(),
             worker: AtomicU64::new(0),
+            trace,
         }
     }
 }
@@ -62,34 +73,109 @@ impl Session {
         client: &Arc<Client>,
         handshake: &Handshake,
     ) -> Result<Answer, Failure> {
-        let decided = match self
-            .plugin
-            .decide(EventClient::Local(client), handshake)
-            .await
-        {
-            Err(Failure::Absent) => self.gateway().decide(client.id(), handshake).await,
-            decided => decided,
+        let (span, began) = (self.event_span("on-connect"), Instant::now());
+        if let Some(trace) = &self.trace {
+            trace
+                .client()
+                .set("jackfield.client", client.id_text().to_owned());
+        }
+        let mut generation = None;
+        let answered = async {
+            let decided = match self
+                .plugin
+                .decide(EventClient::Local(client), handshake)
+                .await
+            {
+                Err(Failure::Absent) => self.gateway().decide(client.id(), handshake).await,
+                decided => decided.map(|(decision, number)| {
+                    generation = number;
+                    decision
+                }),
+            };
+            Ok(match decided? {
+                Decision::TurnedAway(answer) => answer,
+                Decision::Accepted(acceptance, granted) => {
+                    let admitted = self.plugin.admit(client, acceptance, handshake, granted);
+                    admitted.await
+                }
+            })
         };
-        Ok(match decided? {
-            Decision::TurnedAway(answer) => answer,
-            Decision::Accepted(acceptance, granted) => {
-                let admitted = self.plugin.admit(client, acceptance, handshake, granted);
-                admitted.await
+        let answered = within(span.as_ref(), answered).await;
+        let failure = answered.as_ref().err();
+        self.trace_event("on-connect", client, began, generation, failure);
+        if let Some(span) = &span {
+            match &answered {
+                Ok(Answer::Accepted { .. }) => {}
+                Ok(refused) => span.set("jackfield.refused", refused.status().to_string()),
+                Err(failure) => show_failure(span, *failure),
             }
-        })
+        }
+        answered
+    }
+
+    /// Shows an event that has ended to whoever watches the client.
+    fn trace_event(
+        &self,
+        function: &'static str,
+        client: &Client,
+        began: Instant,
+        generation: Option<u64>,
+        failure: Option<&Failure>,
+    ) {
+        self.plugin.namespace().shared().trace(client, |_| {
+            let duration = began.elapsed().as_micros();
+            Step::Event(TraceEvent {
+                function: function.to_owned(),
+                generation,
+                duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
+                failure: failure.map(ToString::to_string),
+            })
+        });
+    }
+
+    /// Whether somebody sees each message of the client: a reader of a live trace, or a collector of
+    /// spans.
+    fn is_watched(&self, client: &Client) -> bool {
+        client.is_traced() || self.trace.as_ref().is_some_and(|trace| trace.is_recorded())
+    }
+
+    /// Begins the span of an event that the client has once, if the client has spans.
+    fn event_span(&self, function: &'static str) -> Option<Span> {
+        self.trace.as_ref().map(|trace| trace.event(function))
     }
 
     /// Tells the plugin that a client has left. An `on-close` waits longer for an instance than
     /// other events, since the plugin must get it.
     pub async fn on_close(&self, client: &Arc<Client>, departure: &Departure) {
-        let told = match self
-            .plugin
-            .tell_on_close(EventClient::Local(client), departure)
-            .await
-        {
-            Err(Failure::Absent) => self.gateway().close(client.id(), departure).await,
-            told => told,
-        };
+        let (span, began) = (self.event_span("on-close"), Instant::now());
+        if let Some(trace) = &self.trace {
+            let Close { code, by, .. } = &departure.close;
+            trace
+                .client()
+                .set_number("jackfield.close_code", u16::from(*code));
+            trace.client().set("jackfield.closed_by", by.as_str());
+        }
+        let mut generation = None;
+        let told = within(span.as_ref(), async {
+            match self
+                .plugin
+                .tell_on_close(EventClient::Local(client), departure)
+                .await
+            {
+                Err(Failure::Absent) => self.gateway().close(client.id(), departure).await,
+                told => told.map(|number| generation = Some(number)),
+            }
+        });
+        let told = told.await;
+        self.trace_event("on-close", client, began, generation, told.as_ref().err());
+        self.plugin
+            .namespace()
+            .shared()
+            .live_traces()
+            .forget(client.id());
+        if let (Some(span), Err(failure)) = (&span, &told) {
+            show_failure(span, *failure);
+        }
         let why = match told {
             // A trap has been logged.
             Ok(()) | Err(Failure::Trapped(_)) => return,
@@ -112,6 +198,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        // Before somebody who waits for the last session ends what takes its span.
+        self.trace = None;
         self.plugin.sessions.fetch_sub(1, Ordering::Relaxed);
         self.plugin.session_ended.notify_one();
     }
@@ -139,6 +227,46 @@ impl<'a> Turn<'a> {
         client: &Arc<Client>,
         message: Message<'_>,
     ) -> Result<(), Failure> {
+        // Boxed: no turn of a client that nobody watches carries it.
+        match (self.session.is_watched(client), &self.session.trace) {
+            (true, _) => Box::pin(self.handle_watched(client, message)).await,
+            (false, Some(trace)) => {
+                Box::pin(within(Some(trace.client()), self.handle(client, message))).await
+            }
+            (false, None) => self.handle(client, message).await,
+        }
+    }
+
+    async fn handle_watched(
+        &mut self,
+        client: &Arc<Client>,
+        message: Message<'_>,
+    ) -> Result<(), Failure> {
+        const FUNCTION: &str = "on-message";
+        let (session, began) = (self.session, Instant::now());
+        let trace = session.trace.as_ref().filter(|trace| trace.is_recorded());
+        let span = trace.map(|trace| trace.message(FUNCTION, message.payload().len()));
+        // A context that is not recorded is passed on.
+        let around = span
+            .as_ref()
+            .or(session.trace.as_ref().map(|trace| trace.client()));
+        let handled = within(around, self.handle(client, message)).await;
+        let failure = handled.as_ref().err();
+        let generation = self.lease.as_ref().map(|lease| lease.generation.number);
+        session.trace_event(FUNCTION, client, began, generation, failure);
+        if let Some(span) = &span {
+            // The instance may be one that an earlier message of the turn has got.
+            if let Some(lease) = &self.lease {
+                lease.show_in(span);
+            }
+            if let Err(failure) = handled {
+                show_failure(span, failure);
+            }
+        }
+        handled
+    }
+
+    async fn handle(&mut self, client: &Arc<Client>, message: Message<'_>) -> Result<(), Failure> {
         self.events += 1;
         let lease = match self.lease().await {
             Err(Failure::Absent) => {
@@ -159,8 +287,12 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Returns how many waiting messages the plugin takes in one call.
-    pub fn messages_at_once(&self) -> usize {
+    /// Returns how many waiting messages of the client the plugin takes in one call. Somebody who
+    /// watches the client sees them one by one.
+    pub fn messages_at_once(&self, client: &Client) -> usize {
+        if self.session.is_watched(client) {
+            return 1;
+        }
         let slot = self.session.plugin.slot();
         let generation = slot.generation().filter(|g| g.pool.takes_turns());
         generation.map_or(1, |generation| generation.limits().messages_per_turn)
@@ -177,7 +309,20 @@ impl<'a> Turn<'a> {
         client: &Arc<Client>,
         queue: &mut MessageQueue,
     ) -> Result<(), Failure> {
-        if queue.len() > 1 {
+        match &self.session.trace {
+            None => self.handle_all(client, queue).await,
+            Some(trace) => {
+                Box::pin(within(Some(trace.client()), self.handle_all(client, queue))).await
+            }
+        }
+    }
+
+    async fn handle_all(
+        &mut self,
+        client: &Arc<Client>,
+        queue: &mut MessageQueue,
+    ) -> Result<(), Failure> {
+        if queue.len() > 1 && !self.session.is_watched(client) {
             match self.lease().await {
                 Ok(lease) if lease.instance.takes_turns() => {
                     let turn = lease.instance.on_turn(EventClient::Local(client), queue);
@@ -229,13 +374,20 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// Marks a span as failed. What a trap was is said where it is logged.
+fn show_failure(span: &Span, failure: Failure) {
+    if !matches!(failure, Failure::Trapped(_)) {
+        span.fail(&failure.to_string());
+    }
+}
+
 impl Plugin {
-    /// Runs `on-close` in the generation that runs on this node.
+    /// Runs `on-close` in the generation that runs on this node, and returns its number.
     pub(super) async fn tell_on_close(
         &self,
         client: EventClient<&Arc<Client>>,
         departure: &Departure,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
         let patience = self.namespace().shared().limits().drain_timeout;
         let mut lease = match tokio::time::timeout(patience, self.lease_patiently()).await {
             Ok(Some(lease)) => lease,
@@ -243,7 +395,7 @@ impl Plugin {
             Err(_) => return Err(Failure::Overloaded),
         };
         match lease.instance.on_close(client, departure).await {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(lease.generation.number),
             Err(trapped) => {
                 Err(lease.client_event_trapped(GuestFunction::Close, client.id(), &trapped))
             }

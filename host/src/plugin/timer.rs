@@ -9,8 +9,10 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::handle::Plugin;
+use super::lease::Lease;
 use crate::guest::GuestFunction;
 use crate::registry::{Firing, Timers};
+use crate::tracer::within;
 
 impl Plugin {
     /// Fires the plugin's timers, for as long as the node knows the plugin.
@@ -30,13 +32,23 @@ impl Plugin {
     }
 
     async fn fire(self: Arc<Self>, firing: Firing) {
-        let Some(mut lease) = self.lease_patiently().await else {
+        let Some(lease) = self.lease_patiently().await else {
             return;
         };
         // The last look: from here on it can't be called off.
         if !firing.begin() {
             return;
         }
+        let span = self.namespace().shared().tracer().event("on-timer");
+        if let Some(span) = &span {
+            span.set("jackfield.plugin", self.name().to_owned());
+            lease.show_in(span);
+        }
+        within(span.as_ref(), self.run_event(lease, &firing)).await;
+    }
+
+    /// Runs the event of a timer that has begun.
+    async fn run_event(&self, mut lease: Lease, firing: &Firing) {
         let Some(fired) = lease.instance.on_timer(firing.name()).await else {
             if lease.generation.is_first_unheard_timer() {
                 let (plugin, generation) = (self.name(), lease.generation.number);

@@ -20,6 +20,7 @@ use crate::mesh::peer_event::{self, Event, NotHandled, PeerEvent, not_handled};
 use crate::message::Message;
 use crate::policy::TrapPolicy;
 use crate::registry::{Close, Closer, Departure};
+use crate::tracer::{RemoteContext, SpanKind, within};
 
 /// Handles the events of peers, for as long as the node runs.
 pub(super) async fn handle_peer_events(
@@ -37,7 +38,11 @@ pub(super) async fn handle_peer_events(
             continue;
         };
         tokio::spawn(async move {
-            let answer = under_way.0.handle(&event.event).await;
+            let trace = event.trace.clone();
+            let answer = under_way
+                .0
+                .handle_traced(&event.event, trace.as_ref())
+                .await;
             // Its place is free before its client's next event can come.
             drop(under_way);
             event.answer(answer);
@@ -64,6 +69,23 @@ impl Drop for UnderWay {
 }
 
 impl Plugin {
+    /// Handles an event, within a span if the peer has one for it.
+    async fn handle_traced(&self, event: &Event, trace: Option<&RemoteContext>) -> mesh::Answer {
+        let function = match event {
+            Event::Connect(_) => "on-connect",
+            Event::Said(_) => "on-message",
+            Event::Closed(_) => "on-close",
+            // The call has a span of its own in this one.
+            Event::Call(_) => "call",
+        };
+        let tracer = self.namespace().shared().tracer();
+        let span = tracer.remote(function, SpanKind::Server, trace);
+        if let Some(span) = &span {
+            span.set("jackfield.plugin", self.name().to_owned());
+        }
+        within(span.as_ref(), self.handle(event)).await
+    }
+
     async fn handle(&self, event: &Event) -> mesh::Answer {
         let handled = async {
             match event {
@@ -104,7 +126,11 @@ impl Plugin {
             subprotocols: connect.subprotocols.clone(),
         };
         Ok(
-            match self.decide(EventClient::remote(client), &handshake).await? {
+            match self
+                .decide(EventClient::remote(client), &handshake)
+                .await?
+                .0
+            {
                 Decision::TurnedAway(answer) => turned_away(answer),
                 Decision::Accepted(acceptance, granted) => {
                     let left = granted

@@ -33,6 +33,8 @@ pub struct Client {
     heard: Heard,
     wake: Notify,
     has_left: AtomicBool,
+    /// Whether somebody may watch what happens to the client.
+    is_traced: AtomicBool,
     pub(super) held: Mutex<ClientState>,
 }
 
@@ -83,6 +85,18 @@ pub enum Closer {
     Network,
 }
 
+impl Closer {
+    /// The name of the side: `client`, `plugin`, `node` or `network`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Closer::Client => "client",
+            Closer::Plugin => "plugin",
+            Closer::Node => "node",
+            Closer::Network => "network",
+        }
+    }
+}
+
 /// The last state of a client that has left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Departure {
@@ -113,6 +127,7 @@ impl Client {
             heard: Heard::nothing(),
             wake: Notify::new(),
             has_left: AtomicBool::new(false),
+            is_traced: AtomicBool::new(false),
             held: Mutex::default(),
         }
     }
@@ -178,6 +193,16 @@ impl Client {
     /// Wakes the client's task, so that it looks at the client's departure and outbox.
     pub fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// Whether somebody may watch what happens to the client.
+    pub fn is_traced(&self) -> bool {
+        self.is_traced.load(Ordering::Relaxed)
+    }
+
+    /// The flag of `is_traced`, which only the live traces change.
+    pub(super) fn traced_flag(&self) -> &AtomicBool {
+        &self.is_traced
     }
 
     /// Whether the client has left.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -24,15 +24,16 @@ use super::events::EventKind;
 use super::index::{Index, Members, visit_some, walk};
 use super::names::SHARDS;
 use super::refused::Refused;
-use super::sending::{Sending, push};
+use super::sending::{Sending, push, trace_sent};
 use super::serving::Serving;
 use super::shared::NodeState;
 use super::timers::Timers;
 use crate::close_code::CloseCode;
 use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
+use crate::live_trace::{Step, TooManyTraces, TraceClosed, TraceRequest, TraceStep, TraceTarget};
 use crate::message::Frame;
-use crate::outbox::{OutboxBound, Outcome};
+use crate::outbox::{OutboxBound, Outcome, Pushed};
 use crate::policy::{CompressionPolicy, OverflowPolicy, Policies, UidPolicy};
 use crate::rate_limiter::SharedRates;
 
@@ -157,6 +158,14 @@ impl Namespace {
     pub fn end(&self, client: &Client, ending: &Ending) -> bool {
         // Both under one lock: whoever sees that it has left finds its last frames queued.
         let mut held = client.held.lock();
+        if let (Some(last), None) = (ending.last_message(), &held.departure) {
+            let queued = Pushed {
+                outcome: Outcome::Queued,
+                displaced: 0,
+                dirtied: false,
+            };
+            trace_sent(&self.shared, client, last, &queued);
+        }
         let leaves = self.take_out(client, &mut held, &ending.close);
         if leaves {
             client.end(ending);
@@ -208,9 +217,13 @@ impl Namespace {
         let overflow = policies.overflow;
         let compression = policies.compression.zip(client.window_bits());
         let deflated = compression.and_then(|(policy, bits)| policy.deflate(&frame, bits));
-        let frame = deflated.unwrap_or(frame);
         let key = (overflow == OverflowPolicy::Conflate).then(|| "client".into());
+        let shown = client.is_traced().then(|| frame.clone());
+        let frame = deflated.unwrap_or(frame);
         let pushed = push(&self.shared, client, frame, key, overflow);
+        if let Some(shown) = shown {
+            trace_sent(&self.shared, client, &shown, &pushed);
+        }
         if pushed.dirtied {
             self.shared.dirty().add(client.clone());
         }
@@ -241,9 +254,11 @@ impl Namespace {
             self.changed(Kind::Uid, &uid);
             held.bound_at_ms = now_ms();
             held.uid_rates = self.uid_rates.of(uid.clone(), Instant::now());
+            self.trace_bound(&client, &uid);
             if let Some(former) = held.uid.replace(uid) {
                 self.uids.remove(&former, &client);
                 self.changed(Kind::Uid, &former);
+                self.trace_unbound(&client, &former);
             }
             kicked
         };
@@ -283,6 +298,49 @@ impl Namespace {
         }
     }
 
+    /// Reads the steps of a live trace that wait on this node, or waits for some, `patience` at most.
+    /// The first read opens the trace.
+    ///
+    /// # Errors
+    ///
+    /// There are too many traces on this node.
+    pub async fn read_trace(
+        &self,
+        request: &TraceRequest,
+        patience: Duration,
+    ) -> Result<Vec<TraceStep>, TooManyTraces> {
+        let traces = self.shared.live_traces();
+        if traces.open(&self.name, request)? {
+            let clients = match &request.target {
+                TraceTarget::Client(id) => self.find(*id).into_iter().collect(),
+                TraceTarget::Uid(uid) => self.uids.members(uid),
+            };
+            for client in clients {
+                traces.add(request.trace, client.id(), client.traced_flag());
+            }
+            let (shared, trace) = (self.shared.clone(), request.trace);
+            tokio::spawn(async move { shared.live_traces().ended(trace).await });
+        }
+        Ok(traces.read(request.trace, patience).await)
+    }
+
+    /// Shows that a client has got a uid, also to whoever watches the uid.
+    fn trace_bound(&self, client: &Client, uid: &str) {
+        let traces = self.shared.live_traces();
+        if traces.is_active() {
+            traces.add_bound(&self.name, uid, client.id(), client.traced_flag());
+        }
+        self.shared.trace(client, |_| Step::Uid(uid.to_owned()));
+    }
+
+    /// Lets whoever watches a uid go on without a client that has lost it.
+    fn trace_unbound(&self, client: &Client, uid: &str) {
+        let traces = self.shared.live_traces();
+        if traces.is_active() {
+            traces.remove_bound(&self.name, uid, client.id());
+        }
+    }
+
     fn take_over(&self, client: &Client) {
         let close = Close {
             code: CloseCode::UidTakenOver,
@@ -319,6 +377,8 @@ impl Namespace {
             Some(bound) if uid.is_none_or(|uid| uid == &**bound) => {
                 self.uids.remove(bound, &client);
                 self.changed(Kind::Uid, bound);
+                self.shared.trace(&client, |_| Step::Uid(String::new()));
+                self.trace_unbound(&client, bound);
                 held.uid = None;
                 held.uid_rates = None;
                 Ok(true)
@@ -361,6 +421,8 @@ impl Namespace {
         let group: Arc<str> = group.into();
         self.groups.insert(&group, &client, |_| Ok(()))?;
         self.changed(Kind::Group, &group);
+        self.shared
+            .trace(&client, |_| Step::Joined(group.to_string()));
         held.groups.insert(group);
         Ok(())
     }
@@ -621,6 +683,13 @@ impl Namespace {
             info,
         }));
         client.set_left();
+        self.shared.trace(client, |_| {
+            Step::Closed(TraceClosed {
+                code: u16::from(close.code).into(),
+                reason: close.reason.clone(),
+                by: close.by.as_str().to_owned(),
+            })
+        });
         true
     }
 
@@ -630,6 +699,7 @@ impl Namespace {
         if was_in {
             self.groups.remove(group, client);
             self.changed(Kind::Group, &group.into());
+            self.shared.trace(client, |_| Step::Left(group.to_owned()));
         }
         Ok(was_in)
     }

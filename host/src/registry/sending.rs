@@ -8,6 +8,7 @@ use super::dirty::Dirtied;
 use super::shared::NodeState;
 use crate::delivery::{Delivery, Reach};
 use crate::id::ClientId;
+use crate::live_trace::{self, Step, TraceSent};
 use crate::message::Frame;
 use crate::outbox::{Outcome, Pushed};
 use crate::policy::{CompressionPolicy, OverflowPolicy, Policies};
@@ -74,6 +75,7 @@ impl<'a> Sending<'a> {
         let frame = deflated.map_or(&self.delivery.frame, |(_, frame)| frame);
         let key = self.key.clone();
         let pushed = push(self.shared, client, frame.clone(), key, self.overflow);
+        trace_sent(self.shared, client, &self.delivery.frame, &pushed);
         if pushed.dirtied {
             self.dirtied.add(client);
         }
@@ -88,6 +90,27 @@ impl<'a> Sending<'a> {
     pub(super) fn finish(self) -> Reach {
         self.reach
     }
+}
+
+/// Shows to whoever watches the client what was sent to it, before its compression.
+pub(super) fn trace_sent(shared: &NodeState, client: &Client, frame: &Frame, pushed: &Pushed) {
+    shared.trace(client, |with_payload| {
+        let payload = frame.payload();
+        Step::Sent(TraceSent {
+            is_text: frame.is_text(),
+            bytes: payload.len() as u64,
+            outcome: match pushed.outcome {
+                Outcome::Queued => "queued",
+                Outcome::Dropped => "dropped",
+                Outcome::Overflowed => "overflowed",
+                Outcome::Closing => "closing",
+            }
+            .to_owned(),
+            displaced: pushed.displaced as u64,
+            by: live_trace::sender(),
+            payload: live_trace::payload_of(payload, with_payload),
+        })
+    });
 }
 
 /// Puts a frame into a client's outbox, and counts what becomes of it.

@@ -7,12 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::{ArcSwap, Guard};
 
 use super::changes::Changes;
+use super::client::Client;
 use super::dirty::DirtyLists;
 use super::events::Events;
 use crate::counters::Counters;
 use crate::id::{ClientId, Incarnation};
 use crate::limits::Limits;
+use crate::live_trace::{LiveTraces, Step, TraceReceived, payload_of};
+use crate::message::Message;
 use crate::outbox::OutboxBudget;
+use crate::tracer::Tracer;
 
 /// The state of the node that all its namespaces share: its limits, counters, changes and events.
 #[derive(Debug)]
@@ -24,10 +28,12 @@ pub struct NodeState {
     outbox_budget: Arc<OutboxBudget>,
     limits: ArcSwap<Limits>,
     counters: Arc<Counters>,
+    tracer: Tracer,
     /// The changes for the task that tells the other nodes, if there are any.
     changes: Option<Changes>,
     /// The events for whoever watches them.
     events: Arc<Events>,
+    live_traces: LiveTraces,
 }
 
 impl NodeState {
@@ -35,6 +41,7 @@ impl NodeState {
         incarnation: Incarnation,
         limits: Limits,
         counters: Arc<Counters>,
+        tracer: Tracer,
         sweepers: usize,
         is_meshed: bool,
     ) -> NodeState {
@@ -46,8 +53,10 @@ impl NodeState {
             outbox_budget: Arc::new(OutboxBudget::new(limits.outboxes_bytes)),
             limits: ArcSwap::from_pointee(limits),
             counters,
+            tracer,
             changes: is_meshed.then(Changes::default),
             events: Arc::default(),
+            live_traces: LiveTraces::new(incarnation),
         }
     }
 
@@ -79,6 +88,39 @@ impl NodeState {
     /// The counters of the node.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// The maker of the node's spans.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
+    /// The live traces of clients on this node.
+    pub fn live_traces(&self) -> &LiveTraces {
+        &self.live_traces
+    }
+
+    /// Adds a step to the live traces of a client. `step` gets whether payloads are wanted, and is
+    /// called only if somebody watches the client.
+    pub fn trace(&self, client: &Client, step: impl FnOnce(bool) -> Step) {
+        if client.is_traced() {
+            self.live_traces
+                .step(client.id(), client.traced_flag(), step);
+        }
+    }
+
+    /// Counts a message that a client has sent, and shows it to whoever watches the client. Only the
+    /// client's own task may do so.
+    pub fn received(&self, client: &Client, message: Message<'_>) {
+        let payload = message.payload();
+        client.received_message(payload.len());
+        self.trace(client, |with_payload| {
+            Step::Received(TraceReceived {
+                is_text: matches!(message, Message::Text(_)),
+                bytes: payload.len() as u64,
+                payload: payload_of(payload, with_payload),
+            })
+        });
     }
 
     /// The lists of clients that have something to write.

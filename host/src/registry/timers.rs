@@ -12,6 +12,7 @@
 //! Long because half of it is tests.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -260,6 +261,27 @@ impl Timers {
             .collect()
     }
 
+    /// The timers that this node knows and that come after `after`, up to `limit`, and whether there
+    /// are more. Those of the cluster may fire on another node.
+    pub fn all_after(
+        &self,
+        after: Option<&(Scope, Arc<str>)>,
+        limit: usize,
+    ) -> (Vec<(Scope, Arc<str>, Schedule)>, bool) {
+        let state = self.state.lock();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut timers = state.timers.range((from, Bound::Unbounded));
+        let page = timers.by_ref().take(limit);
+        let page = page.map(|((scope, name), timer)| {
+            let schedule = Schedule {
+                at: timer.at,
+                every: timer.every,
+            };
+            (*scope, name.clone(), schedule)
+        });
+        (page.collect(), timers.next().is_some())
+    }
+
     /// Takes the record that another node gives of a timer; false if there is no room for it.
     pub fn note(&self, known: TimerRecord) -> bool {
         let noted = self.state.lock().note(known);
@@ -467,6 +489,7 @@ impl Drop for Firing {
 mod tests {
     use super::*;
     use crate::limits::Limits;
+    use crate::tracer::Tracer;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -574,7 +597,14 @@ mod tests {
 
     #[test]
     fn what_a_generation_sets_after_the_end_is_not_set() {
-        let shared = NodeState::new(node(), Limits::default(), Arc::default(), 1, false);
+        let shared = NodeState::new(
+            node(),
+            Limits::default(),
+            Arc::default(),
+            Tracer::default(),
+            1,
+            false,
+        );
         let (now, timers) = (Instant::now(), Timers::new(&"p".into(), &Arc::new(shared)));
         let set = |generation| {
             let set = timers.set(generation, Scope::Node, "a", schedule(now, None), 1);

@@ -1,9 +1,11 @@
 //! The client of a node's API over HTTP.
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -22,6 +24,10 @@ use crate::authorities;
 /// The time for an answer. A rollback may compile a component, which may take minutes.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
+/// The path of the plugins' state, and the time for a copy of it, which may be large.
+pub(super) const STATE: &str = "/v1/state";
+const STATE_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+
 /// The time for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -38,8 +44,11 @@ const PAGE: usize = 1_000;
 pub(super) struct ApiClient {
     url: String,
     authorization: Option<HeaderValue>,
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: Client<HttpsConnector<HttpConnector>, RequestBody>,
 }
+
+/// The body of a request, which may be larger than the memory.
+pub(super) type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 
 impl ApiClient {
     /// Creates a client of the API that the flags name.
@@ -88,7 +97,15 @@ impl ApiClient {
 
     /// Asks for a change, or calls a function.
     pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let body = (JSON, whole(Bytes::from(body.to_string())));
         self.answer(self.ask(Method::POST, path, Some(body)).await?)
+            .await
+    }
+
+    /// Puts something at a path.
+    pub(super) async fn put(&self, path: &str, body: RequestBody) -> anyhow::Result<Value> {
+        let body = ("application/octet-stream", body);
+        self.answer(self.ask(Method::PUT, path, Some(body)).await?)
             .await
     }
 
@@ -109,16 +126,32 @@ impl ApiClient {
         &self,
         plugin: &str,
         function: &str,
-        mut request: Value,
+        request: Value,
         most: usize,
     ) -> anyhow::Result<(Vec<String>, bool)> {
+        let (all, has_more) = self.pages(plugin, function, "items", request, most).await?;
+        let names = all.into_iter().filter_map(|item| match item {
+            Value::String(name) => Some(name),
+            _ => None,
+        });
+        Ok((names.collect(), has_more))
+    }
+
+    /// Gets the pages of a list, whose items are under this key of each answer.
+    pub(super) async fn pages(
+        &self,
+        plugin: &str,
+        function: &str,
+        key: &str,
+        mut request: Value,
+        most: usize,
+    ) -> anyhow::Result<(Vec<Value>, bool)> {
         let mut all = Vec::new();
         loop {
             request["limit"] = json!((most - all.len()).clamp(1, PAGE));
             let page = self.call(plugin, function, &request).await?;
             warn_of_missing(&page);
-            let found = items(&page["items"]);
-            all.extend(found.filter_map(|item| item.as_str().map(str::to_owned)));
+            all.extend(items(&page[key]).cloned());
             let next = page["next"].as_str();
             match next {
                 Some(next) if all.len() < most => request["cursor"] = json!(next),
@@ -172,8 +205,8 @@ impl ApiClient {
         Ok(names.collect())
     }
 
-    /// Opens a stream of server-sent events.
-    pub(super) async fn events(&self, path: &str) -> anyhow::Result<Incoming> {
+    /// Opens an answer that goes on.
+    pub(super) async fn open(&self, path: &str) -> anyhow::Result<Incoming> {
         let response = self.ask(Method::GET, path, None).await?;
         match response.status().is_success() {
             true => Ok(response.into_body()),
@@ -188,24 +221,26 @@ impl ApiClient {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<(&'static str, RequestBody)>,
     ) -> anyhow::Result<Response<Incoming>> {
-        let mut request = Request::new(Full::from(match body {
-            Some(body) => Bytes::from(body.to_string()),
-            None => Bytes::new(),
-        }));
+        let (format, body) = body.unzip();
+        let mut request = Request::new(body.unwrap_or_else(|| whole(Bytes::new())));
         *request.method_mut() = method;
         *request.uri_mut() = format!("{}{path}", self.url).parse()?;
         let headers = request.headers_mut();
-        let accepted = HeaderValue::from_static("application/json, text/event-stream");
+        let accepted = HeaderValue::from_static("application/json, text/event-stream, */*");
         headers.insert(ACCEPT, accepted);
-        if body.is_some() {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(format) = format {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(format));
         }
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
-        let asked = tokio::time::timeout(TIMEOUT, self.http.request(request)).await;
+        let timeout = match path == STATE {
+            true => STATE_TIMEOUT,
+            false => TIMEOUT,
+        };
+        let asked = tokio::time::timeout(timeout, self.http.request(request)).await;
         let asked = asked.with_context(|| format!("{} has not answered", self.url))?;
         asked.with_context(|| {
             format!(
@@ -239,6 +274,15 @@ impl ApiClient {
             ),
         }
     }
+}
+
+/// The content type of most requests.
+const JSON: &str = "application/json";
+
+fn whole(bytes: Bytes) -> RequestBody {
+    Full::from(bytes)
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// Says on stderr which nodes have not answered.

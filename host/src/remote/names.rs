@@ -1,11 +1,13 @@
-//! `groups` and `uids`: the names of a plugin's clients, in the whole cluster.
+//! `groups` and `uids`: the names of a plugin's clients, in the whole cluster; and `timers`.
+
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::api_client::{ApiClient, warn_of_missing};
 use super::flags::ApiFlags;
-use super::output::{print_json, print_table, table, text};
+use super::output::{print_json, print_table, table, text, time};
 
 /// Which names are listed.
 #[derive(Args)]
@@ -65,6 +67,43 @@ pub(super) async fn uids(flags: &NamesFlags) -> anyhow::Result<()> {
     show("UID", uids.into_iter().zip(counts), has_more, flags)
 }
 
+/// Lists the timers that a node knows, with the time when each fires next.
+pub(super) async fn timers(flags: &NamesFlags) -> anyhow::Result<()> {
+    let api = ApiClient::new(&flags.api)?;
+    let plugin = api.plugin(flags.plugin.as_deref()).await?;
+    let (timers, has_more) = api
+        .pages(&plugin, "get-timers", "timers", json!({}), flags.limit)
+        .await?;
+    if flags.api.json {
+        print_json(&timers.into())?;
+    } else {
+        let mut rows = table(&["TIMER", "SCOPE", "DUE", "EVERY"]);
+        for timer in timers {
+            let scope = match timer["of_cluster"].as_bool() {
+                Some(true) => "cluster",
+                _ => "node",
+            };
+            let every = timer["every_ms"].as_u64().map(Duration::from_millis);
+            let every = every.map(|every| humantime::format_duration(every).to_string());
+            rows.add_row([
+                text(&timer["name"]),
+                scope.to_owned(),
+                time(&timer["due_at_ms"]),
+                text(&json!(every)),
+            ]);
+        }
+        print_table(&rows)?;
+    }
+    say_more(has_more);
+    Ok(())
+}
+
+fn say_more(has_more: bool) {
+    if has_more {
+        eprintln!("jackfield: there are more: --limit lists them");
+    }
+}
+
 fn show(
     kind: &str,
     names: impl Iterator<Item = (String, Value)>,
@@ -82,8 +121,6 @@ fn show(
         }
         print_table(&rows)?;
     }
-    if has_more {
-        eprintln!("jackfield: there are more: --limit lists them");
-    }
+    say_more(has_more);
     Ok(())
 }

@@ -23,6 +23,7 @@ use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::{Frame, Message};
 use jackfield::plugin::{Plugins, Session, Turn};
 use jackfield::registry::{Client, Registry};
+use jackfield::tracer::Tracer;
 use rustix::time::{ClockId, clock_gettime};
 
 const ROUNDS: usize = 31;
@@ -140,7 +141,14 @@ async fn open(folder: &Path) -> Result<Arc<Plugins>> {
         ..Limits::default()
     };
     let counters = Arc::<Counters>::default();
-    let registry = Registry::new(Incarnation::draw()?, limits, counters, 1, false);
+    let registry = Registry::new(
+        Incarnation::draw()?,
+        limits,
+        counters,
+        Tracer::default(),
+        1,
+        false,
+    );
     let services = Services::in_memory()?;
     Plugins::open(
         folder.into(),
@@ -167,7 +175,7 @@ impl Subject {
         let client = plugin.namespace().arrive(None, None);
         // As in a client's turn: what is pushed needs no sweep.
         client.outbox().take_in_hand();
-        let session = plugin.session();
+        let session = plugin.session(None);
         Ok(Subject { session, client })
     }
 

@@ -22,6 +22,7 @@ use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::Message;
 use jackfield::plugin::{Plugin, Plugins, Turn};
 use jackfield::registry::Registry;
+use jackfield::tracer::Tracer;
 use tokio::task::JoinSet;
 
 const WORKERS: usize = 2;
@@ -123,7 +124,7 @@ async fn begin(beside: Beside, console: &Arc<Plugin>, others: &mut JoinSet<()>) 
         }
         Beside::Timers(timers, request) => {
             let client = console.namespace().arrive(None, None);
-            let session = console.session();
+            let session = console.session(None);
             for number in 0..timers {
                 let name = format!(r#"do:{{{request},"id":{number}}}"#).replace('"', r#"\""#);
                 let set =
@@ -140,7 +141,7 @@ async fn begin(beside: Beside, console: &Arc<Plugin>, others: &mut JoinSet<()>) 
 /// A client of the console says this, once or again and again.
 async fn say(console: Arc<Plugin>, text: &'static str, is_repeated: bool) {
     let client = console.namespace().arrive(None, None);
-    let session = console.session();
+    let session = console.session(None);
     loop {
         let _ = Turn::new(&session)
             .on_message(&client, Message::Text(text))
@@ -153,7 +154,7 @@ async fn say(console: Arc<Plugin>, text: &'static str, is_repeated: bool) {
 
 async fn events(echo: Arc<Plugin>) -> Result<Vec<f64>> {
     let started = Instant::now();
-    let session = echo.session();
+    let session = echo.session(None);
     let mut late = Vec::new();
     while started.elapsed() < MEASURED {
         let client = echo.namespace().arrive(None, None);
@@ -189,6 +190,7 @@ async fn plugins(folder: &Path) -> Result<Arc<Plugins>> {
         Incarnation::draw()?,
         Limits::default(),
         counters,
+        Tracer::default(),
         WORKERS,
         false,
     );

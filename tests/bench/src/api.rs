@@ -14,19 +14,35 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
-use self::generated::api_client::ApiClient;
-use self::generated::operation::Operation as Function;
-use self::generated::outcome::Outcome;
-use self::generated::{BatchRequest, Message, Operation, SendToUidRequest, message};
+use self::jackfield::api::v1::api_client::ApiClient;
+use self::jackfield::api::v1::operation::Operation as Function;
+use self::jackfield::api::v1::outcome::Outcome;
+use self::jackfield::api::v1::{BatchRequest, Message, Operation, SendToUidRequest, message};
 use crate::crowd::{Crowd, soon};
 use crate::machine;
 use crate::run::Amount;
 use crate::server::{Built, Kind, Server};
 use crate::table::{median, table, thousands};
 
-#[allow(clippy::all, missing_docs, unreachable_pub, unused_qualifications)]
-mod generated {
-    tonic::include_proto!("jackfield.api.v1");
+/// The packages of the schema, each in the module by which their types name each other.
+#[allow(
+    clippy::all,
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    dead_code
+)]
+mod jackfield {
+    pub(super) mod api {
+        pub(crate) mod v1 {
+            tonic::include_proto!("jackfield.api.v1");
+        }
+    }
+    pub(super) mod trace {
+        pub(crate) mod v1 {
+            tonic::include_proto!("jackfield.trace.v1");
+        }
+    }
 }
 
 /// Sends of one run.

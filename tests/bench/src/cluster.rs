@@ -131,6 +131,19 @@ impl Node {
         bail!("the nodes do not know each other after {PATIENCE:?}")
     }
 
+    /// Waits until it knows of so many members of a group, here and on the other nodes.
+    pub(crate) fn wait_for_members(&self, plugin: &str, group: &str, members: u64) -> Result<()> {
+        let path = format!("/v1/plugins/{plugin}/get-client-count-by-group?group={group}");
+        let started = Instant::now();
+        while self.get(&path)?["value"] != members {
+            ensure!(
+                started.elapsed() < PATIENCE,
+                "not all members of the group are known after {PATIENCE:?}"
+            );
+        }
+        Ok(())
+    }
+
     /// Deliveries that it has queued for its peers.
     pub(crate) fn deliveries(&self) -> Result<u64> {
         let nodes = self.get("/v1/nodes")?;

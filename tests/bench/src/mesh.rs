@@ -200,14 +200,9 @@ fn fan_out(built: &Built, amount: Amount, nodes: usize, undelivered: u32) -> Res
     for _ in 0..amount.rounds {
         let cluster = Cluster::start(nodes, built)?;
         let mut load = FanOut::connect(&cluster.addresses(), group, SUBSCRIBERS, undelivered)?;
-        // All members are here, and the publisher's node has heard of all of them.
-        cluster.nodes[0].wait_for(|peers| {
-            let held: u64 = peers
-                .iter()
-                .filter_map(|peer| peer["clients"].as_u64())
-                .sum();
-            held + (SUBSCRIBERS.div_ceil(nodes)) as u64 >= SUBSCRIBERS as u64
-        })?;
+        // All members are here, and the publisher's node has heard of all of them: a node tells of
+        // its clients before it tells of their groups.
+        cluster.nodes[0].wait_for_members("console", "g", SUBSCRIBERS as u64)?;
         load.crowd().waiting = amount.waiting;
         load.run(Instant::now() + Duration::from_secs(1))?;
         load.take_times();

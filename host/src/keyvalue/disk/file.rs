@@ -103,6 +103,15 @@ impl DatabaseFile {
         Ok(builder().create_with_backend(backend)?)
     }
 
+    /// The folder that has the file.
+    pub(super) fn folder(&self) -> PathBuf {
+        let folder = self
+            .0
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new(".")).to_owned()
+    }
+
     /// The identity of the file that the path leads to now.
     ///
     /// # Errors
@@ -214,7 +223,7 @@ fn index(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-fn builder() -> Builder {
+pub(super) fn builder() -> Builder {
     let mut builder = Database::builder();
     builder
         .set_cache_size(CACHE_BYTES)
@@ -223,7 +232,7 @@ fn builder() -> Builder {
     builder
 }
 
-fn has_tables(database: &Database) -> Result<bool, redb::Error> {
+pub(super) fn has_tables(database: &Database) -> Result<bool, redb::Error> {
     let transaction = database.begin_read()?;
     let entries = transaction.open_table(ENTRIES).map(drop);
     match entries.and_then(|()| transaction.open_table(USED).map(drop)) {

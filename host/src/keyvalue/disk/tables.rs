@@ -98,7 +98,7 @@ fn failed(error: impl Into<redb::Error>) -> StoreFailure {
     StoreFailure::Failed(unusable(error).0)
 }
 
-fn unusable(error: impl Into<redb::Error>) -> DatabaseError {
+pub(super) fn unusable(error: impl Into<redb::Error>) -> DatabaseError {
     DatabaseError(error.into().to_string())
 }
 

@@ -9,11 +9,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use redb::Database;
+use tokio::sync::{mpsc, oneshot};
 
+use super::backup;
 use super::file::{DatabaseFile, FileIdentity};
 use super::tables::{DatabaseError, Opened, Write, write};
-use crate::keyvalue::change::{Change, ChangeOutcome};
+use crate::keyvalue::change::Change;
 use crate::keyvalue::failure::StoreFailure;
 use crate::keyvalue::health::Health;
 
@@ -40,6 +42,11 @@ pub(super) const WRITES: usize = 64;
 /// A job for the task that writes.
 pub(super) enum WriterJob {
     Write(Write),
+    /// The whole state is replaced by that of a copy, which is checked.
+    Replace {
+        by: Database,
+        done: oneshot::Sender<Result<u64, StoreFailure>>,
+    },
     /// A read has found that the file is broken, for this reason.
     Reopen(String),
 }
@@ -67,6 +74,8 @@ struct NotWritten {
     why: String,
     /// Whether the database has stopped working.
     is_broken: bool,
+    /// Whether nobody knows what has become of it.
+    has_panicked: bool,
 }
 
 impl Writer {
@@ -102,12 +111,17 @@ impl Writer {
             };
             let Some(first) = first else { return };
             let mut batch = Vec::new();
-            let mut broken = None;
+            let (mut broken, mut replacing) = (None, None);
             let rest = std::iter::from_fn(|| jobs.try_recv().ok());
             for job in std::iter::once(first).chain(rest).take(WRITES) {
                 match job {
                     WriterJob::Write(write) => batch.push(write),
                     WriterJob::Reopen(why) => broken = Some(why),
+                    WriterJob::Replace { by, done } => {
+                        replacing = Some((by, done));
+                        // What comes after it changes the new state.
+                        break;
+                    }
                 }
             }
             match broken {
@@ -122,45 +136,94 @@ impl Writer {
             if !batch.is_empty() {
                 self.write(batch).await;
             }
+            if let Some((by, done)) = replacing {
+                self.replace(by, done).await;
+            }
         }
     }
 
-    async fn write(&mut self, batch: Vec<Write>) {
+    async fn write(&mut self, mut batch: Vec<Write>) {
         if let Some(outage) = &self.outage {
             return refuse(batch, &outage.why);
         }
+        // Whoever waits no more has been told that the store failed: after a restore, that change
+        // would be one of another state.
+        batch.retain(|write| !write.done.is_closed());
+        if batch.is_empty() {
+            return;
+        }
+        let room = batch.iter().map(weight).sum();
+        let batch = Arc::new(batch);
+        let writing = batch.clone();
+        let written = self.commit(move |database| write(database, &writing)).await;
+        let batch = Arc::into_inner(batch).unwrap_or_default();
+        match written {
+            Ok(outcomes) => {
+                for (write, outcome) in batch.into_iter().zip(outcomes) {
+                    let _ = write.done.send(outcome);
+                }
+            }
+            Err(not_written) => {
+                match not_written.has_panicked {
+                    // Who waits hears that nobody answers.
+                    true => drop(batch),
+                    false => refuse(batch, &not_written.why),
+                }
+                self.recover(not_written, room).await;
+            }
+        }
+    }
+
+    /// Replaces the whole state by that of a copy.
+    async fn replace(&mut self, by: Database, done: oneshot::Sender<Result<u64, StoreFailure>>) {
+        if let Some(outage) = &self.outage {
+            let _ = done.send(Err(StoreFailure::Failed(outage.why.clone())));
+            return;
+        }
+        let replaced = self.commit(move |database| backup::replace(database, &by));
+        match replaced.await {
+            Ok(entries) => {
+                let _ = done.send(Ok(entries));
+            }
+            Err(not_written) => {
+                let _ = done.send(Err(StoreFailure::Failed(not_written.why.clone())));
+                self.recover(not_written, 0).await;
+            }
+        }
+    }
+
+    /// Commits what `work` writes, on a thread that may block.
+    async fn commit<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Database) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, NotWritten> {
         let (opened, file, identity) = (
             self.opened.clone().read_owned().await,
             self.file.clone(),
             self.identity,
         );
-        let room = batch.iter().map(weight).sum();
-        let written = tokio::task::spawn_blocking(move || {
-            let outcomes = write_all(&opened, &file, identity, &batch);
-            (batch, outcomes)
-        });
-        let not_written = match written.await {
-            Ok((batch, Ok((outcomes, identity)))) => {
+        let committed =
+            tokio::task::spawn_blocking(move || commit_all(&opened, &file, identity, work));
+        match committed.await {
+            Ok(Ok((outcome, identity))) => {
                 self.identity = Some(identity);
                 if self.last_failure.is_some_and(|at| at.elapsed() > STEADY) {
                     self.failed_commits = 0;
                 }
-                for (write, outcome) in batch.into_iter().zip(outcomes) {
-                    let _ = write.done.send(outcome);
-                }
-                return;
+                Ok(outcome)
             }
-            Ok((batch, Err(not_written))) => {
-                refuse(batch, &not_written.why);
-                not_written
-            }
-            // The file is not what the database has left there. Who waits hears that nobody
-            // answers.
-            Err(panic) => NotWritten {
+            Ok(Err(not_written)) => Err(not_written),
+            // The file is not what the database has left there.
+            Err(panic) => Err(NotWritten {
                 why: panic.to_string(),
                 is_broken: true,
-            },
-        };
+                has_panicked: true,
+            }),
+        }
+    }
+
+    /// Begins an outage after a commit that failed, until the file has room for twice `room` bytes.
+    async fn recover(&mut self, not_written: NotWritten, room: u64) {
         self.fail(not_written.why, room);
         if not_written.is_broken {
             self.reopen().await;
@@ -268,22 +331,21 @@ impl Writer {
     }
 }
 
-/// Writes all changes of a batch, or none of them. The result contains the outcomes, and the
+/// Commits all that `work` writes, or nothing of it. The result contains its outcome, and the
 /// identity of the file after the commit.
-fn write_all(
-    opened: &Result<redb::Database, DatabaseError>,
+fn commit_all<T>(
+    opened: &Result<Database, DatabaseError>,
     file: &DatabaseFile,
     identity: Option<FileIdentity>,
-    batch: &[Write],
-) -> Result<(Vec<Result<ChangeOutcome, StoreFailure>>, FileIdentity), NotWritten> {
-    let moved = |why: String| NotWritten {
+    work: impl FnOnce(&Database) -> Result<T, DatabaseError>,
+) -> Result<(T, FileIdentity), NotWritten> {
+    let not_written = |why: String, is_broken| NotWritten {
         why,
-        is_broken: false,
+        is_broken,
+        has_panicked: false,
     };
-    let failed = |why: String| NotWritten {
-        why,
-        is_broken: true,
-    };
+    let moved = |why: String| not_written(why, false);
+    let failed = |why: String| not_written(why, true);
     let database = opened.as_ref().map_err(|error| failed(error.to_string()))?;
     let now = file.identity().map_err(|error| moved(error.to_string()))?;
     match identity {
@@ -295,11 +357,11 @@ fn write_all(
         }
         _ => {}
     }
-    let outcomes = write(database, batch).map_err(|error| failed(error.to_string()))?;
+    let outcome = work(database).map_err(|error| failed(error.to_string()))?;
     // A commit into a file that has gone from its path is nothing to rely on.
     let left = file.identity().map_err(|error| moved(error.to_string()))?;
     match now.is_file(&left) {
-        true => Ok((outcomes, left)),
+        true => Ok((outcome, left)),
         false => Err(moved(ANOTHER.to_owned())),
     }
 }

@@ -19,6 +19,7 @@ use crate::mesh::trust::{Secret, Trust};
 use crate::message::{Frame, Message};
 use crate::policy::{Policies, UidPolicy};
 use crate::registry::{Client, Kind, Namespace, Registry, ServingState};
+use crate::tracer::Tracer;
 
 /// The name of the one plugin.
 pub(super) const CHAT: &str = "chat";
@@ -57,7 +58,14 @@ impl TestNode {
             tls: Tls::default(),
         };
         let incarnation = Incarnation::draw().expect("randomness");
-        let registry = Registry::new(incarnation, limits, Arc::default(), 1, true);
+        let registry = Registry::new(
+            incarnation,
+            limits,
+            Arc::default(),
+            Tracer::default(),
+            1,
+            true,
+        );
         let chat = registry.open(CHAT);
         let mesh = if network.is_grpc {
             let address = address.unwrap_or_else(|| "127.0.0.1:0".to_owned());

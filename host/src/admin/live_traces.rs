@@ -1,0 +1,176 @@
+//! Live traces of clients, over gRPC and as server-sent events: the steps of all nodes where the
+//! clients are, as they come.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::api::Api;
+use super::open_stream::{AnswerStream, OpenStream, StreamSource};
+use super::problem::{Problem, Reason};
+use super::tokens::{ApiCaller, TokenScope};
+use super::wire;
+use crate::id::Incarnation;
+use crate::live_trace::{PATIENCE, Step, TraceRequest, TraceStep, TraceTarget};
+use crate::registry::ms_since_1970;
+use crate::router::{self, Router, RouterError};
+
+/// How often nodes that have come, or that did not answer, are asked.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// One reader of a live trace.
+struct TraceWatch {
+    open: OpenStream,
+    router: Router,
+    request: TraceRequest,
+    reads: FuturesUnordered<Read>,
+    /// The nodes that are being read.
+    asked: BTreeSet<Incarnation>,
+    /// The nodes that have been read before.
+    known: BTreeSet<Incarnation>,
+    /// The nodes that are known not to answer. Each is said once.
+    unanswered: BTreeSet<Incarnation>,
+    looks: Interval,
+    ready: VecDeque<TraceStep>,
+}
+
+/// A read of one node, with its outcome.
+type Read = Pin<Box<dyn Future<Output = (Incarnation, Outcome)> + Send>>;
+type Outcome = Result<Vec<TraceStep>, RouterError>;
+
+impl Api {
+    /// Opens a live trace of the clients that the request names.
+    pub(super) async fn trace(
+        &self,
+        caller: Arc<ApiCaller>,
+        request: wire::TraceRequest,
+    ) -> Result<AnswerStream<TraceStep>, Problem> {
+        let plugin = self.plugin(&caller, TokenScope::Read, &request.plugin)?;
+        if request.payloads {
+            caller.check(TokenScope::Inspect, &request.plugin)?;
+        }
+        let router = plugin.router().clone();
+        let target = match (request.client, request.uid) {
+            (Some(client), None) => {
+                let client = router::client_id(&client)?;
+                if !router.is_online(client).await? {
+                    let message = "the client is not connected";
+                    return Err(Problem::new(Reason::NotFound, message));
+                }
+                TraceTarget::Client(client)
+            }
+            (None, Some(uid)) => {
+                router.check_name("uid", &uid)?;
+                TraceTarget::Uid(uid)
+            }
+            _ => {
+                let message = "the request names neither a client nor a uid, or both: name one";
+                return Err(Problem::invalid(message));
+            }
+        };
+        let trace = getrandom::u64().map_err(|error| {
+            let message = format!("the system gives no random number: {error}");
+            Problem::new(Reason::Failed, message)
+        })?;
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watch = TraceWatch {
+            open: self.open_stream(caller)?,
+            router,
+            request: TraceRequest {
+                trace,
+                target,
+                with_payloads: request.payloads,
+                is_again: false,
+            },
+            reads: FuturesUnordered::new(),
+            asked: BTreeSet::new(),
+            known: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
+            looks,
+            ready: VecDeque::new(),
+        };
+        watch.look();
+        Ok(watch.into_stream())
+    }
+}
+
+impl StreamSource for TraceWatch {
+    type Item = TraceStep;
+
+    async fn next(&mut self) -> Result<TraceStep, Problem> {
+        loop {
+            if let Some(step) = self.ready.pop_front() {
+                return Ok(step);
+            }
+            let next = async {
+                tokio::select! {
+                    Some(read) = self.reads.next() => Some(read),
+                    _ = self.looks.tick() => None,
+                }
+            };
+            match self.open.next(next).await? {
+                Some((node, outcome)) => self.take(node, outcome),
+                None => self.look(),
+            }
+        }
+    }
+}
+
+impl TraceWatch {
+    /// Reads the nodes that are not being read.
+    fn look(&mut self) {
+        let nodes = match &self.request.target {
+            TraceTarget::Client(client) => vec![client.incarnation()],
+            TraceTarget::Uid(_) => self.router.nodes(),
+        };
+        for node in nodes {
+            if !self.asked.contains(&node) {
+                self.read(node);
+            }
+        }
+    }
+
+    fn read(&mut self, node: Incarnation) {
+        self.asked.insert(node);
+        let (router, mut request) = (self.router.clone(), self.request.clone());
+        request.is_again = self.known.contains(&node);
+        self.reads.push(Box::pin(async move {
+            let began = Instant::now();
+            let read = router.read_trace(node, &request).await;
+            // A node without the plugin answers at once that there is nothing.
+            if read.as_ref().is_ok_and(Vec::is_empty) && began.elapsed() < PATIENCE / 2 {
+                tokio::time::sleep(PATIENCE).await;
+            }
+            (node, read)
+        }));
+    }
+
+    fn take(&mut self, node: Incarnation, outcome: Outcome) {
+        match outcome {
+            Ok(steps) => {
+                self.unanswered.remove(&node);
+                self.known.insert(node);
+                self.ready.extend(steps);
+                self.read(node);
+            }
+            Err(error) => {
+                // The next look tries again.
+                self.asked.remove(&node);
+                if self.unanswered.insert(node) {
+                    self.ready.push_back(TraceStep {
+                        at_us: ms_since_1970(SystemTime::now()) * 1_000,
+                        node: node.to_string(),
+                        client: String::new(),
+                        step: Some(Step::Unanswered(error.to_string())),
+                    });
+                }
+            }
+        }
+    }
+}
