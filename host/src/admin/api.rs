@@ -10,6 +10,7 @@ use super::replay::Replay;
 use super::tokens::{ApiCaller, ApiTokens, TokenScope};
 use super::view::View;
 use super::wire;
+use crate::live_trace::SenderGuard;
 use crate::plugin::Plugin;
 use crate::router::Router;
 
@@ -39,6 +40,12 @@ pub(super) struct Of<'a> {
 impl<'a> Of<'a> {
     pub(super) fn router(&self) -> &'a Router {
         self.plugin.router()
+    }
+
+    /// Says that the caller sends, to whoever watches those that get it.
+    pub(super) fn sender(&self) -> Option<SenderGuard> {
+        let traces = self.plugin.namespace().shared().live_traces();
+        traces.sends_as(|| format!("api {}", self.caller.name))
     }
 }
 

@@ -40,8 +40,8 @@ struct TraceWatch {
 }
 
 /// A read of one node, with its outcome.
-type Read = Pin<Box<dyn Future<Output = (Incarnation, Outcome)> + Send>>;
-type Outcome = Result<Vec<TraceStep>, RouterError>;
+type Read = Pin<Box<dyn Future<Output = (Incarnation, ReadOutcome)> + Send>>;
+type ReadOutcome = Result<Vec<TraceStep>, RouterError>;
 
 impl Api {
     /// Opens a live trace of the clients that the request names.
@@ -151,7 +151,7 @@ impl TraceWatch {
         }));
     }
 
-    fn take(&mut self, node: Incarnation, outcome: Outcome) {
+    fn take(&mut self, node: Incarnation, outcome: ReadOutcome) {
         match outcome {
             Ok(steps) => {
                 self.unanswered.remove(&node);

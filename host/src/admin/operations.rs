@@ -12,7 +12,6 @@ use super::wire::{self, operation::Operation, outcome::Outcome};
 use crate::close_code::CloseCode;
 use crate::delivery::{Delivery, Target};
 use crate::guest;
-use crate::live_trace::SenderGuard;
 use crate::message::{Frame, Message};
 use crate::registry::{Ending, Kind};
 use crate::router::{self, Gathered, Router};
@@ -143,7 +142,7 @@ impl Api {
     ) -> Result<wire::Reach, Problem> {
         let key = &request.idempotency_key;
         once(&self.reaches, of.caller, key, &request, || {
-            let _sender = sender(of);
+            let _sender = of.sender();
             let (router, exclude) = (of.router(), router::excluded(&request.exclude)?);
             let frame = frame(router, request.message.as_ref())?;
             Ok(deliver(router, Target::All, &exclude, frame))
@@ -157,7 +156,7 @@ impl Api {
     ) -> Result<wire::Done, Problem> {
         let key = &request.idempotency_key;
         once(&self.dones, of.caller, key, &request, || {
-            let _sender = sender(of);
+            let _sender = of.sender();
             let router = of.router();
             let frame = frame(router, request.message.as_ref())?;
             router.send_to(router::client_id(&request.client)?, frame)?;
@@ -173,7 +172,7 @@ impl Api {
         let (router, uids) = (of.router(), &request.uids);
         let key = &request.idempotency_key;
         once(&self.reaches, of.caller, key, &request, || {
-            let _sender = sender(of);
+            let _sender = of.sender();
             at_least_one("uids", uids)?;
             router.check_names("uids", uids)?;
             let frame = frame(router, request.message.as_ref())?;
@@ -200,7 +199,7 @@ impl Api {
         let (router, groups) = (of.router(), &request.groups);
         let key = &request.idempotency_key;
         once(&self.reaches, of.caller, key, &request, || {
-            let _sender = sender(of);
+            let _sender = of.sender();
             at_least_one("groups", groups)?;
             router.check_names("groups", groups)?;
             let exclude = router::excluded(&request.exclude)?;
@@ -500,12 +499,6 @@ fn once<T: Clone>(
         return work();
     }
     replay.once(&caller.name, key, &request.encode_to_vec(), work)
-}
-
-/// Says that the caller sends, to whoever watches those that get it.
-fn sender(of: Of<'_>) -> Option<SenderGuard> {
-    let traces = of.plugin.namespace().shared().live_traces();
-    traces.sends_as(|| format!("api {}", of.caller.name))
 }
 
 fn deliver(

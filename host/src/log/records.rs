@@ -40,7 +40,7 @@ pub struct LogRecord {
 pub struct LogReader(broadcast::Receiver<Arc<LogRecord>>);
 
 impl LogReader {
-    /// Begins to read.
+    /// Begins to read the log.
     pub fn new() -> LogReader {
         LogReader(RECORDS.subscribe())
     }
