@@ -11,20 +11,17 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::{
-    SPAN, TRACE, echo, named, the, traced_client, traceparent, until_the_client_has_ended,
+    ALL, FOLLOW, NONE, SPAN, TRACE, echo, named, start, the, traced_client, traceparent,
+    until_the_client_has_ended,
 };
 
 /// The number of the kinds in OTLP.
 const SERVER: i32 = 2;
 const CLIENT: i32 = 3;
 
-const FOLLOW: &str = "sample_ratio = 0.0\nfollow_clients = true";
-
 #[tokio::test]
 async fn a_client_and_its_events_are_in_the_trace_of_the_handshake() -> Result<()> {
-    let collector = Collector::start().await?;
-    let node = Node::builder().alone().plugin("echo");
-    let node = node.config(&collector.config(FOLLOW)).start().await?;
+    let (collector, node) = start("echo", FOLLOW).await?;
     // Others have no spans.
     let mut other = node.client("/echo").await?;
     echo(&mut other, "not traced").await?;
@@ -63,9 +60,7 @@ async fn a_client_and_its_events_are_in_the_trace_of_the_handshake() -> Result<(
 /// Messages that have arrived together go through the guest one by one, each with its span.
 #[tokio::test]
 async fn messages_of_a_turn_have_their_own_spans() -> Result<()> {
-    let collector = Collector::start().await?;
-    let node = Node::builder().alone().plugin("echo");
-    let node = node.config(&collector.config(FOLLOW)).start().await?;
+    let (collector, node) = start("echo", FOLLOW).await?;
     let mut ada = traced_client(&node, "/echo", "01").await?;
     for number in 0..20 {
         ada.say(text(&number.to_string())).await?;
@@ -82,9 +77,7 @@ async fn messages_of_a_turn_have_their_own_spans() -> Result<()> {
 /// A trace that grows for days is one that no backend takes.
 #[tokio::test]
 async fn after_a_thousand_messages_the_next_ones_are_in_a_linked_trace() -> Result<()> {
-    let collector = Collector::start().await?;
-    let node = Node::builder().alone().plugin("echo");
-    let node = node.config(&collector.config(FOLLOW)).start().await?;
+    let (collector, node) = start("echo", FOLLOW).await?;
     let mut ada = traced_client(&node, "/echo", "01").await?;
     for _ in 0..1_001 {
         echo(&mut ada, "x").await?;
@@ -109,7 +102,7 @@ async fn after_a_thousand_messages_the_next_ones_are_in_a_linked_trace() -> Resu
 #[tokio::test]
 async fn without_follow_clients_the_share_decides() -> Result<()> {
     let collector = Collector::start().await?;
-    let none = collector.config("sample_ratio = 0.0");
+    let none = collector.config(NONE);
     let node = Node::builder().alone().plugin("echo");
     let node = node.config(&none).start().await?;
     let mut ada = traced_client(&node, "/echo", "01").await?;
@@ -120,7 +113,7 @@ async fn without_follow_clients_the_share_decides() -> Result<()> {
     assert!(collector.so_far().is_empty());
 
     // With a share of all, it is in the trace of the handshake also if that has none.
-    let all = collector.config("sample_ratio = 1.0");
+    let all = collector.config(ALL);
     let node = Node::builder().alone().plugin("echo");
     let node = node.config(&all).start().await?;
     let mut ada = traced_client(&node, "/echo", "00").await?;
@@ -135,7 +128,7 @@ async fn without_follow_clients_the_share_decides() -> Result<()> {
 #[tokio::test]
 async fn a_stranger_cannot_make_the_node_record_anything() -> Result<()> {
     let collector = Collector::start().await?;
-    let none = collector.config("sample_ratio = 0.0");
+    let none = collector.config(NONE);
     let node = Node::builder().alone().plugin("echo");
     let node = node.config(&none).start().await?;
     for flags in ["00", "01"] {
@@ -162,10 +155,7 @@ async fn a_stranger_cannot_make_the_node_record_anything() -> Result<()> {
 
 #[tokio::test]
 async fn a_share_of_the_clients_has_spans() -> Result<()> {
-    let collector = Collector::start().await?;
-    let node = Node::builder().alone().plugin("echo");
-    let node = node.config(&collector.config("sample_ratio = 0.3"));
-    let node = node.start().await?;
+    let (collector, node) = start("echo", "sample_ratio = 0.3").await?;
     for _ in 0..200 {
         node.client("/echo").await?.leave().await?;
     }
@@ -178,9 +168,7 @@ async fn a_share_of_the_clients_has_spans() -> Result<()> {
 
 #[tokio::test]
 async fn a_context_that_is_no_context_is_none() -> Result<()> {
-    let collector = Collector::start().await?;
-    let node = Node::builder().alone().plugin("echo");
-    let node = node.config(&collector.config(FOLLOW)).start().await?;
+    let (_collector, node) = start("echo", FOLLOW).await?;
     let long = format!("{}-{}", traceparent("01"), "a".repeat(10_000));
     let zero = format!("00-{}-{SPAN}-01", "0".repeat(32));
     for wrong in ["", "00", &long, &zero, "00-xyz-abc-01", "ff-0-0-0"] {
@@ -194,6 +182,21 @@ async fn a_context_that_is_no_context_is_none() -> Result<()> {
     let stopped = node.stop().await?;
     assert_eq!(stopped.counters.get("spans_sent")?, 0);
     Ok(())
+}
+
+/// A node whose plugin may ask a server, which is to be served.
+async fn fetching() -> Result<(Collector, Node, TcpListener)> {
+    let collector = Collector::start().await?;
+    let web = TcpListener::bind("127.0.0.1:0").await?;
+    let allow = format!("[http]\nallow = [\"{}\"]", origin(&web)?);
+    let node = Node::builder().alone().plugin("fetcher");
+    let node = node.manifest("fetcher", &allow);
+    let node = node.config(&collector.config(FOLLOW)).start().await?;
+    Ok((collector, node, web))
+}
+
+fn origin(web: &TcpListener) -> Result<String> {
+    Ok(format!("http://{}", web.local_addr()?))
 }
 
 /// A server that is asked once, and the head of what it was asked.
@@ -217,13 +220,8 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 
 #[tokio::test]
 async fn a_request_of_the_plugin_goes_on_with_the_trace() -> Result<()> {
-    let collector = Collector::start().await?;
-    let web = TcpListener::bind("127.0.0.1:0").await?;
-    let origin = format!("http://{}", web.local_addr()?);
-    let allow = format!("[http]\nallow = [\"{origin}\"]");
-    let node = Node::builder().alone().plugin("fetcher");
-    let node = node.manifest("fetcher", &allow);
-    let node = node.config(&collector.config(FOLLOW)).start().await?;
+    let (collector, node, web) = fetching().await?;
+    let origin = origin(&web)?;
     let state = "vendor=state";
     let parent = traceparent("01");
     let headers = [("traceparent", &*parent), ("tracestate", state)];
@@ -248,13 +246,8 @@ async fn a_request_of_the_plugin_goes_on_with_the_trace() -> Result<()> {
 
 #[tokio::test]
 async fn a_context_goes_on_also_if_nothing_is_recorded() -> Result<()> {
-    let collector = Collector::start().await?;
-    let web = TcpListener::bind("127.0.0.1:0").await?;
-    let origin = format!("http://{}", web.local_addr()?);
-    let allow = format!("[http]\nallow = [\"{origin}\"]");
-    let node = Node::builder().alone().plugin("fetcher");
-    let node = node.manifest("fetcher", &allow);
-    let node = node.config(&collector.config(FOLLOW)).start().await?;
+    let (_collector, node, web) = fetching().await?;
+    let origin = origin(&web)?;
     let mut ada = traced_client(&node, "/fetcher", "00").await?;
     ada.say(text(&format!("GET {origin}/"))).await?;
     let head = within("a request", asked_once(web)).await?;
@@ -275,7 +268,7 @@ async fn a_call_of_the_api_and_what_it_calls_are_in_its_trace() -> Result<()> {
         .plugin("console")
         .plugin_from("other", "console")
         .manifest("other", "[calls]\nallow = [\"console\"]")
-        .config(&collector.config("sample_ratio = 0.0"))
+        .config(&collector.config(NONE))
         .start()
         .await?;
     let payload = json!({ "do": "call", "plugin": "other", "method": "echo", "payload": "x" });
@@ -319,10 +312,7 @@ async fn a_call_of_the_api_and_what_it_calls_are_in_its_trace() -> Result<()> {
 
 #[tokio::test]
 async fn a_call_over_grpc_and_a_timer_have_spans() -> Result<()> {
-    let collector = Collector::start().await?;
-    let node = Node::builder().alone().plugin("console");
-    let node = node.config(&collector.config("sample_ratio = 1.0"));
-    let node = node.start().await?;
+    let (collector, node) = start("console", ALL).await?;
     let api = node.calls(Protocol::Grpc)?;
     let set = json!({ "do": "set-timer", "name": "t", "after_ms": 10 }).to_string();
     let set = BASE64_STANDARD.encode(set);
@@ -341,13 +331,8 @@ async fn a_call_over_grpc_and_a_timer_have_spans() -> Result<()> {
 /// The plugin's own waiting is in the span: it says where the time went.
 #[tokio::test]
 async fn a_span_lasts_as_long_as_its_event() -> Result<()> {
-    let collector = Collector::start().await?;
-    let web = TcpListener::bind("127.0.0.1:0").await?;
-    let origin = format!("http://{}", web.local_addr()?);
-    let allow = format!("[http]\nallow = [\"{origin}\"]");
-    let node = Node::builder().alone().plugin("fetcher");
-    let node = node.manifest("fetcher", &allow);
-    let node = node.config(&collector.config(FOLLOW)).start().await?;
+    let (collector, node, web) = fetching().await?;
+    let origin = origin(&web)?;
     let mut ada = traced_client(&node, "/fetcher", "01").await?;
     ada.say(text(&format!("GET {origin}/"))).await?;
     let (waiting, _) = within("a request", web.accept()).await?;

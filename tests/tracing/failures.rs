@@ -8,15 +8,11 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 
-use super::{echo, named, the, traced_client, until_the_client_has_ended};
-
-const FOLLOW: &str = "sample_ratio = 0.0\nfollow_clients = true";
+use super::{ALL, FOLLOW, echo, named, start, the, traced_client, until_the_client_has_ended};
 
 #[tokio::test]
 async fn a_trap_is_said_in_the_span_and_its_trace_in_the_log() -> Result<()> {
-    let collector = Collector::start().await?;
-    let node = Node::builder().alone().plugin("console");
-    let node = node.config(&collector.config(FOLLOW)).start().await?;
+    let (collector, node) = start("console", FOLLOW).await?;
     let mut ada = traced_client(&node, "/console", "01").await?;
     let panic = json!({ "id": 1, "do": "panic", "message": "because" });
     ada.say(text(&panic.to_string())).await?;
@@ -34,10 +30,7 @@ async fn a_trap_is_said_in_the_span_and_its_trace_in_the_log() -> Result<()> {
 
 #[tokio::test]
 async fn a_refused_client_has_a_span_that_says_so() -> Result<()> {
-    let collector = Collector::start().await?;
-    let node = Node::builder().alone().plugin("console");
-    let node = node.config(&collector.config("sample_ratio = 1.0"));
-    let node = node.start().await?;
+    let (collector, node) = start("console", ALL).await?;
     assert!(node.client("/console?refuse=418").await.is_err());
     let spans = until_the_client_has_ended(&collector).await?;
     assert_eq!(the(&spans, "on-connect").get("jackfield.refused"), "418");

@@ -12,9 +12,27 @@ use jackfield_tests::{Client, CollectedSpan, Collector, Node, text};
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
 
+/// Only those that ask for it have spans.
+const FOLLOW: &str = "sample_ratio = 0.0\nfollow_clients = true";
+
+/// Nobody has spans.
+const NONE: &str = "sample_ratio = 0.0";
+
+/// All have spans.
+const ALL: &str = "sample_ratio = 1.0";
+
 /// The header `traceparent`, with these flags.
 fn traceparent(flags: &str) -> String {
     format!("00-{TRACE}-{SPAN}-{flags}")
+}
+
+/// A node with this plugin, and the collector that gets its spans. `config` is more of the section
+/// `[tracing]`.
+async fn start(plugin: &str, config: &str) -> Result<(Collector, Node)> {
+    let collector = Collector::start().await?;
+    let node = Node::builder().alone().plugin(plugin);
+    let node = node.config(&collector.config(config)).start().await?;
+    Ok((collector, node))
 }
 
 /// A client of `path` whose handshake has the header `traceparent` with these flags.

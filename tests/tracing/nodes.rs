@@ -4,15 +4,13 @@ use anyhow::Result;
 use jackfield_tests::{Client, Cluster, Collector, Console, Node, Register, text};
 use serde_json::json;
 
-use super::{TRACE, echo, named, the, traceparent};
+use super::{FOLLOW, TRACE, echo, named, the, traceparent};
 
 /// The number of the kinds in OTLP.
 const SERVER: i32 = 2;
 const CLIENT: i32 = 3;
 const PRODUCER: i32 = 4;
 const CONSUMER: i32 = 5;
-
-const FOLLOW: &str = "sample_ratio = 0.0\nfollow_clients = true";
 
 #[tokio::test]
 async fn the_events_of_a_gateways_client_are_in_its_trace() -> Result<()> {

@@ -1,5 +1,5 @@
 //! The project's own commands: `cargo xtask demo`, `cluster`, `build-plugins`, `test`,
-//! `bench`, `soak`, `fuzz-api`, `autobahn` and `ci`.
+//! `bench`, `soak`, `fuzz-api`, `autobahn`, `dist` and `ci`.
 //!
 //! Each makes sure of everything it needs, the wasm target included, so that a fresh
 //! machine with a Rust toolchain runs any of them first. What is up to date is not built
@@ -13,6 +13,7 @@ mod cluster;
 mod component;
 mod demo;
 mod deny;
+mod dist;
 mod file;
 mod fuzz;
 mod guests;
@@ -24,6 +25,7 @@ mod programs;
 mod progress;
 mod soak;
 mod test;
+mod tools;
 mod wasm_target;
 mod workspace;
 
@@ -65,6 +67,8 @@ enum Task {
     FuzzApi(fuzz::Options),
     /// Run the Autobahn test suite, 301 cases of the WebSocket protocol, against a node
     Autobahn,
+    /// Make what is passed on: a tarball, a Debian package, and the context of an image
+    Dist,
     /// Everything a change must pass: formatting, lints, tests, documentation
     Ci,
 }
@@ -90,6 +94,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Soak(options) => soak::soak(&workspace, &options)?,
         Task::FuzzApi(options) => fuzz::fuzz(&workspace, &options)?,
         Task::Autobahn => autobahn::autobahn(&workspace)?,
+        Task::Dist => dist::dist(&workspace)?,
         Task::Ci => ci::ci(&workspace)?,
     }
     Ok(ExitCode::SUCCESS)

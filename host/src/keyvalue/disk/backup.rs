@@ -21,20 +21,7 @@ pub(super) fn copy(from: &ReadTransaction, folder: &Path) -> Result<File, redb::
     let copy = new_file(folder)?;
     let backend = FileBackend::new(copy.try_clone()?)?;
     let to = builder().create_with_backend(backend)?;
-    let transaction = to.begin_write()?;
-    {
-        let mut entries = transaction.open_table(ENTRIES)?;
-        for entry in from.open_table(ENTRIES)?.iter()? {
-            let (key, value) = entry?;
-            entries.insert(key.value(), value.value())?;
-        }
-        let mut used = transaction.open_table(USED)?;
-        for entry in from.open_table(USED)?.iter()? {
-            let (plugin, bytes) = entry?;
-            used.insert(plugin.value(), bytes.value())?;
-        }
-    }
-    transaction.commit()?;
+    write_into(&to, from)?;
     Ok(copy)
 }
 
@@ -59,27 +46,29 @@ pub(super) fn open(copy: File) -> anyhow::Result<Database> {
 /// Replaces the state by that of a copy, in one transaction. Returns the number of its entries.
 pub(super) fn replace(database: &Database, by: &Database) -> Result<u64, DatabaseError> {
     let from = by.begin_read().map_err(unusable)?;
-    let transaction = database.begin_write().map_err(unusable)?;
-    transaction.delete_table(ENTRIES).map_err(unusable)?;
-    transaction.delete_table(USED).map_err(unusable)?;
+    write_into(database, &from).map_err(unusable)
+}
+
+/// Writes all that a transaction reads into a database, in place of what is there. Returns the number
+/// of the entries.
+fn write_into(database: &Database, from: &ReadTransaction) -> Result<u64, redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.delete_table(ENTRIES)?;
+    transaction.delete_table(USED)?;
     let mut count = 0;
     {
-        let mut entries = transaction.open_table(ENTRIES).map_err(unusable)?;
-        let copied = from.open_table(ENTRIES).map_err(unusable)?;
-        for entry in copied.iter().map_err(unusable)? {
-            let (key, value) = entry.map_err(unusable)?;
-            let inserted = entries.insert(key.value(), value.value());
-            inserted.map_err(unusable)?;
+        let mut entries = transaction.open_table(ENTRIES)?;
+        for entry in from.open_table(ENTRIES)?.iter()? {
+            let (key, value) = entry?;
+            entries.insert(key.value(), value.value())?;
             count += 1;
         }
-        let mut used = transaction.open_table(USED).map_err(unusable)?;
-        let copied = from.open_table(USED).map_err(unusable)?;
-        for entry in copied.iter().map_err(unusable)? {
-            let (plugin, bytes) = entry.map_err(unusable)?;
-            used.insert(plugin.value(), bytes.value())
-                .map_err(unusable)?;
+        let mut used = transaction.open_table(USED)?;
+        for entry in from.open_table(USED)?.iter()? {
+            let (plugin, bytes) = entry?;
+            used.insert(plugin.value(), bytes.value())?;
         }
     }
-    transaction.commit().map_err(unusable)?;
+    transaction.commit()?;
     Ok(count)
 }

@@ -1,0 +1,4 @@
+{{- define "jackfield.labels" -}}
+app.kubernetes.io/name: jackfield
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
