@@ -19,6 +19,9 @@ const DEB: Tool = Tool {
     version: "3.8.0",
 };
 
+/// The folder that has what is packed. `[package.metadata.deb]` of the host names it, too.
+const STAGED: &str = "root";
+
 /// What goes beside the program, from the workspace's root.
 const PAPERS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
 
@@ -44,7 +47,7 @@ pub(crate) fn dist(workspace: &Workspace) -> Result<()> {
         env!("CARGO_PKG_VERSION"),
         std::env::consts::ARCH
     );
-    let staged = folder.join(&name);
+    let staged = folder.join(STAGED);
     stage(workspace, &staged)?;
     let mut files = vec![pack(&folder, &name)?];
     files.push(debian_package(workspace, &folder)?);
@@ -95,7 +98,8 @@ fn pack(folder: &Path, name: &str) -> Result<String> {
         Command::new("tar")
             .args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner"])
             .args(["--mtime=@0", "--use-compress-program=gzip -9n"])
-            .args(["--create", "--file", &file, name])
+            .arg(format!("--transform=s,^{STAGED},{name},"))
+            .args(["--create", "--file", &file, STAGED])
             .current_dir(folder),
     )?;
     Ok(file)
