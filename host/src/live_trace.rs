@@ -175,6 +175,9 @@ impl LiveTraces {
     /// Adds a client that has got a uid to the traces of that uid, and sets the client's flag if there
     /// are any.
     pub fn add_bound(&self, plugin: &str, uid: &str, client: ClientId, is_traced: &AtomicBool) {
+        if !self.is_active() {
+            return;
+        }
         let mut open = self.open.lock();
         for open in open.iter_mut().filter(|open| open.is_of_uid(plugin, uid)) {
             open.add(client);
@@ -184,6 +187,9 @@ impl LiveTraces {
 
     /// Takes a client that has lost a uid out of the traces of that uid.
     pub fn remove_bound(&self, plugin: &str, uid: &str, client: ClientId) {
+        if !self.is_active() {
+            return;
+        }
         let mut open = self.open.lock();
         for open in open.iter_mut().filter(|open| open.is_of_uid(plugin, uid)) {
             open.clients.remove(&client);
@@ -211,12 +217,7 @@ impl LiveTraces {
             return;
         }
         let with_payloads = traces.iter().any(|open| open.request.with_payloads);
-        let step = TraceStep {
-            at_us: now_us(),
-            node: self.node.to_string(),
-            client: client.to_string(),
-            step: Some(step(with_payloads)),
-        };
+        let step = TraceStep::now(self.node, client.to_string(), step(with_payloads));
         for open in &mut traces {
             open.push(step.clone());
         }
@@ -268,6 +269,20 @@ impl LiveTraces {
     }
 }
 
+impl TraceStep {
+    /// What happens now on a node, to a client or, if the text is empty, to the trace itself.
+    pub(crate) fn now(node: Incarnation, client: String, step: Step) -> TraceStep {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let at_us = since.unwrap_or_default().as_micros();
+        TraceStep {
+            at_us: u64::try_from(at_us).unwrap_or(u64::MAX),
+            node: node.to_string(),
+            client,
+            step: Some(step),
+        }
+    }
+}
+
 impl OpenTrace {
     fn is_of_uid(&self, plugin: &str, uid: &str) -> bool {
         let is_of = |target: &TraceTarget| matches!(target, TraceTarget::Uid(of) if of == uid);
@@ -300,12 +315,7 @@ impl OpenTrace {
     /// were there before them.
     fn take(&mut self, node: Incarnation) -> Vec<TraceStep> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
-        let missed = |steps| TraceStep {
-            at_us: now_us(),
-            node: node.to_string(),
-            client: String::new(),
-            step: Some(Step::Missed(steps)),
-        };
+        let missed = |steps| TraceStep::now(node, String::new(), Step::Missed(steps));
         if std::mem::take(&mut self.has_gap) {
             taken.push(missed(0));
         }
@@ -340,13 +350,6 @@ pub fn payload_of(payload: &[u8], is_wanted: bool) -> Option<Bytes> {
 /// Who sends what this thread sends now.
 pub fn sender() -> String {
     SENDER.with_borrow(String::clone)
-}
-
-fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-    })
 }
 
 #[cfg(test)]

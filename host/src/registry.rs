@@ -29,7 +29,7 @@ use parking_lot::RwLock;
 pub use changes::{Changed, Changes, Kind};
 pub use client::{Client, Close, Closer, Departure, Ending, Info};
 pub use client_status::{ClientStatus, address_text};
-pub use clock::{ms_since_1970, now_ms};
+pub use clock::{in_ms, ms_since_1970, now_ms};
 pub use dirty::{DirtyList, DirtyLists, HoldingDirty};
 pub use events::{Event, EventKind, Events, Watcher};
 pub use names::Names;

@@ -33,6 +33,9 @@ use crate::id::Incarnation;
 
 pub use opentelemetry::trace::SpanKind;
 
+/// The attribute with the number of a plugin's generation.
+pub const GENERATION: &str = "jackfield.generation";
+
 /// The maker of a node's spans. Without a collector, it makes none.
 #[derive(Clone, Debug, Default)]
 pub struct Tracer(Option<Arc<TracerState>>);
@@ -156,6 +159,3 @@ impl Tracer {
         }
     }
 }
-
-/// The attribute with the number of a plugin's generation.
-const GENERATION: &str = "jackfield.generation";

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -54,7 +54,7 @@ pub(crate) fn dist(workspace: &Workspace) -> Result<()> {
     image(workspace, &staged, &folder.join("image"))?;
     write_checksums(&folder, &files)?;
     for file in &files {
-        eprintln!("  {}", workspace.target.join("dist").join(file).display());
+        eprintln!("  {}", folder.join(file).display());
     }
     Ok(())
 }
@@ -62,8 +62,7 @@ pub(crate) fn dist(workspace: &Workspace) -> Result<()> {
 /// Puts the program and all that goes with it where the tarball has it: `bin`, `share`, `etc`.
 fn stage(workspace: &Workspace, staged: &Path) -> Result<()> {
     let program = staged.join("bin/jackfield");
-    make_folder_of(&program)?;
-    fs::copy(workspace.target.join("release/jackfield"), &program)?;
+    copy(&workspace.target.join("release/jackfield"), &program)?;
     // Its names stay, for backtraces.
     process::run(Command::new("strip").arg("--strip-debug").arg(&program))?;
     for (shell, place) in COMPLETIONS {
@@ -80,13 +79,11 @@ fn stage(workspace: &Workspace, staged: &Path) -> Result<()> {
         ("node.toml", "etc/jackfield/node.toml"),
         ("jackfield.service", "share/doc/jackfield/jackfield.service"),
     ] {
-        let place = staged.join(place);
-        make_folder_of(&place)?;
-        fs::copy(sources.join(file), place)?;
+        copy(&sources.join(file), &staged.join(place))?;
     }
     for paper in PAPERS {
         let place = staged.join("share/doc/jackfield").join(paper);
-        fs::copy(workspace.root.join(paper), place)?;
+        copy(&workspace.root.join(paper), &place)?;
     }
     Ok(())
 }
@@ -107,28 +104,24 @@ fn pack(folder: &Path, name: &str) -> Result<String> {
 
 /// Makes the Debian package from `[package.metadata.deb]` in `host/Cargo.toml`.
 fn debian_package(workspace: &Workspace, folder: &Path) -> Result<String> {
-    process::run(
+    let said = process::output(
         Command::new(DEB.find(workspace)?)
             .args(["--no-build", "--package", "jackfield", "--output"])
             .arg(folder)
             .current_dir(&workspace.root),
     )?;
-    let is_package = |path: &PathBuf| path.extension().is_some_and(|end| end == "deb");
-    let mut made = fs::read_dir(folder)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(is_package);
-    let made = made.next().context("cargo-deb has made no package")?;
-    let name = made.file_name().context("a file's name")?;
-    Ok(name.to_string_lossy().into_owned())
+    // What it prints is the path of the package, and nothing else.
+    let made = Path::new(said.trim())
+        .file_name()
+        .context("a file's name")?;
+    Ok(made.to_string_lossy().into_owned())
 }
 
 /// Makes the context of an image: the program, the libraries that it needs, and nothing else.
 fn image(workspace: &Workspace, staged: &Path, context: &Path) -> Result<()> {
     let root = context.join("rootfs");
     let program = staged.join("bin/jackfield");
-    let place = root.join("usr/bin/jackfield");
-    make_folder_of(&place)?;
-    fs::copy(&program, place)?;
+    copy(&program, &root.join("usr/bin/jackfield"))?;
     let needed = process::output(Command::new("ldd").arg(&program))?;
     let libraries: Vec<&str> = needed
         .split_whitespace()
@@ -137,24 +130,29 @@ fn image(workspace: &Workspace, staged: &Path, context: &Path) -> Result<()> {
     ensure!(!libraries.is_empty(), "ldd says: {needed}");
     for library in libraries {
         let place = root.join(library.trim_start_matches('/'));
-        make_folder_of(&place)?;
-        fs::copy(library, place)?;
+        copy(Path::new(library), &place)?;
     }
     for (folder, mode) in [("tmp", 0o1777), ("data", 0o777), ("plugins", 0o755)] {
         let folder = root.join(folder);
         fs::create_dir_all(&folder)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(mode))?;
     }
-    fs::copy(
-        workspace.root.join("xtask/dist/Dockerfile"),
-        context.join("Dockerfile"),
-    )?;
-    Ok(())
+    copy(
+        &workspace.root.join("xtask/dist/Dockerfile"),
+        &context.join("Dockerfile"),
+    )
 }
 
 fn write_checksums(folder: &Path, files: &[String]) -> Result<()> {
     let sums = process::output(Command::new("sha256sum").args(files).current_dir(folder))?;
     fs::write(folder.join("SHA256SUMS"), sums)?;
+    Ok(())
+}
+
+/// Copies a file into a folder, which is made if it is not there.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    make_folder_of(to)?;
+    fs::copy(from, to).with_context(|| from.display().to_string())?;
     Ok(())
 }
 

@@ -28,10 +28,7 @@ impl Api {
         caller: Arc<ApiCaller>,
         request: wire::WatchRequest,
     ) -> Result<AnswerStream<wire::Event>, Problem> {
-        caller.check_scope(TokenScope::Read)?;
-        for plugin in &request.plugins {
-            caller.check(TokenScope::Read, plugin)?;
-        }
+        caller.check_each(TokenScope::Read, &request.plugins)?;
         let watch = EventWatch {
             open: self.open_stream(caller)?,
             watcher: self.view.registry().events().watch(),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -17,7 +17,6 @@ use super::tokens::{ApiCaller, TokenScope};
 use super::wire;
 use crate::id::Incarnation;
 use crate::live_trace::{PATIENCE, Step, TraceRequest, TraceStep, TraceTarget};
-use crate::registry::ms_since_1970;
 use crate::router::{self, Router, RouterError};
 
 /// How often nodes that have come, or that did not answer, are asked.
@@ -163,12 +162,9 @@ impl TraceWatch {
                 // The next look tries again.
                 self.asked.remove(&node);
                 if self.unanswered.insert(node) {
-                    self.ready.push_back(TraceStep {
-                        at_us: ms_since_1970(SystemTime::now()) * 1_000,
-                        node: node.to_string(),
-                        client: String::new(),
-                        step: Some(Step::Unanswered(error.to_string())),
-                    });
+                    let step = Step::Unanswered(error.to_string());
+                    self.ready
+                        .push_back(TraceStep::now(node, String::new(), step));
                 }
             }
         }

@@ -29,10 +29,7 @@ impl Api {
         caller: Arc<ApiCaller>,
         request: wire::LogsRequest,
     ) -> Result<AnswerStream<wire::LogRecord>, Problem> {
-        caller.check_scope(TokenScope::Inspect)?;
-        for plugin in &request.plugins {
-            caller.check(TokenScope::Inspect, plugin)?;
-        }
+        caller.check_each(TokenScope::Inspect, &request.plugins)?;
         let level = match &*request.level {
             "" => Level::TRACE,
             level => level.parse().map_err(|_| {

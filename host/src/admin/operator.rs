@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
@@ -11,7 +11,7 @@ use super::api::{Api, Of};
 use super::operations::PAGE;
 use super::problem::{Problem, Reason};
 use super::wire;
-use crate::registry::{Scope, now_ms};
+use crate::registry::{Scope, in_ms, now_ms};
 use crate::router;
 
 impl Api {
@@ -140,10 +140,6 @@ fn timer_after(cursor: &str) -> Result<(Scope, Arc<str>), Problem> {
     let of = |start, scope| Some((scope, cursor.strip_prefix(start)?.into()));
     let after = of(OF_NODE, Scope::Node).or_else(|| of(OF_CLUSTER, Scope::Cluster));
     after.ok_or_else(|| Problem::invalid("the cursor is none that this function has given"))
-}
-
-fn in_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The network of a request for clients, which may be one address.

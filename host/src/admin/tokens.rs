@@ -216,6 +216,14 @@ impl ApiCaller {
         }
     }
 
+    /// Checks that the caller has this scope at all, and for each of these plugins.
+    pub(super) fn check_each(&self, scope: TokenScope, plugins: &[String]) -> Result<(), Problem> {
+        self.check_scope(scope)?;
+        plugins
+            .iter()
+            .try_for_each(|plugin| self.check(scope, plugin))
+    }
+
     /// Checks that the caller has this scope at all.
     pub(super) fn check_scope(&self, scope: TokenScope) -> Result<(), Problem> {
         match self.scopes.contains(&scope) {

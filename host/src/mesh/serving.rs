@@ -18,7 +18,7 @@ use super::state::Mesh;
 use super::wire;
 use crate::id::Incarnation;
 use crate::policy::{CompressionPolicy, OverflowPolicy, RefusePolicy, UidPolicy};
-use crate::registry::{Namespace, Serving, ServingBuild, ServingState};
+use crate::registry::{Namespace, Serving, ServingBuild, ServingState, in_ms};
 
 /// How the other nodes serve a plugin, taken together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,7 +211,7 @@ impl Mesh {
             routes: serving.routes.clone(),
             uid: uid.into(),
             overflow: overflow.into(),
-            patience_ms: u64::try_from(serving.patience.as_millis()).unwrap_or(u64::MAX),
+            patience_ms: in_ms(serving.patience),
             refuses_by_close: serving.refuse == RefusePolicy::Close,
             compression: serving.compression.map(|policy| wire::Compression {
                 min_bytes: policy.min_bytes as u64,

@@ -17,7 +17,7 @@ use super::state::Mesh;
 use super::wire::{self, NotUnderstood};
 use crate::id::Incarnation;
 use crate::limits::{TIMER_MAX, TIMER_MIN};
-use crate::registry::{Namespace, Schedule, TimerRecord, Version};
+use crate::registry::{Namespace, Schedule, TimerRecord, Version, in_ms};
 
 /// The most timers in one frame.
 const TIMERS_A_FRAME: usize = 1000;
@@ -142,20 +142,16 @@ fn timer(known: TimerRecord, now: Instant) -> wire::Timer {
         name: known.name.as_ref().to_owned(),
         changed_at_ms: known.version.at_ms,
         changed_by: known.version.node.to_u64(),
-        after_ms: after.map(milliseconds),
-        every_ms: every.map(milliseconds),
+        after_ms: after.map(in_ms),
+        every_ms: every.map(in_ms),
     }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The latest time of a change that a peer may tell, in milliseconds since 1970. The newest change
 /// of a timer counts, and after a change at the end of all times there would be no newer one.
 fn latest_version() -> u64 {
     let now = UNIX_EPOCH.elapsed().unwrap_or_default();
-    milliseconds(now + TIMER_MAX)
+    in_ms(now + TIMER_MAX)
 }
 
 /// Reads what a peer says about a timer; `None` means that no timer can be so. No change is later

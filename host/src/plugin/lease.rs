@@ -6,7 +6,7 @@ use super::answer::Failure;
 use super::generation::Generation;
 use crate::guest::{GuestFunction, NoInstance, PooledInstance, TrapKind, Trapped};
 use crate::id::ClientId;
-use crate::tracer::{Span, Tracer};
+use crate::tracer::{GENERATION, Span, Tracer};
 
 /// A generation, and one of its instances that is checked out.
 pub(super) struct Lease {
@@ -32,7 +32,7 @@ impl Lease {
 
     /// Says in the span of an event which generation has the event.
     pub(super) fn show_in(&self, span: &Span) {
-        span.set_number("jackfield.generation", self.generation.number);
+        span.set_number(GENERATION, self.generation.number);
     }
 
     fn tracer(&self) -> &Tracer {

@@ -19,7 +19,7 @@ use crate::mesh;
 use crate::mesh::peer_event::{self, Event, NotHandled, PeerEvent, not_handled};
 use crate::message::Message;
 use crate::policy::TrapPolicy;
-use crate::registry::{Close, Closer, Departure};
+use crate::registry::{Close, Closer, Departure, in_ms};
 use crate::tracer::{RemoteContext, SpanKind, within};
 
 /// Handles the events of peers, for as long as the node runs.
@@ -38,10 +38,9 @@ pub(super) async fn handle_peer_events(
             continue;
         };
         tokio::spawn(async move {
-            let trace = event.trace.clone();
             let answer = under_way
                 .0
-                .handle_traced(&event.event, trace.as_ref())
+                .handle_traced(&event.event, event.trace.as_ref())
                 .await;
             // Its place is free before its client's next event can come.
             drop(under_way);
@@ -142,8 +141,7 @@ impl Plugin {
                         groups: acceptance.groups,
                         info: acceptance.info.into_iter().collect(),
                         granted_uid: granted.uid,
-                        expires_in_ms: left
-                            .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+                        expires_in_ms: left.map(in_ms),
                     })
                 }
             },

@@ -1,6 +1,6 @@
 //! The time in milliseconds since 1970, which nodes and operators are told.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -11,10 +11,12 @@ pub fn now_ms() -> u64 {
 
 /// A time, in milliseconds since 1970.
 pub fn ms_since_1970(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
+    in_ms(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// A duration in milliseconds, for where a number says it.
+pub fn in_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The current time, in milliseconds since 1970, from a clock that is a few milliseconds late and

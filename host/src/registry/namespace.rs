@@ -327,18 +327,14 @@ impl Namespace {
     /// Shows that a client has got a uid, also to whoever watches the uid.
     fn trace_bound(&self, client: &Client, uid: &str) {
         let traces = self.shared.live_traces();
-        if traces.is_active() {
-            traces.add_bound(&self.name, uid, client.id(), client.traced_flag());
-        }
+        traces.add_bound(&self.name, uid, client.id(), client.traced_flag());
         self.shared.trace(client, |_| Step::Uid(uid.to_owned()));
     }
 
     /// Lets whoever watches a uid go on without a client that has lost it.
     fn trace_unbound(&self, client: &Client, uid: &str) {
         let traces = self.shared.live_traces();
-        if traces.is_active() {
-            traces.remove_bound(&self.name, uid, client.id());
-        }
+        traces.remove_bound(&self.name, uid, client.id());
     }
 
     fn take_over(&self, client: &Client) {

@@ -22,11 +22,7 @@ use super::output::{items, text};
 use crate::authorities;
 
 /// The time for an answer. A rollback may compile a component, which may take minutes.
-const TIMEOUT: Duration = Duration::from_secs(600);
-
-/// The path of the plugins' state, and the time for a copy of it, which may be large.
-pub(super) const STATE: &str = "/v1/state";
-const STATE_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The time for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -92,20 +88,26 @@ impl ApiClient {
 
     /// Asks for what is at a path.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.answer(self.ask(Method::GET, path, None).await?).await
+        self.answer(self.ask(Method::GET, path, None, TIMEOUT).await?)
+            .await
     }
 
     /// Asks for a change, or calls a function.
     pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let body = (JSON, whole(Bytes::from(body.to_string())));
-        self.answer(self.ask(Method::POST, path, Some(body)).await?)
+        self.answer(self.ask(Method::POST, path, Some(body), TIMEOUT).await?)
             .await
     }
 
-    /// Puts something at a path.
-    pub(super) async fn put(&self, path: &str, body: RequestBody) -> anyhow::Result<Value> {
+    /// Puts something at a path. `timeout` is the time for the answer.
+    pub(super) async fn put(
+        &self,
+        path: &str,
+        body: RequestBody,
+        timeout: Duration,
+    ) -> anyhow::Result<Value> {
         let body = ("application/octet-stream", body);
-        self.answer(self.ask(Method::PUT, path, Some(body)).await?)
+        self.answer(self.ask(Method::PUT, path, Some(body), timeout).await?)
             .await
     }
 
@@ -205,9 +207,9 @@ impl ApiClient {
         Ok(names.collect())
     }
 
-    /// Opens an answer that goes on.
-    pub(super) async fn open(&self, path: &str) -> anyhow::Result<Incoming> {
-        let response = self.ask(Method::GET, path, None).await?;
+    /// Opens an answer that goes on. `timeout` is the time until it begins.
+    pub(super) async fn open(&self, path: &str, timeout: Duration) -> anyhow::Result<Incoming> {
+        let response = self.ask(Method::GET, path, None, timeout).await?;
         match response.status().is_success() {
             true => Ok(response.into_body()),
             false => {
@@ -222,6 +224,7 @@ impl ApiClient {
         method: Method,
         path: &str,
         body: Option<(&'static str, RequestBody)>,
+        timeout: Duration,
     ) -> anyhow::Result<Response<Incoming>> {
         let (format, body) = body.unzip();
         let mut request = Request::new(body.unwrap_or_else(|| whole(Bytes::new())));
@@ -236,10 +239,6 @@ impl ApiClient {
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
-        let timeout = match path == STATE {
-            true => STATE_TIMEOUT,
-            false => TIMEOUT,
-        };
         let asked = tokio::time::timeout(timeout, self.http.request(request)).await;
         let asked = asked.with_context(|| format!("{} has not answered", self.url))?;
         asked.with_context(|| {

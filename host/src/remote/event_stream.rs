@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::api_client::ApiClient;
+use super::api_client::{ApiClient, TIMEOUT};
+use super::output::{print, without_c1};
 
 /// The time without a word of the node after which it counts as ended. It says something every 15
 /// seconds.
@@ -30,13 +31,29 @@ impl EventStream {
     /// Opens the stream at a path of the API.
     pub(super) async fn open(api: &ApiClient, path: &str) -> anyhow::Result<EventStream> {
         Ok(EventStream {
-            body: api.open(path).await?,
+            body: api.open(path, TIMEOUT).await?,
             lines: Vec::new(),
         })
     }
 
+    /// Prints what comes until the node ends, which is an error: whoever watches must hear of it. Each
+    /// event is one line of JSON, or what `shown` makes of it.
+    pub(super) async fn print_all(
+        mut self,
+        is_json: bool,
+        shown: impl Fn(&Value) -> String,
+    ) -> anyhow::Result<()> {
+        loop {
+            let event = self.next().await?;
+            print(&match is_json {
+                true => format!("{}\n", without_c1(&event.to_string())),
+                false => shown(&event),
+            })?;
+        }
+    }
+
     /// Waits for the data of the next event.
-    pub(super) async fn next(&mut self) -> anyhow::Result<Value> {
+    async fn next(&mut self) -> anyhow::Result<Value> {
         loop {
             // An event is a few lines, and only that with its data counts.
             while let Some(end) = self.lines.iter().position(|byte| *byte == b'\n') {
@@ -58,6 +75,11 @@ impl EventStream {
             );
         }
     }
+}
+
+/// The parameters that name plugins.
+pub(super) fn plugin_parameters(plugins: &[String]) -> Vec<(&str, &str)> {
+    plugins.iter().map(|name| ("plugin", &**name)).collect()
 }
 
 /// A query with these parameters.

@@ -6,9 +6,9 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::api_client::ApiClient;
-use super::event_stream::{EventStream, query};
+use super::event_stream::{EventStream, plugin_parameters, query};
 use super::flags::ApiFlags;
-use super::output::{print, text, visible, without_c1};
+use super::output::{text, visible};
 
 /// Which records are printed.
 #[derive(Args)]
@@ -36,33 +36,24 @@ enum LeastLevel {
 /// The fields whose text stands below their record, on separate lines.
 const BELOW: [&str; 2] = ["said", "backtrace"];
 
-/// Prints records until the node ends, which is an error: whoever reads must hear of it.
+/// Prints records until the node ends.
 pub(super) async fn logs(flags: &LogsFlags) -> anyhow::Result<()> {
     let api = ApiClient::new(&flags.api)?;
-    let mut parameters: Vec<_> = flags
-        .plugin
-        .iter()
-        .map(|name| ("plugin", &**name))
-        .collect();
+    let mut parameters = plugin_parameters(&flags.plugin);
     let level = flags.level.and_then(|level| level.to_possible_value());
     if let Some(level) = &level {
         parameters.push(("level", level.get_name()));
     }
     let path = format!("/v1/logs?{}", query(&parameters));
-    let mut records = EventStream::open(&api, &path).await?;
-    loop {
-        let record = records.next().await?;
-        match flags.api.json {
-            true => print(&format!("{}\n", without_c1(&record.to_string())))?,
-            false => show(&record)?,
-        }
-    }
+    let records = EventStream::open(&api, &path).await?;
+    records.print_all(flags.api.json, shown).await
 }
 
-fn show(record: &Value) -> anyhow::Result<()> {
+/// A record on one line, with the long texts below it.
+fn shown(record: &Value) -> String {
     if let Some(missed) = record.get("missed") {
         let records = text(&missed["records"]);
-        return print(&format!("({records} records are missing here)\n"));
+        return format!("({records} records are missing here)\n");
     }
     let line = &record["line"];
     let at = Duration::from_millis(line["at_ms"].as_u64().unwrap_or_default());
@@ -85,5 +76,5 @@ fn show(record: &Value) -> anyhow::Result<()> {
             shown += &format!("\n    {}", visible(line));
         }
     }
-    print(&format!("{shown}\n"))
+    shown + "\n"
 }

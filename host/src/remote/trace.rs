@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::api_client::ApiClient;
 use super::event_stream::{EventStream, query};
 use super::flags::ApiFlags;
-use super::output::{print, text, visible, without_c1};
+use super::output::{text, visible};
 
 /// Whom a trace is about.
 #[derive(Args)]
@@ -32,7 +32,7 @@ pub struct TraceFlags {
     payloads: bool,
 }
 
-/// Prints steps until the node ends, which is an error: whoever watches must hear of it.
+/// Prints steps until the node ends.
 pub(super) async fn trace(flags: &TraceFlags) -> anyhow::Result<()> {
     let api = ApiClient::new(&flags.api)?;
     let plugin = api.plugin(flags.plugin.as_deref()).await?;
@@ -42,14 +42,8 @@ pub(super) async fn trace(flags: &TraceFlags) -> anyhow::Result<()> {
     let parameters: Vec<_> = client.chain(uid).chain(payloads).collect();
     let plugin = utf8_percent_encode(&plugin, NON_ALPHANUMERIC);
     let path = format!("/v1/plugins/{plugin}/trace?{}", query(&parameters));
-    let mut steps = EventStream::open(&api, &path).await?;
-    loop {
-        let step = steps.next().await?;
-        match flags.api.json {
-            true => print(&format!("{}\n", without_c1(&step.to_string())))?,
-            false => print(&shown(&step))?,
-        }
-    }
+    let steps = EventStream::open(&api, &path).await?;
+    steps.print_all(flags.api.json, shown).await
 }
 
 /// A step on one line, with the payload below it.

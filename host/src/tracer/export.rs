@@ -13,7 +13,6 @@ use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter as _, SpanProcessor}
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counters;
@@ -126,22 +125,14 @@ async fn fill(
     spans: &mut mpsc::Receiver<SpanData>,
     ending: &CancellationToken,
 ) {
-    let until = Instant::now() + BATCH_TIME;
-    while batch.len() < BATCH {
-        let more = spans.recv_many(batch, BATCH - batch.len());
-        let more = async {
-            tokio::select! {
-                biased;
-                received = more => received,
-                () = ending.cancelled() => 0,
-            }
-        };
-        if timeout_at(until, more)
-            .await
-            .is_ok_and(|received| received > 0)
-        {
-            continue;
-        }
-        return;
+    let more = async {
+        while batch.len() < BATCH && spans.recv_many(batch, BATCH - batch.len()).await > 0 {}
+    };
+    tokio::select! {
+        // What waits already comes before the end.
+        biased;
+        () = more => {}
+        () = tokio::time::sleep(BATCH_TIME) => {}
+        () = ending.cancelled() => {}
     }
 }

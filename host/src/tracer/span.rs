@@ -89,7 +89,7 @@ impl SpanMaker {
 
     /// Decides whether one more trace is recorded.
     fn draw(&self) -> bool {
-        // Half of a number of 64 bits is as exact as it has to be.
+        // 32 bits are exact enough for a share.
         let drawn = getrandom::u32().unwrap_or(u32::MAX);
         f64::from(drawn) < self.sample_ratio * (f64::from(u32::MAX) + 1.0)
     }
