@@ -138,10 +138,12 @@ fn begin(api: &Api, caller: &ApiCaller) -> Result<(Arc<Services>, OwnedSemaphore
     Ok((services, permit))
 }
 
-/// Writes a body into a file.
+/// Writes a body into a file. Where that fails, the body is read to its end all the same: whoever
+/// still sends does not hear why.
 async fn receive(body: Body, copy: &File) -> Result<(), Problem> {
     let mut file = tokio::fs::File::from_std(copy.try_clone().map_err(failed)?);
     let mut body = body.into_data_stream();
+    let mut written = Ok(());
     loop {
         let next = tokio::time::timeout(PATIENCE, body.next()).await;
         let next = next
@@ -149,8 +151,11 @@ async fn receive(body: Body, copy: &File) -> Result<(), Problem> {
         let Some(bytes) = next else { break };
         let bytes = bytes
             .map_err(|error| Problem::invalid(format!("the copy did not come whole: {error}")))?;
-        file.write_all(&bytes).await.map_err(failed)?;
+        if written.is_ok() {
+            written = file.write_all(&bytes).await;
+        }
     }
+    written.map_err(failed)?;
     file.flush().await.map_err(failed)
 }
 

@@ -1,21 +1,24 @@
 //! The client of a node's API over HTTP.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::flags::ApiFlags;
 use super::output::{items, text};
@@ -26,6 +29,9 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The time for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a large request waits for the node's word to begin.
+const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The largest answer, in bytes.
 const ANSWER_BYTES: usize = 256 << 20;
@@ -43,8 +49,8 @@ pub(super) struct ApiClient {
     http: Client<HttpsConnector<HttpConnector>, RequestBody>,
 }
 
-/// The body of a request, which may be larger than the memory.
-pub(super) type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
+/// The body of a request.
+type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 
 impl ApiClient {
     /// Creates a client of the API that the flags name.
@@ -88,27 +94,48 @@ impl ApiClient {
 
     /// Asks for what is at a path.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.answer(self.ask(Method::GET, path, None, TIMEOUT).await?)
-            .await
+        let request = self.request(Method::GET, path, None)?;
+        self.answer(self.send(request, TIMEOUT).await?).await
     }
 
     /// Asks for a change, or calls a function.
     pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let body = (JSON, whole(Bytes::from(body.to_string())));
-        self.answer(self.ask(Method::POST, path, Some(body), TIMEOUT).await?)
-            .await
+        let request = self.request(Method::POST, path, Some(body))?;
+        self.answer(self.send(request, TIMEOUT).await?).await
     }
 
-    /// Puts something at a path. `timeout` is the time for the answer.
+    /// Puts something at a path that may be larger than the memory. `timeout` is the time for the
+    /// answer.
     pub(super) async fn put(
         &self,
         path: &str,
-        body: RequestBody,
+        bytes: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         timeout: Duration,
     ) -> anyhow::Result<Value> {
-        let body = ("application/octet-stream", body);
-        self.answer(self.ask(Method::PUT, path, Some(body), timeout).await?)
-            .await
+        let may_begin = Arc::new(Notify::new());
+        let begin = may_begin.clone();
+        let bytes = stream::once(async move {
+            // What is between here and the node may know nothing of the word.
+            let _ = tokio::time::timeout(CONTINUE_TIMEOUT, begin.notified()).await;
+            bytes
+        });
+        let bytes = bytes.flatten().map(|bytes| bytes.map(Frame::data));
+        let body = (
+            "application/octet-stream",
+            StreamBody::new(bytes).boxed_unsync(),
+        );
+        let mut request = self.request(Method::PUT, path, Some(body))?;
+        // A node that refuses it hangs up without reading the body, and whoever still writes one
+        // does not hear why.
+        let expected = HeaderValue::from_static("100-continue");
+        request.headers_mut().insert(EXPECT, expected);
+        hyper::ext::on_informational(&mut request, move |answer| {
+            if answer.status() == StatusCode::CONTINUE {
+                may_begin.notify_one();
+            }
+        });
+        self.answer(self.send(request, timeout).await?).await
     }
 
     /// Calls a function of a plugin, by its name in kebab-case.
@@ -209,7 +236,8 @@ impl ApiClient {
 
     /// Opens an answer that goes on. `timeout` is the time until it begins.
     pub(super) async fn open(&self, path: &str, timeout: Duration) -> anyhow::Result<Incoming> {
-        let response = self.ask(Method::GET, path, None, timeout).await?;
+        let request = self.request(Method::GET, path, None)?;
+        let response = self.send(request, timeout).await?;
         match response.status().is_success() {
             true => Ok(response.into_body()),
             false => {
@@ -219,13 +247,12 @@ impl ApiClient {
         }
     }
 
-    async fn ask(
+    fn request(
         &self,
         method: Method,
         path: &str,
         body: Option<(&'static str, RequestBody)>,
-        timeout: Duration,
-    ) -> anyhow::Result<Response<Incoming>> {
+    ) -> anyhow::Result<Request<RequestBody>> {
         let (format, body) = body.unzip();
         let mut request = Request::new(body.unwrap_or_else(|| whole(Bytes::new())));
         *request.method_mut() = method;
@@ -239,6 +266,14 @@ impl ApiClient {
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
+        Ok(request)
+    }
+
+    async fn send(
+        &self,
+        request: Request<RequestBody>,
+        timeout: Duration,
+    ) -> anyhow::Result<Response<Incoming>> {
         let asked = tokio::time::timeout(timeout, self.http.request(request)).await;
         let asked = asked.with_context(|| format!("{} has not answered", self.url))?;
         asked.with_context(|| {

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use futures_util::StreamExt as _;
-use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::Frame;
+use http_body_util::BodyExt as _;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::io::ReaderStream;
@@ -63,9 +61,7 @@ pub(super) async fn run(flags: StateFlags) -> anyhow::Result<()> {
         StateCommand::Restore { file } => {
             let named = || format!("{} cannot be read", file.display());
             let copy = tokio::fs::File::open(&file).await.with_context(named)?;
-            let frames = ReaderStream::new(copy).map(|bytes| bytes.map(Frame::data));
-            let body = StreamBody::new(frames).boxed_unsync();
-            let answer = api.put(STATE, body, TIMEOUT).await?;
+            let answer = api.put(STATE, ReaderStream::new(copy), TIMEOUT).await?;
             match is_json {
                 true => print_json(&answer),
                 false => {

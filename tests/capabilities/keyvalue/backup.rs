@@ -239,6 +239,14 @@ async fn a_copy_needs_a_file_and_the_right_to_it() -> Result<()> {
         "{}",
         refused.stderr
     );
+    // Also if it is more than a connection takes before it is read.
+    std::fs::File::create(&copy)?.set_len(64 << 20)?;
+    let refused = run(&node, &["state", "restore", &copy]).await?;
+    assert!(
+        refused.stderr.contains("in the store `memory`"),
+        "{}",
+        refused.stderr
+    );
     let nowhere = path(&folder, "nowhere/copy");
     let refused = run(&node, &["state", "backup", &nowhere]).await?;
     assert!(
@@ -246,5 +254,27 @@ async fn a_copy_needs_a_file_and_the_right_to_it() -> Result<()> {
         "{}",
         refused.stderr
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_copy_for_which_there_is_no_room_is_refused_and_replaces_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let store = format!("file:{}", path(&folder, "state.redb"));
+    let node = keeper(&store, "").start().await?;
+    let mut ada = node.client("/keeper").await?;
+    assert_eq!(ask(&mut ada, "set tea green").await?, "done");
+    let copy = path(&folder, "copy");
+    std::fs::File::create(&copy)?.set_len(64 << 20)?;
+    node.limit_files_to(Some(4 << 20))?;
+    let refused = run(&node, &["state", "restore", &copy]).await?;
+    assert!(
+        refused.stderr.contains("the copy failed: File too large"),
+        "{}",
+        refused.stderr
+    );
+    node.limit_files_to(None)?;
+    assert_eq!(ask(&mut ada, "get tea").await?, "green");
+    assert_eq!(others(folder.path())?, ["copy"]);
     Ok(())
 }
