@@ -104,7 +104,7 @@ pub struct Ack {
 /// One thing that a node tells a peer.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
-    #[prost(oneof = "frame::Frame", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "frame::Frame", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub frame: ::core::option::Option<frame::Frame>,
 }
 /// Nested message and enum types in `Frame`.
@@ -125,6 +125,8 @@ pub mod frame {
         Leaving(super::Leaving),
         #[prost(message, tag = "7")]
         Timers(super::Timers),
+        #[prost(message, tag = "8")]
+        Deployments(super::Deployments),
     }
 }
 /// A message for clients that the receiver holds. It is delivered there and never forwarded.
@@ -305,6 +307,57 @@ pub struct Build {
     /// When it took over, in milliseconds since 1970.
     #[prost(uint64, tag = "3")]
     pub loaded_at_ms: u64,
+    #[prost(enumeration = "build::Source", tag = "4")]
+    pub source: i32,
+}
+/// Nested message and enum types in `Build`.
+pub mod build {
+    /// Where it comes from.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Source {
+        Unspecified = 0,
+        /// The plugins folder of the node.
+        Folder = 1,
+        /// A deployment.
+        Deployment = 2,
+        /// The builds that the node has kept: it was gone back to.
+        KeptBuild = 3,
+    }
+    impl Source {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "SOURCE_UNSPECIFIED",
+                Self::Folder => "FOLDER",
+                Self::Deployment => "DEPLOYMENT",
+                Self::KeptBuild => "KEPT_BUILD",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
+                "FOLDER" => Some(Self::Folder),
+                "DEPLOYMENT" => Some(Self::Deployment),
+                "KEPT_BUILD" => Some(Self::KeptBuild),
+                _ => None,
+            }
+        }
+    }
 }
 /// How messages to clients are compressed (RFC 7692).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -335,6 +388,9 @@ pub struct Ask {
     /// The span that it is asked in; absent: none.
     #[prost(message, optional, tag = "26")]
     pub trace: ::core::option::Option<TraceContext>,
+    /// A step of a deployment. There is neither a question nor an event then.
+    #[prost(message, optional, tag = "28")]
+    pub deployment: ::core::option::Option<DeploymentStep>,
     /// One of the two is there.
     #[prost(
         oneof = "ask::Question",
@@ -589,7 +645,7 @@ pub struct Answer {
     pub id: u64,
     #[prost(
         oneof = "answer::Answer",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
     )]
     pub answer: ::core::option::Option<answer::Answer>,
 }
@@ -629,6 +685,10 @@ pub mod answer {
         Client(super::Client),
         #[prost(message, tag = "16")]
         TraceRead(super::TraceRead),
+        #[prost(message, tag = "17")]
+        Deployment(super::DeploymentState),
+        #[prost(message, tag = "18")]
+        BuildPart(super::BuildPart),
     }
 }
 /// The next steps of a live trace. The first read opens it, and one that is not read for ten seconds
@@ -1000,6 +1060,168 @@ pub struct Timer {
 /// The sender drains: it will not come back as this incarnation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Leaving {}
+/// Deployments that the sender knows. The one with the greatest version counts, whoever says it;
+/// between two with the same version, the greater digest's.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Deployments {
+    #[prost(message, repeated, tag = "1")]
+    pub deployments: ::prost::alloc::vec::Vec<Deployment>,
+}
+/// A build of a plugin that the nodes of the cluster are to run, whatever their folders have.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Deployment {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    /// Counts the deployments of the plugin.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// SHA-256 over the component and the manifest, each with its length before it (eight bytes,
+    /// little-endian). Empty: the deployment is withdrawn, and the folders count again.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub digest: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "4")]
+    pub component_bytes: u64,
+    /// 0: there is no manifest.
+    #[prost(uint64, tag = "5")]
+    pub manifest_bytes: u64,
+    /// Whether all nodes that run plugins are to run it. Otherwise, those are whose folder has the
+    /// plugin.
+    #[prost(bool, tag = "6")]
+    pub everywhere: bool,
+    /// Where the component was taken from, for a person: a file or a reference of a registry.
+    #[prost(string, tag = "7")]
+    pub origin: ::prost::alloc::string::String,
+    /// The name of the token of whoever has deployed it; empty: none.
+    #[prost(string, tag = "8")]
+    pub by: ::prost::alloc::string::String,
+    /// When it was deployed, in milliseconds since 1970.
+    #[prost(uint64, tag = "9")]
+    pub at_ms: u64,
+}
+/// A step of a deployment, from the node that was asked for it. When that node has heard of all
+/// others that they are ready, it announces the deployment (`Deployments`), and whoever hears that
+/// lets the build take over. A node that has not heard of a build that it has prepared for ten seconds
+/// drops it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeploymentStep {
+    #[prost(oneof = "deployment_step::Step", tags = "1, 2, 3, 4, 5")]
+    pub step: ::core::option::Option<deployment_step::Step>,
+}
+/// Nested message and enum types in `DeploymentStep`.
+pub mod deployment_step {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Step {
+        /// The receiver gets the build, checks it, and starts it beside the one that runs. The answer
+        /// comes at once.
+        #[prost(message, tag = "1")]
+        Prepare(super::Prepare),
+        /// How far the receiver is with the attempt that has this number.
+        #[prost(uint64, tag = "2")]
+        Look(u64),
+        /// The build takes over for a trial: it runs as long as the sender asks for it, unless the
+        /// deployment is announced.
+        #[prost(uint64, tag = "3")]
+        BeginTrial(u64),
+        /// The receiver drops what it has prepared, or ends the trial.
+        #[prost(uint64, tag = "4")]
+        Abort(u64),
+        /// A part of a build.
+        #[prost(message, tag = "5")]
+        Read(super::ReadBuild),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Prepare {
+    /// The number of the attempt, drawn by the sender.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub deployment: ::core::option::Option<Deployment>,
+}
+/// A part of the component and the manifest, one after the other.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadBuild {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub digest: ::prost::bytes::Bytes,
+    /// Where the part begins.
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BuildPart {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub bytes: ::prost::bytes::Bytes,
+}
+/// How far a node is with a deployment.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeploymentState {
+    #[prost(enumeration = "deployment_state::Phase", tag = "1")]
+    pub phase: i32,
+    /// Why it has failed, for a person.
+    #[prost(string, tag = "2")]
+    pub failure: ::prost::alloc::string::String,
+    /// The number of the load that has taken over on that node.
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
+}
+/// Nested message and enum types in `DeploymentState`.
+pub mod deployment_state {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Phase {
+        Unspecified = 0,
+        /// The node runs no plugins.
+        Gateway = 1,
+        /// The build is being got, or compiled.
+        Preparing = 2,
+        /// The build has started, and waits.
+        Ready = 3,
+        /// The build has taken over.
+        Running = 4,
+        /// The build cannot run on the node, or does not any more. What ran before runs.
+        Failed = 5,
+    }
+    impl Phase {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "PHASE_UNSPECIFIED",
+                Self::Gateway => "GATEWAY",
+                Self::Preparing => "PREPARING",
+                Self::Ready => "READY",
+                Self::Running => "RUNNING",
+                Self::Failed => "FAILED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "PHASE_UNSPECIFIED" => Some(Self::Unspecified),
+                "GATEWAY" => Some(Self::Gateway),
+                "PREPARING" => Some(Self::Preparing),
+                "READY" => Some(Self::Ready),
+                "RUNNING" => Some(Self::Running),
+                "FAILED" => Some(Self::Failed),
+                _ => None,
+            }
+        }
+    }
+}
 /// How many clients a uid may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -6,8 +6,11 @@
 
 mod api;
 mod audit;
+mod deployments;
 mod docs;
+mod embedded;
 mod events;
+mod extract;
 mod gauge;
 mod grpc;
 mod health;
@@ -20,6 +23,7 @@ mod open_stream;
 mod openapi;
 mod operations;
 mod operator;
+mod page;
 mod problem;
 mod process_metrics;
 mod replay;

@@ -56,6 +56,12 @@ impl Authorities {
     }
 }
 
+/// Makes the cryptography of this program that of the crates that ask the process for it.
+pub(crate) fn provide_cryptography() {
+    // Somebody may have done it before.
+    let _ = ring::default_provider().install_default();
+}
+
 /// The TLS configuration of a client that trusts the authorities that browsers trust, and those of
 /// a PEM file. An empty path means that there are no more. `key` is the configuration key that names
 /// the file.

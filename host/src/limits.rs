@@ -806,6 +806,9 @@ pub const KEPT_BUILDS: usize = 5;
 /// The most bytes of the components of these builds. The newest one is kept in any case.
 pub const KEPT_BUILDS_BYTES: u64 = 256 << 20;
 
+/// The most plugins of a cluster that are deployed, or were. Another one is refused.
+pub const DEPLOYMENTS: usize = 1_000;
+
 /// The largest manifest, in bytes. A larger manifest is not loaded.
 pub const MANIFEST_BYTES: u64 = 1 << 20;
 

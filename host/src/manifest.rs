@@ -30,6 +30,7 @@
 
 mod allow;
 mod buckets;
+mod reach;
 mod routes;
 mod rules;
 mod settings;
@@ -47,6 +48,7 @@ use crate::policy::{CompressionPolicy, Policies, RefusePolicy};
 
 pub(crate) use self::allow::{AllowedAddresses, AllowedHosts, RequestTarget};
 pub(crate) use self::buckets::Buckets;
+pub(crate) use self::reach::reach;
 pub(crate) use self::routes::{Routes, fits_a_path, name_in};
 pub(crate) use self::rules::{FormerRules, Rule, Rules};
 pub(crate) use self::settings::Settings;

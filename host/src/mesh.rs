@@ -12,6 +12,8 @@ mod accept;
 mod address;
 mod answer;
 pub mod ask;
+mod deploy;
+pub mod deployment;
 mod dial;
 mod discover;
 mod dispatch;

@@ -5,11 +5,13 @@
 
 mod api_client;
 mod clients;
+mod deploy;
 mod event_stream;
 mod flags;
 mod logs;
 mod names;
 mod nodes;
+mod oci;
 mod output;
 mod plugins;
 mod sends;
@@ -20,6 +22,7 @@ mod trace;
 use clap::Subcommand;
 
 use self::clients::{ClientFlags, ClientsFlags, KickFlags};
+use self::deploy::{DeployFlags, UndeployFlags};
 use self::flags::ApiFlags;
 use self::logs::LogsFlags;
 use self::names::NamesFlags;
@@ -38,6 +41,13 @@ pub enum RemoteCommand {
     Nodes(ApiFlags),
     /// List the plugins of all nodes, or look after the builds of one.
     Plugins(PluginsFlags),
+    /// Run a build of a plugin on all nodes that run the plugin, or on none if one of them cannot.
+    /// Without such a node, it is for all nodes that run plugins.
+    Deploy(DeployFlags),
+    /// Withdraw the deployment of a plugin: each node runs what its plugins folder has.
+    Undeploy(UndeployFlags),
+    /// List what is deployed.
+    Deployments(ApiFlags),
     /// List clients of the whole cluster.
     Clients(ClientsFlags),
     /// Show one client: its uid, groups and info, its address, and what it has sent and got.
@@ -76,6 +86,9 @@ impl RemoteCommand {
             RemoteCommand::Status(api) => nodes::status(&api).await,
             RemoteCommand::Nodes(api) => nodes::list(&api).await,
             RemoteCommand::Plugins(flags) => plugins::run(flags).await,
+            RemoteCommand::Deploy(flags) => deploy::deploy(flags).await,
+            RemoteCommand::Undeploy(flags) => deploy::undeploy(flags).await,
+            RemoteCommand::Deployments(api) => deploy::list(&api).await,
             RemoteCommand::Clients(flags) => clients::list(&flags).await,
             RemoteCommand::Client(flags) => clients::show(&flags).await,
             RemoteCommand::Kick(flags) => clients::kick(&flags).await,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where each heavy crate may be named.
-const HOMES: [(&str, &[&str]); 19] = [
+const HOMES: [(&str, &[&str]); 20] = [
     ("wasmtime", &["guest"]),
     ("wasmtime_wasi", &["guest"]),
     ("wasmtime_wasi_http", &["guest"]),
@@ -27,6 +27,7 @@ const HOMES: [(&str, &[&str]); 19] = [
     ("redb", &["keyvalue"]),
     ("redis", &["keyvalue"]),
     ("jsonwebtoken", &["access"]),
+    ("oci_client", &["remote"]),
     ("tungstenite", &["client"]),
     (
         "hyper",

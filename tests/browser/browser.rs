@@ -290,6 +290,8 @@ impl Event<'_> {
     fn trouble(&self, own: &Url) -> Option<String> {
         let of = &self.0["params"];
         match self.0["method"].as_str()? {
+            // The page has given it up by itself: it does not want the rest of a stream.
+            "Network.loadingFailed" if of["canceled"] == json!(true) => None,
             "Network.loadingFailed" => Some(format!("a request failed: {of}")),
             "Network.responseReceived" if of["response"]["status"].as_u64()? >= 400 => {
                 Some(format!("a request was refused: {}", of["response"]))

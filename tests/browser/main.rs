@@ -12,6 +12,7 @@ mod compression;
 mod docs;
 mod everybody;
 mod index;
+mod operator;
 mod refusals;
 
 use std::fs;

@@ -73,7 +73,8 @@ fn invitation(plugins: &Path, listening: &Listening) -> Option<String> {
     let address = reachable(listening.clients?);
     let api = listening.api.map(reachable).map(|api| {
         format!(
-            "  http://{api}/docs        the API for backends; the page sends requests, too\n  \
+            "  http://{api}/            the node for operators: plugins, clients, deploy and go back\n  \
+             http://{api}/docs        the API for backends; the page sends requests, too\n  \
              http://{api}/v1/nodes    what the node says of itself: its plugins and clients\n"
         )
     });
@@ -111,6 +112,7 @@ mod tests {
         for line in [
             "Open\n  http://127.0.0.1:43211/ ",
             "  http://127.0.0.1:43211/chat/ ",
+            "  http://127.0.0.1:43212/ ",
             "  http://127.0.0.1:43212/docs ",
             "  http://127.0.0.1:43212/v1/nodes ",
             "Drop a .wasm into target/plugins and",

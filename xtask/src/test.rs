@@ -46,6 +46,7 @@ const PROGRAMS: &[Program] = &[
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
     ("curl", "curl"),
+    ("docker-registry", "docker-registry"),
     ("etcd", "etcd-server"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),

@@ -17,6 +17,9 @@ use crate::router::Router;
 /// The most event streams that may be open at once. Opening another one fails with OVERLOADED.
 pub(super) const WATCHERS: usize = 256;
 
+/// The most deployments that a node is asked for at once. Another one fails with OVERLOADED.
+const DEPLOYS: usize = 4;
+
 /// The API, independent of the protocol of a call.
 pub(super) struct Api {
     pub(super) view: Arc<View>,
@@ -25,6 +28,8 @@ pub(super) struct Api {
     pub(super) watchers: Arc<Semaphore>,
     /// The permit for the one copy of the plugins' state that may be under way.
     pub(super) copies: Arc<Semaphore>,
+    /// The permits for deployments, one for each that is under way.
+    pub(super) deploys: Arc<Semaphore>,
     /// The answers to earlier sends, stored under their idempotency keys.
     pub(super) reaches: Replay<wire::Reach>,
     pub(super) dones: Replay<wire::Done>,
@@ -56,6 +61,7 @@ impl Api {
             tokens,
             watchers: Arc::new(Semaphore::new(WATCHERS)),
             copies: Arc::new(Semaphore::new(1)),
+            deploys: Arc::new(Semaphore::new(DEPLOYS)),
             reaches: Replay::default(),
             dones: Replay::default(),
         })

@@ -1,100 +1,31 @@
 //! The page at `/docs`, which shows the API's description and can call its functions. The page is
-//! Swagger UI (`docs/README.md`). The files of the page are embedded, so neither the node nor the
-//! browser loads them from another server.
+//! Swagger UI (`docs/README.md`).
 
 use std::sync::LazyLock;
 
 use axum::Router;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use data_encoding::HEXLOWER;
-use sha2::{Digest as _, Sha256};
 
-/// The content security policy of the page. The page may load files from this port only. No other
-/// page may show it, since a visitor could then be tricked into a click on it.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-     frame-ancestors 'none'";
+use super::embedded::{self, CSS, EmbeddedFile, HTML, SCRIPT};
 
-/// One embedded file of the page.
-struct DocsFile {
-    path: &'static str,
-    content_type: &'static str,
-    bytes: &'static [u8],
-    /// Whether `bytes` are compressed with gzip. Every browser reads gzip, so the uncompressed
-    /// bytes are not stored.
-    is_gzip: bool,
-    etag: String,
-}
-
-static FILES: LazyLock<[DocsFile; 5]> = LazyLock::new(|| {
-    let html = "text/html; charset=utf-8";
-    let css = "text/css; charset=utf-8";
-    let script = "text/javascript; charset=utf-8";
+static FILES: LazyLock<[EmbeddedFile; 5]> = LazyLock::new(|| {
     [
-        DocsFile::new("/docs", html, include_bytes!("docs/index.html")),
-        DocsFile::new("/docs/page.css", css, include_bytes!("docs/page.css")),
-        DocsFile::new("/docs/start.js", script, include_bytes!("docs/start.js")),
-        DocsFile::new(
+        EmbeddedFile::new("/docs", HTML, include_bytes!("docs/index.html")),
+        EmbeddedFile::new("/docs/page.css", CSS, include_bytes!("docs/page.css")),
+        EmbeddedFile::new("/docs/start.js", SCRIPT, include_bytes!("docs/start.js")),
+        EmbeddedFile::new(
             "/docs/swagger-ui.css",
-            css,
+            CSS,
             include_bytes!("docs/swagger-ui.css.gz"),
         ),
-        DocsFile::new(
+        EmbeddedFile::new(
             "/docs/swagger-ui-bundle.js",
-            script,
+            SCRIPT,
             include_bytes!("docs/swagger-ui-bundle.js.gz"),
         ),
     ]
 });
 
-/// The routes of the page at `/docs`. A request needs no token, since the page is the same on every
-/// node.
+/// The routes of the page at `/docs`.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    FILES.iter().fold(Router::new(), |routes, file| {
-        let answer = async |headers: HeaderMap| file.answer(&headers);
-        routes.route(file.path, get(answer))
-    })
-}
-
-impl DocsFile {
-    fn new(path: &'static str, content_type: &'static str, bytes: &'static [u8]) -> DocsFile {
-        let digest = Sha256::digest(bytes);
-        DocsFile {
-            path,
-            content_type,
-            bytes,
-            is_gzip: bytes.starts_with(&[0x1f, 0x8b]),
-            etag: format!("\"{}\"", HEXLOWER.encode(&digest[..16])),
-        }
-    }
-
-    fn answer(&'static self, headers: &HeaderMap) -> Response {
-        let known = headers.get_all(header::IF_NONE_MATCH).iter();
-        let mut known = known
-            .filter_map(|tags| tags.to_str().ok())
-            .flat_map(|tags| tags.split(','))
-            // A proxy that compresses makes a tag weak.
-            .map(|tag| tag.trim().trim_start_matches("W/"));
-        let mut response = match known.any(|tag| tag == self.etag || tag == "*") {
-            true => StatusCode::NOT_MODIFIED.into_response(),
-            false => self.bytes.into_response(),
-        };
-        let mut say = |name: HeaderName, value: &'static str| {
-            response
-                .headers_mut()
-                .insert(name, HeaderValue::from_static(value));
-        };
-        say(header::CONTENT_TYPE, self.content_type);
-        say(header::ETAG, &self.etag);
-        // Another build of the node has other files at the same paths.
-        say(header::CACHE_CONTROL, "no-cache");
-        say(header::CONTENT_SECURITY_POLICY, POLICY);
-        say(header::REFERRER_POLICY, "no-referrer");
-        if self.is_gzip {
-            say(header::CONTENT_ENCODING, "gzip");
-        }
-        response
-    }
+    embedded::routes(&*FILES)
 }

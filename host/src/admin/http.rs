@@ -6,28 +6,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, RawQuery, Request, State};
-use axum::http::request::Parts;
+use axum::extract::{DefaultBodyLimit, RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, get, post, put};
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use percent_encoding::percent_decode_str;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tonic::Status;
 
 use super::api::{Api, Of};
+use super::extract::{Path, parameters};
 use super::listener::Authenticated;
 use super::operations::SCOPES;
 use super::problem::{Problem, Reason};
 use super::schema::SCHEMA;
 use super::tokens::TokenScope;
-use super::{docs, metrics, openapi, state, wire};
+use super::{deployments, docs, metrics, openapi, page, state, wire};
 use crate::limits::CALL_BYTES_MAX;
 
 /// The interval of the keep-alive comments in an event stream. These comments show proxies that the
@@ -51,11 +49,19 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/logs", get(logs))
         .route("/v1/state", get(state::backup).put(state::restore))
+        .route("/v1/deployments", get(deployments::list))
+        .route(
+            "/v1/plugins/{plugin}/deployment",
+            put(deployments::deploy)
+                .layer(DefaultBodyLimit::disable())
+                .delete(deployments::withdraw),
+        )
         .route("/v1/nodes", get(nodes))
         .route("/v1/drain", post(drain))
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(openapi))
         .merge(docs::routes())
+        .merge(page::routes())
         .fallback(|| async { Problem::new(Reason::NotFound, "there is nothing at this path") })
         .with_state(api)
 }
@@ -336,18 +342,6 @@ fn from_query(
     Ok(fields)
 }
 
-/// Parses a query, which must be UTF-8. If invalid bytes were replaced, two different names could
-/// become the same.
-fn parameters(query: Option<&str>) -> Result<form_urlencoded::Parse<'_>, Problem> {
-    let query = query.unwrap_or_default();
-    match percent_decode_str(query).decode_utf8() {
-        Ok(_) => Ok(form_urlencoded::parse(query.as_bytes())),
-        Err(_) => Err(Problem::invalid(
-            "the query is not UTF-8: percent-encode it as UTF-8",
-        )),
-    }
-}
-
 /// The largest body of a request for `function`, in bytes. A plugin's `call_bytes` may be larger
 /// than an outbox, and base64 makes a payload longer by a third.
 fn json_bytes(api: &Api, function: &str) -> usize {
@@ -429,19 +423,6 @@ fn idempotency_key(headers: &HeaderMap, takes_key: bool) -> Result<Option<&str>,
             "this takes no idempotency-key: sends do, and those of a batch as their idempotency_key",
         )),
         key => Ok(key),
-    }
-}
-
-/// The parameters in the path of a request.
-struct Path<T>(T);
-
-impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Api>> for Path<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Path<T>, Problem> {
-        let path = axum::extract::Path::from_request_parts(parts, api).await;
-        path.map(|axum::extract::Path(path)| Path(path))
-            .map_err(|error| Problem::invalid(format!("the path: {}", error.body_text())))
     }
 }
 

@@ -82,8 +82,8 @@ impl Api {
         if self.tokens.is_empty() {
             let host = host_of(request);
             if is_of_another_page(headers, &host) {
-                let message = "without tokens, no page of a browser may call but this port's own, \
-                               /docs: set --api-tokens";
+                let message = "without tokens, no page of a browser may call but this port's own: \
+                               set --api-tokens";
                 return Err(Problem::new(Reason::Denied, message));
             }
             if !is_this_machine(&host) {
@@ -137,12 +137,13 @@ fn host_of(request: &Request) -> RequestHost {
 }
 
 /// Whether a browser says that a page of another site sends the request, and not the user or a page
-/// of this port. A page of this port has the request's own host with `http://` as its origin, since
-/// the port does not use TLS.
+/// of this port. A page of this port has the request's own host as its origin, with or without TLS.
 fn is_of_another_page(headers: &HeaderMap, host: &RequestHost) -> bool {
     let is_own_site = |site: &HeaderValue| site == "same-origin" || site == "none";
     let is_own_origin = |origin: &HeaderValue| match host {
-        RequestHost::Named(host) => *origin == format!("http://{host}"),
+        RequestHost::Named(host) => {
+            *origin == format!("http://{host}") || *origin == format!("https://{host}")
+        }
         RequestHost::Unreadable | RequestHost::Missing => false,
     };
     let sites = headers.get_all("sec-fetch-site");

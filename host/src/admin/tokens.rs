@@ -252,6 +252,11 @@ impl ApiCaller {
         }
     }
 
+    /// The scopes of the caller.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = TokenScope> {
+        self.scopes.iter().copied()
+    }
+
     /// Whether the caller's token is for all plugins.
     pub(super) fn may_see_all(&self) -> bool {
         self.plugins.is_none()

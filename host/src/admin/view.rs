@@ -16,12 +16,12 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::tokens::ApiCaller;
+use super::tokens::{ApiCaller, TokenScope};
 use crate::config::Role;
 use crate::guest::Services;
 use crate::mesh::Mesh;
 use crate::plugin::Plugins;
-use crate::registry::{Kind, Registry, ServingBuild, ServingState};
+use crate::registry::{Kind, Registry, ServingBuild, ServingSource, ServingState};
 
 /// The state of the node that the API shows.
 pub struct View {
@@ -152,6 +152,10 @@ impl View {
                 })
                 .unwrap_or_default(),
             dialled: mesh.map(|mesh| mesh.dialled()).unwrap_or_default(),
+            caller: CallerStatus {
+                name: caller.name.clone(),
+                scopes: caller.scopes().map(TokenScope::as_str).collect(),
+            },
         })
     }
 
@@ -294,6 +298,15 @@ struct NodesStatus {
     peers: Vec<PeerStatus>,
     /// The addresses that this node dials and where no linked node is.
     dialled: Vec<String>,
+    caller: CallerStatus,
+}
+
+/// Who asks, and what the caller may do.
+#[derive(Serialize)]
+struct CallerStatus {
+    /// The name of the token, or an empty text if there are no tokens.
+    name: String,
+    scopes: Vec<&'static str>,
 }
 
 /// This node in the answer to `GET /v1/nodes`.
@@ -356,6 +369,8 @@ struct BuildStatus {
     digest: String,
     /// The time when the generation took over, in milliseconds since 1970.
     loaded_at_ms: u64,
+    /// Where the build comes from: `folder`, `deployment`, `kept`, or null if a peer has not said it.
+    source: Option<&'static str>,
 }
 
 impl From<ServingBuild> for BuildStatus {
@@ -364,6 +379,12 @@ impl From<ServingBuild> for BuildStatus {
             generation: build.generation,
             digest: HEXLOWER.encode(&build.digest),
             loaded_at_ms: build.loaded_at_ms,
+            source: match build.source {
+                ServingSource::Unknown => None,
+                ServingSource::Folder => Some("folder"),
+                ServingSource::Deployment => Some("deployment"),
+                ServingSource::KeptBuild => Some("kept"),
+            },
         }
     }
 }

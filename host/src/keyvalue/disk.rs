@@ -18,8 +18,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use redb::{Database, ReadTransaction, ReadableDatabase as _, StorageError};
-use rustix::process::Signal;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use self::file::DatabaseFile;
@@ -48,8 +46,6 @@ impl Disk {
     /// Returns an error when the file cannot be created, is not a database, is damaged, or is open
     /// in another process.
     pub(super) async fn open(path: PathBuf, health: Arc<Health>) -> anyhow::Result<Disk> {
-        // Beyond the process's limit a write is an error then, and not the end of the process.
-        let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
         let file = Arc::new(DatabaseFile::new(path));
         let opening = file.clone();
         let database = tokio::task::spawn_blocking(move || opening.open_or_make()).await??;

@@ -45,6 +45,7 @@ impl Mesh {
             question: None,
             event: Some(request.event),
             trace: trace_of(span.as_ref()),
+            deployment: None,
         };
         self.put(&peer, &asked, ask)?;
         let answered = tokio::time::timeout(patience, asked.answer()).await;
@@ -88,7 +89,7 @@ impl Mesh {
         }
     }
 
-    fn answer_with(&self, peer: &Peer, id: u64, answer: Answer) {
+    pub(super) fn answer_with(&self, peer: &Peer, id: u64, answer: Answer) {
         let answer = wire::Answer {
             id,
             answer: Some(answer),

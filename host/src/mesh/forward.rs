@@ -161,6 +161,7 @@ impl Mesh {
             question: Some(question),
             event: None,
             trace: trace_of(span),
+            deployment: None,
         };
         self.put(&peer, &asked, ask)
             .map_err(|_| Unanswered::Unreachable(node))?;

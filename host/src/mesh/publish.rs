@@ -93,6 +93,7 @@ impl Mesh {
             peer.outbound.subscribe();
             self.push_reliable(peer, interest(true, false, Vec::new()));
         }
+        self.push_deployments(peer);
         for namespace in self.registry.namespaces() {
             self.push_clients(peer, &namespace);
             self.push_timers(peer, namespace.name());

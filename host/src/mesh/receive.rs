@@ -28,7 +28,9 @@ use crate::tracer::{RemoteContext, Span, SpanKind, within};
 impl Mesh {
     /// Handles one frame of a peer.
     pub(super) fn receive(self: &Arc<Self>, peer: &Arc<Peer>, frame: Bytes) {
-        use wire::frame::Frame::{Answer, Ask, Claim, Deliver, Interest, Leaving, Timers};
+        use wire::frame::Frame::{
+            Answer, Ask, Claim, Deliver, Deployments, Interest, Leaving, Timers,
+        };
         if frame.is_empty() {
             // It was taken back before it went out.
             return;
@@ -49,6 +51,11 @@ impl Mesh {
                 self.take_event(peer, id, plugin, event, trace);
                 Ok(())
             }
+            Some(Ask(wire::Ask {
+                id,
+                deployment: Some(step),
+                ..
+            })) => self.take_step(peer, id, step),
             Some(Ask(ask)) => {
                 self.answer_to(peer, ask);
                 Ok(())
@@ -61,6 +68,7 @@ impl Mesh {
             }
             Some(Claim(claim)) => self.claimed(&claim),
             Some(Timers(timers)) => self.note_timers(&timers),
+            Some(Deployments(deployments)) => self.hear_deployments(deployments),
             Some(Leaving(_)) => {
                 peer.change(Phase::leave);
                 self.serving_changed.send_replace(());

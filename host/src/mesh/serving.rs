@@ -18,7 +18,7 @@ use super::state::Mesh;
 use super::wire;
 use crate::id::Incarnation;
 use crate::policy::{CompressionPolicy, OverflowPolicy, RefusePolicy, UidPolicy};
-use crate::registry::{Namespace, Serving, ServingBuild, ServingState, in_ms};
+use crate::registry::{Namespace, Serving, ServingBuild, ServingSource, ServingState, in_ms};
 
 /// How the other nodes serve a plugin, taken together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,16 @@ impl Mesh {
             Some((plugin, server.serving.clone()))
         });
         had.collect()
+    }
+
+    /// The other nodes that have this plugin, also if they can't run it now.
+    pub fn nodes_with(&self, plugin: &str) -> Vec<Incarnation> {
+        let space = self.interest.space(plugin);
+        let nodes = space.map(|space| {
+            let servers = space.servers.read();
+            servers.nodes.iter().map(|server| server.node).collect()
+        });
+        nodes.unwrap_or_default()
     }
 
     /// How the other nodes serve this plugin.
@@ -221,6 +231,13 @@ impl Mesh {
                 generation: build.generation,
                 digest: Bytes::copy_from_slice(&build.digest),
                 loaded_at_ms: build.loaded_at_ms,
+                source: match build.source {
+                    ServingSource::Unknown => wire::build::Source::Unspecified,
+                    ServingSource::Folder => wire::build::Source::Folder,
+                    ServingSource::Deployment => wire::build::Source::Deployment,
+                    ServingSource::KeptBuild => wire::build::Source::KeptBuild,
+                }
+                .into(),
             }),
             failure: serving.failure.clone(),
         }
@@ -276,6 +293,12 @@ fn serving(told: &wire::Serving) -> Serving {
                 generation: told.generation,
                 digest: <[u8; 32]>::try_from(&*told.digest).ok()?,
                 loaded_at_ms: told.loaded_at_ms,
+                source: match told.source() {
+                    wire::build::Source::Unspecified => ServingSource::Unknown,
+                    wire::build::Source::Folder => ServingSource::Folder,
+                    wire::build::Source::Deployment => ServingSource::Deployment,
+                    wire::build::Source::KeptBuild => ServingSource::KeptBuild,
+                },
             })
         }),
         failure: told.failure.clone(),

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::deployment::KnownDeployments;
 use super::interest::Interest;
 use super::link::{LinkBound, draw_session};
 use super::listed_here::ListedHere;
@@ -59,6 +60,7 @@ pub struct Mesh {
     /// node has settled.
     pub(super) serving_changed: watch::Sender<()>,
     pub(super) events: Queue,
+    pub(super) deployments: KnownDeployments,
 }
 
 impl Mesh {
@@ -94,6 +96,7 @@ impl Mesh {
             snapshots: AtomicU32::new(0),
             settled: OnceLock::new(),
             serving_changed: watch::Sender::new(()),
+            deployments: KnownDeployments::default(),
         })
     }
 

@@ -26,7 +26,7 @@ const COMPONENT: &str = "plugin.wasm";
 const MANIFEST: &str = "plugin.toml";
 
 /// The beginning of the name of a folder whose build is not kept yet.
-const STAGED: &str = ".new-";
+pub(super) const STAGED: &str = ".new-";
 
 /// The age of such a folder after which nobody will keep its build.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -150,15 +150,28 @@ impl Builds {
         plugin: &str,
         digest: &Digest,
     ) -> io::Result<(Vec<u8>, Option<String>)> {
+        let build = self.build(plugin, digest)?;
+        let component = file::read(&build.join(COMPONENT), COMPONENT_BYTES)?;
+        Ok((component, self.manifest(plugin, digest)?))
+    }
+
+    /// Returns the manifest of a build, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// The manifest cannot be read.
+    pub(super) fn manifest(&self, plugin: &str, digest: &Digest) -> io::Result<Option<String>> {
+        let manifest = self.build(plugin, digest)?.join(MANIFEST);
+        match file::read_text(&manifest, MANIFEST_BYTES) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    fn build(&self, plugin: &str, digest: &Digest) -> io::Result<PathBuf> {
         let folder = self.folder.as_ref();
         let folder = folder.ok_or_else(|| io::Error::other("the node keeps no builds"))?;
-        let build = folder.join(plugin).join(HEXLOWER.encode(digest));
-        let component = file::read(&build.join(COMPONENT), COMPONENT_BYTES)?;
-        let manifest = match file::read_text(&build.join(MANIFEST), MANIFEST_BYTES) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            read => Some(read?),
-        };
-        Ok((component, manifest))
+        Ok(folder.join(plugin).join(HEXLOWER.encode(digest)))
     }
 
     /// Returns the build of a plugin that was loaded last, apart from this one and from those that
@@ -331,7 +344,10 @@ fn remove_abandoned(plugin_folder: &Path) -> io::Result<()> {
             .as_encoded_bytes()
             .starts_with(STAGED.as_bytes());
         if is_staged && age > ABANDONED {
-            fs::remove_dir_all(entry.path())?;
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
         }
     }
     Ok(())

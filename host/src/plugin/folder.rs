@@ -6,6 +6,7 @@
 //! miss a change, and costs about 30 µs each time. A file counts once it has settled, and only a
 //! new digest causes a reload.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
@@ -13,25 +14,30 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::TaskTracker;
 
 use super::builds::Builds;
+use super::deployments::Deployments;
 use super::directory::Directory;
 use super::drain::drain_orphans;
 use super::drain_reason::DrainReason;
 use super::folders::PluginFolders;
 use super::handle::Plugin;
-use super::load::{LoadError, Loader, PluginFiles};
+use super::load::{BuildSource, LoadError, Loader, PluginFiles};
 use super::loads::{EndedLoad, Load, LoadResult, Loads};
 use super::look::{Found, look};
-use super::rollback_request::RollbackRequests;
+use super::preparation::Preparation;
+use super::preparations::Preparations;
+use super::requests::Requests;
+use super::rollback_request::RollbackRequest;
 use super::slot::Slot;
 use super::watch::{FolderChange, FolderWatch};
 use super::worker::handle_peer_events;
 use crate::guest::{CompilerOptions, Components, Services};
 use crate::limits::PluginLimits;
-use crate::manifest::{fits_a_path, name_in};
+use crate::manifest::fits_a_path;
 use crate::mesh::Mesh;
 use crate::rate_limiter::RateLimits;
 use crate::registry::{Registry, ServingState};
@@ -50,8 +56,8 @@ pub struct Plugins {
     pub(super) loader: Option<Loader>,
     pub(super) builds: Builds,
     pub(super) registry: Arc<Registry>,
-    mesh: Option<Arc<Mesh>>,
-    plugins: Arc<Directory>,
+    pub(super) mesh: Option<Arc<Mesh>>,
+    pub(super) plugins: Arc<Directory>,
     /// The rates of plugins that run at other nodes.
     default_rates: RateLimits,
     looking: Mutex<Option<JoinHandle<()>>>,
@@ -60,7 +66,19 @@ pub struct Plugins {
     pub(super) tasks: Mutex<JoinSet<()>>,
     /// The generations that are being retired, and the plugins that drain.
     retiring: TaskTracker,
-    pub(super) rollbacks: RollbackRequests,
+    pub(super) rollbacks: Requests<RollbackRequest>,
+    pub(super) deployments: Arc<Deployments>,
+    pub(super) preparations: Preparations,
+    /// The builds that are prepared, and whose loads are to begin.
+    pub(super) prepared: Requests<(Arc<Preparation>, PluginFiles)>,
+    /// The plugins whose files are to be read again.
+    pub(super) reloads: Requests<String>,
+    /// Wakes those who run a build on trial, when something was deployed.
+    pub(super) deployments_taken: Notify,
+    /// The plugins whose deployed builds are being got from other nodes.
+    pub(super) getting: Mutex<BTreeSet<String>>,
+    /// The plugins whose deployed builds are tried again after a while.
+    pub(super) retrying: Mutex<BTreeSet<String>>,
 }
 
 impl Plugins {
@@ -95,11 +113,14 @@ impl Plugins {
             false => Some(builds.to_owned()),
         };
         let loader = Loader::new(components, defaults, callees, services, memory_bytes);
-        let builds = Builds::new(builds);
+        let opened = on_blocking_thread(move || {
+            let deployments = Deployments::open(builds.clone());
+            Ok::<_, std::io::Error>((Builds::new(builds), deployments))
+        });
         let plugins = Plugins::new(
             folder,
             Some(loader),
-            builds,
+            opened.await?,
             directory,
             registry,
             mesh,
@@ -114,8 +135,8 @@ impl Plugins {
         })?;
         let mut watch = FolderWatch::default();
         let mut loads = Loads::default();
-        for name in found.plugins.keys() {
-            loads.enqueue(name.clone());
+        for name in plugins.names(&found) {
+            loads.enqueue(name);
         }
         watch.accept(found, Instant::now());
         let all = plugins.load_all(&mut loads, &mut watch);
@@ -148,9 +169,19 @@ impl Plugins {
         if self.loader.is_none() {
             return Ok(Vec::new());
         }
-        let found = self.look().await?.plugins.into_keys();
+        let found = self.look().await?;
         let runs = |name: &String| self.get(name).is_some_and(|plugin| plugin.runs());
-        Ok(found.filter(|name| !runs(name)).collect())
+        let names = self.names(&found).into_iter();
+        Ok(names.filter(|name| !runs(name)).collect())
+    }
+
+    /// The names of the plugins that this node is to run: those in the folder, and those that were
+    /// deployed everywhere.
+    fn names(&self, found: &Found) -> BTreeSet<String> {
+        let deployed = self.deployments.all().into_iter();
+        let deployed = deployed.filter(|one| one.everywhere && !one.is_withdrawn());
+        let names = deployed.map(|deployment| deployment.plugin);
+        names.chain(found.plugins.keys().cloned()).collect()
     }
 
     /// Creates the plugins of a gateway, which run at other nodes. The gateway takes its pages from
@@ -162,14 +193,14 @@ impl Plugins {
         mesh: Arc<Mesh>,
     ) -> Arc<Plugins> {
         let (none, rates) = (Arc::default(), defaults.rates());
-        let builds = Builds::new(None);
+        let builds = (Builds::new(None), Deployments::open(None));
         Plugins::new(folder, None, builds, none, registry, Some(mesh), rates)
     }
 
     fn new(
         folder: &Path,
         loader: Option<Loader>,
-        builds: Builds,
+        (builds, deployments): (Builds, Deployments),
         directory: Arc<Directory>,
         registry: Arc<Registry>,
         mesh: Option<Arc<Mesh>>,
@@ -186,9 +217,17 @@ impl Plugins {
             looking: Mutex::default(),
             tasks: Mutex::default(),
             retiring: TaskTracker::new(),
-            rollbacks: RollbackRequests::default(),
+            rollbacks: Requests::default(),
+            deployments: Arc::new(deployments),
+            preparations: Preparations::default(),
+            prepared: Requests::default(),
+            reloads: Requests::default(),
+            deployments_taken: Notify::new(),
+            getting: Mutex::default(),
+            retrying: Mutex::default(),
         });
         if let Some(mesh) = &plugins.mesh {
+            plugins.join_deployments(mesh);
             let mut tasks = plugins.tasks.lock();
             if let Some(events) = mesh.peer_events() {
                 let most = plugins.registry.limits().peer_events;
@@ -198,87 +237,6 @@ impl Plugins {
             tasks.spawn(drain_orphans(plugins, retiring, mesh.clone()));
         }
         plugins
-    }
-
-    /// Returns the plugin of that name, if this node knows it.
-    pub fn get(&self, name: &str) -> Option<Arc<Plugin>> {
-        let find = || self.plugins.read().get(name).cloned();
-        find().or_else(|| {
-            self.adopt();
-            find()
-        })
-    }
-
-    /// Adds the plugins that other nodes have to those that this node knows.
-    fn adopt(&self) {
-        let elsewhere = self.mesh.iter().flat_map(|mesh| mesh.plugins_elsewhere());
-        for name in elsewhere {
-            let is_here = self.plugins.read().contains_key(&*name);
-            // A peer is trusted, and yet: of another version, it may have other names.
-            if !is_here && fits_a_path(&name) {
-                self.plugin(&name);
-            }
-        }
-    }
-
-    /// Returns the plugin whose clients come in at this path: the plugin of that name, a plugin
-    /// with that route, or the plugin with the longest matching prefix.
-    pub fn at(&self, path: &str) -> Option<Arc<Plugin>> {
-        let exact = match path {
-            "/" => path,
-            _ => path.strip_suffix('/').unwrap_or(path),
-        };
-        let named = || {
-            let plugin = self.plugins.read().get(name_in(exact)?).cloned();
-            plugin.filter(|plugin| plugin.is_known())
-        };
-        let runs = |plugin: &Arc<Plugin>| plugin.runs() || plugin.is_open();
-        if let Some(plugin) = named().filter(runs) {
-            return Some(plugin);
-        }
-        self.adopt();
-        let named = named();
-        if named.as_ref().is_some_and(runs) {
-            return named;
-        }
-        let plugins = self.all();
-        let routed = plugins.iter().find(|plugin| plugin.has_route(exact));
-        let prefixed = || {
-            let longest = |plugin: &&Arc<Plugin>| plugin.longest_prefix(path);
-            plugins
-                .iter()
-                .max_by_key(longest)
-                .filter(|plugin| longest(plugin).is_some())
-        };
-        // A name that does not run (its client gets 503) takes no path from one that does.
-        routed
-            .cloned()
-            .or(named)
-            .or_else(|| self.default_plugin().filter(|_| path == "/"))
-            .or_else(|| prefixed().cloned())
-    }
-
-    /// Returns the plugin of the path `/`: the plugin `default`, or the only open one.
-    fn default_plugin(&self) -> Option<Arc<Plugin>> {
-        let plugins = self.plugins.read();
-        let mut open = plugins.values().filter(|plugin| plugin.is_open());
-        match (plugins.get("default"), open.next(), open.next()) {
-            (Some(default), ..) => Some(default.clone()),
-            (None, Some(only), None) => Some(only.clone()),
-            _ => None,
-        }
-    }
-
-    /// Returns whether there may be plugins that this node has not heard of yet. This is so for a
-    /// gateway that has just started, since a gateway runs no plugins itself.
-    pub fn may_be_unknown(&self) -> bool {
-        let mesh = self.mesh.as_ref().filter(|_| self.loader.is_none());
-        mesh.is_some_and(|mesh| !mesh.is_settled())
-    }
-
-    /// Returns all plugins that this node knows, in the order of their names.
-    pub fn all(&self) -> Vec<Arc<Plugin>> {
-        self.plugins.read().values().cloned().collect()
     }
 
     /// Returns the folder that the plugins come from.
@@ -298,6 +256,8 @@ impl Plugins {
             self.spawn_drain(plugin, DrainReason::Restart);
         }
         self.rollbacks.end().await;
+        self.prepared.end().await;
+        self.reloads.end().await;
         self.retiring.close();
         self.retiring.wait().await;
     }
@@ -337,6 +297,14 @@ impl Plugins {
                     self.begin_rollback(request, &mut loads).await;
                     continue;
                 }
+                (preparation, files) = self.prepared.next() => {
+                    self.begin_prepared(preparation, files, &mut loads);
+                    continue;
+                }
+                name = self.reloads.next() => {
+                    self.reload(name, &mut loads, &watch).await;
+                    continue;
+                }
             }
             let looked = self.look().await;
             self.log_folder(&watch, &looked, is_readable);
@@ -344,11 +312,26 @@ impl Plugins {
             // One at a time: what was seen of the others may be old.
             let change = looked.ok().and_then(|f| watch.change(f, Instant::now()));
             match change {
-                Some(FolderChange::Settled(name)) => loads.enqueue(name),
-                Some(FolderChange::Removed(name)) => {
-                    loads.cancel(&name);
-                    self.remove(&name);
+                // A build that fails must not keep a better one from being deployed.
+                Some(FolderChange::Settled(name))
+                    if watch.is_retry(&name) && self.preparations.is_under_way(&name) =>
+                {
+                    watch.retry_later(&name, Instant::now());
                 }
+                Some(FolderChange::Settled(name)) => {
+                    if self.deployments.get(&name).is_some() {
+                        let file = self.component_path(&name);
+                        tracing::warn!(
+                            plugin = name,
+                            "{} or its manifest has changed and is not loaded, since another build of \
+                             the plugin is deployed: `jackfield undeploy {name}` lets the folder count \
+                             again",
+                            file.display()
+                        );
+                    }
+                    loads.enqueue(name);
+                }
+                Some(FolderChange::Removed(name)) => self.reload(name, &mut loads, &watch).await,
                 Some(FolderChange::Displaced(name)) => {
                     let file = self.component_path(&name);
                     tracing::error!(
@@ -430,13 +413,46 @@ impl Plugins {
         }
     }
 
-    async fn read(&self, name: &str) -> Result<PluginFiles, LoadError> {
+    /// Reads the files that a plugin is to run: those that were deployed, or those of the folder.
+    async fn read(self: &Arc<Self>, name: &str) -> Result<PluginFiles, LoadError> {
         if !fits_a_path(name) {
             return Err(LoadError::Name(name.to_owned()));
         }
         let path = self.component_path(name);
-        let defaults = self.loader.as_ref().map(|loader| loader.defaults.clone());
-        on_blocking_thread(move || PluginFiles::read(&path, &defaults.unwrap_or_default())).await
+        let deployment = self.deployments.get(name);
+        let plugins = self.clone();
+        on_blocking_thread(move || {
+            let deployment = deployment.filter(|one| one.everywhere || path.exists());
+            let Some(deployment) = deployment else {
+                let defaults = plugins.loader.as_ref().map(|loader| &loader.defaults);
+                return PluginFiles::read(&path, &defaults.cloned().unwrap_or_default());
+            };
+            let read = plugins.read_deployed(&deployment);
+            if matches!(read, Err(LoadError::NotHere)) {
+                let runs = plugins
+                    .get(&deployment.plugin)
+                    .is_some_and(|plugin| plugin.runs());
+                plugins.get_build_later(deployment);
+                // Until it comes, what the folder has is better than nothing.
+                if let Some(loader) = plugins.loader.as_ref().filter(|_| !runs && path.exists()) {
+                    return PluginFiles::read(&path, &loader.defaults);
+                }
+            }
+            read
+        })
+        .await
+    }
+
+    /// Loads what a plugin is to run now, or drains the plugin if there is nothing to run. A folder that
+    /// is away for the moment is no order to end it.
+    async fn reload(self: &Arc<Self>, name: String, loads: &mut Loads, watch: &FolderWatch) {
+        let deployment = self.deployments.get(&name);
+        let is_everywhere = deployment.is_some_and(|deployment| deployment.everywhere);
+        if is_everywhere || watch.has(&name) || self.is_in_folder(&name).await {
+            return loads.enqueue(name);
+        }
+        loads.cancel(&name);
+        self.remove(&name);
     }
 
     /// Checks a plugin's files beside what runs and what is loaded. Nothing is returned if they are
@@ -450,8 +466,10 @@ impl Plugins {
     ) -> Result<Option<Load>, LoadError> {
         let plugin = self.plugin(name);
         let running = plugin.running();
-        let is_same = running.is_some_and(|running| running.digest == files.digest);
-        if is_same && !matches!(**plugin.slot(), Slot::Draining(_)) {
+        let same = running.filter(|running| running.digest == files.digest);
+        if let Some(same) = same.filter(|_| !matches!(**plugin.slot(), Slot::Draining(_))) {
+            plugin.comes_from(&same, files.source.served());
+            self.builds.accept(name, &files.digest);
             return Ok(None);
         }
         if self.builds.is_refused(name, &files.digest) {
@@ -462,26 +480,40 @@ impl Plugins {
     }
 
     /// Logs and remembers the end of a load.
-    fn load_ended(&self, ended: EndedLoad, watch: &mut FolderWatch) {
-        match &ended.result {
-            // What the folder has is another build, and it is not this one that is tried again.
-            Err(error) if !ended.is_of_folder => {
-                self.registry.counters().loads_failed.add_one();
-                let plugin = &*ended.plugin;
-                tracing::error!(plugin, "a build that was kept is not loaded: {error}");
+    fn load_ended(self: &Arc<Self>, ended: EndedLoad, watch: &mut FolderWatch) {
+        let plugin = &*ended.plugin;
+        let error = match (ended.source, ended.result) {
+            (BuildSource::Folder | BuildSource::Deployed, result) | (_, result @ Ok(_)) => {
+                return self.loaded(plugin, result, watch);
             }
-            _ => self.loaded(&ended.plugin, ended.result, watch),
+            // What is to run is another build, and it is not this one that is tried again.
+            (_, Err(error)) => error,
+        };
+        match (ended.source, error) {
+            (BuildSource::Prepared, error @ (LoadError::NotDeployed | LoadError::Overtaken)) => {
+                tracing::warn!(plugin, "a build that was ready is dropped: {error}");
+            }
+            (source, error) => {
+                self.registry.counters().loads_failed.add_one();
+                let what = match source {
+                    BuildSource::Prepared => "is to be deployed",
+                    _ => "was kept",
+                };
+                tracing::error!(plugin, "a build that {what} is not loaded: {error}");
+            }
         }
     }
 
     /// Logs and remembers the end of a load of what is in the folder, or that a build has taken over.
-    fn loaded(&self, name: &str, result: LoadResult, watch: &mut FolderWatch) {
+    fn loaded(self: &Arc<Self>, name: &str, result: LoadResult, watch: &mut FolderWatch) {
         if let Some(loader) = &self.loader {
             // A build that fails may have waited for this one.
             loader.build_failed.notify_one();
         }
-        let file = self.component_path(name);
-        let file = file.display();
+        let file = match self.deployments.get(name) {
+            Some(_) => "the deployed build".to_owned(),
+            None => self.component_path(name).display().to_string(),
+        };
         let running = || self.plugins.read().get(name)?.generation();
         match result {
             Ok(generation) => {
@@ -496,6 +528,14 @@ impl Plugins {
                 }
             }
             Err(error @ LoadError::Name(_)) => tracing::error!("{file} is not loaded: {error}"),
+            Err(error @ LoadError::NotHere) => {
+                let plugin = self.plugin(name);
+                if !plugin.runs() {
+                    plugin.serve(ServingState::Away);
+                }
+                plugin.load_ended(Some(&error.to_string()));
+                tracing::info!(plugin = name, "{error}");
+            }
             Err(error) => {
                 self.registry.counters().loads_failed.add_one();
                 let running = running();
@@ -505,8 +545,13 @@ impl Plugins {
                 }
                 let failure = error.to_string();
                 plugin.load_ended(Some(&failure));
-                if watch.failed(name, failure, error.may_pass(), Instant::now()) {
+                let (may_pass, is_deployed) =
+                    (error.may_pass(), self.deployments.get(name).is_some());
+                if watch.failed(name, failure, may_pass && !is_deployed, Instant::now()) {
                     tracing::error!(plugin = name, running, "{file} is not loaded: {error}");
+                }
+                if may_pass && is_deployed {
+                    self.retry_later(name);
                 }
             }
         }
@@ -539,10 +584,6 @@ impl Plugins {
             plugin
         };
         plugins.entry(name.to_owned()).or_insert_with(new).clone()
-    }
-
-    pub(super) fn component_path(&self, name: &str) -> PathBuf {
-        self.folder.join(format!("{name}.wasm"))
     }
 }
 

@@ -1,8 +1,9 @@
 //! A generation: one loaded build of a plugin, with the settings of its manifest.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::probation::Probation;
@@ -11,7 +12,7 @@ use crate::guest::Pool;
 use crate::limits::PluginLimits;
 use crate::manifest::{Routes, Rules};
 use crate::policy::Policies;
-use crate::registry::{Serving, ServingBuild, ServingState};
+use crate::registry::{Serving, ServingBuild, ServingSource, ServingState};
 
 /// The digest of a generation's component, manifest, keys and settings. A different digest makes a
 /// new generation.
@@ -35,8 +36,10 @@ pub(super) struct Generation {
     pub(super) probation: Probation,
     /// Wakes the task that takes builds back.
     pub(super) build_failed: Arc<Notify>,
-    /// The time of the load, in milliseconds since 1970.
-    pub(super) loaded_at_ms: u64,
+    /// Where its files come from. The same build may be in the folder, and be deployed after that.
+    pub(super) source: Mutex<ServingSource>,
+    /// The time when it took over, in milliseconds since 1970.
+    pub(super) loaded_at_ms: AtomicU64,
 }
 
 impl Generation {
@@ -78,7 +81,8 @@ impl Generation {
         ServingBuild {
             generation: self.number,
             digest: self.digest,
-            loaded_at_ms: self.loaded_at_ms,
+            loaded_at_ms: self.loaded_at_ms.load(Ordering::Relaxed),
+            source: *self.source.lock(),
         }
     }
 

@@ -28,7 +28,9 @@ use crate::manifest::{FormerRules, Routes};
 use crate::mesh::{Elsewhere, Mesh};
 use crate::policy::Policies;
 use crate::rate_limiter::{RateLimits, RateQueue};
-use crate::registry::{EventKind, Namespace, Registry, Serving, ServingBuild, ServingState};
+use crate::registry::{
+    EventKind, Namespace, Registry, Serving, ServingBuild, ServingSource, ServingState, now_ms,
+};
 use crate::router::Router;
 
 /// The pause before `lease_patiently` asks for an instance again.
@@ -287,6 +289,13 @@ impl Plugin {
         self.serve(self.namespace().serving().state);
     }
 
+    /// Records that what runs comes from somewhere else now, and tells other nodes.
+    pub(super) fn comes_from(&self, running: &Generation, source: ServingSource) {
+        let _transition = self.transition.lock();
+        *running.source.lock() = source;
+        self.serve(self.namespace().serving().state);
+    }
+
     /// Returns why the last load of the plugin failed, if it did.
     pub(crate) fn failure(&self) -> Option<String> {
         self.failure.lock().clone()
@@ -297,6 +306,7 @@ impl Plugin {
         if let Some(keys) = generation.access.keys_passed_over() {
             tracing::info!(plugin = self.name(), "keys are passed over: {keys}");
         }
+        generation.loaded_at_ms.store(now_ms(), Ordering::Relaxed);
         let policies = generation.policies;
         let (limit, fires) = (generation.limits().timers, generation.pool.hears_timers());
         let (number, rates) = (generation.number, generation.limits().rates());

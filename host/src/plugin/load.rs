@@ -3,9 +3,10 @@
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
@@ -19,7 +20,7 @@ use crate::guest::{
 };
 use crate::limits::{COMPONENT_BYTES, MANIFEST_BYTES, PluginLimits};
 use crate::manifest::{FormerRules, Manifest, ManifestError, Rule, Rules};
-use crate::registry::now_ms;
+use crate::registry::ServingSource;
 use crate::router::Router;
 
 /// The loader that makes generations, from components and the services that guests may use.
@@ -49,6 +50,10 @@ pub(super) struct PluginFiles {
 pub(super) enum BuildSource {
     /// They are those of the plugins folder.
     Folder,
+    /// They are those of the deployment.
+    Deployed,
+    /// They are to be deployed, and wait until that is decided.
+    Prepared,
     /// They were kept, and are put back since too many events of what runs have failed.
     PutBack,
     /// They were kept, and an operator asks for them.
@@ -56,6 +61,17 @@ pub(super) enum BuildSource {
         /// Whether the build had been taken back.
         was_refused: bool,
     },
+}
+
+impl BuildSource {
+    /// The source, in the form that other nodes are told.
+    pub(super) fn served(self) -> ServingSource {
+        match self {
+            BuildSource::Folder => ServingSource::Folder,
+            BuildSource::Deployed | BuildSource::Prepared => ServingSource::Deployment,
+            BuildSource::PutBack | BuildSource::Asked { .. } => ServingSource::KeptBuild,
+        }
+    }
 }
 
 /// The reason why a plugin's file can't be loaded.
@@ -120,6 +136,16 @@ pub enum LoadError {
          changes, or by `jackfield plugins rollback` with its digest"
     )]
     TakenBack,
+    /// The build that was deployed has not come from the other nodes yet.
+    #[error("the build that was deployed is not here yet: it is got from the other nodes")]
+    NotHere,
+    /// The build was to be deployed, and is not: it cannot run on another node, or nobody has asked
+    /// for it for a while.
+    #[error("the deployment was given up")]
+    NotDeployed,
+    /// Newer files have come, or the node has ended.
+    #[error("newer files have come meanwhile, or the node ends")]
+    Overtaken,
     /// The plugin wants a path that another plugin has.
     #[error(
         "the path {path} is the plugin {owner}'s: take it out of the one or the other manifest"
@@ -236,7 +262,7 @@ impl PluginFiles {
     }
 
     fn is_kept(&self) -> bool {
-        self.source != BuildSource::Folder
+        self.source.served() == ServingSource::KeptBuild
     }
 
     /// Returns the rules of a former generation that these files do not have. Of a build that was kept,
@@ -364,7 +390,8 @@ impl Loader {
             has_logged_timers: AtomicBool::new(false),
             probation: Probation::default(),
             build_failed: self.build_failed.clone(),
-            loaded_at_ms: now_ms(),
+            source: Mutex::new(files.source.served()),
+            loaded_at_ms: AtomicU64::new(0),
         });
         let mut first = generation.pool.first().await?;
         let initial_bytes = first.initial_bytes();

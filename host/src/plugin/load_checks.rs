@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::folder::Plugins;
 use super::handle::Plugin;
-use super::load::{BuildSource, LoadError, PluginFiles};
+use super::load::{LoadError, PluginFiles};
 use super::loads::{Load, Loads};
+use super::preparation::Preparation;
 use crate::manifest::Routes;
 
 impl Plugins {
@@ -18,6 +19,18 @@ impl Plugins {
         loads: &Loads,
         started: Instant,
     ) -> Result<Load, LoadError> {
+        self.gated_load(plugin, files, loads, started, None)
+    }
+
+    /// As `checked_load`; with a `gate`, the build waits for a decision before it takes over.
+    pub(super) fn gated_load(
+        self: &Arc<Self>,
+        plugin: Arc<Plugin>,
+        files: PluginFiles,
+        loads: &Loads,
+        started: Instant,
+        gate: Option<Arc<Preparation>>,
+    ) -> Result<Load, LoadError> {
         if let Some(former) = &*plugin.former_rules.lock() {
             files.check_rules(former)?;
         }
@@ -27,11 +40,11 @@ impl Plugins {
             self.check_routes(name, &manifest.routes, loads)?;
             routes = manifest.routes.clone();
         }
-        let is_of_folder = files.source == BuildSource::Folder;
+        let source = files.source;
         Ok(Load {
             routes,
-            is_of_folder,
-            run: Box::pin(self.clone().load(plugin, files, started)),
+            source,
+            run: Box::pin(self.clone().load(plugin, files, started, gate)),
         })
     }
 

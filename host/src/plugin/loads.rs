@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
-use super::load::LoadError;
+use super::load::{BuildSource, LoadError};
 use crate::manifest::Routes;
 
 /// The most loads under way, since each of them holds its component in memory.
@@ -32,16 +32,16 @@ struct WaitingLoad {
 pub(super) struct Load {
     /// The routes that the plugin shall have.
     pub(super) routes: Routes,
-    /// Whether the files are those of the plugins folder.
-    pub(super) is_of_folder: bool,
+    /// Where the files come from.
+    pub(super) source: BuildSource,
     pub(super) run: Pin<Box<dyn Future<Output = LoadResult> + Send>>,
 }
 
 /// A load that has ended.
 pub(super) struct EndedLoad {
     pub(super) plugin: String,
-    /// Whether the files were those of the plugins folder.
-    pub(super) is_of_folder: bool,
+    /// Where the files come from.
+    pub(super) source: BuildSource,
     pub(super) result: LoadResult,
 }
 
@@ -122,7 +122,7 @@ impl Loads {
                 if let Poll::Ready(result) = load.run.as_mut().poll(context) {
                     return Poll::Ready(EndedLoad {
                         plugin: plugin.clone(),
-                        is_of_folder: load.is_of_folder,
+                        source: load.source,
                         result,
                     });
                 }
@@ -144,7 +144,7 @@ mod tests {
     fn load(run: impl Future<Output = LoadResult> + Send + 'static) -> Load {
         Load {
             routes: Routes::default(),
-            is_of_folder: true,
+            source: BuildSource::Folder,
             run: Box::pin(run),
         }
     }

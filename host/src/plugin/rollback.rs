@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::builds::StagedBuild;
 use super::folder::{Plugins, on_blocking_thread};
-use super::generation::Generation;
+use super::generation::{Digest, Generation};
 use super::handle::Plugin;
 use super::load::{BuildSource, LoadError, PluginFiles};
 use super::loads::Loads;
@@ -103,7 +103,8 @@ impl Plugins {
     /// it runs.
     pub(super) async fn load_last_good(self: &Arc<Self>, name: &str, loads: &mut Loads) {
         let plugin = self.plugin(name);
-        if plugin.runs() {
+        let running = plugin.running();
+        if running.is_some_and(|running| !self.builds.is_refused(name, &running.digest)) {
             return;
         }
         let started = Instant::now();
@@ -154,6 +155,15 @@ impl Plugins {
         let reason = format!("{failures} of {events} events failed\n");
         self.tasks.lock().spawn_blocking(move || {
             plugins.builds.record(&name, &digest, &reason);
+        });
+    }
+
+    /// Takes back that a build was taken back, since somebody wants it.
+    pub(super) fn accept(self: &Arc<Self>, name: &str, digest: &Digest) {
+        self.builds.accept(name, digest);
+        let (plugins, name, digest) = (self.clone(), name.to_owned(), *digest);
+        self.tasks.lock().spawn_blocking(move || {
+            plugins.builds.record(&name, &digest, "");
         });
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use data_encoding::HEXLOWER;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::builds::{KeptBuild, UnknownBuild};
@@ -36,7 +37,18 @@ impl Plugins {
         if self.loader.is_none() {
             return Err(RollbackError::Gateway);
         }
-        self.rollbacks.ask(plugin, digits, by).await
+        let (answer, answered) = oneshot::channel();
+        let asked = self.rollbacks.try_ask(RollbackRequest {
+            plugin: plugin.to_owned(),
+            digits: digits.map(str::to_owned),
+            by: by.to_owned(),
+            answer,
+        });
+        asked.map_err(|error| match error {
+            TrySendError::Full(_) => RollbackError::Overloaded,
+            TrySendError::Closed(_) => RollbackError::Overtaken,
+        })?;
+        answered.await.unwrap_or(Err(RollbackError::Overtaken))
     }
 
     /// Returns the builds of a plugin that are kept, those that were loaded last first.
@@ -170,7 +182,11 @@ impl Plugins {
     }
 
     /// Returns the build that was loaded last before the one that runs.
-    fn build_before(&self, name: &str, running: Option<Digest>) -> Result<Digest, UnknownBuild> {
+    pub(super) fn build_before(
+        &self,
+        name: &str,
+        running: Option<Digest>,
+    ) -> Result<Digest, UnknownBuild> {
         let last = self.builds.last(name, running.as_ref());
         last.ok_or_else(|| UnknownBuild::new(name, None))
     }

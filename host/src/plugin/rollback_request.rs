@@ -1,20 +1,9 @@
-//! The rollbacks that operators ask for, and what becomes of them. The task that looks at the folder
-//! handles them, since it begins all loads.
+//! The rollbacks that operators ask for, and what becomes of them.
 
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::builds::UnknownBuild;
 use super::load::LoadError;
-
-/// The most requests that wait. Another one is told to come back.
-const WAITING: usize = 16;
-
-/// The requests that wait for the task that loads builds.
-pub(super) struct RollbackRequests {
-    asking: mpsc::Sender<RollbackRequest>,
-    asked: Mutex<mpsc::Receiver<RollbackRequest>>,
-}
 
 /// A request for another build of a plugin.
 pub(super) struct RollbackRequest {
@@ -64,59 +53,6 @@ pub enum RollbackError {
     /// Too many requests wait.
     #[error("too many rollbacks wait: try it again")]
     Overloaded,
-}
-
-impl Default for RollbackRequests {
-    fn default() -> RollbackRequests {
-        let (asking, asked) = mpsc::channel(WAITING);
-        let asked = Mutex::new(asked);
-        RollbackRequests { asking, asked }
-    }
-}
-
-impl RollbackRequests {
-    /// Asks for another build of a plugin, and waits until it has taken over.
-    ///
-    /// # Errors
-    ///
-    /// There is no such build, or it cannot be loaded.
-    pub(super) async fn ask(
-        &self,
-        plugin: &str,
-        digits: Option<&str>,
-        by: &str,
-    ) -> Result<RolledBack, RollbackError> {
-        let (answer, answered) = oneshot::channel();
-        let request = RollbackRequest {
-            plugin: plugin.to_owned(),
-            digits: digits.map(str::to_owned),
-            by: by.to_owned(),
-            answer,
-        };
-        let asked = self.asking.try_send(request);
-        asked.map_err(|error| match error {
-            TrySendError::Full(_) => RollbackError::Overloaded,
-            TrySendError::Closed(_) => RollbackError::Overtaken,
-        })?;
-        answered.await.unwrap_or(Err(RollbackError::Overtaken))
-    }
-
-    /// Answers the requests that wait, and takes no more.
-    pub(super) async fn end(&self) {
-        let mut asked = self.asked.lock().await;
-        asked.close();
-        // Whoever has asked for one that is dropped is told so.
-        while asked.try_recv().is_ok() {}
-    }
-
-    /// Waits for the next request.
-    pub(super) async fn next(&self) -> RollbackRequest {
-        match self.asked.lock().await.recv().await {
-            Some(request) => request,
-            // The sender is beside it.
-            None => std::future::pending().await,
-        }
-    }
 }
 
 impl From<std::io::Error> for RollbackError {

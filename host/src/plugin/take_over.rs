@@ -4,19 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use scopeguard::ScopeGuard;
+
 use super::builds::StagedBuild;
 use super::folder::Plugins;
 use super::handle::Plugin;
-use super::load::{BuildSource, PluginFiles};
+use super::load::{BuildSource, LoadError, PluginFiles};
 use super::loads::LoadResult;
+use super::preparation::{Preparation, PreparationPhase};
 
 impl Plugins {
-    /// Makes a generation from a plugin's files, and lets it take over.
+    /// Makes a generation from a plugin's files, and lets it take over. With a `gate`, it waits for
+    /// a decision before that.
     pub(super) async fn load(
         self: Arc<Self>,
         plugin: Arc<Plugin>,
         files: PluginFiles,
         started: Instant,
+        gate: Option<Arc<Preparation>>,
     ) -> LoadResult {
         let Some(loader) = &self.loader else {
             return Ok(None);
@@ -44,11 +49,34 @@ impl Plugins {
             let file = self.component_path(name);
             tracing::warn!(plugin = name, "{}: {advice}", file.display());
         }
+        // A generation that has started and does not take over ends like any other.
+        let generation = scopeguard::guard(generation, |unused| {
+            plugin.retiring.spawn(unused.pool.clone().retire());
+        });
+        if let Some(gate) = gate {
+            gate.advance(PreparationPhase::Ready);
+            let version = gate.deployment.version;
+            tracing::info!(
+                plugin = name,
+                version,
+                took = ?started.elapsed(),
+                "a build is ready, and takes over when all nodes have it"
+            );
+            tokio::select! {
+                biased;
+                () = gate.may_run.cancelled() => {}
+                () = gate.is_dropped() => return Err(LoadError::NotDeployed),
+            }
+            // Somebody wants it.
+            self.accept(name, &generation.digest);
+        }
+        let generation = ScopeGuard::into_inner(generation);
         plugin.loads.store(number, Ordering::Relaxed);
         let was_kept = staged.as_ref().is_some_and(StagedBuild::was_kept);
         // What runs again after a restart, or is put back, has proven itself.
         let is_proven = match source {
-            BuildSource::Folder => number == 1 && was_kept,
+            BuildSource::Folder | BuildSource::Deployed => number == 1 && was_kept,
+            BuildSource::Prepared => false,
             BuildSource::PutBack => true,
             BuildSource::Asked { was_refused } => !was_refused,
         };

@@ -12,7 +12,7 @@ use super::look::{FolderId, Found, Stamp};
 use crate::limits::{REMOVAL_SETTLE, SETTLE};
 
 /// The pause before the next try of a load that failed because of the machine, not the file.
-const RETRY: Duration = Duration::from_secs(5);
+pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// The time after a change in which the folder is looked at often. Somebody who changes one file
 /// may change more.
@@ -133,6 +133,26 @@ impl FolderWatch {
         let is_new = !watched.is_retry || watched.failure.as_ref() != Some(&failure);
         watched.failure = Some(failure);
         is_new
+    }
+
+    /// Returns whether the folder has the plugin, or had it when it was last seen.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let watched = self.plugins.get(name);
+        watched.is_some_and(|watched| watched.acted_on.is_some())
+    }
+
+    /// Returns whether the last change of a plugin was only that it is tried again.
+    pub(super) fn is_retry(&self, name: &str) -> bool {
+        self.plugins
+            .get(name)
+            .is_some_and(|watched| watched.is_retry)
+    }
+
+    /// Makes a load of the plugin due again after a while.
+    pub(super) fn retry_later(&mut self, name: &str, now: Instant) {
+        if let Some(watched) = self.plugins.get_mut(name) {
+            watched.retry_at = Some(now + RETRY);
+        }
     }
 
     /// Records that a load of the plugin did not fail. Returns whether the load before failed.

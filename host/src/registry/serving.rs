@@ -37,6 +37,22 @@ pub struct ServingBuild {
     pub digest: [u8; 32],
     /// The time when the generation took over, in milliseconds since 1970.
     pub loaded_at_ms: u64,
+    /// Where the build comes from.
+    pub source: ServingSource,
+}
+
+/// Where a build that runs comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServingSource {
+    /// A peer of another version has not said it.
+    #[default]
+    Unknown,
+    /// The plugins folder of the node.
+    Folder,
+    /// The deployment of the plugin.
+    Deployment,
+    /// The builds that the node has kept: it was gone back to.
+    KeptBuild,
 }
 
 /// Whether a node takes events of a plugin's clients.

@@ -110,6 +110,7 @@ impl ApiClient {
     pub(super) async fn put(
         &self,
         path: &str,
+        format: &str,
         bytes: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         timeout: Duration,
     ) -> anyhow::Result<Value> {
@@ -121,10 +122,7 @@ impl ApiClient {
             bytes
         });
         let bytes = bytes.flatten().map(|bytes| bytes.map(Frame::data));
-        let body = (
-            "application/octet-stream",
-            StreamBody::new(bytes).boxed_unsync(),
-        );
+        let body = (format, StreamBody::new(bytes).boxed_unsync());
         let mut request = self.request(Method::PUT, path, Some(body))?;
         // A node that refuses it hangs up without reading the body, and whoever still writes one
         // does not hear why.
@@ -136,6 +134,12 @@ impl ApiClient {
             }
         });
         self.answer(self.send(request, timeout).await?).await
+    }
+
+    /// Deletes what is at a path.
+    pub(super) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        let request = self.request(Method::DELETE, path, None)?;
+        self.answer(self.send(request, TIMEOUT).await?).await
     }
 
     /// Calls a function of a plugin, by its name in kebab-case.
@@ -251,7 +255,7 @@ impl ApiClient {
         &self,
         method: Method,
         path: &str,
-        body: Option<(&'static str, RequestBody)>,
+        body: Option<(&str, RequestBody)>,
     ) -> anyhow::Result<Request<RequestBody>> {
         let (format, body) = body.unzip();
         let mut request = Request::new(body.unwrap_or_else(|| whole(Bytes::new())));
@@ -261,7 +265,7 @@ impl ApiClient {
         let accepted = HeaderValue::from_static("application/json, text/event-stream, */*");
         headers.insert(ACCEPT, accepted);
         if let Some(format) = format {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(format));
+            headers.insert(CONTENT_TYPE, format.parse()?);
         }
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());

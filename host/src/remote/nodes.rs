@@ -38,6 +38,7 @@ pub(super) async fn status(flags: &ApiFlags) -> anyhow::Result<()> {
         "STATE",
         "GENERATION",
         "DIGEST",
+        "SOURCE",
         "LOADED",
         "CLIENTS",
         "UIDS",

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::api_client::ApiClient;
+use super::deploy;
 use super::flags::ApiFlags;
 use super::output::{ago, items, print, print_json, print_table, short_digest, table, text, time};
 
@@ -31,6 +32,9 @@ enum PluginsCommand {
         plugin: String,
         /// The first digits of the build's digest; without them, the build before this one.
         digest: Option<String>,
+        /// Deploy the build on all nodes that run the plugin, and not on this one alone.
+        #[arg(long)]
+        everywhere: bool,
     },
 }
 
@@ -40,7 +44,12 @@ pub(super) async fn run(flags: PluginsFlags) -> anyhow::Result<()> {
     match flags.command {
         None => list(&api, is_json).await,
         Some(PluginsCommand::Builds { plugin }) => builds(&api, &plugin, is_json).await,
-        Some(PluginsCommand::Rollback { plugin, digest }) => {
+        Some(PluginsCommand::Rollback {
+            plugin,
+            digest,
+            everywhere: true,
+        }) => deploy::deploy_kept(&api, &plugin, digest.as_deref(), is_json).await,
+        Some(PluginsCommand::Rollback { plugin, digest, .. }) => {
             let request = json!({ "digest": digest });
             let answer = api.call(&plugin, "rollback", &request).await?;
             if is_json {
@@ -71,6 +80,7 @@ async fn list(api: &ApiClient, is_json: bool) -> anyhow::Result<()> {
         "STATE",
         "GENERATION",
         "DIGEST",
+        "SOURCE",
         "LOADED",
         "ERROR",
     ]);
@@ -86,12 +96,13 @@ async fn list(api: &ApiClient, is_json: bool) -> anyhow::Result<()> {
 }
 
 /// The state of a plugin and its build, for a table.
-pub(super) fn plugin_rows(plugin: &Value) -> [String; 4] {
+pub(super) fn plugin_rows(plugin: &Value) -> [String; 5] {
     let build = &plugin["build"];
     [
         text(&plugin["state"]),
         text(&build["generation"]),
         short_digest(&build["digest"]),
+        text(&build["source"]),
         ago(&build["loaded_at_ms"]),
     ]
 }

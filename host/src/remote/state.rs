@@ -61,7 +61,8 @@ pub(super) async fn run(flags: StateFlags) -> anyhow::Result<()> {
         StateCommand::Restore { file } => {
             let named = || format!("{} cannot be read", file.display());
             let copy = tokio::fs::File::open(&file).await.with_context(named)?;
-            let answer = api.put(STATE, ReaderStream::new(copy), TIMEOUT).await?;
+            let (format, copy) = ("application/octet-stream", ReaderStream::new(copy));
+            let answer = api.put(STATE, format, copy, TIMEOUT).await?;
             match is_json {
                 true => print_json(&answer),
                 false => {
