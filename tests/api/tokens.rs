@@ -464,8 +464,13 @@ async fn without_tokens_only_this_machine_and_this_port_s_own_page_are_listened_
         ("host: localhost:8081\r\norigin: http://localhost:8081", 200),
         ("host: localhost:8081\r\norigin: http://localhost:3000", 403),
         ("host: localhost:8081\r\norigin: http://127.0.0.1:8081", 403),
+        // A node whose API has TLS is asked so.
         (
             "host: localhost:8081\r\norigin: https://localhost:8081",
+            200,
+        ),
+        (
+            "host: localhost:8081\r\norigin: https://localhost:3000",
             403,
         ),
         ("host: localhost:8081\r\norigin: null", 403),
