@@ -11,7 +11,7 @@ use super::tokens::{ApiCaller, ApiTokens, TokenScope};
 use super::view::View;
 use super::wire;
 use crate::live_trace::SenderGuard;
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, Plugins};
 use crate::router::Router;
 
 /// The most event streams that may be open at once. Opening another one fails with OVERLOADED.
@@ -82,6 +82,14 @@ impl Api {
         outcome
     }
 
+    /// The plugins of the node, once they are loaded.
+    pub(super) fn plugins(&self) -> Result<Arc<Plugins>, Problem> {
+        self.view.plugins().ok_or_else(|| {
+            let message = "the node starts: its plugins are not loaded yet";
+            Problem::new(Reason::Unreachable, message)
+        })
+    }
+
     /// The plugin `name`, if the caller has this scope for it.
     pub(super) fn plugin(
         &self,
@@ -90,10 +98,7 @@ impl Api {
         name: &str,
     ) -> Result<Arc<Plugin>, Problem> {
         caller.check(scope, name)?;
-        let plugins = self.view.plugins().ok_or_else(|| {
-            let message = "the node starts: its plugins are not loaded yet";
-            Problem::new(Reason::Unreachable, message)
-        })?;
+        let plugins = self.plugins()?;
         plugins.get(name).ok_or_else(|| {
             if name.is_empty() {
                 return Problem::invalid("the request names no plugin");

@@ -19,7 +19,7 @@ use super::listener::Authenticated;
 use super::problem::{Problem, Reason};
 use super::tokens::TokenScope;
 use crate::limits::{COMPONENT_BYTES, MANIFEST_BYTES, NAME_BYTES_MAX};
-use crate::plugin::{DeployError, DeployOrder, Deployed, Plugins, ReceivedBuild};
+use crate::plugin::{DeployError, DeployOrder, Deployed, ReceivedBuild};
 
 /// How long the next bytes of a build may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ pub(super) async fn deploy(
             rolling: None,
         };
         let kept = read_query(query.as_deref(), &mut order)?;
-        let plugins = loaded(&api)?;
+        let plugins = api.plugins()?;
         let permit = api.deploys.clone().try_acquire_owned().map_err(|_| {
             let message = "other deployments are under way: try again later";
             Problem::new(Reason::Overloaded, message)
@@ -116,7 +116,7 @@ pub(super) async fn withdraw(
     let record = AuditRecord::new(&caller, "undeploy", &plugin, &DeployRequest);
     let withdrawn = async {
         caller.check(TokenScope::Operate, &plugin)?;
-        let withdrawn = loaded(&api)?.withdraw(&plugin, &caller.name).await;
+        let withdrawn = api.plugins()?.withdraw(&plugin, &caller.name).await;
         withdrawn.map_err(Problem::from)
     };
     let withdrawn = withdrawn.await;
@@ -130,7 +130,7 @@ pub(super) async fn list(
     Authenticated(caller): Authenticated,
 ) -> Result<Response, Problem> {
     caller.check_scope(TokenScope::Read)?;
-    let all = loaded(&api)?.deployments().into_iter();
+    let all = api.plugins()?.deployments().into_iter();
     let seen = all.filter(|deployment| caller.may_see(&deployment.plugin));
     let deployments: Vec<Value> = seen
         .map(|deployment| {
@@ -147,13 +147,6 @@ pub(super) async fn list(
         })
         .collect();
     Ok(Json(json!({ "deployments": deployments })).into_response())
-}
-
-fn loaded(api: &Api) -> Result<Arc<Plugins>, Problem> {
-    api.view.plugins().ok_or_else(|| {
-        let message = "the node starts: its plugins are not loaded yet";
-        Problem::new(Reason::Unreachable, message)
-    })
 }
 
 /// Reads how a build is deployed. If it is one that the node keeps, its first digits are returned; if
@@ -182,8 +175,8 @@ fn read_query(query: Option<&str>, order: &mut DeployOrder) -> Result<Option<Str
     Ok(kept)
 }
 
-/// Reads the parts of a form, and returns the manifest. Where one cannot be taken, the rest is read all the same: whoever still
-/// sends does not hear why.
+/// Reads the parts of a form, and returns the manifest. Where one cannot be taken, the rest is read all
+/// the same: whoever still sends does not hear why.
 async fn receive(mut form: Multipart, build: &ReceivedBuild) -> Result<Vec<u8>, Problem> {
     let mut taken = Ok(());
     let (mut component, mut manifest) = (0, Vec::new());

@@ -22,8 +22,9 @@ use crate::file;
 use crate::limits::{COMPONENT_BYTES, KEPT_BUILDS, KEPT_BUILDS_BYTES, MANIFEST_BYTES};
 use crate::registry::ms_since_1970;
 
-const COMPONENT: &str = "plugin.wasm";
-const MANIFEST: &str = "plugin.toml";
+/// The names of the files of a build, in its folder.
+pub(super) const COMPONENT: &str = "plugin.wasm";
+pub(super) const MANIFEST: &str = "plugin.toml";
 
 /// The beginning of the name of a folder whose build is not kept yet.
 pub(super) const STAGED: &str = ".new-";
@@ -150,9 +151,7 @@ impl Builds {
         plugin: &str,
         digest: &Digest,
     ) -> io::Result<(Vec<u8>, Option<String>)> {
-        let build = self.build(plugin, digest)?;
-        let component = file::read(&build.join(COMPONENT), COMPONENT_BYTES)?;
-        Ok((component, self.manifest(plugin, digest)?))
+        read_build(&self.build(plugin, digest)?)
     }
 
     /// Returns the manifest of a build, if it has one.
@@ -161,11 +160,7 @@ impl Builds {
     ///
     /// The manifest cannot be read.
     pub(super) fn manifest(&self, plugin: &str, digest: &Digest) -> io::Result<Option<String>> {
-        let manifest = self.build(plugin, digest)?.join(MANIFEST);
-        match file::read_text(&manifest, MANIFEST_BYTES) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            read => read.map(Some),
-        }
+        read_manifest(&self.build(plugin, digest)?)
     }
 
     fn build(&self, plugin: &str, digest: &Digest) -> io::Result<PathBuf> {
@@ -331,6 +326,23 @@ impl StagedBuild {
             }
         }
         Ok(())
+    }
+}
+
+/// Reads the component and the manifest in the folder of a build.
+///
+/// # Errors
+///
+/// The build is not there, or cannot be read.
+pub(super) fn read_build(build: &Path) -> io::Result<(Vec<u8>, Option<String>)> {
+    let component = file::read(&build.join(COMPONENT), COMPONENT_BYTES)?;
+    Ok((component, read_manifest(build)?))
+}
+
+fn read_manifest(build: &Path) -> io::Result<Option<String>> {
+    match file::read_text(&build.join(MANIFEST), MANIFEST_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
     }
 }
 

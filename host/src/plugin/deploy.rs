@@ -6,6 +6,7 @@
 //! others drop what they have prepared.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,10 +161,7 @@ impl Plugins {
         let digits = digits.map(str::to_owned);
         on_blocking_thread(move || {
             let received = plugins.receive_build(&name)?;
-            let digest = match &digits {
-                Some(digits) => plugins.builds.find(&name, digits)?,
-                None => plugins.build_before(&name, running)?,
-            };
+            let digest = plugins.wanted_build(&name, digits.as_deref(), running)?;
             let (component, manifest) = plugins.builds.read(&name, &digest)?;
             std::fs::write(received.component(), component)?;
             received.write_manifest(manifest.unwrap_or_default().as_bytes())?;
@@ -392,12 +390,16 @@ impl Plugins {
         // Those that are ready wait for as long as somebody looks.
         tokio::select! {
             prepared = join_all(preparing) => prepared,
-            () = self.keep_looking_at(id, members) => unreachable!("it looks without end"),
+            never = self.keep_looking_at(id, members) => match never {},
         }
     }
 
     /// Looks at all nodes again and again, so that they go on waiting.
-    async fn keep_looking_at(self: &Arc<Self>, id: u64, members: &[DeploymentMember]) {
+    async fn keep_looking_at(
+        self: &Arc<Self>,
+        id: u64,
+        members: &[DeploymentMember],
+    ) -> Infallible {
         loop {
             tokio::time::sleep(LOOK * 5).await;
             self.look_at(id, members).await;
@@ -492,7 +494,7 @@ impl Plugins {
         if let Some(mesh) = &self.mesh {
             mesh.announce_deployment(deployment);
         }
-        self.run_deployment(deployment).await;
+        self.run_deployment(deployment);
         Ok(())
     }
 

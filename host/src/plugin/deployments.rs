@@ -3,7 +3,7 @@
 //!
 //! They are in the folder of the kept builds. Of each plugin there is a file with the last deployment,
 //! and the folder of its build, named after the digest. A build without such a file is one that the
-//! node has prepared and that was not deployed after all; the next deployment removes it.
+//! node had prepared when it was killed; the next deployment removes it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -16,18 +16,16 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use parking_lot::Mutex;
 use prost::Message as _;
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 use tempfile::{NamedTempFile, TempDir};
 
-use super::builds::STAGED;
+use super::builds::{COMPONENT, MANIFEST, STAGED, read_build};
 use super::generation::Digest;
+use super::load::content_digest;
 use crate::file;
-use crate::limits::{COMPONENT_BYTES, MANIFEST_BYTES};
+use crate::limits::COMPONENT_BYTES;
 use crate::manifest::fits_a_path;
 use crate::mesh::deployment::{Deployment, LastDeployments};
-
-const COMPONENT: &str = "plugin.wasm";
-const MANIFEST: &str = "plugin.toml";
 
 /// The name of the file with the last deployment of a plugin.
 const LAST: &str = "deployment";
@@ -163,13 +161,9 @@ impl Deployments {
     /// The build is not here, is damaged, or cannot be read.
     pub(super) fn read(&self, deployment: &Deployment) -> io::Result<(Vec<u8>, Option<String>)> {
         let build = self.build(&deployment.plugin, &deployment.digest)?;
-        let component = file::read(&build.join(COMPONENT), COMPONENT_BYTES)?;
-        let manifest = match file::read_text(&build.join(MANIFEST), MANIFEST_BYTES) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            read => Some(read?),
-        };
+        let (component, manifest) = read_build(&build)?;
         let text = manifest.as_deref().unwrap_or_default();
-        if content_digest(&component, text.as_bytes())[..] != deployment.digest {
+        if content_digest(&component, text.as_bytes()).finalize()[..] != deployment.digest {
             fs::remove_dir_all(&build)?;
             let why = "the build that was deployed is damaged";
             return Err(io::Error::new(io::ErrorKind::NotFound, why));
@@ -325,7 +319,7 @@ impl ReceivedBuild {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             read => read?,
         };
-        let digest = content_digest(&component, &manifest);
+        let digest: Digest = content_digest(&component, &manifest).finalize().into();
         if wanted.is_some_and(|wanted| digest != *wanted) {
             return Err(io::Error::other("what came from the other node is damaged"));
         }
@@ -349,17 +343,6 @@ impl ReceivedBuild {
         File::open(&self.plugin_folder)?.sync_all()?;
         Ok((used, digest, component.len() as u64, manifest.len() as u64))
     }
-}
-
-/// The digest of a component and its manifest. It is that of a loaded build if the manifest names no
-/// other files and no settings.
-pub(super) fn content_digest(component: &[u8], manifest: &[u8]) -> Digest {
-    let mut digest = Sha256::new();
-    for part in [component, manifest] {
-        digest.update((part.len() as u64).to_le_bytes());
-        digest.update(part);
-    }
-    digest.finalize().into()
 }
 
 /// Reads the deployments in a folder. One that cannot be read is logged, and other nodes tell it

@@ -235,12 +235,8 @@ impl PluginFiles {
         defaults: &PluginLimits,
     ) -> PluginFiles {
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut digest = Sha256::new();
-        digest.update((component.len() as u64).to_le_bytes());
-        digest.update(&component);
         let written = text.as_deref().unwrap_or_default();
-        digest.update((written.len() as u64).to_le_bytes());
-        digest.update(written);
+        let mut digest = content_digest(&component, written.as_bytes());
         let manifest = Manifest::parse(text.as_deref(), folder, defaults);
         if let Ok(manifest) = &manifest {
             digest.update(manifest.access.key_bytes());
@@ -305,6 +301,17 @@ impl PluginFiles {
             },
         }
     }
+}
+
+/// Begins the digest of a build with its component and its manifest. If the manifest names no files,
+/// and has no settings, that is all of it.
+pub(super) fn content_digest(component: &[u8], manifest: &[u8]) -> Sha256 {
+    let mut digest = Sha256::new();
+    for part in [component, manifest] {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    digest
 }
 
 /// Reads the text of a manifest, if the file is there.

@@ -29,7 +29,7 @@ use crate::registry::ServingSource;
 const PART_BYTES: usize = 256 << 10;
 
 /// The pause before a part of a build is asked for again.
-const RETRY: Duration = Duration::from_millis(250);
+const PART_RETRY: Duration = Duration::from_millis(250);
 
 /// How long a build may not go on being got.
 const STALLED: Duration = Duration::from_secs(30);
@@ -114,7 +114,7 @@ impl Plugins {
     }
 
     /// Returns how far a preparation is, and whether its build still runs.
-    pub(super) fn progress_of(&self, preparation: &Preparation) -> PreparationPhase {
+    fn progress_of(&self, preparation: &Preparation) -> PreparationPhase {
         let progress = preparation.progress();
         if !matches!(progress, PreparationPhase::Running(_)) {
             return progress;
@@ -332,7 +332,7 @@ impl Plugins {
     }
 
     /// Takes a deployment of which another node has told, and lets its build take over.
-    pub(super) async fn take_deployment(self: &Arc<Self>, deployment: Deployment) {
+    async fn take_deployment(self: &Arc<Self>, deployment: Deployment) {
         let (plugins, taken) = (self.clone(), deployment.clone());
         let written = on_blocking_thread(move || plugins.deployments.take(&taken, true)).await;
         if let Err(error) = written {
@@ -343,11 +343,11 @@ impl Plugins {
                  tell of it (builds)"
             );
         }
-        self.run_deployment(&deployment).await;
+        self.run_deployment(&deployment);
     }
 
     /// Lets what was deployed take over, as far as it is for this node.
-    pub(super) async fn run_deployment(self: &Arc<Self>, deployment: &Deployment) {
+    pub(super) fn run_deployment(self: &Arc<Self>, deployment: &Deployment) {
         let name = &*deployment.plugin;
         tracing::info!(
             plugin = name,
@@ -509,7 +509,7 @@ impl Plugins {
                 _ if went_on.elapsed() > STALLED => return Err(LoadError::NotHere),
                 _ => {
                     node = others.next().ok_or(LoadError::NotHere)?;
-                    tokio::time::sleep(RETRY).await;
+                    tokio::time::sleep(PART_RETRY).await;
                 }
             }
         }

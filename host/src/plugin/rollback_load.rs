@@ -162,10 +162,7 @@ impl Plugins {
         };
         let path = self.component_path(&name);
         on_blocking_thread(move || {
-            let digest = match &digits {
-                Some(digits) => plugins.builds.find(&name, digits)?,
-                None => plugins.build_before(&name, running)?,
-            };
+            let digest = plugins.wanted_build(&name, digits.as_deref(), running)?;
             if running == Some(digest) {
                 return Err(RollbackError::Runs);
             }
@@ -181,13 +178,20 @@ impl Plugins {
         .await
     }
 
-    /// Returns the build that was loaded last before the one that runs.
-    pub(super) fn build_before(
+    /// Returns the build whose digest begins with these digits; without them, the one that was loaded
+    /// last before the one that runs.
+    pub(super) fn wanted_build(
         &self,
         name: &str,
+        digits: Option<&str>,
         running: Option<Digest>,
     ) -> Result<Digest, UnknownBuild> {
-        let last = self.builds.last(name, running.as_ref());
-        last.ok_or_else(|| UnknownBuild::new(name, None))
+        match digits {
+            Some(digits) => self.builds.find(name, digits),
+            None => {
+                let last = self.builds.last(name, running.as_ref());
+                last.ok_or_else(|| UnknownBuild::new(name, None))
+            }
+        }
     }
 }

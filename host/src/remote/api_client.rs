@@ -27,6 +27,9 @@ use crate::authorities;
 /// The time for an answer. A rollback may compile a component, which may take minutes.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(600);
 
+/// The time for what may be larger than the memory, or go through many nodes.
+pub(super) const LONG_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+
 /// The time for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -105,14 +108,13 @@ impl ApiClient {
         self.answer(self.send(request, TIMEOUT).await?).await
     }
 
-    /// Puts something at a path that may be larger than the memory. `timeout` is the time for the
-    /// answer.
+    /// Puts something at a path that may be larger than the memory, and waits for the answer,
+    /// `LONG_TIMEOUT` at most.
     pub(super) async fn put(
         &self,
         path: &str,
         format: &str,
         bytes: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-        timeout: Duration,
     ) -> anyhow::Result<Value> {
         let may_begin = Arc::new(Notify::new());
         let begin = may_begin.clone();
@@ -133,7 +135,7 @@ impl ApiClient {
                 may_begin.notify_one();
             }
         });
-        self.answer(self.send(request, timeout).await?).await
+        self.answer(self.send(request, LONG_TIMEOUT).await?).await
     }
 
     /// Deletes what is at a path.

@@ -1,7 +1,6 @@
 //! `deploy`, `undeploy` and `deployments`: builds for all nodes of the cluster.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -17,9 +16,6 @@ use super::flags::ApiFlags;
 use super::oci::OciReference;
 use super::output::{ago, items, print, print_json, print_table, short_digest, table, text};
 use crate::limits::NAME_BYTES_MAX;
-
-/// The time for a deployment, which may go through many nodes.
-const TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 
 /// Which build is deployed, and how.
 #[derive(Args)]
@@ -100,7 +96,7 @@ pub(super) async fn deploy(flags: DeployFlags) -> anyhow::Result<()> {
     let file = tokio::fs::File::open(&component).await;
     let file = file.with_context(|| format!("{} cannot be read", component.display()))?;
     let (format, form) = form(file, manifest)?;
-    let answer = api.put(&path, &format, form, TIMEOUT).await?;
+    let answer = api.put(&path, &format, form).await?;
     deployed(&plugin, &answer, flags.api.json)
 }
 
@@ -115,7 +111,7 @@ pub(super) async fn deploy_kept(
     let digits = utf8_percent_encode(digits.unwrap_or_default(), NON_ALPHANUMERIC);
     let path = format!("{}?build={digits}", deployment(plugin));
     let format = "application/octet-stream";
-    let answer = api.put(&path, format, stream::empty(), TIMEOUT).await?;
+    let answer = api.put(&path, format, stream::empty()).await?;
     deployed(plugin, &answer, is_json)
 }
 

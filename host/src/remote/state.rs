@@ -10,15 +10,12 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::io::ReaderStream;
 
-use super::api_client::ApiClient;
+use super::api_client::{ApiClient, LONG_TIMEOUT};
 use super::flags::ApiFlags;
 use super::output::{print, print_json, text};
 
 /// The path of the plugins' state.
 const STATE: &str = "/v1/state";
-
-/// The time for a copy, which may be large.
-const TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 
 /// How long the next bytes of a copy may take.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -62,7 +59,7 @@ pub(super) async fn run(flags: StateFlags) -> anyhow::Result<()> {
             let named = || format!("{} cannot be read", file.display());
             let copy = tokio::fs::File::open(&file).await.with_context(named)?;
             let (format, copy) = ("application/octet-stream", ReaderStream::new(copy));
-            let answer = api.put(STATE, format, copy, TIMEOUT).await?;
+            let answer = api.put(STATE, format, copy).await?;
             match is_json {
                 true => print_json(&answer),
                 false => {
@@ -84,7 +81,7 @@ async fn backup(api: &ApiClient, file: &Path) -> anyhow::Result<u64> {
     let named = || format!("{} cannot be written", file.display());
     let copy = NamedTempFile::new_in(folder).with_context(named)?;
     let mut writer = tokio::fs::File::from_std(copy.reopen().with_context(named)?);
-    let mut body = api.open(STATE, TIMEOUT).await?;
+    let mut body = api.open(STATE, LONG_TIMEOUT).await?;
     let mut bytes = 0;
     loop {
         let next = tokio::time::timeout(PATIENCE, body.frame()).await;
