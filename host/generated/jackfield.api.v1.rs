@@ -160,6 +160,29 @@ pub struct RollbackRequest {
     #[prost(string, optional, tag = "2")]
     pub digest: ::core::option::Option<::prost::alloc::string::String>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CanaryRequest {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetCanaryRequest {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    /// The share of the clients, from 0 to 100, in steps of 0.01.
+    #[prost(double, optional, tag = "2")]
+    pub percent: ::core::option::Option<f64>,
+    /// The uids that it is for in any case, at most 1,000; none: those of before.
+    #[prost(string, repeated, tag = "3")]
+    pub uids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it takes over for all clients by itself, after its start; 0: it does not.
+    #[prost(uint64, optional, tag = "4")]
+    pub promote_after_ms: ::core::option::Option<u64>,
+    /// How many times as long as in the other build messages may take at the 99th percentile; 0: that is no
+    /// matter.
+    #[prost(double, optional, tag = "5")]
+    pub max_p99_ratio: ::core::option::Option<f64>,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DrainRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -415,6 +438,63 @@ pub struct Build {
     #[prost(string, optional, tag = "5")]
     pub taken_back: ::core::option::Option<::prost::alloc::string::String>,
 }
+/// A build that runs beside another one, for a part of the clients.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Canary {
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    /// The share of the clients that it is for.
+    #[prost(double, tag = "2")]
+    pub percent: f64,
+    /// The uids that it is for in any case.
+    #[prost(string, repeated, tag = "3")]
+    pub uids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it takes over for all clients by itself, after its start; none: it does not.
+    #[prost(uint64, optional, tag = "4")]
+    pub promote_after_ms: ::core::option::Option<u64>,
+    /// How many times as long as in the other build messages may take at the 99th percentile; none: that is
+    /// no matter.
+    #[prost(double, optional, tag = "5")]
+    pub max_p99_ratio: ::core::option::Option<f64>,
+    /// The nodes that run it, or have clients of it. One that does not answer is left out.
+    #[prost(message, repeated, tag = "6")]
+    pub nodes: ::prost::alloc::vec::Vec<CanaryNode>,
+}
+/// How a canary does on one node.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CanaryNode {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// The plugin's clients on the node, and those of them that have had an event in the canary.
+    #[prost(uint64, tag = "2")]
+    pub clients: u64,
+    #[prost(uint64, tag = "3")]
+    pub canary_clients: u64,
+    /// When it began there, in milliseconds since 1970; none: the plugin does not run on the node.
+    #[prost(uint64, optional, tag = "4")]
+    pub since_ms: ::core::option::Option<u64>,
+    /// The build of the other clients, since the canary began.
+    #[prost(message, optional, tag = "5")]
+    pub stable: ::core::option::Option<BuildRecord>,
+    #[prost(message, optional, tag = "6")]
+    pub canary: ::core::option::Option<BuildRecord>,
+}
+/// What a build has done.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BuildRecord {
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub events: u64,
+    /// The events that trapped, or whose answer was wrong.
+    #[prost(uint64, tag = "4")]
+    pub failures: u64,
+    /// How long `on-message` took at the 99th percentile, in microseconds; none: there were no messages.
+    #[prost(uint64, optional, tag = "5")]
+    pub p99_us: ::core::option::Option<u64>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RolledBack {
     /// The generation that has taken over.
@@ -429,7 +509,7 @@ pub struct RolledBack {
 pub struct Operation {
     #[prost(
         oneof = "operation::Operation",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36"
     )]
     pub operation: ::core::option::Option<operation::Operation>,
 }
@@ -501,6 +581,14 @@ pub mod operation {
         Rollback(super::RollbackRequest),
         #[prost(message, tag = "32")]
         GetTimers(super::PageRequest),
+        #[prost(message, tag = "33")]
+        GetCanary(super::PluginRequest),
+        #[prost(message, tag = "34")]
+        SetCanary(super::SetCanaryRequest),
+        #[prost(message, tag = "35")]
+        PromoteCanary(super::CanaryRequest),
+        #[prost(message, tag = "36")]
+        WithdrawCanary(super::CanaryRequest),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -514,7 +602,7 @@ pub struct BatchResponse {
 pub struct Outcome {
     #[prost(
         oneof = "outcome::Outcome",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
     )]
     pub outcome: ::core::option::Option<outcome::Outcome>,
 }
@@ -550,6 +638,8 @@ pub mod outcome {
         RolledBack(super::RolledBack),
         #[prost(message, tag = "14")]
         Timers(super::Timers),
+        #[prost(message, tag = "15")]
+        Canary(super::Canary),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -659,16 +749,16 @@ pub struct WatchRequest {
     pub plugins: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Something that has happened on this node. Of one client, uid or group they come in order.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Event {
     #[prost(string, tag = "1")]
     pub plugin: ::prost::alloc::string::String,
-    #[prost(oneof = "event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "event::Event", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub event: ::core::option::Option<event::Event>,
 }
 /// Nested message and enum types in `Event`.
 pub mod event {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Event {
         /// A client has come in.
         #[prost(message, tag = "2")]
@@ -702,6 +792,8 @@ pub mod event {
         /// build before it, that one is loaded next.
         #[prost(message, tag = "11")]
         PluginTakenBack(super::PluginTakenBack),
+        #[prost(message, tag = "12")]
+        PluginCanary(super::PluginCanary),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -751,6 +843,15 @@ pub struct GroupChange {
 pub struct PluginLoaded {
     #[prost(uint64, tag = "1")]
     pub generation: u64,
+}
+/// A new generation handles the events of a part of the plugin's clients.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct PluginCanary {
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// The share of the clients.
+    #[prost(double, tag = "2")]
+    pub percent: f64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PluginTakenBack {
@@ -946,6 +1047,31 @@ pub mod api_server {
             &self,
             request: tonic::Request<super::RollbackRequest>,
         ) -> std::result::Result<tonic::Response<super::RolledBack>, tonic::Status>;
+        /// Scope `read`. The canary of the plugin, and how it does beside the build of the other clients, on
+        /// each node. NOT_FOUND: there is none.
+        async fn get_canary(
+            &self,
+            request: tonic::Request<super::PluginRequest>,
+        ) -> std::result::Result<tonic::Response<super::Canary>, tonic::Status>;
+        /// Scope `operate`. Changes which clients the canary is for, on all nodes. Clients that it has been for
+        /// stay. What is not given stays as it is. NOT_FOUND: there is no canary. INVALID_ARGUMENT: a value is
+        /// wrong, or the canary comes from the plugins folder.
+        async fn set_canary(
+            &self,
+            request: tonic::Request<super::SetCanaryRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
+        /// Scope `operate`. Lets the canary take over for all clients: on all nodes if it was deployed,
+        /// otherwise on this one. NOT_FOUND: there is none.
+        async fn promote_canary(
+            &self,
+            request: tonic::Request<super::CanaryRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
+        /// Scope `operate`. Ends the canary: its clients have the build of the others. It does so on all nodes
+        /// if the canary was deployed, otherwise on this one. NOT_FOUND: there is none.
+        async fn withdraw_canary(
+            &self,
+            request: tonic::Request<super::CanaryRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
         /// Each as its function needs it. Several functions, in order, one answer: what becomes of one
         /// does not keep the next from being done. HTTP: `POST /v1/batch`.
         async fn batch(
@@ -2433,6 +2559,178 @@ pub mod api_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RollbackSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/jackfield.api.v1.Api/GetCanary" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetCanarySvc<T: Api>(pub Arc<T>);
+                    impl<T: Api> tonic::server::UnaryService<super::PluginRequest>
+                    for GetCanarySvc<T> {
+                        type Response = super::Canary;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PluginRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Api>::get_canary(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetCanarySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/jackfield.api.v1.Api/SetCanary" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetCanarySvc<T: Api>(pub Arc<T>);
+                    impl<T: Api> tonic::server::UnaryService<super::SetCanaryRequest>
+                    for SetCanarySvc<T> {
+                        type Response = super::Done;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetCanaryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Api>::set_canary(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetCanarySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/jackfield.api.v1.Api/PromoteCanary" => {
+                    #[allow(non_camel_case_types)]
+                    struct PromoteCanarySvc<T: Api>(pub Arc<T>);
+                    impl<T: Api> tonic::server::UnaryService<super::CanaryRequest>
+                    for PromoteCanarySvc<T> {
+                        type Response = super::Done;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CanaryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Api>::promote_canary(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PromoteCanarySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/jackfield.api.v1.Api/WithdrawCanary" => {
+                    #[allow(non_camel_case_types)]
+                    struct WithdrawCanarySvc<T: Api>(pub Arc<T>);
+                    impl<T: Api> tonic::server::UnaryService<super::CanaryRequest>
+                    for WithdrawCanarySvc<T> {
+                        type Response = super::Done;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CanaryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Api>::withdraw_canary(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WithdrawCanarySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

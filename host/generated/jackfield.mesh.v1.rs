@@ -219,7 +219,7 @@ pub struct Holding {
     pub serving: ::core::option::Option<Serving>,
 }
 /// How a node runs a plugin: what the nodes that do not run it need for its clients.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Serving {
     #[prost(enumeration = "serving::State", tag = "1")]
     pub state: i32,
@@ -245,6 +245,9 @@ pub struct Serving {
     /// Why the last load of the plugin failed, for a person; absent: it did not.
     #[prost(string, optional, tag = "9")]
     pub failure: ::core::option::Option<::prost::alloc::string::String>,
+    /// The build that runs beside that one, for a part of the clients; absent: none does.
+    #[prost(message, optional, tag = "10")]
+    pub canary: ::core::option::Option<CanaryBuild>,
 }
 /// Nested message and enum types in `Serving`.
 pub mod serving {
@@ -294,6 +297,33 @@ pub mod serving {
             }
         }
     }
+}
+/// A build that runs beside another one, for a part of the clients.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CanaryBuild {
+    #[prost(message, optional, tag = "1")]
+    pub build: ::core::option::Option<Build>,
+    #[prost(message, optional, tag = "2")]
+    pub rollout: ::core::option::Option<Rollout>,
+}
+/// Which clients a build is for.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Rollout {
+    /// The share of the clients, in percent.
+    #[prost(double, tag = "1")]
+    pub percent: f64,
+    /// The uids that it is for in any case.
+    #[prost(string, repeated, tag = "2")]
+    pub uids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When it takes over for all clients, in milliseconds after its start; 0: when somebody says so.
+    #[prost(uint64, tag = "3")]
+    pub promote_after_ms: u64,
+    /// How many times as long as before messages may take at the 99th percentile; 0: that is no matter.
+    #[prost(double, tag = "4")]
+    pub max_p99_ratio: f64,
+    /// When it began, in milliseconds since 1970.
+    #[prost(uint64, tag = "5")]
+    pub began_ms: u64,
 }
 /// A build of a plugin that runs.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -494,6 +524,10 @@ pub struct Pair {
 pub struct Said {
     #[prost(bytes = "bytes", tag = "1")]
     pub client: ::prost::bytes::Bytes,
+    /// The canary that the client is one for: the first eight bytes of its digest (little-endian), and
+    /// its `began_ms`, combined by exclusive or; 0: none.
+    #[prost(uint64, tag = "4")]
+    pub canary: u64,
     #[prost(oneof = "said::Message", tags = "2, 3")]
     pub message: ::core::option::Option<said::Message>,
 }
@@ -527,6 +561,9 @@ pub struct Closed {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// As in `Said`.
+    #[prost(uint64, tag = "8")]
+    pub canary: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Call {
@@ -781,6 +818,12 @@ pub struct Accepted {
     /// When its token expires, in milliseconds from now.
     #[prost(uint64, optional, tag = "6")]
     pub expires_in_ms: ::core::option::Option<u64>,
+    /// The canary that has let it in, as in `Said`; 0: none.
+    #[prost(uint64, tag = "7")]
+    pub canary: u64,
+    /// As in `Done`.
+    #[prost(uint64, tag = "8")]
+    pub generation: u64,
 }
 /// The client may not come in.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -925,7 +968,12 @@ pub mod call_failed {
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Done {}
+pub struct Done {
+    /// The number of the load on the answering node that has handled an event; 0: it was no event, or the
+    /// node does not say it.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+}
 /// Why it was not done.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Refused {
@@ -1068,7 +1116,7 @@ pub struct Deployments {
     pub deployments: ::prost::alloc::vec::Vec<Deployment>,
 }
 /// A build of a plugin that the nodes of the cluster are to run, whatever their folders have.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Deployment {
     #[prost(string, tag = "1")]
     pub plugin: ::prost::alloc::string::String,
@@ -1097,19 +1145,26 @@ pub struct Deployment {
     /// When it was deployed, in milliseconds since 1970.
     #[prost(uint64, tag = "9")]
     pub at_ms: u64,
+    /// Which clients the build is for; absent: for all.
+    #[prost(message, optional, tag = "10")]
+    pub rollout: ::core::option::Option<Rollout>,
+    /// If the build is for a part of the clients: the deployment of the others. Its digest is empty if
+    /// they have what the folders have.
+    #[prost(message, optional, boxed, tag = "11")]
+    pub stable: ::core::option::Option<::prost::alloc::boxed::Box<Deployment>>,
 }
 /// A step of a deployment, from the node that was asked for it. When that node has heard of all
 /// others that they are ready, it announces the deployment (`Deployments`), and whoever hears that
 /// lets the build take over. A node that has not heard of a build that it has prepared for ten seconds
 /// drops it.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DeploymentStep {
-    #[prost(oneof = "deployment_step::Step", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "deployment_step::Step", tags = "1, 2, 3, 4, 5, 6")]
     pub step: ::core::option::Option<deployment_step::Step>,
 }
 /// Nested message and enum types in `DeploymentStep`.
 pub mod deployment_step {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Step {
         /// The receiver gets the build, checks it, and starts it beside the one that runs. The answer
         /// comes at once.
@@ -1128,9 +1183,12 @@ pub mod deployment_step {
         /// A part of a build.
         #[prost(message, tag = "5")]
         Read(super::ReadBuild),
+        /// How the canary of the plugin of this name does on the receiver. There is no deployment then.
+        #[prost(string, tag = "6")]
+        Compare(::prost::alloc::string::String),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Prepare {
     /// The number of the attempt, drawn by the sender.
     #[prost(uint64, tag = "1")]
@@ -1165,6 +1223,9 @@ pub struct DeploymentState {
     /// The number of the load that has taken over on that node.
     #[prost(uint64, tag = "3")]
     pub generation: u64,
+    /// How the canary does, if that was asked; absent: the node has neither a canary nor clients of one.
+    #[prost(message, optional, tag = "4")]
+    pub canary: ::core::option::Option<CanaryState>,
 }
 /// Nested message and enum types in `DeploymentState`.
 pub mod deployment_state {
@@ -1221,6 +1282,36 @@ pub mod deployment_state {
             }
         }
     }
+}
+/// How a canary does on one node, beside the build of the other clients.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CanaryState {
+    /// The clients that are connected to the node, and those of them that have had the canary.
+    #[prost(uint64, tag = "1")]
+    pub clients: u64,
+    #[prost(uint64, tag = "2")]
+    pub canary_clients: u64,
+    /// When the canary began, in milliseconds since 1970. The rest is counted since then. 0: the plugin
+    /// does not run on the node.
+    #[prost(uint64, tag = "3")]
+    pub since_ms: u64,
+    #[prost(message, optional, tag = "4")]
+    pub stable: ::core::option::Option<BuildState>,
+    #[prost(message, optional, tag = "5")]
+    pub canary: ::core::option::Option<BuildState>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BuildState {
+    #[prost(message, optional, tag = "1")]
+    pub build: ::core::option::Option<Build>,
+    /// All events, and those that have failed.
+    #[prost(uint64, tag = "2")]
+    pub events: u64,
+    #[prost(uint64, tag = "3")]
+    pub failures: u64,
+    /// How long messages took at the 99th percentile; 0: there were none.
+    #[prost(uint64, tag = "4")]
+    pub p99_us: u64,
 }
 /// How many clients a uid may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -6,6 +6,7 @@
 
 mod api;
 mod audit;
+mod canaries;
 mod deployments;
 mod docs;
 mod embedded;

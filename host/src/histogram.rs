@@ -107,6 +107,34 @@ impl HistogramSnapshot {
         self.sum = self.sum.wrapping_add(other.sum);
     }
 
+    /// Returns what has come since an earlier snapshot of the same histogram.
+    pub(crate) fn since(&self, before: &HistogramSnapshot) -> HistogramSnapshot {
+        let less = |bucket: usize| self.buckets[bucket].saturating_sub(before.buckets[bucket]);
+        HistogramSnapshot {
+            buckets: std::array::from_fn(less),
+            sum: self.sum.wrapping_sub(before.sum),
+        }
+    }
+
+    /// Returns a duration that so many percent of all durations do not exceed, from 1 to 100. Within a
+    /// bucket, the durations count as evenly spread. If there are none, there is no such duration.
+    pub(crate) fn percentile(&self, percent: u64) -> Option<Duration> {
+        // The number of the duration, the shortest is the first.
+        let number = (self.count() * percent).div_ceil(100);
+        let (mut below, mut from) = (0, Duration::ZERO);
+        for (bound, count) in self.buckets() {
+            // What has no bound takes at least as long as the last bound.
+            let to = bound.unwrap_or(from);
+            if count > 0 && below + count >= number {
+                let within = (number - below) as f64 / count as f64;
+                return Some(from + (to - from).mul_f64(within));
+            }
+            below += count;
+            from = to;
+        }
+        None
+    }
+
     /// Returns how many durations there are.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
@@ -142,6 +170,28 @@ mod tests {
         assert_eq!(counts[BUCKETS - 2..], [1, 2]);
         assert_eq!(snapshot.count(), 7);
         assert_eq!(snapshot.buckets().last(), Some((None, 2)));
+    }
+
+    #[test]
+    fn a_percentile_is_in_the_bucket_of_its_duration() {
+        let mut all = HistogramSnapshot::default();
+        assert_eq!(all.percentile(99), None);
+        for _ in 0..990 {
+            all.record(Duration::from_micros(700));
+        }
+        let before = all.clone();
+        for _ in 0..10 {
+            all.record(Duration::from_millis(80));
+        }
+        let (p50, p99, p100) = (all.percentile(50), all.percentile(99), all.percentile(100));
+        let ms = |ms| Some(Duration::from_micros(ms));
+        assert!(p50 > ms(500) && p50 < ms(1_000), "{p50:?}");
+        assert_eq!((p99, p100), (ms(1_000), ms(100_000)));
+        let since = all.since(&before);
+        assert_eq!(since.count(), 10);
+        assert!(since.percentile(1) > ms(50_000));
+        all.record(Duration::from_secs(100));
+        assert_eq!(all.percentile(100), Some(Duration::from_secs(60)));
     }
 
     #[test]

@@ -20,6 +20,11 @@
 //!
 //! [http]
 //! allow = ["https://api.example.com"]
+//!
+//! [rollout]
+//! percent = 5
+//! uids = ["ada"]
+//! promote_after = "1h"
 //! ```
 //!
 //! The keys that decide which clients may connect are shown in `access.rs`, and the settings that
@@ -31,6 +36,7 @@
 mod allow;
 mod buckets;
 mod reach;
+mod rollout;
 mod routes;
 mod rules;
 mod settings;
@@ -41,14 +47,17 @@ use serde::Deserialize;
 
 use self::allow::WrittenHttp;
 use self::buckets::WrittenBuckets;
+use self::rollout::RolloutSection;
 use crate::access::{Access, Jwt, RequireUid, Requirements};
 use crate::invalid_value::InvalidValue;
 use crate::limits::{Limits, PluginLimits, WrongLimit};
 use crate::policy::{CompressionPolicy, Policies, RefusePolicy};
+use crate::rollout::Rollout;
 
 pub(crate) use self::allow::{AllowedAddresses, AllowedHosts, RequestTarget};
 pub(crate) use self::buckets::Buckets;
 pub(crate) use self::reach::reach;
+pub(crate) use self::rollout::rollout;
 pub(crate) use self::routes::{Routes, fits_a_path, name_in};
 pub(crate) use self::rules::{FormerRules, Rule, Rules};
 pub(crate) use self::settings::Settings;
@@ -70,6 +79,8 @@ pub(crate) struct Manifest {
     pub(crate) buckets: Option<Buckets>,
     /// The hosts that the plugin may send requests to, if `[http]` grants any.
     pub(crate) http: Option<AllowedHosts>,
+    /// The clients that the build is for at first, if it is not for all.
+    pub(crate) rollout: Option<Rollout>,
 }
 
 /// A manifest as it is written, before its values are checked.
@@ -94,6 +105,7 @@ struct WrittenManifest {
     keyvalue: Option<WrittenBuckets>,
     http: Option<WrittenHttp>,
     compression: Option<CompressionPolicy>,
+    rollout: Option<RolloutSection>,
 }
 
 #[derive(Default, Deserialize)]
@@ -160,6 +172,7 @@ impl Manifest {
             rules,
             settings: Settings::read(&written.config, folder)?,
             buckets: written.keyvalue.map(Buckets::parse).transpose()?,
+            rollout: written.rollout.map(RolloutSection::check).transpose()?,
         })
     }
 
@@ -313,6 +326,15 @@ mod tests {
             ),
             ("[compression]\nlevel = 0", "compression.level: 0"),
             ("[compression]\nwindow = 15", "window"),
+            ("[rollout]", "rollout: it is for nobody"),
+            ("[rollout]\npercent = 101", "rollout.percent: 101"),
+            ("[rollout]\npercent = '5%'", "invalid type"),
+            ("[rollout]\nshare = 5", "share"),
+            ("[rollout]\nuids = ['']", "rollout.uids"),
+            (
+                "[rollout]\npercent = 5\npromote_after = '40days'",
+                "rollout.promote_after",
+            ),
             ("[limits]\nmessages_per_turn = 0", "messages_per_turn is 0"),
             (
                 "[limits]\nmessages_per_turn = 65",

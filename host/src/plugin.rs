@@ -2,14 +2,23 @@
 //!
 //! The folder (`folder`) loads a build (`load`) into a plugin's slot (`slot`, `handle`). A client
 //! has a `session` with its plugin. Where the plugin runs at other nodes only, the client's events
-//! go there (`gateway`) and are handled there (`worker`).
+//! go there (`gateway`) and are handled there (`worker`). A new build may be for a part of the clients
+//! at first (`canary`).
 
 mod answer;
+mod build_mark;
 mod builds;
 mod call;
+mod canary;
+mod canary_change;
+mod canary_member;
+mod canary_request;
+mod canary_rules;
+mod canary_state;
 mod check;
 mod connect;
 mod deploy;
+mod deploy_outcome;
 mod deployments;
 mod directory;
 mod drain;
@@ -42,13 +51,16 @@ mod spread;
 mod state;
 mod take_over;
 mod timer;
+mod wanted;
 mod watch;
 mod worker;
 
 pub use self::answer::{Answer, Failure};
 pub use self::builds::{KeptBuild, UnknownBuild};
+pub use self::canary_request::{CanaryChange, CanaryError};
 pub use self::check::{Checked, check};
-pub use self::deploy::{DeployError, DeployOrder, Deployed, DeployedNode};
+pub use self::deploy::DeployOrder;
+pub use self::deploy_outcome::{DeployError, Deployed, DeployedNode};
 pub use self::deployments::ReceivedBuild;
 pub use self::folder::Plugins;
 pub use self::folders::PluginFolders;

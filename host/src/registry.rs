@@ -35,7 +35,7 @@ pub use events::{Event, EventKind, Events, Watcher};
 pub use names::Names;
 pub use namespace::{Binding, Namespace};
 pub use refused::Refused;
-pub use serving::{Serving, ServingBuild, ServingSource, ServingState};
+pub use serving::{Serving, ServingBuild, ServingCanary, ServingSource, ServingState};
 pub use shared::NodeState;
 pub use timers::{Firing, Schedule, Scope, TimerRecord, Timers, Version};
 

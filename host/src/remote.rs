@@ -4,6 +4,7 @@
 //! the API refuses.
 
 mod api_client;
+mod canary;
 mod clients;
 mod deploy;
 mod event_stream;
@@ -21,6 +22,7 @@ mod trace;
 
 use clap::Subcommand;
 
+use self::canary::CanaryFlags;
 use self::clients::{ClientFlags, ClientsFlags, KickFlags};
 use self::deploy::{DeployFlags, UndeployFlags};
 use self::flags::ApiFlags;
@@ -48,6 +50,8 @@ pub enum RemoteCommand {
     Undeploy(UndeployFlags),
     /// List what is deployed.
     Deployments(ApiFlags),
+    /// Look after a build that runs beside another one, for a part of the clients.
+    Canary(CanaryFlags),
     /// List clients of the whole cluster.
     Clients(ClientsFlags),
     /// Show one client: its uid, groups and info, its address, and what it has sent and got.
@@ -89,6 +93,7 @@ impl RemoteCommand {
             RemoteCommand::Deploy(flags) => deploy::deploy(flags).await,
             RemoteCommand::Undeploy(flags) => deploy::undeploy(flags).await,
             RemoteCommand::Deployments(api) => deploy::list(&api).await,
+            RemoteCommand::Canary(flags) => canary::run(flags).await,
             RemoteCommand::Clients(flags) => clients::list(&flags).await,
             RemoteCommand::Client(flags) => clients::show(&flags).await,
             RemoteCommand::Kick(flags) => clients::kick(&flags).await,

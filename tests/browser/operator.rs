@@ -43,6 +43,7 @@ async fn the_cluster_is_seen_on_any_screen() -> Result<()> {
         window.shows("#live", "live").await?;
         window.shows("#stage", "ready").await?;
         window.shows(&row("nodes", &other), "alive").await?;
+        window.shows("#links", &other[..6]).await?;
         let plugin = row("plugins", &format!("console@{other}"));
         window.shows(&plugin, "folder").await?;
         window.shows("#clients tbody", ada.id()).await?;
@@ -53,11 +54,13 @@ async fn the_cluster_is_seen_on_any_screen() -> Result<()> {
             "the page is wider than its window"
         );
         // It is read by what happens, too.
-        let bob = cluster[0].console(&[("uid", "bob")]).await?;
+        let mut bob = cluster[0].console(&[("uid", "bob")]).await?;
         window
             .shows("#events", "uid-online elsewhere=0 uid=bob")
             .await?;
         window.shows("#clients-now", "2").await?;
+        bob.call(json!({ "do": "identify" })).await?;
+        window.shows("#p99-now", "s").await?;
         bob.vanish()?;
         window
             .shows("#events", "uid-offline elsewhere=0 uid=bob")
@@ -183,6 +186,66 @@ async fn builds_are_deployed_and_gone_back_to() -> Result<()> {
     window.click(&format!("{marker} button")).await?;
     window.click("#undeploy").await?;
     window.shows("#notice", "is not deployed any more").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_is_deployed_changed_promoted_and_withdrawn() -> Result<()> {
+    let node = Node::builder().alone().plugin_from("marker", "marker-a");
+    let node = node.start().await?;
+    let mut browser = Browser::start().await?;
+    let window = open_page(&node, &mut browser, Screen::Desktop).await?;
+    let deploy = async |source: &str| {
+        let build = component(source)?.display().to_string();
+        window.type_into("#deploy-component", &build).await?;
+        window.fill("#deploy-name", "marker").await?;
+        window.fill("#deploy-percent", "25").await?;
+        window.click("#deploy button").await?;
+        window.shows("#notice", "runs on 1 of 1 nodes").await
+    };
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        clients.push(node.client("/marker").await?);
+    }
+    let answered_by_b = async |clients: &mut Vec<jackfield_tests::Client>| {
+        let mut marked = 0;
+        for client in clients {
+            client.say(text("1")).await?;
+            marked += usize::from(client.next_text().await?.starts_with('b'));
+        }
+        anyhow::Ok(marked)
+    };
+    deploy("marker-b").await?;
+    let canary = row("plugins", "marker@") + "[data-key$='/canary']";
+    window.shows(&canary, "canary 25 %").await?;
+    window.shows("#events", "plugin-canary").await?;
+    assert_eq!(answered_by_b(&mut clients).await?, 10);
+    window.click(&format!("{canary} button")).await?;
+    window
+        .shows("#canary-title", "for 25 % of the clients")
+        .await?;
+    window
+        .shows("#canary tr[data-key$='/canary']", "10")
+        .await?;
+    window
+        .shows("#canary tr[data-key$='/stable']", "30")
+        .await?;
+    window.fill("#canary-percent", "50").await?;
+    window.click("#canary-change button").await?;
+    window.shows("#notice", "for 50 % of the clients").await?;
+    assert_eq!(answered_by_b(&mut clients).await?, 20);
+    window.shows(&canary, "canary 50 %").await?;
+    window.click(&format!("{canary} button")).await?;
+    window.click("#canary-promote").await?;
+    window.shows("#notice", "is for all clients now").await?;
+    assert_eq!(answered_by_b(&mut clients).await?, 40);
+    deploy("marker-a").await?;
+    window.shows(&canary, "canary 25 %").await?;
+    assert_eq!(answered_by_b(&mut clients).await?, 30);
+    window.click(&format!("{canary} button")).await?;
+    window.click("#canary-withdraw").await?;
+    window.shows("#notice", "has ended").await?;
+    assert_eq!(answered_by_b(&mut clients).await?, 40);
+    window.is_untroubled().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

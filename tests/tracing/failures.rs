@@ -62,6 +62,8 @@ async fn nobody_waits_for_a_collector_that_hangs() -> Result<()> {
     let stopped = node.stop().await?;
     assert!(stopped.status.success());
     assert_eq!(stopped.counters.get("spans_sent")?, 0);
+    // The client, its first and its last event, and each message, also those that waited at the end.
+    assert!(stopped.counters.get("spans_dropped")? >= 6_003);
     Ok(())
 }
 

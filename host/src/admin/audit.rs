@@ -108,4 +108,6 @@ audited_requests! {
 }
 
 impl AuditedRequest for wire::RollbackRequest {}
+impl AuditedRequest for wire::CanaryRequest {}
+impl AuditedRequest for wire::SetCanaryRequest {}
 impl AuditedRequest for wire::DrainRequest {}

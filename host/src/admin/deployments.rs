@@ -20,6 +20,7 @@ use super::problem::{Problem, Reason};
 use super::tokens::TokenScope;
 use crate::limits::{COMPONENT_BYTES, MANIFEST_BYTES, NAME_BYTES_MAX};
 use crate::plugin::{DeployError, DeployOrder, Deployed, ReceivedBuild};
+use crate::rollout::{Rollout, WrittenRollout};
 
 /// How long the next bytes of a build may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,6 +49,7 @@ pub(super) async fn deploy(
             origin: String::new(),
             by: caller.name.clone(),
             rolling: None,
+            canary: None,
         };
         let kept = read_query(query.as_deref(), &mut order)?;
         let plugins = api.plugins()?;
@@ -143,6 +145,9 @@ pub(super) async fn list(
                 "origin": deployment.origin,
                 "by": deployment.by,
                 "at_ms": deployment.at_ms,
+                // The share of the clients, if it is not for all.
+                "canary_percent": deployment.rollout.as_ref().map(|rollout| rollout.percent),
+                "stable_digest": deployment.stable().map(|stable| HEXLOWER.encode(&stable.digest)),
             })
         })
         .collect();
@@ -152,8 +157,10 @@ pub(super) async fn list(
 /// Reads how a build is deployed. If it is one that the node keeps, its first digits are returned; if
 /// they are empty, it is the one that ran before.
 fn read_query(query: Option<&str>, order: &mut DeployOrder) -> Result<Option<String>, Problem> {
-    let mut kept = None;
+    let (mut kept, mut rollout, mut is_canary) = (None, WrittenRollout::default(), false);
     for (name, value) in parameters(query)? {
+        is_canary |= !matches!(&*name, "build" | "origin" | "rolling_ms");
+        let number = || value.parse::<f64>().ok().filter(|number| *number >= 0.0);
         match &*name {
             "build" => kept = Some(value.into_owned()),
             "origin" if value.len() <= NAME_BYTES_MAX => order.origin = value.into_owned(),
@@ -165,13 +172,27 @@ fn read_query(query: Option<&str>, order: &mut DeployOrder) -> Result<Option<Str
                     Problem::invalid(format!("rolling_ms is a number from 0 to {most}"))
                 })?);
             }
+            "canary_percent" if number().is_some() => {
+                rollout.percent = number().unwrap_or_default()
+            }
+            "canary_uid" => rollout.uids.push(value.into_owned()),
+            "promote_after_ms" if value.parse::<u64>().is_ok() => {
+                rollout.promote_after = value.parse().ok().map(Duration::from_millis);
+            }
+            "max_p99_ratio" if number().is_some() => rollout.max_p99_ratio = number(),
             _ => {
                 return Err(Problem::invalid(format!(
-                    "{name:?} is no parameter with this value: build, origin and rolling_ms are"
+                    "{name:?} is no parameter with this value: build, origin, rolling_ms, \
+                     canary_percent, canary_uid, promote_after_ms and max_p99_ratio are"
                 )));
             }
         }
     }
+    let canary = is_canary.then(|| Rollout::check(rollout)).transpose();
+    order.canary = canary.map_err(|wrong| {
+        let why = format!("the canary is not one that can be: {wrong}");
+        Problem::invalid(why)
+    })?;
     Ok(kept)
 }
 

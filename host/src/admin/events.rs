@@ -66,8 +66,8 @@ impl EventWatch {
 
     fn tell(&self, event: Event) -> wire::Event {
         use event::Event::{
-            ClientClosed, ClientConnected, EventLost, GroupOccupied, GroupVacated, PluginLoaded,
-            PluginTakenBack, UidOffline, UidOnline,
+            ClientClosed, ClientConnected, EventLost, GroupOccupied, GroupVacated, PluginCanary,
+            PluginLoaded, PluginTakenBack, UidOffline, UidOnline,
         };
         let Event { plugin, what } = event;
         let uid = |uid: Arc<str>| wire::UidChange {
@@ -94,6 +94,13 @@ impl EventWatch {
             EventKind::Occupied(Kind::Group, name) => GroupOccupied(group(name)),
             EventKind::Vacated(Kind::Group, name) => GroupVacated(group(name)),
             EventKind::Loaded(generation) => PluginLoaded(wire::PluginLoaded { generation }),
+            EventKind::Canary {
+                generation,
+                percent,
+            } => PluginCanary(wire::PluginCanary {
+                generation,
+                percent,
+            }),
             EventKind::TakenBack(generation) => {
                 PluginTakenBack(wire::PluginTakenBack { generation })
             }

@@ -193,8 +193,10 @@ impl NodeMetrics {
     }
 
     fn write_plugins(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let plugins = self.view.plugins();
-        let mut plugins = plugins.map(|plugins| plugins.all()).unwrap_or_default();
+        let Some(all) = self.view.plugins() else {
+            return Ok(());
+        };
+        let mut plugins = all.all();
         plugins.retain(|plugin| {
             let is_here = plugin.generation().is_some() || plugin.namespace().client_count() > 0;
             is_here && self.caller.may_see(plugin.name())
@@ -241,6 +243,21 @@ impl NodeMetrics {
             "The number of the generation that runs on this node.",
             None,
             &|plugin| plugin.generation().map(count),
+        )?;
+        of_each(
+            encoder,
+            "canary_generation",
+            "The number of the generation that runs beside that one on this node, for a part of the \
+             clients.",
+            None,
+            &|plugin| plugin.canary_generation().map(count),
+        )?;
+        of_each(
+            encoder,
+            "canary_clients",
+            "The clients of the plugin on this node that the canary is for.",
+            None,
+            &|plugin| all.canary_clients(plugin.name()).map(count),
         )?;
         of_each(
             encoder,

@@ -60,6 +60,10 @@ macro_rules! operations {
             get_timers GetTimers(PageRequest) -> Timers(Timers): Read;
             get_builds GetBuilds(PluginRequest) -> Builds(Builds): Read;
             rollback Rollback(RollbackRequest) -> RolledBack(RolledBack): Operate;
+            get_canary GetCanary(PluginRequest) -> Canary(Canary): Read;
+            set_canary SetCanary(SetCanaryRequest) -> Done(Done): Operate;
+            promote_canary PromoteCanary(CanaryRequest) -> Done(Done): Operate;
+            withdraw_canary WithdrawCanary(CanaryRequest) -> Done(Done): Operate;
         }
     };
 }

@@ -118,10 +118,7 @@ impl Api {
         of: Of<'_>,
         request: wire::RollbackRequest,
     ) -> Result<wire::RolledBack, Problem> {
-        let plugins = self.view.plugins().ok_or_else(|| {
-            let message = "the node starts: its plugins are not loaded yet";
-            Problem::new(Reason::Unreachable, message)
-        })?;
+        let plugins = self.plugins()?;
         let (name, digest) = (of.plugin.name(), request.digest.as_deref());
         let rolled_back = plugins.roll_back(name, digest, &of.caller.name).await?;
         Ok(wire::RolledBack {

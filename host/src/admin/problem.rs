@@ -155,9 +155,10 @@ impl From<RollbackError> for Problem {
     fn from(error: RollbackError) -> Problem {
         let reason = match &error {
             RollbackError::Unknown(_) => Reason::NotFound,
-            RollbackError::NotHere | RollbackError::Gateway | RollbackError::Runs => {
-                Reason::InvalidArgument
-            }
+            RollbackError::NotHere
+            | RollbackError::Gateway
+            | RollbackError::Runs
+            | RollbackError::Canary(_) => Reason::InvalidArgument,
             RollbackError::Busy | RollbackError::Overloaded => Reason::Overloaded,
             RollbackError::Load(_) | RollbackError::Overtaken => Reason::Failed,
         };

@@ -21,7 +21,7 @@ use crate::config::Role;
 use crate::guest::Services;
 use crate::mesh::Mesh;
 use crate::plugin::Plugins;
-use crate::registry::{Kind, Registry, ServingBuild, ServingSource, ServingState};
+use crate::registry::{Kind, Registry, ServingBuild, ServingCanary, ServingSource, ServingState};
 
 /// The state of the node that the API shows.
 pub struct View {
@@ -221,6 +221,7 @@ fn plugins(view: &View, caller: &ApiCaller) -> Vec<PluginStatus> {
                 name: plugin.name().to_owned(),
                 state: plugin.state().as_str(),
                 build: plugin.build().map(Into::into),
+                canary: namespace.serving().canary.as_ref().map(Into::into),
                 failure: plugin.failure(),
                 generation: plugin.generation(),
                 runs: match plugin.generation() {
@@ -255,6 +256,7 @@ fn of(mesh: &Mesh, peer: &crate::mesh::Peer, caller: &ApiCaller) -> Option<PeerS
                     ServingState::Away | ServingState::None => "stopped",
                 },
                 build: serving.build.map(Into::into),
+                canary: serving.canary.as_ref().map(Into::into),
                 failure: serving.failure.clone(),
             })
             .collect(),
@@ -338,6 +340,8 @@ struct PluginStatus {
     state: &'static str,
     /// The build that runs here, or null.
     build: Option<BuildStatus>,
+    /// The build that runs beside that one, or null.
+    canary: Option<CanaryStatus>,
     /// The reason why the last load failed, or null if it did not.
     failure: Option<String>,
     generation: Option<u64>,
@@ -356,6 +360,8 @@ struct PeerPluginStatus {
     state: &'static str,
     /// The build that runs there, or null.
     build: Option<BuildStatus>,
+    /// The build that runs there beside that one, or null.
+    canary: Option<CanaryStatus>,
     /// The reason why the last load failed there, or null if it did not.
     failure: Option<String>,
 }
@@ -371,6 +377,23 @@ struct BuildStatus {
     loaded_at_ms: u64,
     /// Where the build comes from: `folder`, `deployment`, `kept`, or null if a peer has not said it.
     source: Option<&'static str>,
+}
+
+/// A build that runs beside another one, for a part of the clients.
+#[derive(Serialize)]
+struct CanaryStatus {
+    build: BuildStatus,
+    /// The share of the clients that it is for.
+    percent: f64,
+}
+
+impl From<&ServingCanary> for CanaryStatus {
+    fn from(canary: &ServingCanary) -> CanaryStatus {
+        CanaryStatus {
+            build: canary.build.into(),
+            percent: canary.rollout.percent(),
+        }
+    }
 }
 
 impl From<ServingBuild> for BuildStatus {

@@ -50,7 +50,7 @@ impl Mesh {
     }
 
     async fn answer_of(&self, namespace: &Namespace, question: Question) -> Answered {
-        let done = |()| Answer::Done(wire::Done {});
+        let done = |()| Answer::Done(wire::Done::default());
         Ok(match question {
             Question::BindUid(wire::BindUid { client: id, uid }) => {
                 self.bind_uid(namespace, client(&id)?, &uid).map(done)

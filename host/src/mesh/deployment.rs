@@ -14,7 +14,10 @@ use crate::manifest::fits_a_path;
 
 pub use super::wire::deployment_state::Phase;
 pub use super::wire::deployment_step::Step;
-pub use super::wire::{BuildPart, Deployment, DeploymentState, Prepare, ReadBuild};
+pub use super::wire::{
+    BuildPart, BuildState, CanaryState, Deployment, DeploymentState, Prepare, ReadBuild, rollout,
+    told_build, told_rollout,
+};
 
 /// The most steps of peers that wait for the code that handles them.
 const WAITING: usize = 256;
@@ -102,14 +105,67 @@ impl Deployment {
         self.digest.is_empty()
     }
 
+    /// Whether the build is for a part of the clients, and the others have another one.
+    pub fn is_canary(&self) -> bool {
+        self.rollout.is_some()
+    }
+
+    /// The deployment of the clients that the canary is not for. Nothing is returned if there is no
+    /// canary, or if they have what the folders have.
+    pub fn stable(&self) -> Option<&Deployment> {
+        let stable = self.stable.as_deref();
+        stable.filter(|stable| self.is_canary() && !stable.is_withdrawn())
+    }
+
+    /// Returns whether a build is this one, or that of the clients that the canary is not for.
+    pub fn has_build(&self, digest: &[u8]) -> bool {
+        let is_stable = self.stable().is_some_and(|stable| stable.digest == *digest);
+        self.digest == *digest || is_stable
+    }
+
+    /// The next deployment: the canary is for all clients.
+    pub fn promoted(&self) -> Deployment {
+        Deployment {
+            version: self.version + 1,
+            rollout: None,
+            stable: None,
+            ..self.clone()
+        }
+    }
+
+    /// The next deployment: there is no canary any more. It counts more than one of `promoted`.
+    pub fn without_canary(&self) -> Deployment {
+        let stable = self.stable().cloned();
+        Deployment {
+            version: self.version + 2,
+            plugin: self.plugin.clone(),
+            everywhere: self.everywhere,
+            ..stable.unwrap_or_default()
+        }
+    }
+
     /// The rank among the deployments of the plugin: the greatest one counts.
-    pub fn rank(&self) -> (u64, &[u8]) {
-        (self.version, &self.digest)
+    pub fn rank(&self) -> (u64, &[u8], u64) {
+        (self.version, &self.digest, self.at_ms)
     }
 
     /// Returns whether it is one that a node makes: with a name that can be part of a path, and with
     /// nothing longer or larger than it may be.
     pub fn is_sound(&self) -> bool {
+        let stable = self.stable.as_deref();
+        let is_stable = |stable: &Deployment| {
+            let is_alone = stable.rollout.is_none() && stable.stable.is_none();
+            is_alone && stable.plugin == self.plugin && stable.is_sound_alone()
+        };
+        self.is_sound_alone()
+            && stable.is_none_or(is_stable)
+            && self
+                .rollout
+                .as_ref()
+                .is_none_or(|told| rollout(told).is_some())
+    }
+
+    fn is_sound_alone(&self) -> bool {
         let texts = [&self.plugin, &self.origin, &self.by];
         texts.iter().all(|text| text.len() <= NAME_BYTES_MAX)
             && matches!(self.digest.len(), 0 | 32)
@@ -117,12 +173,13 @@ impl Deployment {
             && fits_a_path(&self.plugin)
             && self.component_bytes <= COMPONENT_BYTES
             && self.manifest_bytes <= MANIFEST_BYTES
-            && self.version < u64::MAX
+            && self.version < u64::MAX - 1
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::wire::Rollout;
     use super::*;
 
     fn deployment(version: u64, digest: u8) -> Deployment {
@@ -132,6 +189,43 @@ mod tests {
             digest: vec![digest; 32].into(),
             ..Deployment::default()
         }
+    }
+
+    /// The build 2 for a part of the clients, and the build 1 for the others.
+    fn canary() -> Deployment {
+        let rollout = Rollout {
+            percent: 5.0,
+            ..Rollout::default()
+        };
+        Deployment {
+            rollout: Some(rollout),
+            stable: Some(Box::new(deployment(1, 1))),
+            ..deployment(2, 2)
+        }
+    }
+
+    #[test]
+    fn a_canary_ends_as_the_build_of_all_or_of_nobody() {
+        let canary = canary();
+        assert!(canary.is_sound() && canary.is_canary());
+        assert!(canary.has_build(&[1; 32]) && canary.has_build(&[2; 32]));
+        let promoted = canary.promoted();
+        assert!(promoted == deployment(3, 2) && !promoted.has_build(&[1; 32]));
+        let without = canary.without_canary();
+        assert_eq!(without, deployment(4, 1));
+        // Somebody promotes it, and it fails at the same time.
+        let mut known = LastDeployments::default();
+        for next in [&canary, &without, &promoted] {
+            known.note(next);
+        }
+        assert_eq!(known.get("chat"), Some(&without));
+        // The others have what the folders have.
+        let of_folders = Deployment {
+            stable: Some(Box::default()),
+            ..canary.clone()
+        };
+        assert!(of_folders.stable().is_none() && !of_folders.has_build(&[]));
+        assert!(of_folders.without_canary().is_withdrawn());
     }
 
     #[test]
@@ -174,6 +268,19 @@ mod tests {
                 ..deployment(1, 1)
             },
             deployment(u64::MAX, 1),
+            deployment(u64::MAX - 1, 1),
+            Deployment {
+                rollout: Some(Rollout::default()),
+                ..deployment(1, 1)
+            },
+            Deployment {
+                stable: Some(Box::new(deployment(u64::MAX, 1))),
+                ..deployment(1, 1)
+            },
+            Deployment {
+                stable: Some(Box::new(canary())),
+                ..deployment(1, 1)
+            },
             Deployment {
                 origin: long,
                 ..deployment(1, 1)

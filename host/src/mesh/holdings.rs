@@ -94,9 +94,9 @@ pub(super) fn name_cost(name: &str) -> usize {
     name.len() + NAME_COST
 }
 
-/// What a plugin's routes and the failure of its last load count together.
-pub(super) fn cost_of(routes: &[String], failure: Option<&str>) -> usize {
-    let texts = routes.iter().map(String::as_str).chain(failure);
+/// What the texts of a plugin count together: its routes, the uids of its canary, and the failure of
+/// its last load.
+pub(super) fn cost_of<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
     texts.map(name_cost).sum()
 }
 

@@ -196,12 +196,12 @@ impl Space {
 
     /// How much the node holds of the plugin, without its uids and groups.
     pub(super) fn held_by(&self, node: Incarnation) -> HoldingSize {
-        let routes = self.servers.read().routes_bytes(node);
+        let texts = self.servers.read().text_bytes(node);
         let is_held =
-            routes.is_some() || self.has_clients_of(node) || is_among(&self.fires.read(), node);
+            texts.is_some() || self.has_clients_of(node) || is_among(&self.fires.read(), node);
         HoldingSize {
             plugins: usize::from(is_held),
-            bytes: routes.unwrap_or_default(),
+            bytes: texts.unwrap_or_default(),
         }
     }
 

@@ -84,7 +84,7 @@ impl EventRequest<ConnectAnswer> {
     }
 }
 
-impl EventRequest<()> {
+impl EventRequest<Done> {
     /// Creates the request for a message that a client has sent.
     pub fn message(said: Said) -> Self {
         EventRequest::done(Event::Said(said))
@@ -98,7 +98,10 @@ impl EventRequest<()> {
     fn done(event: Event) -> Self {
         EventRequest {
             event,
-            read: |answer| matches!(answer, Answer::Done(_)).then_some(()),
+            read: |answer| match answer {
+                Answer::Done(done) => Some(done),
+                _ => None,
+            },
         }
     }
 }

@@ -197,10 +197,10 @@ impl Mesh {
         };
         let before = space.held_by(snapshot.node);
         let told = holding.serving.as_ref();
-        let routes = told.map(|told| cost_of(&told.routes, told.failure.as_deref()));
+        let texts = told.map(|told| cost_of(texts(told)));
         let more = HoldingSize {
             plugins: usize::from(says_something).saturating_sub(before.plugins),
-            bytes: routes.map_or(0, |bytes| bytes.saturating_sub(before.bytes)),
+            bytes: texts.map_or(0, |bytes| bytes.saturating_sub(before.bytes)),
         };
         if !peer.holdings.has_room(more, most) {
             return Err(NoRoom);
@@ -343,6 +343,14 @@ fn says_something(holding: &wire::Holding) -> bool {
         || holding.fires.is_some_and(|fires| fires > 0)
         || serving.is_some_and(|state| state != wire::serving::State::None)
         || names.any(|held| held.clients > 0)
+}
+
+/// The texts of any length in what a peer says of a plugin.
+fn texts(serving: &wire::Serving) -> impl Iterator<Item = &str> {
+    let rollout = serving.canary.iter().flat_map(|canary| &canary.rollout);
+    let uids = rollout.flat_map(|rollout| &rollout.uids);
+    let texts = serving.routes.iter().chain(uids);
+    texts.chain(&serving.failure).map(String::as_str)
 }
 
 /// Leaves out names that no node of any configuration may have. A peer is trusted, but a mistake of

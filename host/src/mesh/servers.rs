@@ -42,11 +42,10 @@ impl Servers {
         self.orphaned_since.is_some()
     }
 
-    /// What the routes of the node count, if the node has the plugin.
-    pub(super) fn routes_bytes(&self, node: Incarnation) -> Option<usize> {
+    /// What the texts of the node count, if the node has the plugin.
+    pub(super) fn text_bytes(&self, node: Incarnation) -> Option<usize> {
         let server = self.nodes.iter().find(|server| server.node == node)?;
-        let serving = &server.serving;
-        Some(cost_of(&serving.routes, serving.failure.as_deref()))
+        Some(cost_of(server.serving.texts()))
     }
 
     pub(super) fn note(&mut self, snapshot: Snapshot, serving: Serving) {
@@ -91,6 +90,7 @@ mod tests {
             compression: None,
             refuse: RefusePolicy::Close,
             build: None,
+            canary: None,
             failure: None,
             patience: Duration::from_secs(7),
         }

@@ -8,17 +8,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::peer::Peer;
 use super::rendezvous::weight;
 use super::servers::Server;
 use super::state::Mesh;
-use super::wire;
+use super::wire::{self, build, rollout, told_build, told_rollout};
 use crate::id::Incarnation;
 use crate::policy::{CompressionPolicy, OverflowPolicy, RefusePolicy, UidPolicy};
-use crate::registry::{Namespace, Serving, ServingBuild, ServingSource, ServingState, in_ms};
+use crate::registry::{Namespace, Serving, ServingCanary, ServingState, in_ms};
 
 /// How the other nodes serve a plugin, taken together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,12 +33,14 @@ pub enum Elsewhere {
 }
 
 /// The node that gets a client's events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Worker {
     /// The incarnation of that node.
     pub node: Incarnation,
     /// How long the node takes for one event at most.
     pub patience: Duration,
+    /// The build that it runs for a part of the clients, if it does.
+    pub canary: Option<ServingCanary>,
 }
 
 impl Mesh {
@@ -95,6 +96,29 @@ impl Mesh {
         }
     }
 
+    /// The canary of this plugin that a node of those that run it has.
+    pub fn canary_elsewhere(&self, plugin: &str) -> Option<ServingCanary> {
+        let space = self.interest.space(plugin)?;
+        let servers = space.servers.read();
+        let mut open = servers.nodes.iter().filter(|server| server.is_open());
+        open.find_map(|server| server.serving.canary.clone())
+    }
+
+    /// The other nodes that take events and have this canary of the plugin.
+    pub fn nodes_with_canary(&self, plugin: &str, canary: u64) -> Vec<Incarnation> {
+        let space = self.interest.space(plugin);
+        let nodes = space.map(|space| {
+            let servers = space.servers.read();
+            let has_it = |server: &&Server| {
+                let its = server.serving.canary.as_ref();
+                its.is_some_and(|its| its.id() == canary) && self.takes_events(server.node)
+            };
+            let nodes = servers.nodes.iter().filter(has_it);
+            nodes.map(|server| server.node).collect()
+        });
+        nodes.unwrap_or_default()
+    }
+
     /// The plugin's routes, as the nodes that run it have said.
     pub fn routes_elsewhere(&self, plugin: &str) -> Vec<String> {
         let space = self.interest.space(plugin);
@@ -132,6 +156,7 @@ impl Mesh {
         Some(Worker {
             node: server.node,
             patience: server.serving.patience,
+            canary: server.serving.canary.clone(),
         })
     }
 
@@ -227,17 +252,10 @@ impl Mesh {
                 min_bytes: policy.min_bytes as u64,
                 level: policy.level,
             }),
-            build: serving.build.map(|build| wire::Build {
-                generation: build.generation,
-                digest: Bytes::copy_from_slice(&build.digest),
-                loaded_at_ms: build.loaded_at_ms,
-                source: match build.source {
-                    ServingSource::Unknown => wire::build::Source::Unspecified,
-                    ServingSource::Folder => wire::build::Source::Folder,
-                    ServingSource::Deployment => wire::build::Source::Deployment,
-                    ServingSource::KeptBuild => wire::build::Source::KeptBuild,
-                }
-                .into(),
+            build: serving.build.map(told_build),
+            canary: serving.canary.as_ref().map(|canary| wire::CanaryBuild {
+                build: Some(told_build(canary.build)),
+                rollout: Some(told_rollout(&canary.rollout)),
             }),
             failure: serving.failure.clone(),
         }
@@ -288,17 +306,11 @@ fn serving(told: &wire::Serving) -> Serving {
             policy.check().ok()
         }),
         patience: Duration::from_millis(told.patience_ms),
-        build: told.build.as_ref().and_then(|told| {
-            Some(ServingBuild {
-                generation: told.generation,
-                digest: <[u8; 32]>::try_from(&*told.digest).ok()?,
-                loaded_at_ms: told.loaded_at_ms,
-                source: match told.source() {
-                    wire::build::Source::Unspecified => ServingSource::Unknown,
-                    wire::build::Source::Folder => ServingSource::Folder,
-                    wire::build::Source::Deployment => ServingSource::Deployment,
-                    wire::build::Source::KeptBuild => ServingSource::KeptBuild,
-                },
+        build: told.build.as_ref().and_then(build),
+        canary: told.canary.as_ref().and_then(|told| {
+            Some(ServingCanary {
+                build: build(told.build.as_ref()?)?,
+                rollout: Arc::new(rollout(told.rollout.as_ref()?)?),
             })
         }),
         failure: told.failure.clone(),

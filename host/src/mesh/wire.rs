@@ -1,13 +1,16 @@
 //! The messages between nodes and registers, generated from `proto/jackfield/mesh/v1`, and their
 //! conversion to other types of this crate.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message as _;
 
 use super::link;
 use crate::delivery::Target;
 use crate::id::ClientId;
-use crate::registry::ClientStatus;
+use crate::registry::{ClientStatus, ServingBuild, ServingSource, in_ms};
+use crate::rollout::{self, WrittenRollout};
 use crate::tracer::{RemoteContext, Span};
 
 pub use self::generated::*;
@@ -140,4 +143,59 @@ impl From<pull::Pull> for Pull {
     fn from(pull: pull::Pull) -> Pull {
         Pull { pull: Some(pull) }
     }
+}
+
+/// A build, in the form that peers get.
+pub fn told_build(build: ServingBuild) -> Build {
+    Build {
+        generation: build.generation,
+        digest: Bytes::copy_from_slice(&build.digest),
+        loaded_at_ms: build.loaded_at_ms,
+        source: match build.source {
+            ServingSource::Unknown => build::Source::Unspecified,
+            ServingSource::Folder => build::Source::Folder,
+            ServingSource::Deployment => build::Source::Deployment,
+            ServingSource::KeptBuild => build::Source::KeptBuild,
+        }
+        .into(),
+    }
+}
+
+/// Reads a build that a peer tells of.
+pub(super) fn build(told: &Build) -> Option<ServingBuild> {
+    Some(ServingBuild {
+        generation: told.generation,
+        digest: <[u8; 32]>::try_from(&*told.digest).ok()?,
+        loaded_at_ms: told.loaded_at_ms,
+        source: match told.source() {
+            build::Source::Unspecified => ServingSource::Unknown,
+            build::Source::Folder => ServingSource::Folder,
+            build::Source::Deployment => ServingSource::Deployment,
+            build::Source::KeptBuild => ServingSource::KeptBuild,
+        },
+    })
+}
+
+/// A rollout, in the form that peers get.
+pub fn told_rollout(rollout: &rollout::Rollout) -> Rollout {
+    Rollout {
+        percent: rollout.percent(),
+        uids: rollout.uids().iter().cloned().collect(),
+        promote_after_ms: rollout.promote_after().map_or(0, in_ms),
+        max_p99_ratio: rollout.max_p99_ratio().unwrap_or_default(),
+        began_ms: rollout.began_ms(),
+    }
+}
+
+/// Reads a rollout that a peer tells of, if it is one that a node makes.
+pub fn rollout(told: &Rollout) -> Option<rollout::Rollout> {
+    let written = WrittenRollout {
+        percent: told.percent,
+        uids: told.uids.clone(),
+        promote_after: (told.promote_after_ms > 0)
+            .then(|| Duration::from_millis(told.promote_after_ms)),
+        max_p99_ratio: (told.max_p99_ratio != 0.0).then_some(told.max_p99_ratio),
+    };
+    let rollout = rollout::Rollout::check(written).ok()?;
+    Some(rollout.begun_at(told.began_ms))
 }

@@ -16,6 +16,7 @@ use data_encoding::HEXLOWER;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
+use super::build_mark::BuildMark;
 use super::generation::Digest;
 use super::load::PluginFiles;
 use crate::file;
@@ -31,15 +32,6 @@ pub(super) const STAGED: &str = ".new-";
 
 /// The age of such a folder after which nobody will keep its build.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The end of the name of a file that says that a build was taken back.
-const REFUSED: &str = "refused";
-
-/// The longest reason why a build was taken back.
-const REASON_BYTES: u64 = 4 << 10;
-
-/// The most builds of one plugin that are known to have been taken back.
-const REFUSED_MOST: usize = 100;
 
 /// The builds of a node's plugins.
 pub(super) struct Builds {
@@ -95,6 +87,7 @@ impl UnknownBuild {
 pub(super) struct StagedBuild {
     folder: TempDir,
     kept: PathBuf,
+    digest: Digest,
 }
 
 impl Builds {
@@ -138,6 +131,7 @@ impl Builds {
         Ok(Some(StagedBuild {
             folder: staged,
             kept,
+            digest: files.digest,
         }))
     }
 
@@ -169,14 +163,14 @@ impl Builds {
         Ok(folder.join(plugin).join(HEXLOWER.encode(digest)))
     }
 
-    /// Returns the build of a plugin that was loaded last, apart from this one and from those that
-    /// were taken back.
+    /// Returns the build of a plugin that was loaded last, apart from this one, from those that were
+    /// taken back, and from those that have only been canaries.
     pub(super) fn last(&self, plugin: &str, except: Option<&Digest>) -> Option<Digest> {
         let builds = kept(&self.folder.as_ref()?.join(plugin)).ok()?;
         let digests = builds.into_iter().rev().map(|(_, digest, _)| digest);
         digests
             .filter(|digest| Some(digest) != except)
-            .find(|digest| !self.is_refused(plugin, digest))
+            .find(|digest| !self.is_refused(plugin, digest) && !self.is_canary(plugin, digest))
     }
 
     /// Returns the builds of a plugin, those that were loaded last first.
@@ -194,10 +188,7 @@ impl Builds {
             builds => builds?,
         };
         let all = builds.into_iter().rev().map(|(loaded_at, digest, bytes)| {
-            let reason = || {
-                let reason = file::read_text(&refused_file(&folder, &digest), REASON_BYTES);
-                reason.map_or_else(|_| String::new(), |reason| reason.trim_end().to_owned())
-            };
+            let reason = || BuildMark::Refused.text(&folder, &digest);
             KeptBuild {
                 digest,
                 bytes,
@@ -246,15 +237,9 @@ impl Builds {
         // The last one that writes knows what is so.
         let _writing = self.writing.lock();
         let is_refused = self.refused.lock().contains(&(plugin.to_owned(), *digest));
-        let file = refused_file(&folder, digest);
         let written = match is_refused {
-            true => file::create_private_folder(&folder)
-                .and_then(|()| fs::write(file, reason))
-                .and_then(|()| forget_refused(&folder)),
-            false => match fs::remove_file(file) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                removed => removed,
-            },
+            true => BuildMark::Refused.set(&folder, digest, reason),
+            false => BuildMark::Refused.remove(&folder, digest),
         };
         if let Err(error) = written {
             let folder = folder.display();
@@ -265,12 +250,36 @@ impl Builds {
         }
     }
 
+    /// Records on disk that a build that was a canary is for all clients.
+    ///
+    /// # Errors
+    ///
+    /// That cannot be written.
+    pub(super) fn promote(&self, plugin: &str, digest: &Digest) -> io::Result<()> {
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        BuildMark::Canary.remove(&folder.join(plugin), digest)
+    }
+
+    /// Returns whether a build is kept that has run for all clients.
+    pub(super) fn has_run_for_all(&self, plugin: &str, digest: &Digest) -> bool {
+        let build = self.build(plugin, digest);
+        build.is_ok_and(|build| build.join(COMPONENT).exists()) && !self.is_canary(plugin, digest)
+    }
+
+    fn has(&self, mark: BuildMark, plugin: &str, digest: &Digest) -> bool {
+        let folder = self.folder.as_ref();
+        folder.is_some_and(|folder| mark.is_there(&folder.join(plugin), digest))
+    }
+
+    fn is_canary(&self, plugin: &str, digest: &Digest) -> bool {
+        self.has(BuildMark::Canary, plugin, digest)
+    }
+
     /// Returns whether a build was taken back.
     pub(super) fn is_refused(&self, plugin: &str, digest: &Digest) -> bool {
-        let is_written = || {
-            let folder = self.folder.as_ref();
-            folder.is_some_and(|folder| refused_file(&folder.join(plugin), digest).exists())
-        };
+        let is_written = || self.has(BuildMark::Refused, plugin, digest);
         self.refused.lock().contains(&(plugin.to_owned(), *digest)) || is_written()
     }
 }
@@ -282,13 +291,25 @@ impl StagedBuild {
     }
 
     /// Keeps a build that has been loaded, and removes the oldest ones of the plugin beyond the
-    /// limits, but not `good`.
+    /// limits, but none of those that are `needed`. A canary is none to go back to.
     ///
     /// # Errors
     ///
     /// The build cannot be kept.
-    pub(super) fn keep(self, good: Option<&Digest>) -> io::Result<()> {
-        let StagedBuild { folder, kept } = self;
+    pub(super) fn keep(self, needed: &[Digest], is_canary: bool) -> io::Result<()> {
+        let StagedBuild {
+            folder,
+            kept,
+            digest,
+        } = self;
+        let Some(plugin_folder) = kept.parent() else {
+            return Ok(());
+        };
+        // Before it is there: it must not look as if it had run for all clients.
+        match is_canary {
+            true => BuildMark::Canary.set(plugin_folder, &digest, "")?,
+            false => BuildMark::Canary.remove(plugin_folder, &digest)?,
+        }
         let is_written = folder.path().join(COMPONENT).exists();
         if is_written && !kept.join(COMPONENT).exists() {
             let written = folder.keep();
@@ -310,9 +331,6 @@ impl StagedBuild {
         }
         // The one that was loaded last is the newest.
         File::open(&kept)?.set_modified(SystemTime::now())?;
-        let Some(plugin_folder) = kept.parent() else {
-            return Ok(());
-        };
         remove_abandoned(plugin_folder)?;
         let builds = self::kept(plugin_folder)?;
         let (mut number, mut bytes) = (0, 0);
@@ -321,8 +339,9 @@ impl StagedBuild {
             bytes += size;
             let is_beyond = number > KEPT_BUILDS || bytes > KEPT_BUILDS_BYTES;
             // The newest one, and the one to go back to, are kept in any case.
-            if is_beyond && number > 1 && Some(digest) != good {
+            if is_beyond && number > 1 && !needed.contains(digest) {
                 fs::remove_dir_all(plugin_folder.join(HEXLOWER.encode(digest)))?;
+                BuildMark::Canary.remove(plugin_folder, digest)?;
             }
         }
         Ok(())
@@ -384,27 +403,6 @@ fn kept(plugin_folder: &Path) -> io::Result<Vec<(SystemTime, Digest, u64)>> {
     Ok(builds)
 }
 
-fn refused_file(plugin_folder: &Path, digest: &Digest) -> PathBuf {
-    plugin_folder.join(format!("{}.{REFUSED}", HEXLOWER.encode(digest)))
-}
-
-/// Forgets the builds that were taken back first, beyond `REFUSED_MOST`.
-fn forget_refused(plugin_folder: &Path) -> io::Result<()> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(plugin_folder)? {
-        let entry = entry?;
-        if entry.path().extension().is_some_and(|end| end == REFUSED) {
-            files.push((entry.metadata()?.modified()?, entry.path()));
-        }
-    }
-    files.sort_unstable();
-    let surplus = files.len().saturating_sub(REFUSED_MOST);
-    for (_, path) in &files[..surplus] {
-        fs::remove_file(path)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -415,9 +413,11 @@ mod tests {
         PluginFiles::new(component.to_vec(), text, path, &PluginLimits::default())
     }
 
-    fn keep(builds: &Builds, files: &PluginFiles, good: Option<&Digest>) {
+    fn keep(builds: &Builds, files: &PluginFiles, needed: Option<&Digest>) {
         let staged = builds.stage("chat", files).expect("a folder to write to");
-        staged.expect("a folder").keep(good).expect("it is kept");
+        let needed: Vec<_> = needed.into_iter().copied().collect();
+        let kept = staged.expect("a folder").keep(&needed, false);
+        kept.expect("it is kept");
     }
 
     /// Makes a build older than all others, since times of files may be equal.
@@ -561,15 +561,32 @@ mod tests {
     }
 
     #[test]
-    fn builds_that_were_taken_back_are_forgotten_in_the_end() {
+    fn a_canary_is_none_to_go_back_to_until_it_has_run_for_all() {
         let folder = tempfile::tempdir().expect("a folder");
         let builds = Builds::new(Some(folder.path().to_owned()));
-        for number in 0..=REFUSED_MOST {
-            let files = files(&number.to_le_bytes(), None);
-            builds.refuse("chat", &files.digest);
-            builds.record("chat", &files.digest, "");
-        }
-        let left = fs::read_dir(folder.path().join("chat")).expect("a folder");
-        assert_eq!(left.count(), REFUSED_MOST);
+        let (stable, canary) = (files(b"stable", None), files(b"canary", None));
+        keep(&builds, &stable, None);
+        age(folder.path(), &stable, 10);
+        let staged = builds.stage("chat", &canary).expect("a folder to write to");
+        let kept = staged.expect("a folder").keep(&[], true);
+        kept.expect("it is kept");
+        let builds = Builds::new(Some(folder.path().to_owned()));
+        assert_eq!(builds.last("chat", None), Some(stable.digest));
+        assert!(builds.has_run_for_all("chat", &stable.digest));
+        assert!(!builds.has_run_for_all("chat", &canary.digest));
+        assert!(!builds.has_run_for_all("chat", &files(b"other", None).digest));
+        builds
+            .promote("chat", &canary.digest)
+            .expect("it is written");
+        assert!(builds.has_run_for_all("chat", &canary.digest));
+        assert_eq!(builds.last("chat", None), Some(canary.digest));
+        // It may begin as a canary again, and then run for all at once.
+        let again = |is_canary| {
+            let staged = builds.stage("chat", &canary).expect("a folder to write to");
+            let kept = staged.expect("a folder").keep(&[], is_canary);
+            kept.expect("it is kept");
+            builds.has_run_for_all("chat", &canary.digest)
+        };
+        assert_eq!([again(true), again(false)], [false, true]);
     }
 }

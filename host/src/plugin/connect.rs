@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::answer::{Answer, Decision, Failure};
-use super::handle::Plugin;
+use super::canary_member::{CanaryClients, CanaryMember};
+use super::handle::{Choose, Plugin};
 use crate::access::{Access, Denied, Granted, Handshake};
 use crate::guest::{Acceptance, ConnectRefusal, EventClient, GuestFunction};
 use crate::id::ClientId;
@@ -13,21 +14,45 @@ use crate::registry::{self, Client};
 use crate::router::{Router, RouterError};
 
 impl Plugin {
-    /// Asks the generation that runs on this node whether a client may come in. Also returns the number
-    /// of the generation, if its `on-connect` was asked.
+    /// Asks the generation that is for a client on this node whether the client may come in. Also
+    /// returns the number of the generation, if its `on-connect` was asked.
     pub(super) async fn decide(
         &self,
         client: EventClient<&Arc<Client>>,
         handshake: &Handshake,
+        member: &CanaryMember,
+        clients: &CanaryClients,
     ) -> Result<(Decision, Option<u64>), Failure> {
         let (mut lease, granted) = loop {
-            let generation = self.running().ok_or(Failure::Absent)?;
-            let granted = match self.check_access(&generation.access, handshake) {
+            let slot = self.slot();
+            let stable = slot.generation().ok_or(Failure::Absent)?;
+            let granted = match self.check_access(&stable.access, handshake) {
                 Ok(granted) => granted,
                 Err(answer) => return Ok((Decision::TurnedAway(answer), None)),
             };
-            let lease = self.lease().await?;
-            // Who is asked goes by its own manifest, and not by one that was just replaced.
+            let uid = granted.uid.as_deref();
+            member.set_place(client.id(), uid);
+            let canary = slot.canary().filter(|canary| {
+                let canary = canary.serving_canary();
+                let uid = || uid.map(str::to_owned);
+                canary.is_some_and(|canary| member.is_in(&canary, client.id(), uid, clients))
+            });
+            // The canary has a manifest of its own.
+            let (generation, granted) = match canary {
+                None => (stable.clone(), granted),
+                Some(canary) => match self.check_access(&canary.access, handshake) {
+                    Ok(granted) => (canary.clone(), granted),
+                    Err(answer) => return Ok((Decision::TurnedAway(answer), None)),
+                },
+            };
+            drop(slot);
+            let choose: Choose<'_> = &|slot| {
+                // Who is asked goes by its own manifest, and not by one that was just replaced.
+                slot.all()
+                    .find(|held| Arc::ptr_eq(held, &generation))
+                    .or(slot.generation())
+            };
+            let lease = self.lease(choose).await?;
             if Arc::ptr_eq(&lease.generation, &generation) {
                 break (lease, granted);
             }
@@ -85,12 +110,15 @@ impl Plugin {
         Ok(granted)
     }
 
+    /// Lets a client in, with what `on-connect` of a `generation` here, or at another node, has
+    /// answered.
     pub(super) async fn admit(
         &self,
         client: &Client,
         mut acceptance: Acceptance,
         handshake: &Handshake,
         granted: Granted,
+        generation: Option<u64>,
     ) -> Answer {
         // The plugin's word counts, be it an answer or a call: it knows more of who that is.
         if acceptance.uid.is_none() && self.namespace().uid(client.id()) == Ok(None) {
@@ -102,8 +130,10 @@ impl Plugin {
         {
             let error = format!("on-connect chose the subprotocol {chosen:?}, not one offered");
             // What it cannot be bound to or join may be the fault of others, but not this.
-            if let Some(generation) = self.running() {
-                generation.event_failed();
+            let slot = self.slot();
+            let mut all = slot.all();
+            if let Some(asked) = all.find(|held| Some(held.number) == generation) {
+                asked.event_failed();
             }
             return self.cannot_have(client, &error);
         }

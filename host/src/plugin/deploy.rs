@@ -13,15 +13,16 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::builds::UnknownBuild;
+use super::deploy_outcome::{DeployError, Deployed, DeployedNode};
 use super::deployments::ReceivedBuild;
 use super::folder::{Plugins, on_blocking_thread};
 use crate::id::Incarnation;
-use crate::manifest::{fits_a_path, reach};
+use crate::manifest::{fits_a_path, reach, rollout};
 use crate::mesh::PeerState;
-use crate::mesh::deployment::{Deployment, DeploymentState, Phase, Prepare, Step};
+use crate::mesh::deployment::{Deployment, DeploymentState, Phase, Prepare, Step, told_rollout};
 use crate::mesh::peer_event::Failed;
 use crate::registry::now_ms;
+use crate::rollout::Rollout;
 
 /// How often another node is asked how far it is.
 const LOOK: Duration = Duration::from_millis(200);
@@ -43,67 +44,14 @@ pub struct DeployOrder {
     /// With this, the nodes change one after the other, and each must run the build for this long
     /// before the next one does. Otherwise all change at once.
     pub rolling: Option<Duration>,
-}
-
-/// A deployment that was decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deployed {
-    /// Counts the deployments of the plugin.
-    pub version: u64,
-    /// The digest of the component and its manifest.
-    pub digest: Vec<u8>,
-    /// The nodes that were asked to run it.
-    pub nodes: Vec<DeployedNode>,
-}
-
-/// A node of a deployment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeployedNode {
-    /// The incarnation of the node.
-    pub node: Incarnation,
-    /// The address that its peers dial; empty: it is alone.
-    pub mesh: String,
-    /// The generation that has taken over, or why the build does not run there.
-    pub generation: Result<u64, String>,
-}
-
-/// The reason why nothing was deployed. What ran before still runs.
-#[derive(Debug, thiserror::Error)]
-pub enum DeployError {
-    /// The node runs no plugins.
-    #[error("this node is a gateway and runs no plugins: ask a node that does")]
-    Gateway,
-    /// The node cannot take part.
-    #[error("{0}")]
-    NotHere(String),
-    /// The plugin cannot be deployed, for this reason.
-    #[error("{0}")]
-    Invalid(String),
-    /// The build cannot be kept.
-    #[error("the build cannot be written: {0}")]
-    Write(#[from] std::io::Error),
-    /// The build cannot run on each node.
-    #[error("nothing was changed, since the build cannot run on each node: {}", reasons(.0))]
-    Refused(Vec<DeployedNode>),
-    /// There is no such build.
-    #[error(transparent)]
-    Unknown(#[from] UnknownBuild),
-    /// Nothing of the plugin is deployed.
-    #[error("no build of {0:?} is deployed")]
-    NotDeployed(String),
-}
-
-fn reasons(nodes: &[DeployedNode]) -> String {
-    let failed = nodes.iter().filter_map(|node| {
-        let why = node.generation.as_ref().err()?;
-        Some(format!("node {} ({}): {why}", node.node, node.mesh))
-    });
-    failed.collect::<Vec<_>>().join("; ")
+    /// The clients that the build is for at first, beside the one that runs; none: those that its
+    /// manifest says, or all.
+    pub canary: Option<Rollout>,
 }
 
 /// A node that is to run the build.
-struct DeploymentMember {
-    node: Incarnation,
+pub(super) struct DeploymentMember {
+    pub(super) node: Incarnation,
     mesh: String,
     is_this: bool,
 }
@@ -161,6 +109,11 @@ impl Plugins {
         let digits = digits.map(str::to_owned);
         on_blocking_thread(move || {
             let received = plugins.receive_build(&name)?;
+            if digits.is_none() && plugins.canary(&name).is_some() {
+                let why =
+                    "the plugin has a canary: promote or withdraw it first, or name the build";
+                return Err(DeployError::Invalid(why.to_owned()));
+            }
             let digest = plugins.wanted_build(&name, digits.as_deref(), running)?;
             let (component, manifest) = plugins.builds.read(&name, &digest)?;
             std::fs::write(received.component(), component)?;
@@ -181,12 +134,46 @@ impl Plugins {
         build: ReceivedBuild,
     ) -> Result<Deployed, DeployError> {
         let (deployments, name) = (self.deployments.clone(), order.plugin.clone());
-        let ended = on_blocking_thread(move || build.end(&name, None, &deployments));
+        let ended = on_blocking_thread(move || {
+            let said = rollout(&build.manifest()?);
+            Ok::<_, DeployError>((said, build.end(&name, None, &deployments)?))
+        });
         // As long as this is there, nobody removes the build.
-        let (_used, digest, component_bytes, manifest_bytes) = ended.await?;
+        let (said, (_used, digest, component_bytes, manifest_bytes)) = ended.await?;
         self.check_nodes_are_known()?;
         let runs_it = self.nodes_with(&order.plugin).await;
         let last = self.deployments.last(&order.plugin);
+        if order.canary.is_some() && runs_it.is_empty() {
+            let why = "no node runs the plugin: a canary needs a build beside it";
+            return Err(DeployError::Invalid(why.to_owned()));
+        }
+        let canary = order.canary.or(said).filter(|_| !runs_it.is_empty());
+        if canary.is_some() && order.rolling.is_some() {
+            let why = "a canary is for a part of the clients on all nodes at once: deploy it without a \
+                       time for which each node runs it alone (rolling)";
+            return Err(DeployError::Invalid(why.to_owned()));
+        }
+        // The others have what is deployed for all now, or what the folders have.
+        let stable = || {
+            let last = last.clone().unwrap_or_else(|| Deployment {
+                plugin: order.plugin.clone(),
+                ..Deployment::default()
+            });
+            let stable = if last.is_canary() {
+                last.without_canary()
+            } else {
+                last
+            };
+            Some(Box::new(stable))
+        };
+        let stable = canary.as_ref().and_then(|_| stable());
+        if stable
+            .as_ref()
+            .is_some_and(|stable| stable.digest == digest[..])
+        {
+            let why = "this build is deployed already, for all clients";
+            return Err(DeployError::Invalid(why.to_owned()));
+        }
         let was_everywhere = last.as_ref().is_some_and(|last| last.everywhere);
         let deployment = Deployment {
             version: 1 + last.map_or(0, |last| last.version),
@@ -198,6 +185,8 @@ impl Plugins {
             origin: order.origin,
             by: order.by,
             at_ms: now_ms(),
+            rollout: canary.map(|canary| told_rollout(&canary.begun_at(now_ms()))),
+            stable,
         };
         self.can_keep(&deployment)
             .map_err(|why| DeployError::NotHere(why.to_owned()))?;
@@ -272,7 +261,7 @@ impl Plugins {
     }
 
     /// All nodes that are known, this one last.
-    fn members(&self) -> Vec<DeploymentMember> {
+    pub(super) fn members(&self) -> Vec<DeploymentMember> {
         let peers = self.mesh.iter().flat_map(|mesh| mesh.peers());
         // One that leaves hears of it in its next run.
         let stay = peers.filter(|peer| peer.state() != Some(PeerState::Leaving));
@@ -478,7 +467,10 @@ impl Plugins {
     }
 
     /// Writes a deployment to the disk, tells all nodes of it, and lets it take over here.
-    async fn decide(self: &Arc<Self>, deployment: &Deployment) -> Result<(), DeployError> {
+    pub(super) async fn decide(
+        self: &Arc<Self>,
+        deployment: &Deployment,
+    ) -> Result<(), DeployError> {
         let (plugins, decided) = (self.clone(), deployment.clone());
         let taken = on_blocking_thread(move || {
             if !decided.is_withdrawn() && !plugins.deployments.has(&decided) {
@@ -548,7 +540,7 @@ impl Plugins {
         }
     }
 
-    async fn ask_step(
+    pub(super) async fn ask_step(
         self: &Arc<Self>,
         member: &DeploymentMember,
         step: Step,

@@ -34,7 +34,7 @@ const LAST: &str = "deployment";
 const BUILD: &str = "deployment-";
 
 /// The most bytes of the file with a deployment.
-const RECORD_BYTES: u64 = 64 << 10;
+const RECORD_BYTES: u64 = 256 << 10;
 
 /// The deployments that a node knows, and their builds.
 pub(super) struct Deployments {
@@ -219,9 +219,7 @@ impl Deployments {
         }
         in_use.remove(name);
         let (plugin, digest) = name;
-        let is_deployed = self
-            .last(plugin)
-            .is_some_and(|last| last.digest == **digest);
+        let is_deployed = self.last(plugin).is_some_and(|last| last.has_build(digest));
         if let Ok(build) = self.build(plugin, digest)
             && !is_deployed
         {
@@ -257,7 +255,7 @@ impl Deployments {
             let Some(digest) = digest.and_then(|digest| HEXLOWER.decode(digest).ok()) else {
                 continue;
             };
-            let is_deployed = deployment.digest == *digest;
+            let is_deployed = deployment.has_build(&digest);
             let name = (deployment.plugin.clone(), digest);
             if !is_deployed && !self.in_use.lock().contains_key(&name) {
                 fs::remove_dir_all(entry.path())?;
@@ -298,6 +296,20 @@ impl ReceivedBuild {
         match manifest {
             [] => Ok(()),
             manifest => fs::write(self.folder.path().join(MANIFEST), manifest),
+        }
+    }
+
+    /// Reads the manifest; empty: there is none.
+    ///
+    /// # Errors
+    ///
+    /// The manifest cannot be read.
+    pub(super) fn manifest(&self) -> io::Result<String> {
+        let manifest = fs::read(self.folder.path().join(MANIFEST));
+        match manifest {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            // Whether it is text is found out where it is loaded.
+            manifest => Ok(String::from_utf8_lossy(&manifest?).into_owned()),
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio_util::task::TaskTracker;
 
 use super::directory::Directory;
@@ -39,9 +40,8 @@ impl Plugin {
         }
         let Some(generation) = generation else { return };
         // Whoever takes it out of the slot retires it: once.
-        if self.take_out(&generation, reason) {
-            generation.pool.clone().retire().await;
-        }
+        let left = self.take_out(&generation, reason).into_iter();
+        join_all(left.map(|generation| generation.pool.clone().retire())).await;
     }
 
     async fn empty(&self, generation: Option<&Arc<Generation>>, reason: DrainReason) {

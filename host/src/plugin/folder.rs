@@ -19,6 +19,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::TaskTracker;
 
 use super::builds::Builds;
+use super::canary_request::CanaryRequest;
 use super::deployments::Deployments;
 use super::directory::Directory;
 use super::drain::drain_orphans;
@@ -26,13 +27,12 @@ use super::drain_reason::DrainReason;
 use super::folders::PluginFolders;
 use super::handle::Plugin;
 use super::load::{BuildSource, LoadError, Loader, PluginFiles};
-use super::loads::{EndedLoad, Load, LoadResult, Loads};
+use super::loads::{EndedLoad, LoadResult, Loads};
 use super::look::{Found, look};
 use super::preparation::Preparation;
 use super::preparations::Preparations;
 use super::requests::Requests;
 use super::rollback_request::RollbackRequest;
-use super::slot::Slot;
 use super::watch::{FolderChange, FolderWatch};
 use super::worker::handle_peer_events;
 use crate::guest::{CompilerOptions, Components, Services};
@@ -44,6 +44,9 @@ use crate::registry::{Registry, ServingState};
 
 /// The time between two rounds that free the instances that were not needed.
 const TRIM: Duration = Duration::from_secs(10);
+
+/// The time between two looks at how canaries do.
+const JUDGE: Duration = Duration::from_secs(1);
 
 /// The time that a look at the folder may take before an error is logged. A network mount may never
 /// answer.
@@ -67,6 +70,7 @@ pub struct Plugins {
     /// The generations that are being retired, and the plugins that drain.
     retiring: TaskTracker,
     pub(super) rollbacks: Requests<RollbackRequest>,
+    pub(super) canary_requests: Requests<CanaryRequest>,
     pub(super) deployments: Arc<Deployments>,
     pub(super) preparations: Preparations,
     /// The builds that are prepared, and whose loads are to begin.
@@ -218,6 +222,7 @@ impl Plugins {
             tasks: Mutex::default(),
             retiring: TaskTracker::new(),
             rollbacks: Requests::default(),
+            canary_requests: Requests::default(),
             deployments: Arc::new(deployments),
             preparations: Preparations::default(),
             prepared: Requests::default(),
@@ -256,6 +261,7 @@ impl Plugins {
             self.spawn_drain(plugin, DrainReason::Restart);
         }
         self.rollbacks.end().await;
+        self.canary_requests.end().await;
         self.prepared.end().await;
         self.reloads.end().await;
         self.retiring.close();
@@ -280,8 +286,12 @@ impl Plugins {
 
     async fn keep_looking(self: Arc<Self>, mut watch: FolderWatch, mut loads: Loads) {
         let mut is_readable = true;
-        let mut trimmed = Instant::now();
+        let (mut trimmed, mut judged) = (Instant::now(), Instant::now());
         loop {
+            if judged.elapsed() > JUDGE {
+                judged = Instant::now();
+                self.judge_canaries().await;
+            }
             self.begin(&mut loads, &mut watch).await;
             tokio::select! {
                 () = tokio::time::sleep(watch.pause(Instant::now())) => {}
@@ -295,6 +305,10 @@ impl Plugins {
                 }
                 request = self.rollbacks.next() => {
                     self.begin_rollback(request, &mut loads).await;
+                    continue;
+                }
+                request = self.canary_requests.next() => {
+                    self.change_canary(request).await;
                     continue;
                 }
                 (preparation, files) = self.prepared.next() => {
@@ -391,10 +405,11 @@ impl Plugins {
     async fn begin(self: &Arc<Self>, loads: &mut Loads, watch: &mut FolderWatch) {
         while let Some(name) = loads.first().map(str::to_owned) {
             let started = Instant::now();
+            self.end_withdrawn_canary(&name);
             // Until it is read, the plugin waits: this task may end here.
             let read = self.read(&name).await;
             loads.cancel(&name);
-            let prepared = read.and_then(|files| self.prepare(&name, files, loads, started));
+            let prepared = read.and_then(|wanted| self.prepare(&name, wanted, loads, started));
             match prepared {
                 Ok(Some(load)) => loads.start(name, load),
                 Ok(None) => self.loaded(&name, Ok(None), watch),
@@ -413,72 +428,6 @@ impl Plugins {
         }
     }
 
-    /// Reads the files that a plugin is to run: those that were deployed, or those of the folder.
-    async fn read(self: &Arc<Self>, name: &str) -> Result<PluginFiles, LoadError> {
-        if !fits_a_path(name) {
-            return Err(LoadError::Name(name.to_owned()));
-        }
-        let path = self.component_path(name);
-        let deployment = self.deployments.get(name);
-        let plugins = self.clone();
-        on_blocking_thread(move || {
-            let deployment = deployment.filter(|one| one.everywhere || path.exists());
-            let Some(deployment) = deployment else {
-                let defaults = plugins.loader.as_ref().map(|loader| &loader.defaults);
-                return PluginFiles::read(&path, &defaults.cloned().unwrap_or_default());
-            };
-            let read = plugins.read_deployed(&deployment);
-            if matches!(read, Err(LoadError::NotHere)) {
-                let runs = plugins
-                    .get(&deployment.plugin)
-                    .is_some_and(|plugin| plugin.runs());
-                plugins.get_build_later(deployment);
-                // Until it comes, what the folder has is better than nothing.
-                if let Some(loader) = plugins.loader.as_ref().filter(|_| !runs && path.exists()) {
-                    return PluginFiles::read(&path, &loader.defaults);
-                }
-            }
-            read
-        })
-        .await
-    }
-
-    /// Loads what a plugin is to run now, or drains the plugin if there is nothing to run. A folder that
-    /// is away for the moment is no order to end it.
-    async fn reload(self: &Arc<Self>, name: String, loads: &mut Loads, watch: &FolderWatch) {
-        let deployment = self.deployments.get(&name);
-        let is_everywhere = deployment.is_some_and(|deployment| deployment.everywhere);
-        if is_everywhere || watch.has(&name) || self.is_in_folder(&name).await {
-            return loads.enqueue(name);
-        }
-        loads.cancel(&name);
-        self.remove(&name);
-    }
-
-    /// Checks a plugin's files beside what runs and what is loaded. Nothing is returned if they are
-    /// those that run.
-    fn prepare(
-        self: &Arc<Self>,
-        name: &str,
-        files: PluginFiles,
-        loads: &Loads,
-        started: Instant,
-    ) -> Result<Option<Load>, LoadError> {
-        let plugin = self.plugin(name);
-        let running = plugin.running();
-        let same = running.filter(|running| running.digest == files.digest);
-        if let Some(same) = same.filter(|_| !matches!(**plugin.slot(), Slot::Draining(_))) {
-            plugin.comes_from(&same, files.source.served());
-            self.builds.accept(name, &files.digest);
-            return Ok(None);
-        }
-        if self.builds.is_refused(name, &files.digest) {
-            return Err(LoadError::TakenBack);
-        }
-        let load = self.checked_load(plugin, files, loads, started)?;
-        Ok(Some(load))
-    }
-
     /// Logs and remembers the end of a load.
     fn load_ended(self: &Arc<Self>, ended: EndedLoad, watch: &mut FolderWatch) {
         let plugin = &*ended.plugin;
@@ -489,6 +438,13 @@ impl Plugins {
             // What is to run is another build, and it is not this one that is tried again.
             (_, Err(error)) => error,
         };
+        let runs = self.get(plugin).is_some_and(|plugin| plugin.runs());
+        if ended.source == BuildSource::PutBack && !runs {
+            // Another one is tried, and in the end what the folder has.
+            self.builds.refuse(plugin, &ended.digest);
+            let (plugins, name) = (self.clone(), plugin.to_owned());
+            tokio::spawn(async move { plugins.reloads.ask(name).await });
+        }
         match (ended.source, error) {
             (BuildSource::Prepared, error @ (LoadError::NotDeployed | LoadError::Overtaken)) => {
                 tracing::warn!(plugin, "a build that was ready is dropped: {error}");
@@ -557,7 +513,7 @@ impl Plugins {
         }
     }
 
-    fn remove(&self, name: &str) {
+    pub(super) fn remove(&self, name: &str) {
         let Some(plugin) = self.get(name) else { return };
         plugin.load_ended(None);
         if !plugin.runs() {

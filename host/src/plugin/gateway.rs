@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::answer::{Answer, Decision, Failure};
+use super::canary_member::CanaryMember;
 use super::handle::Plugin;
 use super::spread::spread;
 use crate::access::{Granted, Handshake};
@@ -20,7 +21,7 @@ use crate::counters::Counters;
 use crate::guest::{Acceptance, CallError, CallErrorCode};
 use crate::id::{ClientId, Incarnation};
 use crate::mesh::peer_event::{self, ConnectAnswer, EventRequest, Failed, NotHandled};
-use crate::mesh::{Elsewhere, Mesh};
+use crate::mesh::{Elsewhere, Mesh, Worker};
 use crate::message::Message;
 use crate::policy::TrapPolicy;
 use crate::registry::{Closer, Departure, EventKind};
@@ -58,7 +59,7 @@ impl RemoteEvent<'_> {
     /// Lets another node handle the event. Returns the node that did, and its answer.
     async fn run<A>(
         self,
-        event: impl Fn() -> EventRequest<A>,
+        event: impl Fn(&Worker) -> EventRequest<A>,
     ) -> Result<(Incarnation, A), Failure> {
         let deadline = Instant::now() + self.wait;
         let mut pause = AGAIN;
@@ -68,15 +69,15 @@ impl RemoteEvent<'_> {
             let worker = self
                 .mesh
                 .worker(self.plugin, self.number, self.current, self.ends);
-            if let Some(worker) = worker {
+            if let Some(worker) = &worker {
                 // An end waits for as long as it may; others for as long as the worker takes.
                 let patience = match self.ends {
                     true => deadline.saturating_duration_since(Instant::now()),
                     false => worker.patience + self.grace,
                 };
-                let dispatched = self
-                    .mesh
-                    .dispatch(worker.node, self.plugin, event(), patience);
+                let dispatched =
+                    self.mesh
+                        .dispatch(worker.node, self.plugin, event(worker), patience);
                 match dispatched.await {
                     Ok(answer) => return Ok((worker.node, answer)),
                     Err(Failed::Gone) if !self.ends => return Err(Failure::Lost),
@@ -136,24 +137,47 @@ pub(super) struct Gateway<'a> {
     plugin: &'a Plugin,
     /// The node that has the client's events; 0 if there is none yet.
     worker: &'a AtomicU64,
+    member: &'a CanaryMember,
 }
 
 impl<'a> Gateway<'a> {
     /// Creates the gateway of a client whose events have gone to `worker`. When another node
     /// handles an event, its number is stored in `worker`.
-    pub(super) fn new(plugin: &'a Plugin, worker: &'a AtomicU64) -> Gateway<'a> {
-        Gateway { plugin, worker }
+    pub(super) fn new(
+        plugin: &'a Plugin,
+        worker: &'a AtomicU64,
+        member: &'a CanaryMember,
+    ) -> Gateway<'a> {
+        Gateway {
+            plugin,
+            worker,
+            member,
+        }
     }
 
-    /// Lets another node decide whether a client may come in.
+    /// Returns the canary that the client is one for; 0: none. A canary that this node has not heard of
+    /// may have let the client in.
+    fn canary(&self, client: ClientId, worker: &Worker) -> u64 {
+        if let Some(canary) = &worker.canary {
+            let uid = || self.plugin.namespace().uid(client).ok().flatten();
+            let clients = &self.plugin.canary_clients;
+            if !self.member.is_in(canary, client, uid, clients) {
+                return 0;
+            }
+        }
+        self.member.joined()
+    }
+
+    /// Lets another node decide whether a client may come in. This and the other events also return
+    /// which generation has handled them there, if the node says so.
     pub(super) async fn decide(
         &self,
         client: ClientId,
         handshake: &Handshake,
-    ) -> Result<Decision, Failure> {
+    ) -> Result<(Decision, Option<u64>), Failure> {
         let mesh = self.plugin.mesh.as_ref().ok_or(Failure::Absent)?;
         mesh.follow_policies(self.plugin.namespace());
-        let event = || {
+        let event = |_: &Worker| {
             EventRequest::connect(peer_event::Connect {
                 client: peer_event::client_bytes(client),
                 path: handshake.path.clone(),
@@ -164,8 +188,17 @@ impl<'a> Gateway<'a> {
             })
         };
         match self.dispatch(mesh, client, ON_CONNECT, event).await? {
-            ConnectAnswer::Accepted(accepted) => Ok(decision(accepted)),
-            ConnectAnswer::TurnedAway(away) => Ok(Decision::TurnedAway(turned_away(away))),
+            ConnectAnswer::Accepted(accepted) => {
+                let uid = accepted.granted_uid.as_deref();
+                self.member.set_place(client, uid);
+                if accepted.canary != 0 {
+                    let clients = &self.plugin.canary_clients;
+                    self.member.join(accepted.canary, clients);
+                }
+                let generation = said(accepted.generation);
+                Ok((decision(accepted), generation))
+            }
+            ConnectAnswer::TurnedAway(away) => Ok((Decision::TurnedAway(turned_away(away)), None)),
         }
     }
 
@@ -173,11 +206,12 @@ impl<'a> Gateway<'a> {
         &self,
         client: ClientId,
         message: Message<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<u64>, Failure> {
         let mesh = self.plugin.mesh.as_ref().ok_or(Failure::Absent)?;
-        let event = || {
+        let event = |worker: &Worker| {
             EventRequest::message(peer_event::Said {
                 client: peer_event::client_bytes(client),
+                canary: self.canary(client, worker),
                 message: Some(match message {
                     Message::Text(text) => peer_event::SaidMessage::Text(text.to_owned()),
                     Message::Binary(bytes) => {
@@ -192,7 +226,7 @@ impl<'a> Gateway<'a> {
                 counters.messages_too_big.add_one();
                 Err(Failure::TooLarge)
             }
-            handled => handled,
+            handled => Ok(said(handled?.generation)),
         }
     }
 
@@ -200,7 +234,7 @@ impl<'a> Gateway<'a> {
         &self,
         client: ClientId,
         departure: &Departure,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<u64>, Failure> {
         let mesh = self.plugin.mesh.as_ref().ok_or(Failure::Absent)?;
         let by = match departure.close.by {
             Closer::Client => peer_event::Closer::Client,
@@ -208,9 +242,10 @@ impl<'a> Gateway<'a> {
             Closer::Node => peer_event::Closer::Node,
             Closer::Network => peer_event::Closer::Network,
         };
-        let event = || {
+        let event = |worker: &Worker| {
             EventRequest::closed(peer_event::Closed {
                 client: peer_event::client_bytes(client),
+                canary: self.canary(client, worker),
                 code: departure.close.code.into(),
                 reason: departure.close.reason.clone(),
                 by: by.into(),
@@ -219,8 +254,8 @@ impl<'a> Gateway<'a> {
                 info: departure.info.clone().into_iter().collect(),
             })
         };
-        self.dispatch(mesh, client, ON_CLOSE, event).await?;
-        Ok(())
+        let done = self.dispatch(mesh, client, ON_CLOSE, event).await?;
+        Ok(said(done.generation))
     }
 
     async fn dispatch<A>(
@@ -228,7 +263,7 @@ impl<'a> Gateway<'a> {
         mesh: &Mesh,
         client: ClientId,
         function: &'static str,
-        event: impl Fn() -> EventRequest<A>,
+        event: impl Fn(&Worker) -> EventRequest<A>,
     ) -> Result<A, Failure> {
         let (wait, grace) = {
             let limits = self.plugin.namespace().shared().limits();
@@ -288,7 +323,7 @@ impl Plugin {
             wait: ask_timeout,
             grace: ask_timeout,
         };
-        let event = || {
+        let event = |_: &Worker| {
             EventRequest::call(peer_event::Call {
                 token: token.to_owned(),
                 method: method.to_owned(),
@@ -309,6 +344,11 @@ impl Plugin {
             Err(Failure::Trapped(_)) => Err(CallError::Trapped),
         }
     }
+}
+
+/// The number of a generation, if a node has said one.
+fn said(generation: u64) -> Option<u64> {
+    Some(generation).filter(|generation| *generation > 0)
 }
 
 fn pairs(pairs: &[(String, String)]) -> Vec<peer_event::Pair> {

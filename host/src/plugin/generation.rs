@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::canary::Canary;
 use super::probation::Probation;
 use crate::access::Access;
 use crate::guest::Pool;
 use crate::limits::PluginLimits;
 use crate::manifest::{Routes, Rules};
 use crate::policy::Policies;
-use crate::registry::{Serving, ServingBuild, ServingSource, ServingState};
+use crate::registry::{Serving, ServingBuild, ServingCanary, ServingSource, ServingState};
 
 /// The digest of a generation's component, manifest, keys and settings. A different digest makes a
 /// new generation.
@@ -40,6 +43,8 @@ pub(super) struct Generation {
     pub(super) source: Mutex<ServingSource>,
     /// The time when it took over, in milliseconds since 1970.
     pub(super) loaded_at_ms: AtomicU64,
+    /// The clients that it is for, while it is a canary.
+    pub(super) canary: ArcSwapOption<Canary>,
 }
 
 impl Generation {
@@ -62,7 +67,6 @@ impl Generation {
 
     /// Returns how the plugin runs with this generation, in the form that other nodes are told.
     pub(super) fn serving(&self, state: ServingState) -> Serving {
-        let limits = self.limits();
         Serving {
             state,
             routes: self.routes.written(),
@@ -70,10 +74,26 @@ impl Generation {
             overflow: self.policies.overflow,
             refuse: self.policies.refuse,
             compression: self.policies.compression,
-            patience: limits.call_wait + limits.wait_timeout,
+            patience: self.patience(),
             build: Some(self.build()),
+            canary: None,
             failure: None,
         }
+    }
+
+    /// Returns how long an event takes at most.
+    pub(super) fn patience(&self) -> Duration {
+        let limits = self.limits();
+        limits.call_wait + limits.wait_timeout
+    }
+
+    /// Returns the build and the clients that it is for, if it is a canary.
+    pub(super) fn serving_canary(&self) -> Option<ServingCanary> {
+        let canary = self.canary.load_full()?;
+        Some(ServingCanary {
+            build: self.build(),
+            rollout: canary.rollout.clone(),
+        })
     }
 
     /// Returns the build of this generation.

@@ -2,7 +2,8 @@
 //!
 //! An event loads the slot, checks out one of the generation's instances, and runs on the task of
 //! the client whose event it is. A reload swaps the slot. Events under way finish on the old
-//! generation, every client's next event goes to the new one, and no client ever goes back.
+//! generation, every client's next event goes to the new one, and no client ever goes back. While there
+//! is a canary, each event has the generation that is for its client.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use super::answer::Failure;
+use super::canary_member::CanaryClients;
 use super::drain_reason::DrainReason;
 use super::generation::{Digest, Generation};
 use super::lease::Lease;
@@ -42,6 +44,10 @@ const TIMED_GENERATIONS: usize = 4;
 /// The most bytes that are kept of the reason why a load failed. Other nodes leave longer texts out.
 const FAILURE_BYTES: usize = 1 << 10;
 
+/// Chooses the generation of an event among those of the slot.
+pub(super) type Choose<'a> =
+    &'a (dyn Fn(&Slot<Generation>) -> Option<&Arc<Generation>> + Send + Sync);
+
 /// The delay of a message that comes too fast for its plugin.
 pub(crate) type Delay = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -59,6 +65,8 @@ pub struct Plugin {
     pub(super) loads: AtomicU64,
     pub(super) sessions: AtomicUsize,
     pub(super) session_ended: Notify,
+    /// The clients on this node that the canary is for, wherever it runs.
+    pub(super) canary_clients: CanaryClients,
     /// The rules for clients that come in, from the manifest of the plugin's last generation,
     /// running or removed.
     pub(super) former_rules: Mutex<Option<FormerRules>>,
@@ -98,6 +106,7 @@ impl Plugin {
             loads: AtomicU64::new(0),
             sessions: AtomicUsize::new(0),
             session_ended: Notify::new(),
+            canary_clients: CanaryClients::default(),
             retiring: retiring.clone(),
             failure: Mutex::default(),
             last_good: Mutex::default(),
@@ -167,8 +176,9 @@ impl Plugin {
     /// Returns how many instances of the plugin are in an event, and how many are idle. Those of a
     /// generation that has been replaced are not counted.
     pub(crate) fn instances(&self) -> (usize, usize) {
-        let running = self.running();
-        running.map_or((0, 0), |generation| generation.pool.instances())
+        let slot = self.slot.load();
+        let all = slot.all().map(|generation| generation.pool.instances());
+        all.fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1))
     }
 
     /// Returns the memory that all instances of the plugin have, in bytes.
@@ -186,24 +196,33 @@ impl Plugin {
         self.slot.load().generation().cloned()
     }
 
-    /// Changes the slot and then calls `told`, before anybody else can change the slot.
-    fn change_slot<T>(
+    /// Changes the slot and then calls `told`, before anybody else can change the slot. Also returns the
+    /// generations that have left the slot, which the caller retires.
+    pub(super) fn change_slot<T>(
         &self,
         change: impl FnOnce(&mut Slot<Generation>) -> T,
         told: impl FnOnce(&T),
-    ) -> T {
+    ) -> (T, Vec<Arc<Generation>>) {
         let _transition = self.transition.lock();
-        let former = self.running();
-        let mut slot = Slot::clone(&self.slot.load());
+        let former = self.slot.load_full();
+        let mut slot = Slot::clone(&former);
         let answer = change(&mut slot);
-        let superseded = former.filter(|former| !slot.holds(former));
+        let left = former.all().filter(|former| !slot.holds(former));
+        let left: Vec<_> = left.cloned().collect();
         self.slot.store(Arc::new(slot));
         // Before anybody hears of it: no turn that goes on takes another message there.
-        if let Some(superseded) = superseded {
+        for superseded in &left {
             superseded.pool.supersede();
         }
         told(&answer);
-        answer
+        (answer, left)
+    }
+
+    /// Retires generations that have left the slot: they end when their last events have.
+    pub(super) fn retire(&self, left: Vec<Arc<Generation>>) {
+        for generation in left {
+            self.retiring.spawn(generation.pool.clone().retire());
+        }
     }
 
     /// Returns whether this exact path is one of the plugin's routes.
@@ -270,13 +289,18 @@ impl Plugin {
 
     /// Tells other nodes how the plugin runs on this node.
     pub(super) fn serve(&self, state: ServingState) {
-        let mut serving = match self.slot.load().generation() {
+        let slot = self.slot.load();
+        let mut serving = match slot.generation() {
             Some(running) => running.serving(state),
             None => Serving {
                 state,
                 ..Serving::default()
             },
         };
+        if let Some(canary) = slot.canary() {
+            serving.patience = serving.patience.max(canary.patience());
+            serving.canary = canary.serving_canary();
+        }
         serving.failure.clone_from(&self.failure.lock());
         self.namespace().serve(serving);
     }
@@ -301,8 +325,9 @@ impl Plugin {
         self.failure.lock().clone()
     }
 
-    /// Lets `generation` take over, and retires the former generation.
-    pub(super) fn swap(&self, generation: Arc<Generation>) {
+    /// Lets `generation` take over, and retires the former generations. The canary goes on if it is to be
+    /// kept.
+    pub(super) fn swap(&self, generation: Arc<Generation>, keeps_canary: bool) {
         if let Some(keys) = generation.access.keys_passed_over() {
             tracing::info!(plugin = self.name(), "keys are passed over: {keys}");
         }
@@ -310,12 +335,7 @@ impl Plugin {
         let policies = generation.policies;
         let (limit, fires) = (generation.limits().timers, generation.pool.hears_timers());
         let (number, rates) = (generation.number, generation.limits().rates());
-        let mut times = self.times.lock();
-        times.push_back((number, generation.pool.context().times.clone()));
-        if times.len() > TIMED_GENERATIONS {
-            times.pop_front();
-        }
-        drop(times);
+        self.show_times(&generation);
         *self.former_rules.lock() = Some(FormerRules {
             generation: number,
             rules: generation.rules.clone(),
@@ -323,20 +343,35 @@ impl Plugin {
         if let Some(former) = self.running() {
             self.follow(&former, &generation);
         }
-        let former = self.change_slot(
+        let ((), left) = self.change_slot(
             |slot| {
                 self.namespace().set_policies(policies);
-                slot.load(generation)
+                slot.load(generation, keeps_canary);
             },
-            |_| {
+            |()| {
                 self.namespace().emit(|| EventKind::Loaded(number));
                 self.serve(ServingState::Open);
             },
         );
         self.namespace().timers().open(limit, fires);
         self.rates.set(rates);
-        if let Some(former) = former {
-            self.retiring.spawn(former.pool.clone().retire());
+        self.compare_anew();
+        self.retire(left);
+    }
+
+    /// Shows in the metrics how long the events of a generation take.
+    pub(super) fn show_times(&self, generation: &Generation) {
+        let number = generation.number;
+        let mut times = self.times.lock();
+        if times.iter().any(|(shown, _)| *shown == number) {
+            return;
+        }
+        times.push_back((number, generation.pool.context().times.clone()));
+        if times.len() > TIMED_GENERATIONS {
+            let slot = self.slot.load();
+            let is_held = |shown: u64| slot.all().any(|held| held.number == shown);
+            let oldest = times.iter().position(|(shown, _)| !is_held(*shown));
+            times.remove(oldest.unwrap_or_default());
         }
     }
 
@@ -357,32 +392,40 @@ impl Plugin {
     /// Stops new clients and timers. Returns the generation that `drain` is to close, if there is
     /// one.
     pub(super) fn stop_accepting(&self, reason: DrainReason) -> Option<Arc<Generation>> {
-        self.change_slot(Slot::stop_accepting, |generation| {
-            let Some(generation) = generation else { return };
+        let (generations, _) = self.change_slot(Slot::stop_accepting, |generations| {
+            let Some(generations) = generations else {
+                return;
+            };
             self.serve(match reason {
                 DrainReason::Removed => ServingState::Closing,
                 DrainReason::Restart => ServingState::Away,
             });
-            self.namespace().timers().end(generation.number);
-        })
+            self.namespace().timers().end(generations.newest());
+        });
+        generations.map(|generations| generations.stable)
     }
 
-    /// Empties the slot if it holds this generation. Returns whether it did.
-    pub(super) fn take_out(&self, generation: &Arc<Generation>, reason: DrainReason) -> bool {
-        self.change_slot(
+    /// Empties the slot if it holds this generation. Returns what is to be retired then.
+    pub(super) fn take_out(
+        &self,
+        generation: &Arc<Generation>,
+        reason: DrainReason,
+    ) -> Vec<Arc<Generation>> {
+        let (_, left) = self.change_slot(
             |slot| slot.take_out(generation),
             |taken| {
                 if *taken && matches!(reason, DrainReason::Removed) {
                     self.serve(ServingState::None);
                 }
             },
-        )
+        );
+        left
     }
 
     /// Begins to drain the clients here if no generation is here. Returns whether the clients are
     /// to be closed.
     pub(super) fn begin_draining_orphans(&self) -> bool {
-        self.change_slot(Slot::begin_draining_orphans, |_| {})
+        self.change_slot(Slot::begin_draining_orphans, |_| {}).0
     }
 
     /// Ends the drain of clients for which no node had a generation.
@@ -396,16 +439,17 @@ impl Plugin {
 
     /// Frees the instances that were not needed of late.
     pub(super) async fn trim(&self) {
-        if let Some(generation) = self.running() {
+        let all: Vec<_> = self.slot.load().all().cloned().collect();
+        for generation in all {
             generation.pool.trim().await;
         }
     }
 
     /// Checks out an instance, however long it takes, and also while the plugin is paused. Returns
     /// nothing if there is no generation.
-    pub(super) async fn lease_patiently(&self) -> Option<Lease> {
+    pub(super) async fn lease_patiently(&self, choose: Choose<'_>) -> Option<Lease> {
         loop {
-            match self.lease_unless(|_| None).await {
+            match self.lease_unless(choose, |_| None).await {
                 Ok(lease) => return Some(lease),
                 Err(Failure::Absent) => return None,
                 Err(_) => tokio::time::sleep(LEASE_RETRY).await,
@@ -414,18 +458,20 @@ impl Plugin {
     }
 
     /// Checks out an instance for an event that need not be handled while the plugin is paused.
-    pub(super) async fn lease(&self) -> Result<Lease, Failure> {
-        self.lease_unless(Probation::paused_for).await
+    pub(super) async fn lease(&self, choose: Choose<'_>) -> Result<Lease, Failure> {
+        self.lease_unless(choose, Probation::paused_for).await
     }
 
-    /// Checks out an instance of the generation that runs now, unless its probation says for how long
-    /// it handles no events.
+    /// Checks out an instance of the generation that is chosen now, unless its probation says for how
+    /// long it handles no events.
     async fn lease_unless(
         &self,
+        choose: Choose<'_>,
         paused_for: fn(&Probation) -> Option<Duration>,
     ) -> Result<Lease, Failure> {
         loop {
-            let generation = self.running().ok_or(Failure::Absent)?;
+            let generation = choose(&self.slot.load()).cloned();
+            let generation = generation.ok_or(Failure::Absent)?;
             if let Some(left) = paused_for(&generation.probation) {
                 return Err(Failure::Paused(left));
             }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
@@ -21,6 +22,7 @@ use crate::guest::{
 use crate::limits::{COMPONENT_BYTES, MANIFEST_BYTES, PluginLimits};
 use crate::manifest::{FormerRules, Manifest, ManifestError, Rule, Rules};
 use crate::registry::ServingSource;
+use crate::rollout::Rollout;
 use crate::router::Router;
 
 /// The loader that makes generations, from components and the services that guests may use.
@@ -43,6 +45,13 @@ pub(super) struct PluginFiles {
     pub(super) manifest: Result<Manifest, ManifestError>,
     pub(super) digest: Digest,
     pub(super) source: BuildSource,
+    /// The clients that the build is for, beside the build of the others; none: all.
+    pub(super) rollout: Option<Rollout>,
+    /// Whether the canary goes on that runs beside the build that this one replaces.
+    pub(super) keeps_canary: bool,
+    /// The digest that the build is kept under, if it is a kept one. What its manifest names may have
+    /// changed since.
+    pub(super) kept_as: Option<Digest>,
 }
 
 /// Where the files of a load come from.
@@ -143,6 +152,11 @@ pub enum LoadError {
     /// for it for a while.
     #[error("the deployment was given up")]
     NotDeployed,
+    /// The build is for a part of the clients, and there is none for the others.
+    #[error(
+        "it is for a part of the clients, and no other build of the plugin runs here beside it"
+    )]
+    NothingBeside,
     /// Newer files have come, or the node has ended.
     #[error("newer files have come meanwhile, or the node ends")]
     Overtaken,
@@ -249,7 +263,38 @@ impl PluginFiles {
             manifest,
             digest: digest.finalize().into(),
             source: BuildSource::Folder,
+            rollout: None,
+            keeps_canary: false,
+            kept_as: None,
         }
+    }
+
+    /// Makes the contents of a build that is kept, to be put back.
+    pub(super) fn put_back(
+        digest: &Digest,
+        (component, text): (Vec<u8>, Option<String>),
+        path: &Path,
+        defaults: &PluginLimits,
+    ) -> PluginFiles {
+        PluginFiles {
+            source: BuildSource::PutBack,
+            kept_as: Some(*digest),
+            ..PluginFiles::new(component, text, path, defaults)
+        }
+    }
+
+    /// Says that the canary goes on that runs beside the build that this one replaces.
+    pub(super) fn beside_the_canary(self) -> PluginFiles {
+        PluginFiles {
+            keeps_canary: true,
+            ..self
+        }
+    }
+
+    /// Says that the build is for a part of the clients.
+    pub(super) fn for_clients_of(self, rollout: Rollout) -> PluginFiles {
+        let rollout = Some(rollout);
+        PluginFiles { rollout, ..self }
     }
 
     /// Says where the files come from. If they were kept without a manifest, it is not missing.
@@ -399,6 +444,7 @@ impl Loader {
             build_failed: self.build_failed.clone(),
             source: Mutex::new(files.source.served()),
             loaded_at_ms: AtomicU64::new(0),
+            canary: ArcSwapOption::empty(),
         });
         let mut first = generation.pool.first().await?;
         let initial_bytes = first.initial_bytes();

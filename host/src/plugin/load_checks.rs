@@ -40,10 +40,11 @@ impl Plugins {
             self.check_routes(name, &manifest.routes, loads)?;
             routes = manifest.routes.clone();
         }
-        let source = files.source;
+        let (source, digest) = (files.source, files.kept_as.unwrap_or(files.digest));
         Ok(Load {
             routes,
             source,
+            digest,
             run: Box::pin(self.clone().load(plugin, files, started, gate)),
         })
     }
@@ -62,8 +63,8 @@ impl Plugins {
             }
         };
         for other in self.all() {
-            if let Some(running) = other.running() {
-                check(other.name(), &running.routes)?;
+            for held in other.slot().all() {
+                check(other.name(), &held.routes)?;
             }
         }
         for (other, its) in loads.routes() {

@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
+use super::generation::Digest;
 use super::load::{BuildSource, LoadError};
 use crate::manifest::Routes;
 
@@ -34,6 +35,7 @@ pub(super) struct Load {
     pub(super) routes: Routes,
     /// Where the files come from.
     pub(super) source: BuildSource,
+    pub(super) digest: Digest,
     pub(super) run: Pin<Box<dyn Future<Output = LoadResult> + Send>>,
 }
 
@@ -42,6 +44,7 @@ pub(super) struct EndedLoad {
     pub(super) plugin: String,
     /// Where the files come from.
     pub(super) source: BuildSource,
+    pub(super) digest: Digest,
     pub(super) result: LoadResult,
 }
 
@@ -123,6 +126,7 @@ impl Loads {
                     return Poll::Ready(EndedLoad {
                         plugin: plugin.clone(),
                         source: load.source,
+                        digest: load.digest,
                         result,
                     });
                 }
@@ -145,6 +149,7 @@ mod tests {
         Load {
             routes: Routes::default(),
             source: BuildSource::Folder,
+            digest: Digest::default(),
             run: Box::pin(run),
         }
     }

@@ -136,6 +136,7 @@ impl From<PreparationPhase> for DeploymentState {
             phase: phase.into(),
             failure,
             generation,
+            canary: None,
         }
     }
 }

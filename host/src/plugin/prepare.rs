@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::deployments::ReceivedBuild;
 use super::folder::{Plugins, on_blocking_thread};
-use super::generation::Digest;
+use super::generation::{Digest, Generation};
 use super::load::{BuildSource, LoadError, PluginFiles};
 use super::loads::Loads;
 use super::preparation::{Preparation, PreparationPhase};
@@ -22,11 +22,16 @@ use super::slot::Slot;
 use super::watch;
 use crate::id::Incarnation;
 use crate::mesh::Mesh;
-use crate::mesh::deployment::{Deployment, DeploymentState, PeerStep, Phase, ReadBuild, Step};
+use crate::mesh::deployment::{
+    Deployment, DeploymentState, PeerStep, Phase, ReadBuild, Step, rollout,
+};
 use crate::registry::ServingSource;
 
 /// The most bytes of a build that one answer has.
 const PART_BYTES: usize = 256 << 10;
+
+/// How many parts are read for other nodes at once.
+const READS: usize = 16;
 
 /// The pause before a part of a build is asked for again.
 const PART_RETRY: Duration = Duration::from_millis(250);
@@ -39,13 +44,18 @@ const NOT_FOUND: Duration = Duration::from_secs(5);
 
 /// Handles the steps of deployments that other nodes ask for, for as long as the node runs.
 async fn handle_steps(plugins: Weak<Plugins>, mut steps: mpsc::Receiver<PeerStep>) {
+    let reads = Arc::new(Semaphore::new(READS));
     while let Some(step) = steps.recv().await {
         let Some(plugins) = plugins.upgrade() else {
             return;
         };
         match step.step.clone() {
             Step::Read(read) => {
-                tokio::spawn(async move { step.answer_part(plugins.read_part(read).await) });
+                let reads = reads.clone();
+                tokio::spawn(async move {
+                    let _read = reads.acquire().await;
+                    step.answer_part(plugins.read_part(read).await);
+                });
             }
             asked => {
                 let state = plugins.take_step(Some(step.node), asked);
@@ -103,6 +113,12 @@ impl Plugins {
             Step::Look(id) => (id, Preparation::look),
             Step::BeginTrial(id) => (id, |one| one.may_run.cancel()),
             Step::Abort(id) => (id, |one| one.aborted.cancel()),
+            Step::Compare(plugin) => {
+                return DeploymentState {
+                    canary: self.canary_state(&plugin),
+                    ..DeploymentState::default()
+                };
+            }
             // It is handled elsewhere.
             Step::Read(_) => return DeploymentState::default(),
         };
@@ -120,8 +136,12 @@ impl Plugins {
             return progress;
         }
         let plugin = self.get(&preparation.deployment.plugin);
-        let running = plugin.and_then(|plugin| plugin.running());
-        match running.filter(|running| Some(&running.digest) == preparation.digest.get()) {
+        let running = plugin.and_then(|plugin| {
+            let slot = plugin.slot();
+            let is_it = |held: &&Arc<Generation>| Some(&held.digest) == preparation.digest.get();
+            slot.all().find(is_it).cloned()
+        });
+        match running {
             Some(running) if running.probation.has_failed() => {
                 let (failures, events) = (running.probation.failures(), running.events());
                 PreparationPhase::Failed(format!("{failures} of {events} events failed"))
@@ -263,7 +283,14 @@ impl Plugins {
         })?;
         let path = self.component_path(&deployment.plugin);
         let files = PluginFiles::new(component, manifest, &path, &loader.defaults);
-        Ok(files.from(BuildSource::Deployed))
+        let files = files.from(BuildSource::Deployed);
+        match &deployment.rollout {
+            None => Ok(files),
+            Some(told) => {
+                let rollout = rollout(told).ok_or(LoadError::NotDeployed)?;
+                Ok(files.for_clients_of(rollout))
+            }
+        }
     }
 
     /// Begins the load of a build that waits for a decision before it takes over.
@@ -276,11 +303,16 @@ impl Plugins {
         let started = Instant::now();
         let name = preparation.deployment.plugin.clone();
         let plugin = self.plugin(&name);
-        let running = plugin.running().filter(|running| {
-            let is_drained = matches!(**plugin.slot(), Slot::Draining(_));
-            running.digest == files.digest && !is_drained
-        });
-        if let Some(running) = running {
+        let (running, beside) = match Slot::clone(&plugin.slot()) {
+            Slot::Running(running) => (Some(running.stable), running.canary),
+            _ => (None, None),
+        };
+        if files.rollout.is_some() && running.is_none() {
+            let why = LoadError::NothingBeside.to_string();
+            return preparation.advance(PreparationPhase::Failed(why));
+        }
+        let mut all = running.into_iter().chain(beside);
+        if let Some(running) = all.find(|running| running.digest == files.digest) {
             // It runs already, and is only to go on.
             preparation.advance(PreparationPhase::Ready);
             let number = running.number;
@@ -366,7 +398,10 @@ impl Plugins {
             let running = self.get(name).and_then(|plugin| plugin.running());
             let deployed =
                 running.filter(|running| *running.source.lock() == ServingSource::Deployment);
-            self.step_back(name, deployed.map(|deployed| deployed.digest).as_ref());
+            // If something else runs, its rules still count.
+            if let Some(deployed) = deployed {
+                self.step_back(name, Some(&deployed.digest));
+            }
         }
         // Whatever has become of what was prepared: it is what shall run now.
         let (plugins, name) = (self.clone(), name.to_owned());
@@ -398,7 +433,8 @@ impl Plugins {
                 let Some(plugins) = plugins.upgrade() else {
                     return;
                 };
-                let is_last = plugins.deployments.last(&name).as_ref() == Some(&deployment);
+                let last = plugins.deployments.last(&name);
+                let is_last = last.is_some_and(|last| last.has_build(&deployment.digest));
                 let mesh = plugins.mesh.as_ref();
                 let nodes = mesh.map(|mesh| mesh.peers()).unwrap_or_default();
                 let nodes: Vec<_> = nodes.iter().map(|peer| peer.incarnation()).collect();

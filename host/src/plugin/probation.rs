@@ -21,7 +21,9 @@ const PAUSE_MOST: Duration = Duration::from_secs(60);
 /// The probation of one generation.
 #[derive(Debug)]
 pub(super) struct Probation {
-    began: Instant,
+    began: Mutex<Instant>,
+    /// Whether it is judged for as long as it is a canary.
+    is_canary: AtomicBool,
     failures: AtomicU64,
     /// The failures and events before the last pause, which are not counted again.
     before: (AtomicU64, AtomicU64),
@@ -55,7 +57,8 @@ enum ProbationPhase {
 impl Default for Probation {
     fn default() -> Probation {
         Probation {
-            began: Instant::now(),
+            began: Mutex::new(Instant::now()),
+            is_canary: AtomicBool::new(false),
             failures: AtomicU64::new(0),
             before: Default::default(),
             former_permille: AtomicU64::new(0),
@@ -113,8 +116,44 @@ impl Probation {
     }
 
     fn is_over(&self, limits: &PluginLimits, events: u64) -> bool {
-        let is_off = limits.probation.is_zero();
-        is_off || (self.began.elapsed() >= limits.probation && events > limits.probation_events)
+        if limits.probation.is_zero() {
+            return true;
+        }
+        let events = events.saturating_sub(self.before.1.load(Ordering::Relaxed));
+        let is_long_enough = self.began.lock().elapsed() >= limits.probation;
+        !self.is_canary.load(Ordering::Relaxed)
+            && is_long_enough
+            && events > limits.probation_events
+    }
+
+    /// Judges the generation for as long as it is a canary, whether it has passed before or not.
+    pub(super) fn begin_canary(&self) {
+        self.is_canary.store(true, Ordering::Relaxed);
+        self.change(ProbationPhase::Passed, ProbationPhase::Judged);
+    }
+
+    /// Judges the events of a canary in periods, each as long as a probation: what went well for a day
+    /// must not hide what fails now. `events` are all those up to now.
+    pub(super) fn begin_period(&self, limits: &PluginLimits, events: u64) {
+        let mut began = self.began.lock();
+        let in_period = events.saturating_sub(self.before.1.load(Ordering::Relaxed));
+        if began.elapsed() >= limits.probation && in_period > limits.probation_events {
+            *began = Instant::now();
+            self.count_from(events);
+        }
+    }
+
+    /// Begins the probation again, after so many `events`: the generation is no canary any more.
+    pub(super) fn begin_again(&self, events: u64) {
+        *self.began.lock() = Instant::now();
+        self.count_from(events);
+        self.is_canary.store(false, Ordering::Relaxed);
+    }
+
+    /// Does not count the failures and the `events` up to now any more.
+    fn count_from(&self, events: u64) {
+        self.before.0.store(self.failures(), Ordering::Relaxed);
+        self.before.1.store(events, Ordering::Relaxed);
     }
 
     /// Returns whether too many events have failed.
@@ -192,8 +231,7 @@ impl Probation {
 
     /// Ends a pause. The `events` up to now are not counted again.
     pub(super) fn resume(&self, events: u64) {
-        self.before.0.store(self.failures(), Ordering::Relaxed);
-        self.before.1.store(events, Ordering::Relaxed);
+        self.count_from(events);
         self.change(ProbationPhase::Paused, ProbationPhase::Judged);
     }
 }
@@ -242,7 +280,7 @@ mod tests {
         let began = long_ago.expect("the machine has run for a minute");
         let fails = |events| {
             let probation = Probation {
-                began,
+                began: Mutex::new(began),
                 ..Probation::default()
             };
             (0..10).any(|_| probation.event_failed(&limits(), || events))
@@ -278,6 +316,34 @@ mod tests {
         probation.pass();
         assert_eq!(fails_at(&probation, 1, 100), None);
         assert!(probation.has_passed(&limits(), 0));
+    }
+
+    #[test]
+    fn a_canary_is_judged_in_periods_for_as_long_as_it_is_one() {
+        let long_ago = || Instant::now().checked_sub(Duration::from_secs(61));
+        let probation = Probation::default();
+        probation.begin_canary();
+        *probation.began.lock() = long_ago().expect("the machine has run for a minute");
+        assert!(probation.is_under_way(&limits(), 1_000_000));
+        // What went well before hides nothing.
+        probation.begin_period(&limits(), 1_000_000);
+        let fails = |from: u64| {
+            (from + 1..=from + 5).filter(|at| probation.event_failed(&limits(), || *at))
+        };
+        assert_eq!(fails(1_000_000).count(), 1);
+
+        let probation = Probation::default();
+        probation.begin_canary();
+        probation.begin_period(&limits(), 1_000_000);
+        assert_eq!(
+            probation.before.1.load(Ordering::Relaxed),
+            0,
+            "the period goes on"
+        );
+        probation.begin_again(1_000_000);
+        assert!(probation.is_under_way(&limits(), 1_001_000));
+        *probation.began.lock() = long_ago().expect("the machine has run for a minute");
+        assert!(probation.has_passed(&limits(), 1_001_001));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::builds::StagedBuild;
 use super::folder::{Plugins, on_blocking_thread};
 use super::generation::{Digest, Generation};
 use super::handle::Plugin;
-use super::load::{BuildSource, LoadError, PluginFiles};
+use super::load::{LoadError, PluginFiles};
 use super::loads::Loads;
 use super::slot::Slot;
 use crate::registry::EventKind;
@@ -30,9 +30,17 @@ impl Plugins {
     pub(super) async fn take_builds_back(self: &Arc<Self>, loads: &mut Loads) {
         for plugin in self.all() {
             // One that drains is not loaded again.
-            let Slot::Running(generation) = Slot::clone(&plugin.slot()) else {
+            let Slot::Running(generations) = Slot::clone(&plugin.slot()) else {
                 continue;
             };
+            let generation = generations.stable;
+            if let Some(canary) = generations.canary
+                && canary.probation.is_due()
+            {
+                let (failures, events) = (canary.probation.failures(), canary.events());
+                let why = format!("{failures} of {events} events failed");
+                self.take_canary_back(&plugin, &why).await;
+            }
             // If another build waits or is being loaded, its end is waited for.
             if generation.probation.is_due() && !loads.has(plugin.name()) {
                 self.take_back(&plugin, &generation, loads).await;
@@ -54,6 +62,7 @@ impl Plugins {
             false => Err(no_build()),
         };
         let started = Instant::now();
+        let found = found.map(PluginFiles::beside_the_canary);
         let found =
             found.and_then(|files| self.checked_load(plugin.clone(), files, loads, started));
         match found {
@@ -139,9 +148,10 @@ impl Plugins {
                     .flatten()
             };
             let good = good.or_else(last);
-            let (component, manifest) = builds.read(&name, &good.ok_or_else(no_build)?)?;
-            let files = PluginFiles::new(component, manifest, &path, &loader.defaults);
-            Ok::<_, LoadError>(files.from(BuildSource::PutBack))
+            let good = good.ok_or_else(no_build)?;
+            let kept = builds.read(&name, &good)?;
+            let files = PluginFiles::put_back(&good, kept, &path, &loader.defaults);
+            Ok::<_, LoadError>(files)
         })
         .await
     }
@@ -193,10 +203,18 @@ impl Plugins {
     }
 
     /// Keeps a build that has been loaded.
-    pub(super) fn keep(self: &Arc<Self>, plugin: &Arc<Plugin>, staged: StagedBuild) {
-        let (name, good) = (plugin.name().to_owned(), *plugin.last_good.lock());
+    pub(super) fn keep(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        staged: StagedBuild,
+        is_canary: bool,
+    ) {
+        let name = plugin.name().to_owned();
+        let good = *plugin.last_good.lock();
+        let running = plugin.slot().all().map(|held| held.digest).collect();
+        let needed: Vec<_> = good.into_iter().chain::<Vec<_>>(running).collect();
         self.tasks.lock().spawn_blocking(move || {
-            if let Err(error) = staged.keep(good.as_ref()) {
+            if let Err(error) = staged.keep(&needed, is_canary) {
                 warn_not_kept(&name, &error);
             }
         });

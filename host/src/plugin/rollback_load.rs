@@ -155,6 +155,9 @@ impl Plugins {
         let (plugins, name) = (self.clone(), plugin.name().to_owned());
         let running = plugin.running().map(|running| running.digest);
         let is_running = match &**plugin.slot() {
+            Slot::Running(running) if running.canary.is_some() => {
+                return Err(RollbackError::Canary(name));
+            }
             Slot::Running(_) => true,
             // Its clients are being closed, since its file is gone.
             Slot::Draining(_) => return Err(RollbackError::NotHere),

@@ -44,6 +44,11 @@ pub enum RollbackError {
         "the plugin is not in the plugins folder of this node, or its clients are being closed"
     )]
     NotHere,
+    /// It is not clear which build is to be gone back from.
+    #[error(
+        "the plugin has a canary: withdraw it first with `jackfield canary withdraw {0}`, or promote it"
+    )]
+    Canary(String),
     /// Another load of the plugin is under way.
     #[error("another build of the plugin is being loaded: try it again when it has ended")]
     Busy,

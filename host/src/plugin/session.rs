@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::answer::{Answer, Decision, Failure};
+use super::canary_member::CanaryMember;
 use super::gateway::Gateway;
-use super::handle::Plugin;
+use super::generation::Generation;
+use super::handle::{Choose, Plugin};
 use super::lease::Lease;
+use super::slot::Slot;
 use crate::access::Handshake;
 use crate::guest::{EventClient, GuestFunction};
 use crate::live_trace::{Step, TraceEvent};
@@ -25,6 +28,8 @@ pub struct Session {
     /// The node that has the client's events if the plugin does not run here; 0 if there is none
     /// yet.
     worker: AtomicU64,
+    /// What the client has to do with canaries.
+    member: CanaryMember,
     /// The spans of the client, if it has any.
     trace: Option<Box<ClientTrace>>,
 }
@@ -36,6 +41,8 @@ pub struct Turn<'a> {
     events: u64,
     /// How many calls took several messages.
     turns: u64,
+    /// The generation at another node that has handled the last message, if one has.
+    elsewhere: Option<u64>,
 }
 
 impl Plugin {
@@ -50,6 +57,7 @@ impl Plugin {
         Session {
             plugin: self.clone(),
             worker: AtomicU64::new(0),
+            member: CanaryMember::default(),
             trace,
         }
     }
@@ -83,19 +91,24 @@ impl Session {
         let answered = async {
             let decided = match self
                 .plugin
-                .decide(EventClient::Local(client), handshake)
+                .decide(
+                    EventClient::Local(client),
+                    handshake,
+                    &self.member,
+                    &self.plugin.canary_clients,
+                )
                 .await
             {
                 Err(Failure::Absent) => self.gateway().decide(client.id(), handshake).await,
-                decided => decided.map(|(decision, number)| {
-                    generation = number;
-                    decision
-                }),
+                decided => decided,
             };
-            Ok(match decided? {
+            let (decision, number) = decided?;
+            generation = number;
+            Ok(match decision {
                 Decision::TurnedAway(answer) => answer,
                 Decision::Accepted(acceptance, granted) => {
-                    let admitted = self.plugin.admit(client, acceptance, handshake, granted);
+                    let plugin = &self.plugin;
+                    let admitted = plugin.admit(client, acceptance, handshake, granted, generation);
                     admitted.await
                 }
             })
@@ -159,10 +172,15 @@ impl Session {
         let told = within(span.as_ref(), async {
             match self
                 .plugin
-                .tell_on_close(EventClient::Local(client), departure)
+                .tell_on_close(EventClient::Local(client), departure, &|slot| {
+                    self.choose(slot, client)
+                })
                 .await
             {
-                Err(Failure::Absent) => self.gateway().close(client.id(), departure).await,
+                Err(Failure::Absent) => {
+                    let told = self.gateway().close(client.id(), departure).await;
+                    told.map(|number| generation = number)
+                }
                 told => told.map(|number| generation = Some(number)),
             }
         });
@@ -192,7 +210,28 @@ impl Session {
     }
 
     fn gateway(&self) -> Gateway<'_> {
-        Gateway::new(&self.plugin, &self.worker)
+        Gateway::new(&self.plugin, &self.worker, &self.member)
+    }
+
+    /// Chooses the generation of the client's next event.
+    fn choose<'s>(
+        &self,
+        slot: &'s Slot<Generation>,
+        client: &Client,
+    ) -> Option<&'s Arc<Generation>> {
+        // Most of the time there is none.
+        match slot.canary() {
+            Some(canary) if self.is_for(canary, client) => Some(canary),
+            _ => slot.generation(),
+        }
+    }
+
+    #[cold]
+    fn is_for(&self, canary: &Generation, client: &Client) -> bool {
+        let uid = || self.plugin.namespace().uid(client.id()).ok().flatten();
+        let (member, clients) = (&self.member, &self.plugin.canary_clients);
+        let canary = canary.serving_canary();
+        canary.is_some_and(|canary| member.is_in(&canary, client.id(), uid, clients))
     }
 }
 
@@ -200,6 +239,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         // Before somebody who waits for the last session ends what takes its span.
         self.trace = None;
+        self.plugin.canary_clients.left(self.member.joined());
         self.plugin.sessions.fetch_sub(1, Ordering::Relaxed);
         self.plugin.session_ended.notify_one();
     }
@@ -213,6 +253,7 @@ impl<'a> Turn<'a> {
             lease: None,
             events: 0,
             turns: 0,
+            elsewhere: None,
         }
     }
 
@@ -252,7 +293,8 @@ impl<'a> Turn<'a> {
             .or(session.trace.as_ref().map(|trace| trace.client()));
         let handled = within(around, self.handle(client, message)).await;
         let failure = handled.as_ref().err();
-        let generation = self.lease.as_ref().map(|lease| lease.generation.number);
+        let here = self.lease.as_ref().map(|lease| lease.generation.number);
+        let generation = here.or(self.elsewhere);
         session.trace_event(FUNCTION, client, began, generation, failure);
         if let Some(span) = &span {
             // The instance may be one that an earlier message of the turn has got.
@@ -268,11 +310,13 @@ impl<'a> Turn<'a> {
 
     async fn handle(&mut self, client: &Arc<Client>, message: Message<'_>) -> Result<(), Failure> {
         self.events += 1;
-        let lease = match self.lease().await {
+        let lease = match self.lease(client).await {
             Err(Failure::Absent) => {
                 // Boxed: no turn of a plugin that runs here carries it.
                 let gateway = self.session.gateway();
-                return Box::pin(gateway.message(client.id(), message)).await;
+                let handled = Box::pin(gateway.message(client.id(), message)).await;
+                self.elsewhere = handled.ok().flatten();
+                return handled.map(drop);
             }
             lease => lease?,
         };
@@ -294,7 +338,8 @@ impl<'a> Turn<'a> {
             return 1;
         }
         let slot = self.session.plugin.slot();
-        let generation = slot.generation().filter(|g| g.pool.takes_turns());
+        let generation = self.session.choose(&slot, client);
+        let generation = generation.filter(|generation| generation.pool.takes_turns());
         generation.map_or(1, |generation| generation.limits().messages_per_turn)
     }
 
@@ -323,7 +368,7 @@ impl<'a> Turn<'a> {
         queue: &mut MessageQueue,
     ) -> Result<(), Failure> {
         if queue.len() > 1 && !self.session.is_watched(client) {
-            match self.lease().await {
+            match self.lease(client).await {
                 Ok(lease) if lease.instance.takes_turns() => {
                     let turn = lease.instance.on_turn(EventClient::Local(client), queue);
                     let (events, ended) = turn.await;
@@ -350,14 +395,19 @@ impl<'a> Turn<'a> {
         handled
     }
 
-    /// Returns an instance of the generation that runs now.
-    async fn lease(&mut self) -> Result<&mut Lease, Failure> {
-        let plugin = &self.session.plugin;
-        let is_current =
-            |lease: &Lease| lease.instance.is_usable() && plugin.is_current(&lease.generation);
+    /// Returns an instance of the generation that the client's next event is for.
+    async fn lease(&mut self, client: &Arc<Client>) -> Result<&mut Lease, Failure> {
+        let session = self.session;
+        let is_current = |lease: &Lease| {
+            let slot = session.plugin.slot();
+            let chosen = session.choose(&slot, client);
+            lease.instance.is_usable()
+                && chosen.is_some_and(|chosen| Arc::ptr_eq(chosen, &lease.generation))
+        };
         if !self.lease.as_ref().is_some_and(is_current) {
             self.lease = None;
-            self.lease = Some(plugin.lease().await?);
+            let choose: Choose<'_> = &|slot| session.choose(slot, client);
+            self.lease = Some(session.plugin.lease(choose).await?);
         }
         self.lease.as_mut().ok_or(Failure::Absent)
     }
@@ -382,14 +432,15 @@ fn show_failure(span: &Span, failure: Failure) {
 }
 
 impl Plugin {
-    /// Runs `on-close` in the generation that runs on this node, and returns its number.
+    /// Runs `on-close` in a generation that runs on this node, and returns its number.
     pub(super) async fn tell_on_close(
         &self,
         client: EventClient<&Arc<Client>>,
         departure: &Departure,
+        choose: Choose<'_>,
     ) -> Result<u64, Failure> {
         let patience = self.namespace().shared().limits().drain_timeout;
-        let mut lease = match tokio::time::timeout(patience, self.lease_patiently()).await {
+        let mut lease = match tokio::time::timeout(patience, self.lease_patiently(choose)).await {
             Ok(Some(lease)) => lease,
             Ok(None) => return Err(Failure::Absent),
             Err(_) => return Err(Failure::Overloaded),

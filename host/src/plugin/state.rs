@@ -38,7 +38,8 @@ impl Plugin {
     /// Returns where the plugin stands on this node.
     pub fn state(&self) -> PluginState {
         match &**self.slot() {
-            Slot::Running(generation) => {
+            Slot::Running(generations) => {
+                let generation = &generations.stable;
                 let probation = &generation.probation;
                 if probation.paused_for().is_some() {
                     PluginState::Paused

@@ -1,4 +1,5 @@
-//! The load of a build whose files were checked, up to the generation that has taken over.
+//! The load of a build whose files were checked, up to the generation that has taken over, for all
+//! clients or for a part of them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,7 +31,8 @@ impl Plugins {
         let number = plugin.loads.load(Ordering::Relaxed) + 1;
         let router = plugin.router.clone();
         let usage = plugin.usage.clone();
-        let source = files.source;
+        let (source, rollout) = (files.source, files.rollout.clone());
+        let keeps_canary = files.keeps_canary;
         let (files, staged) = self.stage(name, files).await?;
         let loaded = loader.load(number, router, usage, files).await;
         let durations = &self.registry.counters().durations;
@@ -70,6 +72,27 @@ impl Plugins {
             // Somebody wants it.
             self.accept(name, &generation.digest);
         }
+        if let Some(rollout) = rollout {
+            let percent = rollout.percent();
+            if !plugin.begin_canary(generation.clone(), rollout) {
+                return Err(LoadError::NothingBeside);
+            }
+            ScopeGuard::into_inner(generation);
+            plugin.loads.store(number, Ordering::Relaxed);
+            if let Some(staged) = staged {
+                self.keep(&plugin, staged, true);
+            }
+            self.registry.counters().generations_loaded.add_one();
+            let took = started.elapsed();
+            tracing::info!(
+                plugin = name,
+                generation = number,
+                percent,
+                ?took,
+                "a canary runs beside the build of the other clients"
+            );
+            return Ok(Some(number));
+        }
         let generation = ScopeGuard::into_inner(generation);
         plugin.loads.store(number, Ordering::Relaxed);
         let was_kept = staged.as_ref().is_some_and(StagedBuild::was_kept);
@@ -84,12 +107,12 @@ impl Plugins {
             generation.probation.pass();
         }
         let failed = plugin.running().filter(|_| source == BuildSource::PutBack);
-        plugin.swap(generation);
+        plugin.swap(generation, keeps_canary);
         if let Some(failed) = failed.filter(|failed| failed.probation.has_failed()) {
             self.refuse_failed(&plugin, &failed);
         }
         if let Some(staged) = staged {
-            self.keep(&plugin, staged);
+            self.keep(&plugin, staged, false);
         }
         self.registry.counters().generations_loaded.add_one();
         let took = started.elapsed();

@@ -1,4 +1,5 @@
-//! Timers that fire: their events run in the generation that runs now.
+//! Timers that fire: their events run in the generation that runs now, or in the canary that has set
+//! them.
 //!
 //! One task for each plugin waits for the next timer that is due. Each event is a task of its own,
 //! so a slow event delays no other. Each timer has at most one event at a time, so there are no
@@ -8,7 +9,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::handle::Plugin;
+use super::handle::{Choose, Plugin};
 use super::lease::Lease;
 use crate::guest::GuestFunction;
 use crate::registry::{Firing, Timers};
@@ -32,7 +33,13 @@ impl Plugin {
     }
 
     async fn fire(self: Arc<Self>, firing: Firing) {
-        let Some(lease) = self.lease_patiently().await else {
+        let set_by = firing.set_by();
+        let choose: Choose<'_> = &|slot| {
+            // What a canary sets is for the canary.
+            let canary = slot.canary().filter(|canary| canary.number == set_by);
+            canary.or(slot.generation())
+        };
+        let Some(lease) = self.lease_patiently(choose).await else {
             return;
         };
         // The last look: from here on it can't be called off.

@@ -9,8 +9,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::answer::{Answer, Decision, Failure};
+use super::canary_member::{CanaryClients, CanaryMember};
 use super::directory::Directory;
-use super::handle::Plugin;
+use super::generation::Generation;
+use super::handle::{Choose, Plugin};
+use super::slot::Slot;
 use crate::access::Handshake;
 use crate::close_code::CloseCode;
 use crate::guest::{CallError, CallErrorCode, Caller, EventClient, GuestFunction};
@@ -124,28 +127,30 @@ impl Plugin {
             remote_address: connect.remote_address.clone(),
             subprotocols: connect.subprotocols.clone(),
         };
-        Ok(
-            match self
-                .decide(EventClient::remote(client), &handshake)
-                .await?
-                .0
-            {
-                Decision::TurnedAway(answer) => turned_away(answer),
-                Decision::Accepted(acceptance, granted) => {
-                    let left = granted
-                        .until
-                        .map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
-                    mesh::Answer::Accepted(peer_event::Accepted {
-                        subprotocol: acceptance.subprotocol,
-                        uid: acceptance.uid,
-                        groups: acceptance.groups,
-                        info: acceptance.info.into_iter().collect(),
-                        granted_uid: granted.uid,
-                        expires_in_ms: left.map(in_ms),
-                    })
-                }
-            },
-        )
+        let member = CanaryMember::default();
+        // The client is counted on its own node.
+        let uncounted = CanaryClients::default();
+        let client = EventClient::remote(client);
+        let decided = self.decide(client, &handshake, &member, &uncounted);
+        let (decision, generation) = decided.await?;
+        Ok(match decision {
+            Decision::TurnedAway(answer) => turned_away(answer),
+            Decision::Accepted(acceptance, granted) => {
+                let left = granted
+                    .until
+                    .map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
+                mesh::Answer::Accepted(peer_event::Accepted {
+                    subprotocol: acceptance.subprotocol,
+                    uid: acceptance.uid,
+                    groups: acceptance.groups,
+                    info: acceptance.info.into_iter().collect(),
+                    granted_uid: granted.uid,
+                    expires_in_ms: left.map(in_ms),
+                    canary: member.joined(),
+                    generation: generation.unwrap_or_default(),
+                })
+            }
+        })
     }
 
     async fn handle_said(&self, said: &peer_event::Said) -> Result<mesh::Answer, Failure> {
@@ -154,12 +159,12 @@ impl Plugin {
             peer_event::SaidMessage::Text(text) => Message::Text(text),
             peer_event::SaidMessage::Binary(bytes) => Message::Binary(bytes),
         };
-        let mut lease = self.lease().await?;
+        let mut lease = self.lease(&|slot| chosen(slot, said.canary)).await?;
         let handled = lease
             .instance
             .on_message(EventClient::remote(client), message);
         match handled.await {
-            Ok(()) => Ok(done()),
+            Ok(()) => Ok(done(lease.generation.number)),
             Err(trapped) => {
                 Err(lease.client_event_trapped(GuestFunction::Message, client, &trapped))
             }
@@ -188,9 +193,9 @@ impl Plugin {
                 .collect(),
             info: closed.info.clone().into_iter().collect(),
         };
-        self.tell_on_close(EventClient::remote(client), &departure)
-            .await?;
-        Ok(done())
+        let choose: Choose<'_> = &|slot| chosen(slot, closed.canary);
+        let told = self.tell_on_close(EventClient::remote(client), &departure, choose);
+        Ok(done(told.await?))
     }
 
     async fn handle_call(&self, call: &peer_event::Call) -> Result<mesh::Answer, Failure> {
@@ -208,14 +213,25 @@ impl Plugin {
     }
 }
 
+/// Chooses the generation of an event whose client is one for this canary.
+fn chosen(slot: &Slot<Generation>, canary: u64) -> Option<&Arc<Generation>> {
+    let held = slot.canary();
+    let is_it = |held: &&Arc<Generation>| {
+        let held = held.serving_canary();
+        held.is_some_and(|held| held.id() == canary)
+    };
+    let held = held.filter(|held| canary != 0 && is_it(held));
+    held.or(slot.generation())
+}
+
 /// Reads a client's id as another node sent it. An id that cannot be read counts as absent, since
 /// no node sends one.
 fn client(bytes: &[u8]) -> Result<ClientId, Failure> {
     peer_event::client(bytes).ok_or(Failure::Absent)
 }
 
-fn done() -> mesh::Answer {
-    mesh::Answer::Done(peer_event::Done {})
+fn done(generation: u64) -> mesh::Answer {
+    mesh::Answer::Done(peer_event::Done { generation })
 }
 
 fn turned_away(answer: Answer) -> mesh::Answer {

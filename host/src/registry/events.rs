@@ -46,6 +46,13 @@ pub enum EventKind {
     Vacated(Kind, Arc<str>),
     /// A new generation with this number has taken over.
     Loaded(u64),
+    /// A new generation handles the events of a part of the clients.
+    Canary {
+        /// The number of the generation.
+        generation: u64,
+        /// The share of the clients, in percent.
+        percent: f64,
+    },
     /// The build of a generation was taken back, since too many of its events failed.
     TakenBack(u64),
     /// Another node had an event of a client here, and was lost before it answered.

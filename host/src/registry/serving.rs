@@ -1,12 +1,14 @@
 //! How a node serves a plugin. Nodes without the plugin need this for the plugin's clients that are
 //! connected to them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::{CompressionPolicy, OverflowPolicy, RefusePolicy, UidPolicy};
+use crate::rollout::Rollout;
 
 /// How a node serves a plugin.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Serving {
     /// Whether the node takes events of the plugin's clients.
     pub state: ServingState,
@@ -24,8 +26,29 @@ pub struct Serving {
     pub patience: Duration,
     /// The build that runs, if one does.
     pub build: Option<ServingBuild>,
+    /// The build that runs beside that one for a part of the clients, if one does.
+    pub canary: Option<ServingCanary>,
     /// Why the last load of the plugin failed, if it did.
     pub failure: Option<String>,
+}
+
+/// The build that a node runs for a part of the clients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServingCanary {
+    /// The build that it runs.
+    pub build: ServingBuild,
+    /// The clients that it is for.
+    pub rollout: Arc<Rollout>,
+}
+
+impl Serving {
+    /// The texts of any length that it has.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let canary = self.canary.iter();
+        let uids = canary.flat_map(|canary| canary.rollout.uids());
+        let texts = self.routes.iter().chain(uids);
+        texts.chain(&self.failure).map(String::as_str)
+    }
 }
 
 /// The build that a node runs.
@@ -39,6 +62,15 @@ pub struct ServingBuild {
     pub loaded_at_ms: u64,
     /// Where the build comes from.
     pub source: ServingSource,
+}
+
+impl ServingCanary {
+    /// The number by which nodes name it, which is not 0. The same build that begins again has another
+    /// one.
+    pub fn id(&self) -> u64 {
+        let first = self.build.digest[..8].try_into().unwrap_or_default();
+        (u64::from_le_bytes(first) ^ self.rollout.began_ms()).max(1)
+    }
 }
 
 /// Where a build that runs comes from.

@@ -109,6 +109,8 @@ struct Timer {
     version: Version,
     at: Instant,
     every: Option<Duration>,
+    /// The number of the generation that has set it; 0: it is one of the cluster.
+    set_by: u64,
 }
 
 /// A timer that has come due. Until this value is dropped, no other timer of its name comes due.
@@ -117,6 +119,7 @@ pub struct Firing {
     timers: Arc<Timers>,
     key: TimerKey,
     number: u64,
+    set_by: u64,
 }
 
 impl Timers {
@@ -157,7 +160,12 @@ impl Timers {
             });
         }
         let version = state.next_version(&key, self.shared.incarnation());
-        state.set(key.clone(), schedule, version);
+        // Another node may fire one of the cluster, which does not know this generation.
+        let set_by = match scope {
+            Scope::Node => generation,
+            Scope::Cluster => 0,
+        };
+        state.set(key.clone(), schedule, version, set_by);
         drop(state);
         self.tell(&key);
         self.look_again();
@@ -223,11 +231,13 @@ impl Timers {
     /// The timers that are due at `now`. The caller begins each of them, and drops it when its
     /// event has ended. `is_ours` decides whether this node fires a timer of the cluster.
     pub fn take_due(self: &Arc<Self>, now: Instant, is_ours: impl Fn(&str) -> bool) -> Vec<Firing> {
-        let due = self.state.lock().take_due(now, is_ours).into_iter();
+        let mut state = self.state.lock();
+        let due = state.take_due(now, is_ours).into_iter();
         due.map(|(key, number)| Firing {
             timers: self.clone(),
-            key,
             number,
+            set_by: state.timers.get(&key).map_or(0, |timer| timer.set_by),
+            key,
         })
         .collect()
     }
@@ -308,7 +318,13 @@ impl TimersState {
         self.timers.len() < limit || self.timers.contains_key(key)
     }
 
-    fn set(&mut self, key: TimerKey, Schedule { at, every }: Schedule, version: Version) {
+    fn set(
+        &mut self,
+        key: TimerKey,
+        Schedule { at, every }: Schedule,
+        version: Version,
+        set_by: u64,
+    ) {
         self.remove(&key);
         self.sets += 1;
         let timer = Timer {
@@ -316,6 +332,7 @@ impl TimersState {
             version,
             at,
             every,
+            set_by,
         };
         self.due.insert((at, key.clone()));
         self.timers.insert(key, timer);
@@ -364,7 +381,7 @@ impl TimersState {
         }
         match known.schedule {
             Some(_) if !self.has_room(&key, 2 * limit) => return false,
-            Some(schedule) => self.set(key, schedule, known.version),
+            Some(schedule) => self.set(key, schedule, known.version, 0),
             None => self.end(&key, known.version),
         }
         true
@@ -464,6 +481,11 @@ impl Firing {
         &self.key.1
     }
 
+    /// The number of the generation that has set the timer; 0: it is one of the cluster.
+    pub fn set_by(&self) -> u64 {
+        self.set_by
+    }
+
     /// Begins the timer's event; false if the timer has been ended, or set again, since it came
     /// due.
     pub fn begin(&self) -> bool {
@@ -507,7 +529,7 @@ mod tests {
     }
 
     fn set(state: &mut TimersState, key: &TimerKey, at: Instant, every: Option<Duration>) {
-        state.set(key.clone(), schedule(at, every), version(1));
+        state.set(key.clone(), schedule(at, every), version(1), 1);
     }
 
     fn take_due(state: &mut TimersState, now: Instant) -> Vec<(TimerKey, u64)> {

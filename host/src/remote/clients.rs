@@ -170,20 +170,42 @@ async fn ids(
 /// Shows what a node knows of one client.
 pub(super) async fn show(flags: &ClientFlags) -> anyhow::Result<()> {
     let api = ApiClient::new(&flags.api)?;
-    let plugins = api.plugins(flags.plugin.as_deref()).await?;
+    let (plugin, client) = find(&api, flags.plugin.as_deref(), &flags.client).await?;
+    print_client(&plugin, &client, flags.api.json)
+}
+
+/// Finds a client among those of a plugin, or of all. Returns its plugin, and what its node knows of it.
+async fn find(
+    api: &ApiClient,
+    plugin: Option<&str>,
+    client: &str,
+) -> anyhow::Result<(String, Value)> {
+    let plugins = api.plugins(plugin).await?;
     let requests: Vec<_> = plugins
         .iter()
-        .map(|plugin| json!({ "plugin": plugin, "client": flags.client }))
+        .map(|plugin| json!({ "plugin": plugin, "client": client }))
         .collect();
     let mut why = "the node has no plugins".to_owned();
     let outcomes = api.batch("get_client", &requests).await?;
-    for (plugin, outcome) in plugins.iter().zip(outcomes) {
+    for (plugin, mut outcome) in plugins.into_iter().zip(outcomes) {
         if outcome["client"].is_object() {
-            return print_client(plugin, &outcome["client"], flags.api.json);
+            return Ok((plugin, outcome["client"].take()));
         }
         why = text(&outcome["error"]["message"]);
     }
     bail!("{why}")
+}
+
+/// Returns the plugin that is named; otherwise that of the client, if one is named, or the only one.
+pub(super) async fn plugin_of(
+    api: &ApiClient,
+    named: Option<&str>,
+    client: Option<&str>,
+) -> anyhow::Result<String> {
+    match (named, client) {
+        (None, Some(client)) => Ok(find(api, None, client).await?.0),
+        (named, _) => api.plugin(named).await,
+    }
 }
 
 fn print_client(plugin: &str, client: &Value, is_json: bool) -> anyhow::Result<()> {
@@ -219,7 +241,8 @@ fn print_client(plugin: &str, client: &Value, is_json: bool) -> anyhow::Result<(
 /// Closes the clients that are named.
 pub(super) async fn kick(flags: &KickFlags) -> anyhow::Result<()> {
     let api = ApiClient::new(&flags.api)?;
-    let plugin = api.plugin(flags.plugin.as_deref()).await?;
+    let client = flags.to.client.as_deref();
+    let plugin = plugin_of(&api, flags.plugin.as_deref(), client).await?;
     let mut request = json!({ "reason": flags.reason });
     if let Some(code) = flags.code {
         request["code"] = json!(code);

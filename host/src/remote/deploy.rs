@@ -32,8 +32,23 @@ pub struct DeployFlags {
     manifest: Option<PathBuf>,
     /// Change one node after the other, each after the one before has run the build for so long, for
     /// example 30s. Without it, all change at once.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", conflicts_with = "canary")]
     rolling: Option<humantime::Duration>,
+    /// Run the build beside the one that runs, for this share of the clients, for example 5%. `jackfield
+    /// canary` shows how it does.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    canary: Option<f64>,
+    /// With --canary: a uid that the build is for in any case. It can be given several times.
+    #[arg(long, value_name = "UID", requires = "canary")]
+    canary_uid: Vec<String>,
+    /// With --canary: let the build take over for all clients after this time, for example 1h, unless
+    /// it fails. Without it, `jackfield canary promote` does so.
+    #[arg(long, value_name = "TIME", requires = "canary")]
+    promote_after: Option<humantime::Duration>,
+    /// With --canary: withdraw the build if its messages take more than so many times as long as those
+    /// of the other one, at the 99th percentile.
+    #[arg(long, value_name = "NUMBER", requires = "canary")]
+    max_p99_ratio: Option<f64>,
     /// A file with certificates of authorities in PEM that are trusted for the registry, in addition
     /// to those of the system.
     #[arg(long, value_name = "FILE")]
@@ -93,6 +108,19 @@ pub(super) async fn deploy(flags: DeployFlags) -> anyhow::Result<()> {
     if let Some(rolling) = flags.rolling {
         path.push_str(&format!("&rolling_ms={}", rolling.as_millis()));
     }
+    if let Some(percent) = flags.canary {
+        path.push_str(&format!("&canary_percent={percent}"));
+        for uid in &flags.canary_uid {
+            let uid = utf8_percent_encode(uid, NON_ALPHANUMERIC);
+            path.push_str(&format!("&canary_uid={uid}"));
+        }
+        if let Some(after) = flags.promote_after {
+            path.push_str(&format!("&promote_after_ms={}", after.as_millis()));
+        }
+        if let Some(ratio) = flags.max_p99_ratio {
+            path.push_str(&format!("&max_p99_ratio={ratio}"));
+        }
+    }
     let file = tokio::fs::File::open(&component).await;
     let file = file.with_context(|| format!("{} cannot be read", component.display()))?;
     let (format, form) = form(file, manifest)?;
@@ -151,13 +179,14 @@ pub(super) async fn list(flags: &ApiFlags) -> anyhow::Result<()> {
         return print_json(&answer);
     }
     let mut rows = table(&[
-        "PLUGIN", "VERSION", "DIGEST", "BYTES", "DEPLOYED", "BY", "ORIGIN",
+        "PLUGIN", "VERSION", "DIGEST", "FOR", "BYTES", "DEPLOYED", "BY", "ORIGIN",
     ]);
     for deployment in items(&answer["deployments"]) {
         rows.add_row([
             text(&deployment["plugin"]),
             text(&deployment["version"]),
             short_digest(&deployment["digest"]),
+            share(&deployment["canary_percent"]),
             text(&deployment["component_bytes"]),
             ago(&deployment["at_ms"]),
             text(&deployment["by"]),
@@ -165,6 +194,21 @@ pub(super) async fn list(flags: &ApiFlags) -> anyhow::Result<()> {
         ]);
     }
     print_table(&rows)
+}
+
+/// The share of the clients that a build is for.
+pub(super) fn share(percent: &Value) -> String {
+    match percent.as_f64() {
+        Some(percent) => format!("{percent} %"),
+        None => "all".to_owned(),
+    }
+}
+
+/// Reads a share of the clients: `5%` or `5`.
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim_end_matches('%').trim_end().parse().ok();
+    let number = number.filter(|percent| (0.0..=100.0).contains(percent));
+    number.ok_or_else(|| "it is a number from 0% to 100%".to_owned())
 }
 
 fn deployment(plugin: &str) -> String {

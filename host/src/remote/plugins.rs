@@ -90,6 +90,13 @@ async fn list(api: &ApiClient, is_json: bool) -> anyhow::Result<()> {
             row.extend(plugin_rows(plugin));
             row.push(text(&plugin["failure"]));
             rows.add_row(row);
+            let canary = &plugin["canary"];
+            if canary.is_object() {
+                let state = format!("canary {}", deploy::share(&canary["percent"]));
+                let mut row = vec![text(&node["incarnation"]), text(&plugin["name"]), state];
+                row.extend(build_rows(&canary["build"]));
+                rows.add_row(row);
+            }
         }
     }
     print_table(&rows)
@@ -97,9 +104,12 @@ async fn list(api: &ApiClient, is_json: bool) -> anyhow::Result<()> {
 
 /// The state of a plugin and its build, for a table.
 pub(super) fn plugin_rows(plugin: &Value) -> [String; 5] {
-    let build = &plugin["build"];
+    let [generation, digest, source, loaded] = build_rows(&plugin["build"]);
+    [text(&plugin["state"]), generation, digest, source, loaded]
+}
+
+fn build_rows(build: &Value) -> [String; 4] {
     [
-        text(&plugin["state"]),
         text(&build["generation"]),
         short_digest(&build["digest"]),
         text(&build["source"]),

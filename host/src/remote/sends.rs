@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::api_client::{ApiClient, warn_of_missing};
+use super::clients::plugin_of;
 use super::flags::ApiFlags;
 use super::output::{print, print_json};
 
@@ -45,7 +46,8 @@ struct SendTarget {
 /// Sends a message to the clients that are named.
 pub(super) async fn send(flags: &SendFlags) -> anyhow::Result<()> {
     let api = ApiClient::new(&flags.api)?;
-    let plugin = api.plugin(flags.plugin.as_deref()).await?;
+    let client = flags.to.client.as_deref();
+    let plugin = plugin_of(&api, flags.plugin.as_deref(), client).await?;
     let text = match &*flags.message {
         "-" => {
             let mut text = String::new();

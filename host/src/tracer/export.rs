@@ -4,6 +4,7 @@
 //! those that the collector does not take.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry::Context;
@@ -32,6 +33,7 @@ const BATCH_TIME: Duration = Duration::from_secs(1);
 pub(super) struct SpanQueue {
     sender: mpsc::Sender<SpanData>,
     counters: Arc<Counters>,
+    waiting: Arc<AtomicU64>,
 }
 
 /// The task that sends spans to the collector.
@@ -39,6 +41,9 @@ pub(super) struct SpanQueue {
 pub(super) struct ExportTask {
     ending: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
+    counters: Arc<Counters>,
+    /// The spans that were neither sent nor dropped yet.
+    waiting: Arc<AtomicU64>,
 }
 
 impl SpanQueue {
@@ -46,12 +51,21 @@ impl SpanQueue {
     pub(super) fn new(exporter: SpanExporter, counters: Arc<Counters>) -> (SpanQueue, ExportTask) {
         let (sender, receiver) = mpsc::channel(WAITING);
         let ending = CancellationToken::new();
-        let task = export(exporter, receiver, ending.clone(), counters.clone());
+        let waiting = Arc::<AtomicU64>::default();
+        let (ends, counts) = (ending.clone(), (counters.clone(), waiting.clone()));
+        let task = export(exporter, receiver, ends, counts);
         let task = ExportTask {
             ending,
             task: Mutex::new(Some(tokio::spawn(task))),
+            counters: counters.clone(),
+            waiting: waiting.clone(),
         };
-        (SpanQueue { sender, counters }, task)
+        let queue = SpanQueue {
+            sender,
+            counters,
+            waiting,
+        };
+        (queue, task)
     }
 }
 
@@ -59,7 +73,13 @@ impl SpanProcessor for SpanQueue {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        if span.span_context.is_sampled() && self.sender.try_send(span).is_err() {
+        if !span.span_context.is_sampled() {
+            return;
+        }
+        // Before the task that empties the queue can take it.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.sender.try_send(span).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counters.spans_dropped.add_one();
         }
     }
@@ -74,7 +94,7 @@ impl SpanProcessor for SpanQueue {
 }
 
 impl ExportTask {
-    /// Sends what waits, `patience` at most, and ends.
+    /// Sends what waits, `patience` at most, and ends. The rest is dropped and counted.
     pub(super) async fn end(&self, patience: Duration) {
         self.ending.cancel();
         let task = self.task.lock().take();
@@ -82,6 +102,14 @@ impl ExportTask {
             && tokio::time::timeout(patience, &mut task).await.is_err()
         {
             task.abort();
+            // Ended, so that it counts nothing twice.
+            let _ = task.await;
+            let dropped = self.waiting.load(Ordering::Relaxed);
+            self.counters.spans_dropped.add(dropped);
+            tracing::warn!(
+                dropped,
+                "the collector has not taken all spans before the node ends"
+            );
         }
     }
 }
@@ -90,7 +118,7 @@ async fn export(
     exporter: SpanExporter,
     mut spans: mpsc::Receiver<SpanData>,
     ending: CancellationToken,
-    counters: Arc<Counters>,
+    (counters, waiting): (Arc<Counters>, Arc<AtomicU64>),
 ) {
     let throttle = LogThrottle::default();
     let mut batch = Vec::new();
@@ -107,7 +135,9 @@ async fn export(
         }
         fill(&mut batch, &mut spans, &ending).await;
         let count = batch.len() as u64;
-        match exporter.export(std::mem::take(&mut batch)).await {
+        let exported = exporter.export(std::mem::take(&mut batch)).await;
+        waiting.fetch_sub(count, Ordering::Relaxed);
+        match exported {
             Ok(()) => counters.spans_sent.add(count),
             Err(error) => {
                 counters.spans_dropped.add(count);

@@ -191,7 +191,7 @@ function eventsOf(samples) {
 
 // Charts.
 
-const curves = { clients: [], messages: [], traps: [], memory: [] };
+const curves = { clients: [], messages: [], p99: [], traps: [], memory: [] };
 
 function draw(name, value, shown) {
   const points = curves[name];
@@ -215,9 +215,29 @@ function draw(name, value, shown) {
 
 let before = null;
 
+// How often messages took how long, on this node, by the upper bound in seconds.
+function messageTimes(samples) {
+  const times = new Map();
+  for (const { name, labels, value } of samples) {
+    if (name !== "jackfield_event_duration_seconds_bucket" || labels.function !== "on-message") continue;
+    const bound = labels.le === "+Inf" ? Infinity : Number(labels.le);
+    times.set(bound, (times.get(bound) ?? 0) + value);
+  }
+  return times;
+}
+
+// The p99 of the messages between two looks, or nothing if there were none.
+function p99Between(former, now) {
+  const since = [...now].map(([bound, times]) => [bound, Math.max(0, times - (former.get(bound) ?? 0))]);
+  since.sort(([one], [other]) => one - other);
+  const all = since.at(-1)?.[1];
+  return all ? since.find(([, times]) => times >= all * 0.99)?.[0] : undefined;
+}
+
 function drawMetrics(samples) {
   const now = {
     at: performance.now() / 1000,
+    times: messageTimes(samples),
     messages: total(samples, "jackfield_messages_in_total"),
     traps: samples.filter(({ name }) => /^jackfield_traps_\w+_total$/.test(name)).reduce((sum, one) => sum + one.value, 0),
   };
@@ -228,11 +248,38 @@ function drawMetrics(samples) {
     // A node that has begun anew counts anew.
     const rate = (name) => Math.max(0, now[name] - before[name]) / seconds;
     draw("messages", rate("messages"), count(Math.round(rate("messages"))));
+    const p99 = p99Between(before.times, now.times);
+    draw("p99", Number.isFinite(p99) ? p99 * 1e6 : 0, p99 === undefined ? "–" : `≤ ${duration(p99)}`);
     draw("traps", rate("traps") * 60, count(Math.round(rate("traps") * 60)));
   }
   before = now;
   const memory = total(samples, "process_resident_memory_bytes");
   draw("memory", memory, `${(memory / 2 ** 20).toFixed(0)} MiB`);
+}
+
+// The links of this node: itself in the middle, and the others around it. What waits makes a link wide.
+function drawLinks(own, peers) {
+  const svg = byId("links");
+  svg.parentElement.hidden = peers.length === 0;
+  const draw = (tag, attributes, text) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    if (text) element.textContent = text;
+    return element;
+  };
+  const node = (one, x, y) => [
+    draw("circle", { cx: x, cy: y, r: 7, class: `node ${STATES[one.state] ?? ""}` }),
+    draw("text", { x, y: y + 20, "text-anchor": "middle" }, `${one.incarnation.slice(0, 6)}… ${count(one.clients)}`),
+  ];
+  const parts = peers.flatMap((peer, index) => {
+    const angle = (2 * Math.PI * index) / peers.length - Math.PI / 2;
+    const [x, y] = [200 + 150 * Math.cos(angle), 100 + 70 * Math.sin(angle)];
+    const width = 1.5 + Math.min(6, Math.log2(1 + peer.waiting_frames));
+    const line = draw("line", { x1: 200, y1: 100, x2: x, y2: y, "stroke-width": width, class: `link ${peer.dropped > 0 ? "bad" : STATES[peer.state] ?? ""}` });
+    line.append(draw("title", {}, `${peer.incarnation}: ${peer.state}, ${count(peer.waiting_frames)} frames wait, ${count(peer.dropped)} dropped`));
+    return [line, ...node(peer, x, y)];
+  });
+  svg.replaceChildren(...parts, ...node(own, 200, 100));
 }
 
 // The cluster.
@@ -261,15 +308,22 @@ function showCluster(nodes, events) {
     one.isOwn ? "–" : count(one.dropped),
   ]);
 
-  const rows = [own, ...peers].flatMap((one) => one.plugins.map((plugin) => ({ ...plugin, node: one })));
+  // A canary has a row of its own, below that of the build of the other clients.
+  const withCanary = (plugin, node) => [
+    { ...plugin, node },
+    ...(plugin.canary ? [{ name: plugin.name, node, isCanary: true, state: `canary ${plugin.canary.percent} %`, build: plugin.canary.build }] : []),
+  ];
+  drawLinks(own, peers);
+
+  const rows = [own, ...peers].flatMap((one) => one.plugins.flatMap((plugin) => withCanary(plugin, one)));
   rows.sort((one, other) => one.name.localeCompare(other.name));
-  updateRows(byId("plugins").tBodies[0], rows, (row) => `${row.name}@${row.node.incarnation}`, (row) => {
+  updateRows(byId("plugins").tBodies[0], rows, (row) => `${row.name}@${row.node.incarnation}${row.isCanary ? "/canary" : ""}`, (row) => {
     const build = row.build;
     const seen = row.node.isOwn && build ? events.get(`${row.name}/${build.generation}`) : undefined;
     return [
       row.name,
       { text: row.node.incarnation, className: "mono" },
-      { text: row.state, className: STATES[row.state] ?? "" },
+      { text: row.state, className: row.isCanary ? "warn" : STATES[row.state] ?? "" },
       build ? String(build.generation) : "–",
       { text: short(build?.digest) ?? "–", className: "mono" },
       build?.source ?? "–",
@@ -278,7 +332,9 @@ function showCluster(nodes, events) {
       { text: seen ? count(seen.failed) : "–", className: seen?.failed ? "bad" : "" },
       duration(seen?.p99),
       { text: row.failure ?? "–", className: row.failure ? "text bad" : "text" },
-      row.node.isOwn && build
+      row.isCanary
+        ? { build: (element) => [make("button", { type: "button", textContent: "Canary", onclick: () => showCanary(element.item.name) })] }
+        : row.node.isOwn && build
         ? { build: (element) => [make("button", { type: "button", textContent: "Builds", onclick: () => showBuilds(element.item.name) })] }
         : "",
     ];
@@ -475,6 +531,65 @@ function goTo(plugin, digest) {
   });
 }
 
+// A canary.
+
+async function showCanary(plugin, isAgain = false) {
+  const dialog = byId("canary");
+  let canary;
+  try {
+    canary = await call(plugin, "get-canary", {});
+  } catch (error) {
+    dialog.close();
+    return notice(`The canary of ${plugin} cannot be shown: ${error.message}`, true);
+  }
+  // It was closed meanwhile.
+  if (isAgain && !dialog.open) return;
+  dialog.plugin = plugin;
+  setText(byId("canary-title"), `Canary of ${plugin}: ${short(canary.digest)} for ${canary.percent ?? 0} % of the clients`);
+  const uids = canary.uids ?? [];
+  const after = canary.promote_after_ms ? `, for all after ${duration(canary.promote_after_ms / 1000)}` : "";
+  setText(byId("canary-rest"), `${uids.length ? `and for ${uids.join(", ")}` : "and for no chosen uids"}${after}`);
+  const rows = (canary.nodes ?? []).flatMap((node) => {
+    const taken = Number(node.canary_clients ?? 0);
+    return [
+      { node, what: "stable", clients: Number(node.clients ?? 0) - taken, build: node.stable },
+      { node, what: "canary", clients: taken, build: node.canary },
+    ];
+  });
+  updateRows(dialog.querySelector("tbody"), rows, (row) => `${plugin}/${row.node.node}/${row.what}`, ({ node, what, clients, build }) => [
+    { text: node.node, className: "mono" },
+    { text: what, className: what === "canary" ? "warn" : "" },
+    build ? String(build.generation) : "–",
+    { text: short(build?.digest) ?? "–", className: "mono" },
+    count(clients),
+    build ? count(build.events) : "–",
+    { text: build ? count(build.failures) : "–", className: Number(build?.failures) ? "bad" : "" },
+    build?.p99_us ? duration(build.p99_us / 1e6) : "–",
+    node.since_ms ? ago(node.since_ms) : "–",
+  ]);
+  byId("canary-change").hidden = !scopes.includes("operate");
+  if (!dialog.open) dialog.showModal();
+}
+
+function changeCanary(what, name, body, done) {
+  const { plugin } = byId("canary");
+  byId("canary").close();
+  act(what, async () => {
+    await call(plugin, name, body);
+    return done(plugin);
+  });
+}
+
+byId("canary-promote").onclick = () =>
+  changeCanary("The canary is not promoted", "promote-canary", {}, (plugin) => `The canary of ${plugin} is for all clients now.`);
+byId("canary-withdraw").onclick = () =>
+  changeCanary("The canary is not withdrawn", "withdraw-canary", {}, (plugin) => `The canary of ${plugin} has ended.`);
+byId("canary-change").onsubmit = (event) => {
+  event.preventDefault();
+  const percent = Number(byId("canary-percent").value);
+  changeCanary("The share is not changed", "set-canary", { percent }, (plugin) => `The canary of ${plugin} is for ${percent} % of the clients.`);
+};
+
 async function deployed(response) {
   byId("deploy").reset();
   const { plugin, digest, nodes } = await response.json();
@@ -499,7 +614,9 @@ byId("deploy").onsubmit = (event) => {
   const button = event.submitter;
   button.disabled = true;
   const origin = encodeURIComponent(component.name);
-  act("Nothing is deployed", async () => deployed(await request("PUT", of(byId("deploy-name").value, `deployment?origin=${origin}`), { body: form })))
+  const share = byId("deploy-percent").value;
+  const canary = share ? `&canary_percent=${share}` : "";
+  act("Nothing is deployed", async () => deployed(await request("PUT", of(byId("deploy-name").value, `deployment?origin=${origin}${canary}`), { body: form })))
     .finally(() => { button.disabled = false; });
 };
 
@@ -530,6 +647,7 @@ async function readAll() {
     const samples = parseMetrics(metrics);
     showCluster(nodes, eventsOf(samples));
     drawMetrics(samples);
+    if (byId("canary").open) showCanary(byId("canary").plugin, true);
     await listClients().catch((error) => {
       updateRows(byId("clients").tBodies[0], [], String, () => []);
       setText(byId("clients-more"), error.message);

@@ -1,7 +1,12 @@
 //! An echo that traps, as the setting `traps` says: at each message that ends with `0` (`tenth`), at
-//! all messages (`messages`), or also when a client comes in (`all`).
+//! all messages (`messages`), or also when a client comes in (`all`). With `slow`, it takes a while for
+//! each message instead.
+
+use std::time::{Duration, Instant};
 
 use jackfield_sdk::{Accept, ClientId, Handshake, Message, Plugin, Refuse, config, reply};
+
+const WHILE: Duration = Duration::from_millis(10);
 
 struct Flaky;
 
@@ -20,6 +25,10 @@ impl Plugin for Flaky {
         match &*traps() {
             "tenth" => assert!(!is_tenth, "a tenth message"),
             "messages" | "all" => panic!("a message"),
+            "slow" => {
+                let began = Instant::now();
+                while began.elapsed() < WHILE {}
+            }
             _ => {}
         }
         let _ = reply(message);

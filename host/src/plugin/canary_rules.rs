@@ -1,0 +1,292 @@
+//! What becomes of canaries: they are withdrawn when they fail, and take over for all clients when their
+//! time has come or an operator says so.
+//!
+//! A canary that comes from the plugins folder is that of one node. Where one was deployed, the node that
+//! changes it tells all others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::canary::Canary;
+use super::canary_request::{CanaryChange, CanaryError, CanaryRequest};
+use super::deploy_outcome::DeployError;
+use super::folder::{Plugins, on_blocking_thread};
+use super::generation::Generation;
+use super::handle::Plugin;
+use super::wanted::end_canary;
+use crate::mesh::deployment::{Deployment, told_rollout};
+use crate::registry::{EventKind, in_ms, now_ms};
+use crate::rollout::{Rollout, WrittenRollout};
+
+/// How many messages each side must have had before their durations are compared.
+const COMPARED_MESSAGES: u64 = 1_000;
+
+impl Plugins {
+    /// Changes the canary of a plugin, on all nodes if it was deployed.
+    ///
+    /// # Errors
+    ///
+    /// There is no canary, or the change cannot be made. What ran before still runs.
+    pub async fn ask_for_canary(
+        &self,
+        plugin: &str,
+        change: CanaryChange,
+        by: &str,
+    ) -> Result<(), CanaryError> {
+        if self.loader.is_none() {
+            return Err(DeployError::Gateway.into());
+        }
+        let (answer, answered) = oneshot::channel();
+        let asked = self.canary_requests.try_ask(CanaryRequest {
+            plugin: plugin.to_owned(),
+            change,
+            by: by.to_owned(),
+            answer,
+        });
+        asked.map_err(|_| CanaryError::Overloaded)?;
+        answered.await.unwrap_or(Err(CanaryError::Overloaded))
+    }
+
+    /// Makes the change that an operator asks for.
+    pub(super) async fn change_canary(self: &Arc<Self>, request: CanaryRequest) {
+        let CanaryRequest {
+            plugin,
+            change,
+            by,
+            answer,
+        } = request;
+        let changed = match self.get(&plugin) {
+            None => Err(CanaryError::None(plugin)),
+            Some(plugin) => match change {
+                CanaryChange::Promote => self.promote(&plugin, &by).await,
+                CanaryChange::Withdraw => self.withdraw_canary(&plugin, &by).await,
+                change @ CanaryChange::Rollout { .. } => {
+                    self.change_rollout(&plugin, change, &by).await
+                }
+            },
+        };
+        let _ = answer.send(changed);
+    }
+
+    /// The deployment of a canary, if there is one. It need not be the canary that runs here.
+    fn deployed_canary(&self, plugin: &Plugin) -> Option<Deployment> {
+        let deployment = self.deployments.get(plugin.name());
+        deployment.filter(Deployment::is_canary)
+    }
+
+    /// The deployment of this canary, if it was deployed.
+    fn deployment_of(&self, plugin: &Plugin, canary: &Canary) -> Option<Deployment> {
+        let deployed = self.deployed_canary(plugin)?;
+        let began_ms = deployed.rollout.as_ref()?.began_ms;
+        Some(deployed).filter(|_| began_ms == canary.rollout.began_ms())
+    }
+
+    async fn promote(self: &Arc<Self>, plugin: &Arc<Plugin>, by: &str) -> Result<(), CanaryError> {
+        let name = plugin.name();
+        match (self.deployed_canary(plugin), plugin.canary()) {
+            (Some(deployed), _) => self.decide_by(deployed.promoted(), by).await?,
+            (None, None) => return Err(CanaryError::None(name.to_owned())),
+            (None, Some((generation, _))) => {
+                let (plugins, name, digest) = (self.clone(), name.to_owned(), generation.digest);
+                on_blocking_thread(move || plugins.builds.promote(&name, &digest)).await?;
+            }
+        }
+        plugin.promote();
+        Ok(())
+    }
+
+    async fn withdraw_canary(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        by: &str,
+    ) -> Result<(), CanaryError> {
+        let deployed = self.deployed_canary(plugin);
+        if deployed.is_none() && plugin.canary().is_none() {
+            return Err(CanaryError::None(plugin.name().to_owned()));
+        }
+        if let Some(deployed) = deployed {
+            self.decide_by(deployed.without_canary(), by).await?;
+            end_canary(plugin);
+            return Ok(());
+        }
+        let why = match by {
+            "" => "withdrawn over the API".to_owned(),
+            by => format!("withdrawn over the API by {by:?}"),
+        };
+        if let Some(ended) = plugin.end_canary() {
+            self.canary_ended(plugin, &ended, &why);
+        }
+        Ok(())
+    }
+
+    async fn change_rollout(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        change: CanaryChange,
+        by: &str,
+    ) -> Result<(), CanaryError> {
+        let CanaryChange::Rollout {
+            percent,
+            uids,
+            promote_after_ms,
+            max_p99_ratio,
+        } = change
+        else {
+            return Ok(());
+        };
+        let none = || CanaryError::None(plugin.name().to_owned());
+        let Some(mut deployed) = self.deployed_canary(plugin) else {
+            return Err(plugin.canary().map_or_else(none, |_| CanaryError::OfFolder));
+        };
+        let mut changed = deployed.rollout.clone().ok_or_else(none)?;
+        changed.percent = percent.unwrap_or(changed.percent);
+        changed.promote_after_ms = promote_after_ms.unwrap_or(changed.promote_after_ms);
+        changed.max_p99_ratio = max_p99_ratio.unwrap_or(changed.max_p99_ratio);
+        if !uids.is_empty() {
+            changed.uids = uids;
+        }
+        let began_ms = changed.began_ms;
+        let rollout = Rollout::check(WrittenRollout {
+            percent: changed.percent,
+            uids: changed.uids,
+            promote_after: in_time(changed.promote_after_ms),
+            max_p99_ratio: Some(changed.max_p99_ratio).filter(|ratio| *ratio != 0.0),
+        })?;
+        let rollout = rollout.begun_at(began_ms);
+        deployed.version += 1;
+        deployed.rollout = Some(told_rollout(&rollout));
+        self.decide_by(deployed, by).await?;
+        plugin.set_rollout(&rollout);
+        Ok(())
+    }
+
+    async fn decide_by(
+        self: &Arc<Self>,
+        deployment: Deployment,
+        by: &str,
+    ) -> Result<(), CanaryError> {
+        let deployment = Deployment {
+            by: by.to_owned(),
+            at_ms: now_ms(),
+            ..deployment
+        };
+        Ok(self.decide(&deployment).await?)
+    }
+
+    /// Withdraws the canaries that fail, and lets those take over whose time has come.
+    pub(super) async fn judge_canaries(self: &Arc<Self>) {
+        for plugin in self.all() {
+            let Some((generation, canary)) = plugin.canary() else {
+                continue;
+            };
+            if let Some(why) = failure(&plugin, &generation, &canary) {
+                self.take_canary_back(&plugin, &why).await;
+                continue;
+            }
+            let probation = &generation.probation;
+            probation.begin_period(generation.limits(), generation.events());
+            let lasts = now_ms().saturating_sub(canary.rollout.began_ms());
+            let after = canary.rollout.promote_after().map(in_ms);
+            if after.is_some_and(|after| lasts >= after) && self.promotes(&plugin, &canary) {
+                self.promote_in_time(&plugin).await;
+            }
+        }
+    }
+
+    /// Promotes a canary whose time has come. If it cannot, an operator has to.
+    async fn promote_in_time(self: &Arc<Self>, plugin: &Arc<Plugin>) {
+        let name = plugin.name();
+        tracing::info!(
+            plugin = name,
+            "the time of the canary has come (promote_after)"
+        );
+        let Err(error) = self.promote(plugin, "").await else {
+            return;
+        };
+        tracing::error!(
+            plugin = name,
+            %error,
+            "the canary is not promoted, and goes on: `jackfield canary promote {name}` tries it again"
+        );
+        plugin.give_up_promotion();
+    }
+
+    /// Whether this node promotes the canary: where it was deployed, one of the nodes does that have it.
+    fn promotes(&self, plugin: &Plugin, canary: &Canary) -> bool {
+        let Some(mesh) = &self.mesh else { return true };
+        if self.deployment_of(plugin, canary).is_none() {
+            return true;
+        }
+        let own = self.registry.incarnation();
+        let id = self.canary(plugin.name()).map(|canary| canary.id());
+        let others = mesh.nodes_with_canary(plugin.name(), id.unwrap_or_default());
+        others.into_iter().all(|other| own < other)
+    }
+
+    /// Ends a canary that fails, here and on all nodes if it was deployed.
+    pub(super) async fn take_canary_back(self: &Arc<Self>, plugin: &Arc<Plugin>, why: &str) {
+        let canary = plugin.canary();
+        let deployed = canary.and_then(|(_, canary)| self.deployment_of(plugin, &canary));
+        let Some(ended) = plugin.end_canary() else {
+            return;
+        };
+        tracing::error!(
+            plugin = plugin.name(),
+            generation = ended.number,
+            "the canary is taken back, since {why}: its clients have the build of the others, and it is \
+             not loaded again until its component or manifest changes"
+        );
+        self.registry.counters().builds_taken_back.add_one();
+        let Some(deployed) = deployed else {
+            return self.canary_ended(plugin, &ended, why);
+        };
+        let (name, number) = (plugin.name(), ended.number);
+        plugin.namespace().emit(|| EventKind::TakenBack(number));
+        // Until all nodes know it, it is not loaded again here.
+        self.builds.refuse(name, &ended.digest);
+        if let Err(error) = self.decide_by(deployed.without_canary(), "").await {
+            tracing::error!(plugin = name, %error, "the other nodes are not told that it failed");
+        } else {
+            self.builds.accept(name, &ended.digest);
+        }
+    }
+
+    /// Records that a canary has ended, so that it is not loaded again.
+    fn canary_ended(self: &Arc<Self>, plugin: &Arc<Plugin>, ended: &Generation, why: &str) {
+        let number = ended.number;
+        self.builds.refuse(plugin.name(), &ended.digest);
+        plugin.namespace().emit(|| EventKind::TakenBack(number));
+        let (plugins, name, digest) = (self.clone(), plugin.name().to_owned(), ended.digest);
+        let reason = format!("{why}\n");
+        self.tasks.lock().spawn_blocking(move || {
+            plugins.builds.record(&name, &digest, &reason);
+        });
+    }
+}
+
+/// Why a canary is to be withdrawn, if it is.
+fn failure(plugin: &Plugin, generation: &Generation, canary: &Canary) -> Option<String> {
+    if generation.probation.has_failed() {
+        let (failures, events) = (generation.probation.failures(), generation.events());
+        return Some(format!("{failures} of {events} events failed"));
+    }
+    let most = canary.rollout.max_p99_ratio()?;
+    let compared = plugin.compare(generation, canary);
+    let ((stable, before), (now, messages)) = (compared.stable.p99(), compared.canary.p99());
+    let (stable, now) = (stable?, now?);
+    let is_enough = before.min(messages) >= COMPARED_MESSAGES;
+    let is_slower = now.as_secs_f64() > stable.as_secs_f64() * most;
+    (is_enough && is_slower).then(|| {
+        format!(
+            "99 of 100 messages took up to {now:.1?}, and {stable:.1?} in the other build \
+             (max_p99_ratio is {most})"
+        )
+    })
+}
+
+/// A time after which something happens; 0: it does not.
+fn in_time(ms: u64) -> Option<Duration> {
+    (ms > 0).then(|| Duration::from_millis(ms))
+}
