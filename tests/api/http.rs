@@ -188,7 +188,7 @@ async fn the_description_names_everything_there_is() -> Result<()> {
     let described: Value = serde_json::from_str(&response.body)?;
     assert_eq!(described["openapi"], "3.1.0");
     let paths = described["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 32 + 11);
+    assert_eq!(paths.len(), 36 + 11);
     let mut refs = Vec::new();
     gather(&described, &mut refs);
     assert!(refs.len() > 100);
@@ -238,7 +238,7 @@ async fn the_examples_are_good_requests() -> Result<()> {
         );
         tried += 1;
     }
-    assert_eq!(tried, 32 + 2);
+    assert_eq!(tried, 36 + 2);
     Ok(())
 }
 

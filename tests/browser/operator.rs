@@ -1,7 +1,7 @@
 //! The page of a node, `/` of the API's port: what an operator sees there, and does.
 
 use anyhow::{Context as _, Result, ensure};
-use jackfield_tests::{Cluster, Console, Node, component, text};
+use jackfield_tests::{Client, Cluster, Console, Node, component, text};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -206,7 +206,7 @@ async fn a_canary_is_deployed_changed_promoted_and_withdrawn() -> Result<()> {
     for _ in 0..40 {
         clients.push(node.client("/marker").await?);
     }
-    let answered_by_b = async |clients: &mut Vec<jackfield_tests::Client>| {
+    let answered_by_b = async |clients: &mut Vec<Client>| {
         let mut marked = 0;
         for client in clients {
             client.say(text("1")).await?;
@@ -218,7 +218,9 @@ async fn a_canary_is_deployed_changed_promoted_and_withdrawn() -> Result<()> {
     let canary = row("plugins", "marker@") + "[data-key$='/canary']";
     window.shows(&canary, "canary 25 %").await?;
     window.shows("#events", "plugin-canary").await?;
-    assert_eq!(answered_by_b(&mut clients).await?, 10);
+    // Of forty clients, give or take one.
+    let taken = answered_by_b(&mut clients).await?;
+    assert!((9..=11).contains(&taken), "{taken}");
     window.click(&format!("{canary} button")).await?;
     window
         .shows("#canary-title", "for 25 % of the clients")
@@ -232,7 +234,8 @@ async fn a_canary_is_deployed_changed_promoted_and_withdrawn() -> Result<()> {
     window.fill("#canary-percent", "50").await?;
     window.click("#canary-change button").await?;
     window.shows("#notice", "for 50 % of the clients").await?;
-    assert_eq!(answered_by_b(&mut clients).await?, 20);
+    let taken = answered_by_b(&mut clients).await?;
+    assert!((19..=21).contains(&taken), "{taken}");
     window.shows(&canary, "canary 50 %").await?;
     window.click(&format!("{canary} button")).await?;
     window.click("#canary-promote").await?;
@@ -240,7 +243,8 @@ async fn a_canary_is_deployed_changed_promoted_and_withdrawn() -> Result<()> {
     assert_eq!(answered_by_b(&mut clients).await?, 40);
     deploy("marker-a").await?;
     window.shows(&canary, "canary 25 %").await?;
-    assert_eq!(answered_by_b(&mut clients).await?, 30);
+    let left = answered_by_b(&mut clients).await?;
+    assert!((29..=31).contains(&left), "{left}");
     window.click(&format!("{canary} button")).await?;
     window.click("#canary-withdraw").await?;
     window.shows("#notice", "has ended").await?;

@@ -410,7 +410,7 @@ async fn operators_see_its_clients_and_no_generation() -> Result<()> {
     assert_eq!(
         *plugin,
         json!({ "name": "console", "generation": null, "runs": "elsewhere",
-                "state": "elsewhere", "build": null, "failure": null,
+                "state": "elsewhere", "build": null, "canary": null, "failure": null,
                 "clients": 1, "uids": 1, "groups": 1 })
     );
     Ok(())

@@ -95,6 +95,7 @@ async fn list(api: &ApiClient, is_json: bool) -> anyhow::Result<()> {
                 let state = format!("canary {}", deploy::share(&canary["percent"]));
                 let mut row = vec![text(&node["incarnation"]), text(&plugin["name"]), state];
                 row.extend(build_rows(&canary["build"]));
+                row.push(text(&Value::Null));
                 rows.add_row(row);
             }
         }

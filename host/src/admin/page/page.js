@@ -272,7 +272,7 @@ function drawLinks(own, peers) {
     draw("text", { x, y: y + 20, "text-anchor": "middle" }, `${one.incarnation.slice(0, 6)}… ${count(one.clients)}`),
   ];
   const parts = peers.flatMap((peer, index) => {
-    const angle = (2 * Math.PI * index) / peers.length - Math.PI / 2;
+    const angle = (2 * Math.PI * index) / peers.length;
     const [x, y] = [200 + 150 * Math.cos(angle), 100 + 70 * Math.sin(angle)];
     const width = 1.5 + Math.min(6, Math.log2(1 + peer.waiting_frames));
     const line = draw("line", { x1: 200, y1: 100, x2: x, y2: y, "stroke-width": width, class: `link ${peer.dropped > 0 ? "bad" : STATES[peer.state] ?? ""}` });
@@ -547,7 +547,7 @@ async function showCanary(plugin, isAgain = false) {
   dialog.plugin = plugin;
   setText(byId("canary-title"), `Canary of ${plugin}: ${short(canary.digest)} for ${canary.percent ?? 0} % of the clients`);
   const uids = canary.uids ?? [];
-  const after = canary.promote_after_ms ? `, for all after ${duration(canary.promote_after_ms / 1000)}` : "";
+  const after = canary.promote_after_ms ? `, for all after ${ago(Date.now() - canary.promote_after_ms)}` : "";
   setText(byId("canary-rest"), `${uids.length ? `and for ${uids.join(", ")}` : "and for no chosen uids"}${after}`);
   const rows = (canary.nodes ?? []).flatMap((node) => {
     const taken = Number(node.canary_clients ?? 0);
@@ -568,7 +568,9 @@ async function showCanary(plugin, isAgain = false) {
     node.since_ms ? ago(node.since_ms) : "–",
   ]);
   byId("canary-change").hidden = !scopes.includes("operate");
-  if (!dialog.open) dialog.showModal();
+  if (dialog.open) return;
+  byId("canary-percent").value = canary.percent ?? 0;
+  dialog.showModal();
 }
 
 function changeCanary(what, name, body, done) {
