@@ -797,6 +797,35 @@ async fn a_canary_ends_also_where_the_folder_has_a_build_that_was_taken_back() -
 }
 
 #[tokio::test]
+async fn a_canary_goes_on_while_the_build_beside_it_is_taken_back() -> Result<()> {
+    let manifest = |traps: &str| format!("policies.on_trap = 'keep'\nconfig.traps = '{traps}'\n");
+    let node = Node::builder()
+        .alone()
+        .plugin_from("marker", "flaky")
+        .manifest("marker", &manifest("none"));
+    let node = node.start().await?;
+    let mut clients = connect(&node, 20).await?;
+    node.folder()
+        .put_manifest("marker", &manifest("messages"))?;
+    node.generation_loaded("marker", 2).await?;
+    let good = Build::of("flaky", &manifest("never"))?;
+    good.deploy(&node, &["--canary", "50%"]).await?;
+    for client in &mut clients {
+        client.say(text("1")).await?;
+    }
+    node.generation_loaded("marker", 4).await?;
+    let shown = canary(&node, "marker").await?;
+    let builds = ["stable", "canary"].map(|build| &shown["nodes"][0][build]["generation"]);
+    assert_eq!(builds, [&json!(4), &json!(3)]);
+    // All of them are answered again, and none has lost its connection.
+    for client in &mut clients {
+        client.say(text("last")).await?;
+        while client.next_text().await? != "last" {}
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn one_node_promotes_a_canary_whose_time_has_come() -> Result<()> {
     let cluster = cluster(2, "marker-a", "").await?;
     let build = Build::of("marker-b", "")?;

@@ -269,6 +269,29 @@ async fn a_build_that_does_not_start_is_refused_and_so_is_what_is_none() -> Resu
 }
 
 #[tokio::test]
+async fn while_a_node_is_silent_nothing_is_deployed() -> Result<()> {
+    let cluster = markers(2).await?;
+    cluster[1].signal(Signal::STOP)?;
+    cluster[0].wait_for_peer_states(&["suspect"]).await?;
+    let build = Build::of("marker-b", "")?;
+    let why = build.refused(&cluster[0]).await?;
+    assert!(why.contains("or they are silent"), "{why}");
+    cluster[1].signal(Signal::CONT)?;
+    cluster[0].wait_for_peer_states(&["alive"]).await?;
+    build.deploy(&cluster[0]).await?;
+    for node in cluster.nodes() {
+        assert_eq!(answered(node).await?, ('b', 2));
+    }
+    let rolling = ["deploy", &build.path(), "--rolling", "2h"];
+    let why = refused(&cluster[0], &rolling).await?;
+    assert!(
+        why.contains("rolling_ms is a number from 0 to 3600000"),
+        "{why}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_node_that_dies_before_it_is_ready_leaves_all_as_it_was() -> Result<()> {
     let cluster = markers(3).await?;
     cluster[2].signal(Signal::STOP)?;

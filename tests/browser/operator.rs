@@ -225,12 +225,10 @@ async fn a_canary_is_deployed_changed_promoted_and_withdrawn() -> Result<()> {
     window
         .shows("#canary-title", "for 25 % of the clients")
         .await?;
-    window
-        .shows("#canary tr[data-key$='/canary']", "10")
-        .await?;
-    window
-        .shows("#canary tr[data-key$='/stable']", "30")
-        .await?;
+    let [few, others] = [taken, 40 - taken].map(|number| number.to_string());
+    let row = |build: &str| format!("#canary tr[data-key$='/{build}']");
+    window.shows(&row("canary"), &few).await?;
+    window.shows(&row("stable"), &others).await?;
     window.fill("#canary-percent", "50").await?;
     window.click("#canary-change button").await?;
     window.shows("#notice", "for 50 % of the clients").await?;
