@@ -97,7 +97,7 @@ impl From<CanaryError> for Problem {
             CanaryError::OfFolder | CanaryError::Invalid(_) => Reason::InvalidArgument,
             CanaryError::Deploy(error) => return error.into(),
             CanaryError::Write(_) => Reason::Failed,
-            CanaryError::Overloaded => Reason::Overloaded,
+            CanaryError::Overloaded | CanaryError::Deploying => Reason::Overloaded,
         };
         Problem::new(reason, error.to_string())
     }

@@ -173,7 +173,7 @@ impl Deployment {
             && fits_a_path(&self.plugin)
             && self.component_bytes <= COMPONENT_BYTES
             && self.manifest_bytes <= MANIFEST_BYTES
-            && self.version < u64::MAX - 1
+            && self.version < u64::MAX - 2
     }
 }
 
@@ -268,7 +268,7 @@ mod tests {
                 ..deployment(1, 1)
             },
             deployment(u64::MAX, 1),
-            deployment(u64::MAX - 1, 1),
+            deployment(u64::MAX - 2, 1),
             Deployment {
                 rollout: Some(Rollout::default()),
                 ..deployment(1, 1)

@@ -104,14 +104,15 @@ impl Mesh {
         open.find_map(|server| server.serving.canary.clone())
     }
 
-    /// The other nodes that take events and have this canary of the plugin.
-    pub fn nodes_with_canary(&self, plugin: &str, canary: u64) -> Vec<Incarnation> {
+    /// The other nodes that take events and may promote this canary of the plugin.
+    pub fn nodes_that_promote(&self, plugin: &str, canary: u64) -> Vec<Incarnation> {
         let space = self.interest.space(plugin);
         let nodes = space.map(|space| {
             let servers = space.servers.read();
             let has_it = |server: &&Server| {
                 let its = server.serving.canary.as_ref();
-                its.is_some_and(|its| its.id() == canary) && self.takes_events(server.node)
+                let is_it = its.is_some_and(|its| its.id() == canary && its.promotes_itself());
+                is_it && self.takes_events(server.node)
             };
             let nodes = servers.nodes.iter().filter(has_it);
             nodes.map(|server| server.node).collect()

@@ -250,6 +250,18 @@ impl Builds {
         }
     }
 
+    /// Records on disk that a build is a canary. It must not look as if it had run for all clients.
+    ///
+    /// # Errors
+    ///
+    /// That cannot be written.
+    pub(super) fn begin_canary(&self, plugin: &str, digest: &Digest) -> io::Result<()> {
+        match &self.folder {
+            Some(folder) => BuildMark::Canary.set(&folder.join(plugin), digest, ""),
+            None => Ok(()),
+        }
+    }
+
     /// Records on disk that a build that was a canary is for all clients.
     ///
     /// # Errors
@@ -285,11 +297,6 @@ impl Builds {
 }
 
 impl StagedBuild {
-    /// Whether the build was kept before.
-    pub(super) fn was_kept(&self) -> bool {
-        self.kept.join(COMPONENT).exists()
-    }
-
     /// Keeps a build that has been loaded, and removes the oldest ones of the plugin beyond the
     /// limits, but none of those that are `needed`. A canary is none to go back to.
     ///
@@ -305,10 +312,8 @@ impl StagedBuild {
         let Some(plugin_folder) = kept.parent() else {
             return Ok(());
         };
-        // Before it is there: it must not look as if it had run for all clients.
-        match is_canary {
-            true => BuildMark::Canary.set(plugin_folder, &digest, "")?,
-            false => BuildMark::Canary.remove(plugin_folder, &digest)?,
+        if !is_canary {
+            BuildMark::Canary.remove(plugin_folder, &digest)?;
         }
         let is_written = folder.path().join(COMPONENT).exists();
         if is_written && !kept.join(COMPONENT).exists() {
@@ -567,6 +572,11 @@ mod tests {
         let (stable, canary) = (files(b"stable", None), files(b"canary", None));
         keep(&builds, &stable, None);
         age(folder.path(), &stable, 10);
+        let begin = || {
+            let begun = builds.begin_canary("chat", &canary.digest);
+            begun.expect("it is written");
+        };
+        begin();
         let staged = builds.stage("chat", &canary).expect("a folder to write to");
         let kept = staged.expect("a folder").keep(&[], true);
         kept.expect("it is kept");
@@ -582,6 +592,10 @@ mod tests {
         assert_eq!(builds.last("chat", None), Some(canary.digest));
         // It may begin as a canary again, and then run for all at once.
         let again = |is_canary| {
+            if is_canary {
+                let begun = builds.begin_canary("chat", &canary.digest);
+                begun.expect("it is written");
+            }
             let staged = builds.stage("chat", &canary).expect("a folder to write to");
             let kept = staged.expect("a folder").keep(&[], is_canary);
             kept.expect("it is kept");

@@ -19,6 +19,8 @@ pub(super) struct Canary {
     pub(super) since_ms: u64,
     /// What the generation of the others had done before that.
     pub(super) before: BuildRecord,
+    /// What the canary had done before that.
+    pub(super) canary_before: BuildRecord,
 }
 
 /// What a generation has done.

@@ -50,6 +50,7 @@ impl Plugin {
             rollout: Arc::new(rollout),
             since_ms: now_ms,
             before: stable.record(),
+            canary_before: BuildRecord::default(),
         })));
         self.show_times(&generation);
         let (limits, events) = (stable.limits(), stable.events());
@@ -79,7 +80,12 @@ impl Plugin {
         let Some((generation, canary)) = self.canary() else {
             return;
         };
-        let rollout = rollout.clone().begun_at(canary.rollout.began_ms());
+        let began_ms = match rollout.began_ms() {
+            0 => canary.rollout.began_ms(),
+            // The same build was deployed as a canary again.
+            began_ms => began_ms,
+        };
+        let rollout = rollout.clone().begun_at(began_ms);
         if *canary.rollout == rollout {
             return;
         }
@@ -88,6 +94,7 @@ impl Plugin {
             rollout: Arc::new(rollout),
             since_ms: canary.since_ms,
             before: canary.before.clone(),
+            canary_before: canary.canary_before.clone(),
         };
         let ((), _) = self.change_slot(
             |_| generation.canary.store(Some(Arc::new(changed))),
@@ -158,6 +165,7 @@ impl Plugin {
                 rollout: canary.rollout.clone(),
                 since_ms: now_ms(),
                 before: BuildRecord::default(),
+                canary_before: generation.record(),
             })));
         }
     }
@@ -167,7 +175,7 @@ impl Plugin {
         let stable = self.running().map(|stable| stable.record());
         Comparison {
             stable: stable.unwrap_or_default().since(&canary.before),
-            canary: generation.record(),
+            canary: generation.record().since(&canary.canary_before),
         }
     }
 

@@ -43,6 +43,9 @@ pub enum CanaryError {
     /// The canary is one of this node's folder.
     #[error("the canary comes from the plugins folder: change [rollout] in its manifest")]
     OfFolder,
+    /// Another build of the plugin is being prepared.
+    #[error("another build of the plugin is being deployed: try again when that has ended")]
+    Deploying,
     /// The rollout is wrong.
     #[error(transparent)]
     Invalid(#[from] InvalidValue),

@@ -23,6 +23,9 @@ use crate::rollout::{Rollout, WrittenRollout};
 /// How many messages each side must have had before their durations are compared.
 const COMPARED_MESSAGES: u64 = 1_000;
 
+/// How long a canary must have run on a node at least before the node promotes it by itself.
+const TRIED: Duration = Duration::from_secs(60);
+
 impl Plugins {
     /// Changes the canary of a plugin, on all nodes if it was deployed.
     ///
@@ -84,17 +87,30 @@ impl Plugins {
     }
 
     async fn promote(self: &Arc<Self>, plugin: &Arc<Plugin>, by: &str) -> Result<(), CanaryError> {
-        let name = plugin.name();
-        match (self.deployed_canary(plugin), plugin.canary()) {
-            (Some(deployed), _) => self.decide_by(deployed.promoted(), by).await?,
-            (None, None) => return Err(CanaryError::None(name.to_owned())),
-            (None, Some((generation, _))) => {
-                let (plugins, name, digest) = (self.clone(), name.to_owned(), generation.digest);
-                on_blocking_thread(move || plugins.builds.promote(&name, &digest)).await?;
-            }
+        let (name, canary) = (plugin.name(), plugin.canary());
+        let deployed = self.deployed_canary(plugin);
+        if deployed.is_none() && canary.is_none() {
+            return Err(CanaryError::None(name.to_owned()));
+        }
+        self.check_nothing_is_prepared(name)?;
+        if let Some((generation, _)) = canary {
+            let (plugins, name, digest) = (self.clone(), name.to_owned(), generation.digest);
+            on_blocking_thread(move || plugins.builds.promote(&name, &digest)).await?;
+        }
+        if let Some(deployed) = deployed {
+            self.decide_by(deployed.promoted(), by).await?;
         }
         plugin.promote();
         Ok(())
+    }
+
+    /// Checks that no other build of the plugin is about to be deployed: it would be decided beside what
+    /// it has seen.
+    fn check_nothing_is_prepared(&self, name: &str) -> Result<(), CanaryError> {
+        match self.preparations.is_under_way(name) {
+            true => Err(CanaryError::Deploying),
+            false => Ok(()),
+        }
     }
 
     async fn withdraw_canary(
@@ -137,6 +153,7 @@ impl Plugins {
             return Ok(());
         };
         let none = || CanaryError::None(plugin.name().to_owned());
+        self.check_nothing_is_prepared(plugin.name())?;
         let Some(mut deployed) = self.deployed_canary(plugin) else {
             return Err(plugin.canary().map_or_else(none, |_| CanaryError::OfFolder));
         };
@@ -187,9 +204,15 @@ impl Plugins {
             }
             let probation = &generation.probation;
             probation.begin_period(generation.limits(), generation.events());
-            let lasts = now_ms().saturating_sub(canary.rollout.began_ms());
-            let after = canary.rollout.promote_after().map(in_ms);
-            if after.is_some_and(|after| lasts >= after) && self.promotes(&plugin, &canary) {
+            let since = |ms: u64| now_ms().saturating_sub(ms);
+            let (lasts, here) = (since(canary.rollout.began_ms()), since(canary.since_ms));
+            let after = canary.rollout.promote_after();
+            let is_due = after.is_some_and(|after| {
+                // It must have had clients here, however long it took until it ran.
+                lasts >= in_ms(after) && here >= in_ms(after.min(TRIED))
+            });
+            let is_free = self.check_nothing_is_prepared(plugin.name()).is_ok();
+            if is_due && is_free && self.promotes(&plugin, &canary) {
                 self.promote_in_time(&plugin).await;
             }
         }
@@ -221,7 +244,7 @@ impl Plugins {
         }
         let own = self.registry.incarnation();
         let id = self.canary(plugin.name()).map(|canary| canary.id());
-        let others = mesh.nodes_with_canary(plugin.name(), id.unwrap_or_default());
+        let others = mesh.nodes_that_promote(plugin.name(), id.unwrap_or_default());
         others.into_iter().all(|other| own < other)
     }
 

@@ -229,7 +229,8 @@ impl Plugins {
         let last = last.ok_or_else(|| DeployError::NotDeployed(plugin.to_owned()))?;
         let withdrawn = Deployment {
             plugin: plugin.to_owned(),
-            version: last.version + 1,
+            // It counts more than what becomes of a canary at the same time.
+            version: last.version + if last.is_canary() { 3 } else { 1 },
             by: by.to_owned(),
             at_ms: now_ms(),
             ..Deployment::default()

@@ -405,7 +405,7 @@ impl Plugins {
     async fn begin(self: &Arc<Self>, loads: &mut Loads, watch: &mut FolderWatch) {
         while let Some(name) = loads.first().map(str::to_owned) {
             let started = Instant::now();
-            self.end_withdrawn_canary(&name);
+            self.end_withdrawn_canary(&name, false);
             // Until it is read, the plugin waits: this task may end here.
             let read = self.read(&name).await;
             loads.cancel(&name);
@@ -419,6 +419,9 @@ impl Plugins {
                 }
                 Err(error) => {
                     let is_taken_back = matches!(error, LoadError::TakenBack);
+                    if matches!(error, LoadError::NotHere) {
+                        self.end_withdrawn_canary(&name, true);
+                    }
                     self.loaded(&name, Err(error), watch);
                     if is_taken_back {
                         self.load_last_good(&name, loads).await;
@@ -440,10 +443,7 @@ impl Plugins {
         };
         let runs = self.get(plugin).is_some_and(|plugin| plugin.runs());
         if ended.source == BuildSource::PutBack && !runs {
-            // Another one is tried, and in the end what the folder has.
-            self.builds.refuse(plugin, &ended.digest);
-            let (plugins, name) = (self.clone(), plugin.to_owned());
-            tokio::spawn(async move { plugins.reloads.ask(name).await });
+            self.try_another(plugin, &ended.digest);
         }
         match (ended.source, error) {
             (BuildSource::Prepared, error @ (LoadError::NotDeployed | LoadError::Overtaken)) => {

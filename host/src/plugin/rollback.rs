@@ -119,8 +119,15 @@ impl Plugins {
         let started = Instant::now();
         let found = self.last_good(&plugin, None).await;
         match found.and_then(|files| self.checked_load(plugin, files, loads, started)) {
-            Ok(load) => {
+            Ok(mut load) => {
                 tracing::warn!(plugin = name, "the build before it is loaded");
+                if self
+                    .deployments
+                    .get(name)
+                    .is_some_and(|one| one.is_canary())
+                {
+                    self.load_canary_after(name, &mut load);
+                }
                 loads.start(name.to_owned(), load);
             }
             Err(why) => tracing::error!(plugin = name, "there is no build to go back to: {why}"),
@@ -200,6 +207,16 @@ impl Plugins {
             Ok((files, staged))
         });
         staging.await
+    }
+
+    /// Marks a build as a canary, before it becomes one.
+    pub(super) async fn mark_canary(
+        self: &Arc<Self>,
+        name: &str,
+        digest: &Digest,
+    ) -> Result<(), LoadError> {
+        let (plugins, name, digest) = (self.clone(), name.to_owned(), *digest);
+        on_blocking_thread(move || Ok(plugins.builds.begin_canary(&name, &digest)?)).await
     }
 
     /// Keeps a build that has been loaded.

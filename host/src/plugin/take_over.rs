@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use scopeguard::ScopeGuard;
 
-use super::builds::StagedBuild;
 use super::folder::Plugins;
 use super::handle::Plugin;
 use super::load::{BuildSource, LoadError, PluginFiles};
@@ -73,6 +72,7 @@ impl Plugins {
             self.accept(name, &generation.digest);
         }
         if let Some(rollout) = rollout {
+            self.mark_canary(name, &generation.digest).await?;
             let percent = rollout.percent();
             if !plugin.begin_canary(generation.clone(), rollout) {
                 return Err(LoadError::NothingBeside);
@@ -95,7 +95,7 @@ impl Plugins {
         }
         let generation = ScopeGuard::into_inner(generation);
         plugin.loads.store(number, Ordering::Relaxed);
-        let was_kept = staged.as_ref().is_some_and(StagedBuild::was_kept);
+        let was_kept = staged.is_some() && self.builds.has_run_for_all(name, &generation.digest);
         // What runs again after a restart, or is put back, has proven itself.
         let is_proven = match source {
             BuildSource::Folder | BuildSource::Deployed => number == 1 && was_kept,

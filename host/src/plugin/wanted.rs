@@ -183,15 +183,25 @@ impl Plugins {
         self.remove(&name);
     }
 
-    /// Ends a canary that was deployed and is not any more, whatever the plugin is to run otherwise.
-    pub(super) fn end_withdrawn_canary(&self, name: &str) {
+    /// Ends a canary that was deployed and is not any more, if nothing is deployed, or if what is
+    /// deployed for all `is_elsewhere`: otherwise, it may be the canary.
+    pub(super) fn end_withdrawn_canary(&self, name: &str, is_elsewhere: bool) {
         let Some(plugin) = self.get(name) else { return };
-        let is_deployed = plugin
-            .canary()
-            .is_some_and(|(generation, _)| *generation.source.lock() == ServingSource::Deployment);
-        if is_deployed && self.deployments.get(name).is_none() {
+        let is_over = match self.deployments.get(name) {
+            None => true,
+            Some(deployment) => is_elsewhere && !deployment.is_canary(),
+        };
+        if is_over && has_deployed_canary(&plugin) {
             end_canary(&plugin);
         }
+    }
+
+    /// Tries another build that is kept, since this one cannot be loaded; in the end, the folder counts.
+    pub(super) fn try_another(self: &Arc<Self>, name: &str, digest: &Digest) {
+        self.builds.refuse(name, digest);
+        let (plugins, name) = (self.clone(), name.to_owned());
+        // Who handles the request may wait for this.
+        tokio::spawn(async move { plugins.reloads.ask(name).await });
     }
 
     /// Checks what a plugin is to run beside what runs and what is loaded. Nothing is returned if
@@ -207,7 +217,7 @@ impl Plugins {
         let stable = stable.filter(|files| !self.runs_already(&plugin, files));
         let keeps_canary = !matches!(canary, WantedCanary::None);
         let canary = match canary {
-            WantedCanary::None if stable.is_none() => {
+            WantedCanary::None if stable.is_none() || has_deployed_canary(&plugin) => {
                 end_canary(&plugin);
                 None
             }
@@ -217,18 +227,27 @@ impl Plugins {
             }
         };
         if let Some(files) = stable {
-            if self.builds.is_refused(name, &files.digest) {
+            let kept_as = files.kept_as;
+            let digest = kept_as.unwrap_or(files.digest);
+            if !self.builds.is_refused(name, &digest) {
+                let files = match keeps_canary {
+                    true => files.beside_the_canary(),
+                    false => files,
+                };
+                let load = self.checked_load(plugin.clone(), files, loads, started);
+                if load.is_err() && kept_as.is_some() && !plugin.runs() {
+                    self.try_another(name, &digest);
+                }
+                let mut load = load?;
+                if canary.is_some() {
+                    self.load_canary_after(name, &mut load);
+                }
+                return Ok(Some(load));
+            }
+            // What runs in its place goes on, also beside a canary.
+            if canary.is_none() || !plugin.runs() {
                 return Err(LoadError::TakenBack);
             }
-            let files = match keeps_canary {
-                true => files.beside_the_canary(),
-                false => files,
-            };
-            let mut load = self.checked_load(plugin, files, loads, started)?;
-            if canary.is_some() {
-                self.load_canary_after(name, &mut load);
-            }
-            return Ok(Some(load));
         }
         let Some(files) = canary else { return Ok(None) };
         if self.builds.is_refused(name, &files.digest) {
@@ -279,7 +298,7 @@ impl Plugins {
 
     /// Looks again at what the plugin is to run, once a build has taken over beside which the canary can
     /// run.
-    fn load_canary_after(self: &Arc<Self>, name: &str, load: &mut Load) {
+    pub(super) fn load_canary_after(self: &Arc<Self>, name: &str, load: &mut Load) {
         let (plugins, name) = (self.clone(), name.to_owned());
         let run = std::mem::replace(&mut load.run, Box::pin(std::future::pending()));
         load.run = Box::pin(async move {
@@ -291,6 +310,11 @@ impl Plugins {
             loaded
         });
     }
+}
+
+fn has_deployed_canary(plugin: &Plugin) -> bool {
+    let canary = plugin.canary();
+    canary.is_some_and(|(generation, _)| *generation.source.lock() == ServingSource::Deployment)
 }
 
 /// Ends the canary of a plugin, if there is one.

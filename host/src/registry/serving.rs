@@ -65,6 +65,11 @@ pub struct ServingBuild {
 }
 
 impl ServingCanary {
+    /// Whether it takes over for all clients by itself, once its time has come.
+    pub fn promotes_itself(&self) -> bool {
+        self.rollout.promote_after().is_some()
+    }
+
     /// The number by which nodes name it, which is not 0. The same build that begins again has another
     /// one.
     pub fn id(&self) -> u64 {

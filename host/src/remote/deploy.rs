@@ -38,7 +38,8 @@ pub struct DeployFlags {
     /// canary` shows how it does.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     canary: Option<f64>,
-    /// With --canary: a uid that the build is for in any case. It can be given several times.
+    /// With --canary: a uid that the build is for in any case. It can be given several times; for more
+    /// than some hundred, write them into the manifest ([rollout]).
     #[arg(long, value_name = "UID", requires = "canary")]
     canary_uid: Vec<String>,
     /// With --canary: let the build take over for all clients after this time, for example 1h, unless
