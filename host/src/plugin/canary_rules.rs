@@ -107,7 +107,8 @@ impl Plugins {
     /// Checks that no other build of the plugin is about to be deployed: it would be decided beside what
     /// it has seen.
     fn check_nothing_is_prepared(&self, name: &str) -> Result<(), CanaryError> {
-        match self.preparations.is_under_way(name) {
+        let deployed = self.deployments.last(name);
+        match self.preparations.has_another(name, deployed.as_ref()) {
             true => Err(CanaryError::Deploying),
             false => Ok(()),
         }

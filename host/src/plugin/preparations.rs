@@ -53,6 +53,13 @@ impl Preparations {
         all.get(plugin).is_some_and(|one| !one.is_over())
     }
 
+    /// Whether a build of the plugin is prepared, or on trial, that is not the one that is deployed.
+    pub(super) fn has_another(&self, plugin: &str, deployed: Option<&Deployment>) -> bool {
+        let all = self.0.lock();
+        let one = all.get(plugin);
+        one.is_some_and(|one| !one.is_over() && Some(&one.deployment) != deployed)
+    }
+
     /// The preparation of what was deployed, if it is under way.
     pub(super) fn of(&self, deployment: &Deployment) -> Option<Arc<Preparation>> {
         let all = self.0.lock();
