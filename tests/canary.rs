@@ -797,6 +797,41 @@ async fn a_canary_ends_also_where_the_folder_has_a_build_that_was_taken_back() -
 }
 
 #[tokio::test]
+async fn a_canary_ends_also_where_the_deployed_build_beside_it_cannot_run() -> Result<()> {
+    let manifest = |traps: &str| format!("policies.on_trap = 'keep'\nconfig.traps = '{traps}'\n");
+    let cluster = cluster(2, "flaky", &manifest("none")).await?;
+    let mut clients = connect(&cluster[1], 10).await?;
+    Build::of("flaky", &manifest("messages"))?
+        .deploy(&cluster[0], &[])
+        .await?;
+    for client in &mut clients {
+        client.say(text("1")).await?;
+    }
+    // There it is taken back, and the other node has no clients.
+    cluster[1].generation_loaded("marker", 3).await?;
+    let build = Build::of("flaky", &manifest("never"))?;
+    build.deploy(&cluster[0], &["--canary", "50%"]).await?;
+    assert!(!canary(&cluster[1], "marker").await?.is_null());
+    done(&cluster[0], &["canary", "withdraw", "marker"]).await?;
+    for node in cluster.nodes() {
+        until_there_is_no_canary(node, "marker").await?;
+    }
+    // The same build twice, with another share: all nodes agree what it is.
+    build.deploy(&cluster[0], &["--canary", "10%"]).await?;
+    build.deploy(&cluster[1], &["--canary", "100%"]).await?;
+    for client in &mut clients {
+        client.say(text("last")).await?;
+        while client.next_text().await? != "last" {}
+        client.say(text("1")).await?;
+    }
+    done(&cluster[0], &["canary", "withdraw", "marker"]).await?;
+    for node in cluster.nodes() {
+        until_there_is_no_canary(node, "marker").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_canary_goes_on_while_the_build_beside_it_is_taken_back() -> Result<()> {
     let manifest = |traps: &str| format!("policies.on_trap = 'keep'\nconfig.traps = '{traps}'\n");
     let node = Node::builder()
