@@ -3,33 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use jackfield_tests::{
-    Client, Cluster, LogLine, Node, NodeBuilder, Output, Protocol, component, run_node_binary_in,
-    text, within,
-};
+use jackfield_tests::remote::{Build, done, refused, run};
+use jackfield_tests::{Client, Cluster, LogLine, Node, NodeBuilder, Protocol, text, within};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::sync::watch;
-
-/// Runs a command against this node's API.
-async fn run(node: &Node, arguments: &[&str]) -> Result<Output> {
-    let api = format!("http://{}", node.api_address());
-    run_node_binary_in(&[("JACKFIELD_API_URL", &api)], arguments).await
-}
-
-/// What a command says that must succeed, in JSON.
-async fn done(node: &Node, arguments: &[&str]) -> Result<Value> {
-    let output = run(node, &[arguments, &["--json"]].concat()).await?;
-    ensure!(output.code == 0, "{arguments:?}: {}", output.text());
-    Ok(serde_json::from_str(&output.stdout)?)
-}
-
-/// What a command says that must fail.
-async fn refused(node: &Node, arguments: &[&str]) -> Result<String> {
-    let output = run(node, arguments).await?;
-    ensure!(output.code == 1, "{arguments:?}: {}", output.text());
-    Ok(output.stderr)
-}
 
 /// The build of a client that talks with `marker`, which must answer.
 async fn mark(client: &mut Client) -> Result<char> {
@@ -345,7 +322,7 @@ async fn a_deployed_canary_takes_the_place_of_one_of_the_folder() -> Result<()> 
     let mut clients = connect(&node, 100).await?;
     assert_share(&marks(&mut clients).await?, 10.0);
     let other = Build::of("marker-b", "# other")?;
-    other.deploy(&node, &["--canary", "50%"]).await?;
+    other.deploy_with(&node, &["--canary", "50%"]).await?;
     assert_share(&marks(&mut clients).await?, 50.0);
     // The folder does not count meanwhile.
     node.folder().put_manifest("marker", "# for all")?;
@@ -362,7 +339,7 @@ async fn the_same_build_that_begins_again_has_other_clients() -> Result<()> {
     let node = node.start().await?;
     let mut clients = connect(&node, 100).await?;
     let build = Build::of("marker-b", "")?;
-    build.deploy(&node, &["--canary", "50%"]).await?;
+    build.deploy_with(&node, &["--canary", "50%"]).await?;
     assert_share(&marks(&mut clients).await?, 50.0);
     // Whoever has it keeps it while the share gets smaller.
     done(&node, &["canary", "set", "marker", "--percent", "5"]).await?;
@@ -371,7 +348,7 @@ async fn the_same_build_that_begins_again_has_other_clients() -> Result<()> {
     assert_share(&marks(&mut later).await?, 5.0);
     done(&node, &["canary", "withdraw", "marker"]).await?;
     assert_eq!(share(&marks(&mut clients).await?), 0.0);
-    build.deploy(&node, &["--canary", "5%"]).await?;
+    build.deploy_with(&node, &["--canary", "5%"]).await?;
     assert_share(&marks(&mut clients).await?, 5.0);
     Ok(())
 }
@@ -382,7 +359,7 @@ async fn the_folder_counts_at_once_when_what_is_deployed_is_withdrawn() -> Resul
     let node = node(&manifest).start().await?;
     let mut client = node.client("/marker?uid=ada").await?;
     Build::of("marker-b", &manifest.replace("20", "100"))?
-        .deploy(&node, &[])
+        .deploy(&node)
         .await?;
     assert_eq!(mark(&mut client).await?, 'b');
     done(&node, &["canary", "promote", "marker"]).await?;
@@ -394,7 +371,7 @@ async fn the_folder_counts_at_once_when_what_is_deployed_is_withdrawn() -> Resul
     within("the build of the folder", back).await?;
     assert!(canary(&node, "marker").await?.is_null());
     // A canary that comes and goes does not make the node forget what it demands of clients.
-    Build::of("marker-b", &manifest)?.deploy(&node, &[]).await?;
+    Build::of("marker-b", &manifest)?.deploy(&node).await?;
     done(&node, &["canary", "withdraw", "marker"]).await?;
     node.folder().put_manifest("marker", "")?;
     node.wait_for_log(says("is missing or empty")).await?;
@@ -568,32 +545,6 @@ async fn what_a_canary_sets_as_timers_fires_in_the_canary() -> Result<()> {
     Ok(())
 }
 
-/// A component and a manifest to be deployed, as files.
-struct Build {
-    path: String,
-    _folder: TempDir,
-}
-
-impl Build {
-    fn of(source: &str, manifest: &str) -> Result<Build> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("marker.wasm");
-        std::fs::copy(component(source)?, &path)?;
-        if !manifest.is_empty() {
-            std::fs::write(path.with_extension("toml"), manifest)?;
-        }
-        let path = path.display().to_string();
-        Ok(Build {
-            path,
-            _folder: folder,
-        })
-    }
-
-    async fn deploy(&self, node: &Node, more: &[&str]) -> Result<Value> {
-        done(node, &[&["deploy", &self.path], more].concat()).await
-    }
-}
-
 async fn cluster(nodes: usize, source: &str, manifest: &str) -> Result<Cluster> {
     let with = |node: NodeBuilder| {
         let node = node.plugin_from("marker", source);
@@ -640,7 +591,7 @@ async fn a_canary_is_deployed_to_all_nodes_and_promoted_on_all() -> Result<()> {
         }
     }
     let build = Build::of("marker-b", "")?;
-    let deployed = build.deploy(&cluster[0], &["--canary", "10%"]).await?;
+    let deployed = build.deploy_with(&cluster[0], &["--canary", "10%"]).await?;
     for node in deployed["nodes"].as_array().context("nodes")? {
         assert_eq!(
             (&node["generation"], &node["failure"]),
@@ -704,9 +655,9 @@ async fn a_canary_is_deployed_to_all_nodes_and_promoted_on_all() -> Result<()> {
 async fn nodes_that_come_later_have_the_canary_and_what_is_beside_it() -> Result<()> {
     let cluster = Cluster::start(2, |node| node).await?;
     // On all nodes, in no folder.
-    Build::of("marker-a", "")?.deploy(&cluster[0], &[]).await?;
+    Build::of("marker-a", "")?.deploy(&cluster[0]).await?;
     let canary_of = Build::of("marker-b", &rollout(30.0))?;
-    canary_of.deploy(&cluster[0], &[]).await?;
+    canary_of.deploy(&cluster[0]).await?;
     let builds = tempfile::tempdir()?;
     let builds = builds.path().display().to_string();
     let start = || {
@@ -737,7 +688,7 @@ async fn a_canary_that_fails_on_one_node_is_withdrawn_on_all() -> Result<()> {
     let good = "policies.on_trap = 'keep'\nconfig.traps = 'none'\n";
     let cluster = cluster(3, "flaky", good).await?;
     let bad = Build::of("flaky", &good.replace("none", "messages"))?;
-    bad.deploy(&cluster[0], &["--canary", "50%"]).await?;
+    bad.deploy_with(&cluster[0], &["--canary", "50%"]).await?;
     let mut clients = connect(&cluster[1], 20).await?;
     for _ in 0..2 {
         for client in &mut clients {
@@ -774,7 +725,7 @@ async fn a_canary_ends_also_where_the_folder_has_a_build_that_was_taken_back() -
     }
     cluster[1].generation_loaded("marker", 3).await?;
     let build = Build::of("flaky", &manifest("never"))?;
-    build.deploy(&cluster[0], &["--canary", "50%"]).await?;
+    build.deploy_with(&cluster[0], &["--canary", "50%"]).await?;
     for node in cluster.nodes() {
         assert_eq!(
             canary(node, "marker").await?["nodes"]
@@ -802,7 +753,7 @@ async fn a_canary_ends_also_where_the_deployed_build_beside_it_cannot_run() -> R
     let cluster = cluster(2, "flaky", &manifest("none")).await?;
     let mut clients = connect(&cluster[1], 10).await?;
     Build::of("flaky", &manifest("messages"))?
-        .deploy(&cluster[0], &[])
+        .deploy(&cluster[0])
         .await?;
     for client in &mut clients {
         client.say(text("1")).await?;
@@ -810,15 +761,17 @@ async fn a_canary_ends_also_where_the_deployed_build_beside_it_cannot_run() -> R
     // There it is taken back, and the other node has no clients.
     cluster[1].generation_loaded("marker", 3).await?;
     let build = Build::of("flaky", &manifest("never"))?;
-    build.deploy(&cluster[0], &["--canary", "50%"]).await?;
+    build.deploy_with(&cluster[0], &["--canary", "50%"]).await?;
     assert!(!canary(&cluster[1], "marker").await?.is_null());
     done(&cluster[0], &["canary", "withdraw", "marker"]).await?;
     for node in cluster.nodes() {
         until_there_is_no_canary(node, "marker").await?;
     }
     // The same build twice, with another share: all nodes agree what it is.
-    build.deploy(&cluster[0], &["--canary", "10%"]).await?;
-    build.deploy(&cluster[1], &["--canary", "100%"]).await?;
+    build.deploy_with(&cluster[0], &["--canary", "10%"]).await?;
+    build
+        .deploy_with(&cluster[1], &["--canary", "100%"])
+        .await?;
     for client in &mut clients {
         client.say(text("last")).await?;
         while client.next_text().await? != "last" {}
@@ -844,7 +797,7 @@ async fn a_canary_goes_on_while_the_build_beside_it_is_taken_back() -> Result<()
         .put_manifest("marker", &manifest("messages"))?;
     node.generation_loaded("marker", 2).await?;
     let good = Build::of("flaky", &manifest("never"))?;
-    good.deploy(&node, &["--canary", "50%"]).await?;
+    good.deploy_with(&node, &["--canary", "50%"]).await?;
     for client in &mut clients {
         client.say(text("1")).await?;
     }
@@ -865,7 +818,7 @@ async fn one_node_promotes_a_canary_whose_time_has_come() -> Result<()> {
     let cluster = cluster(2, "marker-a", "").await?;
     let build = Build::of("marker-b", "")?;
     build
-        .deploy(&cluster[0], &["--canary", "10%", "--promote-after", "1s"])
+        .deploy_with(&cluster[0], &["--canary", "10%", "--promote-after", "1s"])
         .await?;
     for node in cluster.nodes() {
         let mut clients = connect(node, 20).await?;
@@ -884,23 +837,23 @@ async fn one_node_promotes_a_canary_whose_time_has_come() -> Result<()> {
 async fn a_canary_is_not_deployed_where_it_cannot_be_one() -> Result<()> {
     let node = Node::builder().alone().start().await?;
     let build = Build::of("marker-b", "")?;
-    let canary = ["deploy", &build.path, "--canary", "5%"];
+    let canary = ["deploy", &build.path(), "--canary", "5%"];
     let why = refused(&node, &canary).await?;
     assert!(why.contains("a canary needs a build beside it"), "{why}");
-    build.deploy(&node, &[]).await?;
+    build.deploy(&node).await?;
     let why = refused(&node, &canary).await?;
     assert!(why.contains("this build is deployed already"), "{why}");
     let other = Build::of("marker-a", &rollout(5.0))?;
-    let rolling = ["deploy", &other.path, "--rolling", "1s"];
+    let rolling = ["deploy", &other.path(), "--rolling", "1s"];
     let why = refused(&node, &rolling).await?;
     assert!(
         why.contains("a canary is for a part of the clients"),
         "{why}"
     );
-    let wrong = run(&node, &["deploy", &build.path, "--canary", "101%"]).await?;
+    let wrong = run(&node, &["deploy", &build.path(), "--canary", "101%"]).await?;
     assert_eq!(wrong.code, 2);
     assert!(wrong.stderr.contains("from 0% to 100%"), "{}", wrong.stderr);
-    let nobody = refused(&node, &["deploy", &build.path, "--canary", "0"]).await?;
+    let nobody = refused(&node, &["deploy", &build.path(), "--canary", "0"]).await?;
     assert!(nobody.contains("it is for nobody"), "{nobody}");
     Ok(())
 }
@@ -911,17 +864,17 @@ async fn a_new_build_for_all_ends_the_canary_before_it() -> Result<()> {
     let node = node.start().await?;
     let mut clients = connect(&node, 40).await?;
     Build::of("marker-b", "")?
-        .deploy(&node, &["--canary", "50%"])
+        .deploy_with(&node, &["--canary", "50%"])
         .await?;
     assert_share(&marks(&mut clients).await?, 50.0);
     // One canary after the other: the others still have what they had.
     Build::of("marker-b", "# again")?
-        .deploy(&node, &["--canary", "20%"])
+        .deploy_with(&node, &["--canary", "20%"])
         .await?;
     assert_share(&marks(&mut clients).await?, 20.0);
     let shown = canary(&node, "marker").await?;
     assert_eq!(shown["nodes"][0]["stable"]["generation"], 1);
-    Build::of("marker-b", "# all")?.deploy(&node, &[]).await?;
+    Build::of("marker-b", "# all")?.deploy(&node).await?;
     assert_eq!(share(&marks(&mut clients).await?), 100.0);
     assert!(canary(&node, "marker").await?.is_null());
     done(&node, &["undeploy", "marker"]).await?;

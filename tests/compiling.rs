@@ -4,6 +4,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
+use jackfield_tests::sections::{COMPONENT_HEAD, functions_section};
 use jackfield_tests::{LogLine, Node, NodeBuilder, component, text, within};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -12,48 +13,7 @@ const MANY: usize = 900_000;
 
 /// A component whose only part is a core module of so many functions.
 fn bomb(functions: usize) -> Vec<u8> {
-    // `local.get 0`, `i32.const 1` and `i32.add`, 20 times over.
-    let mut body = vec![0, 0x20, 0];
-    for _ in 0..20 {
-        body.extend([0x41, 1, 0x6a]);
-    }
-    body.push(0x0b);
-    let mut code = leb(functions);
-    for _ in 0..functions {
-        code.extend(leb(body.len()));
-        code.extend(&body);
-    }
-    let mut types = leb(functions);
-    types.resize(types.len() + functions, 0);
-
-    let mut module = b"\0asm\x01\0\0\0".to_vec();
-    // One type: from i32 to i32.
-    module.extend(section(1, &[1, 0x60, 1, 0x7f, 1, 0x7f]));
-    module.extend(section(3, &types));
-    module.extend(section(10, &code));
-    let mut component = b"\0asm\x0d\0\x01\0".to_vec();
-    component.extend(section(1, &module));
-    component
-}
-
-fn section(id: u8, content: &[u8]) -> Vec<u8> {
-    [&[id], &leb(content.len())[..], content].concat()
-}
-
-/// A number in LEB128.
-fn leb(mut number: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let low = u8::try_from(number & 0x7f).expect("seven bits");
-        number >>= 7;
-        match number {
-            0 => bytes.push(low),
-            _ => bytes.push(low | 0x80),
-        }
-        if number == 0 {
-            return bytes;
-        }
-    }
+    [&COMPONENT_HEAD[..], &functions_section(functions)].concat()
 }
 
 fn marker(limits: &str) -> NodeBuilder {
@@ -65,20 +25,6 @@ fn marker(limits: &str) -> NodeBuilder {
 
 fn is_refused(line: &LogLine) -> bool {
     line.says("is not loaded")
-}
-
-/// Waits for a process that compiles, which is not one of `former`.
-async fn compiler(node: &Node, former: &[Pid]) -> Result<Pid> {
-    within("a process that compiles", async {
-        loop {
-            let compilers = node.compilers()?;
-            if let Some(compiler) = compilers.iter().find(|pid| !former.contains(pid)) {
-                return anyhow::Ok(*compiler);
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
 }
 
 async fn no_compiler(node: &Node) -> Result<()> {
@@ -162,7 +108,7 @@ async fn one_that_takes_long_keeps_no_other_waiting() -> Result<()> {
     let node = node.start().await?;
     let still = |line: &LogLine| line.says("plugins are still being loaded, the others are served");
     assert_eq!(node.wait_for_log(still).await?.text("plugins"), "bomb");
-    let long = compiler(&node, &[]).await?;
+    let long = node.wait_for_compiler(&[]).await?;
     answers(&node, "a:1:hello").await?;
     assert_eq!(node.refusal("/bomb").await?.status, 503, "it may come");
 
@@ -178,7 +124,7 @@ async fn one_that_takes_long_keeps_no_other_waiting() -> Result<()> {
 
     // So does the removal of the plugin.
     node.folder().put_bytes("bomb", &bomb(MANY / 3))?;
-    compiler(&node, &[]).await?;
+    node.wait_for_compiler(&[]).await?;
     node.folder().remove("bomb")?;
     no_compiler(&node).await
 }
@@ -190,7 +136,7 @@ async fn it_ends_with_its_node() -> Result<()> {
             .start()
             .await?;
         node.folder().put_bytes("bomb", &bomb(MANY / 3))?;
-        let long = compiler(&node, &[]).await?;
+        let long = node.wait_for_compiler(&[]).await?;
         match ends_at_once {
             true => node.kill().await?,
             false => assert!(node.stop().await?.status.success()),
@@ -218,14 +164,14 @@ async fn one_whose_compiler_was_killed_is_tried_again() -> Result<()> {
         .start()
         .await?;
     node.folder().put_bytes("bomb", &bomb(MANY / 3))?;
-    let first = compiler(&node, &[]).await?;
+    let first = node.wait_for_compiler(&[]).await?;
     kill_process(first, Signal::KILL)?;
     let line = node.wait_for_log(is_refused).await?;
     assert!(
         line.says("the compiler cannot be run: its process was killed"),
         "{line:?}"
     );
-    compiler(&node, &[first]).await?;
+    node.wait_for_compiler(&[first]).await?;
     Ok(())
 }
 

@@ -1,75 +1,19 @@
 //! Deployments: a build goes to all nodes, and takes over on all of them or on none.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use jackfield_tests::remote::{Build, done, refused};
+use jackfield_tests::sections::{functions_section, random_section};
 use jackfield_tests::{
-    Authority, COMPONENT_CONFIG, Client, Cluster, LogLine, Node, NodeBuilder, OciRegistry, Output,
-    Proxy, REGISTRY_USER, Register, component, run_node_binary_in, text, within,
+    Authority, COMPONENT_CONFIG, Client, Cluster, LogLine, Node, NodeBuilder, OciRegistry, Proxy,
+    REGISTRY_USER, Raw, Register, component, run_node_binary_in, text, within,
 };
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::sync::watch;
-
-/// Runs a command against this node's API.
-async fn run(node: &Node, arguments: &[&str]) -> Result<Output> {
-    let api = format!("http://{}", node.api_address());
-    run_node_binary_in(&[("JACKFIELD_API_URL", &api)], arguments).await
-}
-
-/// What a command says that must succeed, in JSON.
-async fn done(node: &Node, arguments: &[&str]) -> Result<Value> {
-    let output = run(node, &[arguments, &["--json"]].concat()).await?;
-    ensure!(output.code == 0, "{arguments:?}: {}", output.text());
-    Ok(serde_json::from_str(&output.stdout)?)
-}
-
-/// What a command says that must fail.
-async fn refused(node: &Node, arguments: &[&str]) -> Result<String> {
-    let output = run(node, arguments).await?;
-    ensure!(output.code == 1, "{arguments:?}: {}", output.text());
-    Ok(output.stderr)
-}
-
-/// A component and a manifest to be deployed, as files.
-struct Build {
-    path: String,
-    _folder: TempDir,
-}
-
-impl Build {
-    /// One of the components built for tests, as the plugin `marker`.
-    fn of(source: &str, manifest: &str) -> Result<Build> {
-        Build::of_bytes(&std::fs::read(component(source)?)?, manifest)
-    }
-
-    fn of_bytes(component: &[u8], manifest: &str) -> Result<Build> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("marker.wasm");
-        std::fs::write(&path, component)?;
-        if !manifest.is_empty() {
-            std::fs::write(path.with_extension("toml"), manifest)?;
-        }
-        let path = path.display().to_string();
-        Ok(Build {
-            path,
-            _folder: folder,
-        })
-    }
-
-    fn path(&self) -> String {
-        self.path.clone()
-    }
-
-    async fn deploy(&self, node: &Node) -> Result<Value> {
-        done(node, &["deploy", &self.path()]).await
-    }
-
-    async fn refused(&self, node: &Node) -> Result<String> {
-        refused(node, &["deploy", &self.path()]).await
-    }
-}
 
 /// Which build answers on a node, and as which generation.
 async fn answered(node: &Node) -> Result<(char, u64)> {
@@ -104,6 +48,13 @@ async fn markers(nodes: usize) -> Result<Cluster> {
         cluster[0].wait_for_plugins_of(node).await?;
     }
     Ok(cluster)
+}
+
+/// Waits until a node has run for long enough to deploy: only then it refuses what cannot run.
+async fn until_it_deploys(node: &Node) -> Result<()> {
+    let why = Build::of_bytes(b"no component", "")?.refused(node).await?;
+    ensure!(why.contains("cannot run on each node"), "{why}");
+    Ok(())
 }
 
 /// What the node that was asked says of the others and of itself: the source of the build of `marker`.
@@ -292,8 +243,85 @@ async fn while_a_node_is_silent_nothing_is_deployed() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_node_that_has_just_started_deploys_on_all() -> Result<()> {
+    let register = Register::start().await?;
+    let start = |node: NodeBuilder| marker(node.alone()).registered_at(&[&register]).start();
+    let nodes = [start(Node::builder()).await?, start(Node::builder()).await?];
+    let deployed = Build::of("marker-b", "")?.deploy(&nodes[1]).await?;
+    assert_eq!(deployed["nodes"].as_array().map(Vec::len), Some(2));
+    for node in &nodes {
+        assert_eq!(answered(node).await?, ('b', 2));
+    }
+    Ok(())
+}
+
+/// As in `host/src/plugin/preparation.rs`: how long those that are ready wait after somebody has
+/// looked at them.
+const LEASE: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_node_that_compiles_for_long_is_waited_for() -> Result<()> {
+    let cluster = Cluster::start(2, |node| marker(node).config("cache = ''")).await?;
+    cluster[0].wait_for_plugins_of(&cluster[1]).await?;
+    let mut component = std::fs::read(component("marker-b")?)?;
+    component.extend(functions_section(8_000));
+    let build = Build::of_bytes(&component, "")?;
+    let slow = async {
+        let compiler = cluster[1].wait_for_compiler(&[]).await?;
+        kill_process(compiler, Signal::STOP)?;
+        cluster[0].wait_for_log(says("a build is ready")).await?;
+        let mut client = cluster[0].client("/marker").await?;
+        let stopped = Instant::now();
+        while stopped.elapsed() < LEASE + Duration::from_secs(1) {
+            assert_eq!(marked(&mut client).await?, ('a', 1));
+        }
+        Ok(kill_process(compiler, Signal::CONT)?)
+    };
+    tokio::try_join!(build.deploy(&cluster[0]), slow)?;
+    for node in cluster.nodes() {
+        assert_eq!(answered(node).await?, ('b', 2));
+    }
+    Ok(())
+}
+
+/// As in `host/src/admin/api.rs`.
+const DEPLOYS: usize = 4;
+
+#[tokio::test]
+async fn few_builds_are_received_at_once() -> Result<()> {
+    let node = marker(Node::builder().alone()).start().await?;
+    let mut received = Vec::new();
+    for _ in 0..DEPLOYS {
+        let mut raw = Raw::connect(node.api_address()).await?;
+        let head = "PUT /v1/plugins/marker/deployment HTTP/1.1\r\nhost: localhost\r\n\
+             content-type: multipart/form-data; boundary=x\r\ncontent-length: 1000000\r\n\
+             expect: 100-continue\r\n\r\n";
+        raw.write(head.as_bytes()).await?;
+        // It is asked for when the node begins to read it.
+        let asked = raw.line().await?;
+        assert_eq!(asked.as_deref(), Some("HTTP/1.1 100 Continue"));
+        received.push(raw);
+    }
+    let build = Build::of("marker-b", "")?;
+    let why = build.refused(&node).await?;
+    assert!(why.contains("other deployments are under way"), "{why}");
+    assert_eq!(answered(&node).await?, ('a', 1));
+    drop(received);
+    let deployed = async {
+        while build.deploy(&node).await.is_err() {}
+        anyhow::Ok(())
+    };
+    within("a deployment", deployed).await?;
+    assert_eq!(answered(&node).await?, ('b', 2));
+    let unkept = node.log().so_far(says("a build cannot be kept"));
+    assert!(unkept.is_empty(), "{unkept:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_node_that_dies_before_it_is_ready_leaves_all_as_it_was() -> Result<()> {
     let cluster = markers(3).await?;
+    until_it_deploys(&cluster[0]).await?;
     cluster[2].signal(Signal::STOP)?;
     let build = Build::of("marker-b", "")?;
     let deploying = build.refused(&cluster[0]);
@@ -324,6 +352,7 @@ async fn if_the_node_that_was_asked_dies_the_others_drop_what_they_have() -> Res
     for other in [&ready, &slow] {
         asked.wait_for_plugins_of(other).await?;
     }
+    until_it_deploys(&asked).await?;
     slow.signal(Signal::STOP)?;
     let build = Build::of("marker-b", "")?;
     let deploying = build.refused(&asked);
@@ -476,7 +505,7 @@ async fn a_transfer_goes_on_where_a_connection_broke() -> Result<()> {
     let second = second.arguments(&["--peer", &peer]).start().await?;
     first.wait_for_plugins_of(&second).await?;
     let mut component = std::fs::read(component("marker-b")?)?;
-    component.extend(custom_section(40 << 20)?);
+    component.extend(random_section(40 << 20));
     let build = Build::of_bytes(&component, "")?;
     let builds = second.folder().beside("builds").join("marker");
     let received = || {
@@ -500,21 +529,6 @@ async fn a_transfer_goes_on_where_a_connection_broke() -> Result<()> {
     }
     assert_eq!(answered(&second).await?, ('b', 2));
     Ok(())
-}
-
-/// A section that makes a component larger by so many bytes, which cannot be compressed.
-fn custom_section(bytes: usize) -> Result<Vec<u8>> {
-    let mut content = vec![3, b'p', b'a', b'd'];
-    content.extend(std::iter::repeat_with(|| fastrand::u8(..)).take(bytes));
-    let mut section = vec![0];
-    let mut length = u32::try_from(content.len())?;
-    while length >= 0x80 {
-        section.push(u8::try_from(length & 0x7f)? | 0x80);
-        length >>= 7;
-    }
-    section.push(u8::try_from(length)?);
-    section.extend(content);
-    Ok(section)
 }
 
 /// Sends messages to `flaky` until it is told to stop, of which every other one may trap.
@@ -601,7 +615,7 @@ async fn a_build_on_trial_that_demands_more_of_clients_is_gone_back_from_too() -
 async fn one_after_the_other_the_first_that_fails_ends_it_and_goes_back() -> Result<()> {
     let cluster = fails_on_trial(&flaky("tenth"), "node ").await?;
     let good = Build::of("flaky", &flaky("never"))?;
-    let settle = std::time::Duration::from_millis(300);
+    let settle = Duration::from_millis(300);
     let deploy = ["deploy", &good.path(), "--rolling", "300ms"];
     let deployed = done(&cluster[0], &deploy).await?;
     assert_eq!(deployed["version"], 1);
@@ -804,7 +818,7 @@ async fn who_may_deploy_one_plugin_reaches_nothing_else_by_it() -> Result<()> {
 async fn where_a_disk_has_no_room_nothing_changes() -> Result<()> {
     let cluster = markers(2).await?;
     let mut component = std::fs::read(component("marker-b")?)?;
-    component.extend(custom_section(4 << 20)?);
+    component.extend(random_section(4 << 20));
     let build = Build::of_bytes(&component, "")?;
     for full in cluster.nodes() {
         full.limit_files_to(Some(1 << 20))?;

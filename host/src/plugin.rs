@@ -57,7 +57,7 @@ mod worker;
 
 pub use self::answer::{Answer, Failure};
 pub use self::builds::{KeptBuild, UnknownBuild};
-pub use self::canary_request::{CanaryChange, CanaryError};
+pub use self::canary_request::{CanaryChange, CanaryError, RolloutChange};
 pub use self::check::{Checked, check};
 pub use self::deploy::DeployOrder;
 pub use self::deploy_outcome::{DeployError, Deployed, DeployedNode};

@@ -53,11 +53,12 @@ async fn at_a_server() -> Result<Store> {
     })
 }
 
-/// A node whose plugin `keeper` has its state there, with more in its manifest.
+/// A node whose plugin `keeper` has its state there, with more in its manifest. The disk of a busy
+/// machine may take longer than the default `keyvalue_timeout`.
 fn keeper(store: &str, more: &str) -> NodeBuilder {
     Node::builder()
         .alone()
-        .arguments(&["--keyvalue", store])
+        .arguments(&["--keyvalue", store, "--set", "plugin.keyvalue_timeout=4s"])
         .plugin("keeper")
         .manifest("keeper", &format!("{GRANTED}\n{more}"))
 }

@@ -117,13 +117,13 @@ async fn a_hangup_reads_the_configuration_again_and_closes_nobody() -> Result<()
     assert!(Client::connect(node.address(), "/echo", &[]).await.is_err());
 
     // Wrong in one place: nothing of it is taken.
-    node.replace_config("[limits]\nclients_per_address = 9\nping_every = '0s'\n")?;
+    node.replace_config("[limits]\nclients_per_address = 9\nping_timeout = '0s'\n")?;
     node.signal(Signal::HUP)?;
     let line = node
         .wait_for_log(|line| line.says("the configuration stays as it was"))
         .await?;
     assert!(
-        line.text("error").contains("limits.ping_every is 0"),
+        line.text("error").contains("limits.ping_timeout is 0"),
         "{line:?}"
     );
     assert!(Client::connect(node.address(), "/echo", &[]).await.is_err());

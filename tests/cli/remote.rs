@@ -4,23 +4,18 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use jackfield_tests::remote::run;
 use jackfield_tests::{
-    Cluster, Node, Output, node_command, run_node_binary, run_node_binary_in, text, within,
+    Cluster, Node, node_command, run_node_binary, run_node_binary_in, text, within,
 };
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
-/// Runs a command against this node's API.
-async fn ask(node: &Node, arguments: &[&str]) -> Result<Output> {
-    let api = format!("http://{}", node.api_address());
-    run_node_binary_in(&[("JACKFIELD_API_URL", &api)], arguments).await
-}
-
 /// What a command prints that must succeed.
 async fn answer(node: &Node, arguments: &[&str]) -> Result<String> {
-    let output = ask(node, arguments).await?;
+    let output = run(node, arguments).await?;
     ensure!(output.code == 0, "{arguments:?}: {}", output.text());
     Ok(output.stdout)
 }
@@ -116,7 +111,7 @@ async fn clients_are_listed_shown_sent_to_and_closed() -> Result<()> {
     ] {
         assert_eq!(ids(arguments).await?, expected, "{arguments:?}");
     }
-    let limited = ask(&cluster[0], &["clients", "--limit", "1"]).await?;
+    let limited = run(&cluster[0], &["clients", "--limit", "1"]).await?;
     assert_eq!(rows(&limited.stdout).len(), 1);
     assert!(limited.stderr.contains("--limit"), "{}", limited.stderr);
     let json = answer(&cluster[0], &["clients", "--uid", "ada", "--json"]).await?;
@@ -199,7 +194,7 @@ async fn builds_are_listed_and_gone_back_to() -> Result<()> {
     let builds = answer(&node, &["plugins", "builds", "chat"]).await?;
     assert!(builds.contains("rolled back over the API"), "{builds}");
 
-    let unknown = ask(&node, &["plugins", "rollback", "chat", "abcdef"]).await?;
+    let unknown = run(&node, &["plugins", "rollback", "chat", "abcdef"]).await?;
     assert_eq!(unknown.code, 1);
     assert!(
         unknown.stderr.contains("no kept build"),
@@ -362,7 +357,7 @@ async fn a_trace_is_printed_with_what_is_in_the_messages() -> Result<()> {
 }
 
 async fn ask_refused(node: &Node, arguments: &[&str]) -> Result<String> {
-    let output = ask(node, arguments).await?;
+    let output = run(node, arguments).await?;
     ensure!(output.code == 1, "{arguments:?}: {}", output.text());
     Ok(output.stderr)
 }
@@ -529,7 +524,7 @@ async fn what_is_wrong_is_said_and_what_to_do_about_it() -> Result<()> {
         (&["send", "--uid", "nobody", "m"], "nobody has the uid"),
         (&["groups", "--plugin", "none"], "no plugin \"none\""),
     ] {
-        let output = ask(&node, arguments).await?;
+        let output = run(&node, arguments).await?;
         assert_eq!(output.code, 1, "{arguments:?}");
         assert!(output.stderr.contains(said), "{said} in {}", output.stderr);
     }

@@ -32,6 +32,8 @@ mod proxy;
 mod proxy_server;
 mod raw;
 mod redis;
+pub mod remote;
+pub mod sections;
 mod turns;
 mod wire;
 

@@ -289,6 +289,11 @@ impl NodeBuilder {
             command.args(["--mesh", &any_port]);
         }
         command.args(["--log-format", "json"]).args(&self.arguments);
+        // A test's client answers pings while the test reads from it, and it may have something
+        // else to wait for, a browser or a compiler, for a minute.
+        if !self.config.contains("ping_every") {
+            command.env("JACKFIELD_LIMITS__PING_EVERY", "10m");
+        }
         command.envs(self.environment);
         if let Some(script) = &self.script {
             command = after_script(script, &command);
@@ -660,6 +665,20 @@ impl Node {
             }
         }
         Ok(compilers)
+    }
+
+    /// Waits for a process that compiles, which is not one of `former`.
+    pub async fn wait_for_compiler(&self, former: &[Pid]) -> anyhow::Result<Pid> {
+        within("a process that compiles", async {
+            loop {
+                let compilers = self.compilers()?;
+                if let Some(compiler) = compilers.iter().find(|pid| !former.contains(pid)) {
+                    return anyhow::Ok(*compiler);
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
     }
 
     /// How often the thread of that name has waited for something so far.

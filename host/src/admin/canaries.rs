@@ -7,7 +7,7 @@ use super::problem::{Problem, Reason};
 use super::wire;
 use crate::id::Incarnation;
 use crate::mesh::deployment::{BuildState, CanaryState};
-use crate::plugin::{CanaryChange, CanaryError};
+use crate::plugin::{CanaryChange, CanaryError, RolloutChange};
 use crate::registry::in_ms;
 
 impl Api {
@@ -36,13 +36,13 @@ impl Api {
         of: Of<'_>,
         request: wire::SetCanaryRequest,
     ) -> Result<wire::Done, Problem> {
-        let change = CanaryChange::Rollout {
+        let change = RolloutChange {
             percent: request.percent,
             uids: request.uids,
             promote_after_ms: request.promote_after_ms,
             max_p99_ratio: request.max_p99_ratio,
         };
-        self.change_canary(of, change).await
+        self.change_canary(of, CanaryChange::Rollout(change)).await
     }
 
     pub(super) async fn promote_canary(

@@ -1,6 +1,8 @@
 //! The description of the HTTP API in OpenAPI 3.1 (<https://spec.openapis.org/oas/v3.1.1.html>),
 //! made from the same schema as the API.
 
+mod deployments;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -84,8 +86,11 @@ fn document() -> Value {
     }
     paths.insert("/v1/nodes".to_owned(), nodes());
     paths.insert("/v1/state".to_owned(), state());
-    paths.insert("/v1/deployments".to_owned(), deployments());
-    paths.insert("/v1/plugins/{plugin}/deployment".to_owned(), deployment());
+    paths.insert("/v1/deployments".to_owned(), deployments::list());
+    paths.insert(
+        "/v1/plugins/{plugin}/deployment".to_owned(),
+        deployments::of_plugin(in_path("plugin")),
+    );
     paths.insert("/metrics".to_owned(), metrics());
     let operations = paths.values_mut().filter_map(Value::as_object_mut);
     for (_, operation) in operations.flatten() {
@@ -310,75 +315,6 @@ fn state() -> Value {
                 },
                 "default": problem,
             },
-        },
-    })
-}
-
-fn deployments() -> Value {
-    json!({ "get": {
-        "operationId": "deployments",
-        "tags": ["read"],
-        "description": "Scope `read`. The builds that are deployed, of the plugins that the token is for.",
-        "responses": {
-            "200": {
-                "description": "Done.",
-                "content": { "application/json": { "schema": { "type": "object" } } },
-            },
-            "default": { "$ref": "#/components/responses/Problem" },
-        },
-    } })
-}
-
-fn deployment() -> Value {
-    let problem = json!({ "$ref": "#/components/responses/Problem" });
-    let done = json!({
-        "description": "Done.",
-        "content": { "application/json": { "schema": { "type": "object" } } },
-    });
-    let plugin = in_path("plugin");
-    let parameter = |name: &str, kind: &str, description: &str| {
-        json!({
-            "name": name, "in": "query", "schema": { "type": kind }, "description": description,
-        })
-    };
-    let binary = json!({ "type": "string", "format": "binary" });
-    json!({
-        "put": {
-            "operationId": "deploy",
-            "tags": ["operate"],
-            "description": "Scope `operate`. Deploys a build of a plugin on all nodes that run the \
-                plugin; if none does, on all nodes that run plugins. If it cannot run on one of them, \
-                nothing is changed.",
-            "parameters": [
-                plugin,
-                parameter(
-                    "build",
-                    "string",
-                    "The first digits of a build that this node keeps; empty: the one that ran before. \
-                        With it, there is no body.",
-                ),
-                parameter("origin", "string", "Where the component was taken from."),
-                parameter(
-                    "rolling_ms",
-                    "integer",
-                    "The nodes change one after the other, and each runs the build for so many \
-                        milliseconds before the next one does.",
-                ),
-            ],
-            "requestBody": { "content": { "multipart/form-data": { "schema": {
-                "type": "object",
-                "properties": { "component": binary, "manifest": { "type": "string" } },
-                "required": ["component"],
-            } } } },
-            "responses": { "200": done, "default": problem },
-        },
-        "delete": {
-            "operationId": "undeploy",
-            "tags": ["operate"],
-            "description": "Scope `operate`. Withdraws the deployment of a plugin: each node runs what \
-                its plugins folder has.",
-            "parameters": [plugin],
-            "responses": { "200": done, "default": problem },
         },
     })
 }

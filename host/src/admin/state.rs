@@ -176,3 +176,30 @@ impl From<StoreFailure> for Problem {
         Problem::new(reason, failure.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_nobody_takes_or_sends_ends() {
+        let copies = Arc::new(Semaphore::new(1));
+        let permit = copies.clone().try_acquire_owned().expect("a permit");
+        let copy = tempfile::tempfile().expect("a file");
+        copy.set_len(10 * CHUNK_BYTES as u64).expect("a size");
+        let _nobody_reads = sent(copy, permit);
+        let began = Instant::now();
+        let _another = copies.acquire().await.expect("it is open");
+        assert!(began.elapsed() >= PATIENCE);
+
+        let copy = tempfile::tempfile().expect("a file");
+        let began = Instant::now();
+        let silent = Body::from_stream(futures_util::stream::pending::<io::Result<Bytes>>());
+        let refused = receive(silent, &copy).await.expect_err("nothing comes");
+        assert!(format!("{refused:?}").contains("nothing of the copy came for 30s"));
+        assert!(began.elapsed() >= PATIENCE);
+    }
+}

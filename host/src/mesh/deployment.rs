@@ -162,7 +162,7 @@ impl Deployment {
             && self
                 .rollout
                 .as_ref()
-                .is_none_or(|told| rollout(told).is_some())
+                .is_none_or(|told| rollout(told).is_ok())
     }
 
     fn is_sound_alone(&self) -> bool {

@@ -311,7 +311,7 @@ fn serving(told: &wire::Serving) -> Serving {
         canary: told.canary.as_ref().and_then(|told| {
             Some(ServingCanary {
                 build: build(told.build.as_ref()?)?,
-                rollout: Arc::new(rollout(told.rollout.as_ref()?)?),
+                rollout: Arc::new(rollout(told.rollout.as_ref()?).ok()?),
             })
         }),
         failure: told.failure.clone(),

@@ -9,6 +9,7 @@ use prost::Message as _;
 use super::link;
 use crate::delivery::Target;
 use crate::id::ClientId;
+use crate::invalid_value::InvalidValue;
 use crate::registry::{ClientStatus, ServingBuild, ServingSource, in_ms};
 use crate::rollout::{self, WrittenRollout};
 use crate::tracer::{RemoteContext, Span};
@@ -187,8 +188,12 @@ pub fn told_rollout(rollout: &rollout::Rollout) -> Rollout {
     }
 }
 
-/// Reads a rollout that a peer tells of, if it is one that a node makes.
-pub fn rollout(told: &Rollout) -> Option<rollout::Rollout> {
+/// Reads a rollout in the form that peers get.
+///
+/// # Errors
+///
+/// It is none that a node makes.
+pub fn rollout(told: &Rollout) -> Result<rollout::Rollout, InvalidValue> {
     let written = WrittenRollout {
         percent: told.percent,
         uids: told.uids.clone(),
@@ -196,6 +201,5 @@ pub fn rollout(told: &Rollout) -> Option<rollout::Rollout> {
             .then(|| Duration::from_millis(told.promote_after_ms)),
         max_p99_ratio: (told.max_p99_ratio != 0.0).then_some(told.max_p99_ratio),
     };
-    let rollout = rollout::Rollout::check(written).ok()?;
-    Some(rollout.begun_at(told.began_ms))
+    Ok(rollout::Rollout::check(written)?.begun_at(told.began_ms))
 }

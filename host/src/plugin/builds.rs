@@ -345,7 +345,8 @@ impl StagedBuild {
             let is_beyond = number > KEPT_BUILDS || bytes > KEPT_BUILDS_BYTES;
             // The newest one, and the one to go back to, are kept in any case.
             if is_beyond && number > 1 && !needed.contains(digest) {
-                fs::remove_dir_all(plugin_folder.join(HEXLOWER.encode(digest)))?;
+                let build = plugin_folder.join(HEXLOWER.encode(digest));
+                removed(fs::remove_dir_all(build))?;
                 BuildMark::Canary.remove(plugin_folder, digest)?;
             }
         }
@@ -374,19 +375,28 @@ fn read_manifest(build: &Path) -> io::Result<Option<String>> {
 fn remove_abandoned(plugin_folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(plugin_folder)? {
         let entry = entry?;
-        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-        let is_staged = entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(STAGED.as_bytes());
-        if is_staged && age > ABANDONED {
-            match entry.file_type()?.is_dir() {
-                true => fs::remove_dir_all(entry.path())?,
-                false => fs::remove_file(entry.path())?,
-            }
+        let name = entry.file_name();
+        // What is received or staged at the same time may be gone by now.
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        let age = metadata.modified()?.elapsed().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(STAGED.as_bytes()) && age > ABANDONED {
+            removed(match metadata.is_dir() {
+                true => fs::remove_dir_all(entry.path()),
+                false => fs::remove_file(entry.path()),
+            })?;
         }
     }
     Ok(())
+}
+
+/// Passes on why something cannot be removed. Another node may have been quicker.
+fn removed(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 /// Returns the builds of a plugin, those that were loaded last at the end, with their sizes.

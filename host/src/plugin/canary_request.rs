@@ -20,18 +20,21 @@ pub enum CanaryChange {
     Promote,
     /// The canary ends, and its clients have the other build.
     Withdraw,
-    /// The canary is for other clients. What is none stays as it is.
-    Rollout {
-        /// The share of the clients, in percent.
-        percent: Option<f64>,
-        /// The uids that it is for in any case; empty: as before.
-        uids: Vec<String>,
-        /// When it takes over by itself, in milliseconds after its start; 0: it does not.
-        promote_after_ms: Option<u64>,
-        /// The most that the 99th percentile may be, as a multiple of that of the other build; 0: that
-        /// is no matter.
-        max_p99_ratio: Option<f64>,
-    },
+    /// The canary is for other clients.
+    Rollout(RolloutChange),
+}
+
+/// What changes of a rollout. What is none stays as it is.
+pub struct RolloutChange {
+    /// The share of the clients, in percent.
+    pub percent: Option<f64>,
+    /// The uids that it is for in any case; empty: as before.
+    pub uids: Vec<String>,
+    /// When it takes over by itself, in milliseconds after its start; 0: it does not.
+    pub promote_after_ms: Option<u64>,
+    /// The most that the 99th percentile may be, as a multiple of that of the other build; 0: that
+    /// is no matter.
+    pub max_p99_ratio: Option<f64>,
 }
 
 /// The reason why a canary was not changed.

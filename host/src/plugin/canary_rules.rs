@@ -10,15 +10,14 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::canary::Canary;
-use super::canary_request::{CanaryChange, CanaryError, CanaryRequest};
+use super::canary_request::{CanaryChange, CanaryError, CanaryRequest, RolloutChange};
 use super::deploy_outcome::DeployError;
 use super::folder::{Plugins, on_blocking_thread};
 use super::generation::Generation;
 use super::handle::Plugin;
 use super::wanted::end_canary;
-use crate::mesh::deployment::{Deployment, told_rollout};
-use crate::registry::{EventKind, in_ms, now_ms};
-use crate::rollout::{Rollout, WrittenRollout};
+use crate::mesh::deployment::{Deployment, rollout, told_rollout};
+use crate::registry::{in_ms, now_ms};
 
 /// How many messages each side must have had before their durations are compared.
 const COMPARED_MESSAGES: u64 = 1_000;
@@ -65,9 +64,7 @@ impl Plugins {
             Some(plugin) => match change {
                 CanaryChange::Promote => self.promote(&plugin, &by).await,
                 CanaryChange::Withdraw => self.withdraw_canary(&plugin, &by).await,
-                change @ CanaryChange::Rollout { .. } => {
-                    self.change_rollout(&plugin, change, &by).await
-                }
+                CanaryChange::Rollout(change) => self.change_rollout(&plugin, change, &by).await,
             },
         };
         let _ = answer.send(changed);
@@ -133,7 +130,8 @@ impl Plugins {
             by => format!("withdrawn over the API by {by:?}"),
         };
         if let Some(ended) = plugin.end_canary() {
-            self.canary_ended(plugin, &ended, &why);
+            self.refuse(plugin, &ended);
+            self.record_refused(plugin.name(), &ended.digest, &why);
         }
         Ok(())
     }
@@ -141,40 +139,24 @@ impl Plugins {
     async fn change_rollout(
         self: &Arc<Self>,
         plugin: &Arc<Plugin>,
-        change: CanaryChange,
+        change: RolloutChange,
         by: &str,
     ) -> Result<(), CanaryError> {
-        let CanaryChange::Rollout {
-            percent,
-            uids,
-            promote_after_ms,
-            max_p99_ratio,
-        } = change
-        else {
-            return Ok(());
-        };
         let none = || CanaryError::None(plugin.name().to_owned());
         self.check_nothing_is_prepared(plugin.name())?;
         let Some(mut deployed) = self.deployed_canary(plugin) else {
             return Err(plugin.canary().map_or_else(none, |_| CanaryError::OfFolder));
         };
-        let mut changed = deployed.rollout.clone().ok_or_else(none)?;
-        changed.percent = percent.unwrap_or(changed.percent);
-        changed.promote_after_ms = promote_after_ms.unwrap_or(changed.promote_after_ms);
-        changed.max_p99_ratio = max_p99_ratio.unwrap_or(changed.max_p99_ratio);
-        if !uids.is_empty() {
-            changed.uids = uids;
+        let told = deployed.rollout.as_mut().ok_or_else(none)?;
+        told.percent = change.percent.unwrap_or(told.percent);
+        told.promote_after_ms = change.promote_after_ms.unwrap_or(told.promote_after_ms);
+        told.max_p99_ratio = change.max_p99_ratio.unwrap_or(told.max_p99_ratio);
+        if !change.uids.is_empty() {
+            told.uids = change.uids;
         }
-        let began_ms = changed.began_ms;
-        let rollout = Rollout::check(WrittenRollout {
-            percent: changed.percent,
-            uids: changed.uids,
-            promote_after: in_time(changed.promote_after_ms),
-            max_p99_ratio: Some(changed.max_p99_ratio).filter(|ratio| *ratio != 0.0),
-        })?;
-        let rollout = rollout.begun_at(began_ms);
+        let rollout = rollout(told)?;
+        *told = told_rollout(&rollout);
         deployed.version += 1;
-        deployed.rollout = Some(told_rollout(&rollout));
         self.decide_by(deployed, by).await?;
         plugin.set_rollout(&rollout);
         Ok(())
@@ -263,38 +245,25 @@ impl Plugins {
              not loaded again until its component or manifest changes"
         );
         self.registry.counters().builds_taken_back.add_one();
+        // If it was deployed, it is not loaded again here until all nodes know it.
+        self.refuse(plugin, &ended);
+        let name = plugin.name();
         let Some(deployed) = deployed else {
-            return self.canary_ended(plugin, &ended, why);
+            return self.record_refused(name, &ended.digest, why);
         };
-        let (name, number) = (plugin.name(), ended.number);
-        plugin.namespace().emit(|| EventKind::TakenBack(number));
-        // Until all nodes know it, it is not loaded again here.
-        self.builds.refuse(name, &ended.digest);
-        if let Err(error) = self.decide_by(deployed.without_canary(), "").await {
-            tracing::error!(plugin = name, %error, "the other nodes are not told that it failed");
-        } else {
-            self.builds.accept(name, &ended.digest);
+        match self.decide_by(deployed.without_canary(), "").await {
+            Ok(()) => self.builds.accept(name, &ended.digest),
+            Err(error) => {
+                tracing::error!(plugin = name, %error, "the other nodes are not told that it failed");
+            }
         }
-    }
-
-    /// Records that a canary has ended, so that it is not loaded again.
-    fn canary_ended(self: &Arc<Self>, plugin: &Arc<Plugin>, ended: &Generation, why: &str) {
-        let number = ended.number;
-        self.builds.refuse(plugin.name(), &ended.digest);
-        plugin.namespace().emit(|| EventKind::TakenBack(number));
-        let (plugins, name, digest) = (self.clone(), plugin.name().to_owned(), ended.digest);
-        let reason = format!("{why}\n");
-        self.tasks.lock().spawn_blocking(move || {
-            plugins.builds.record(&name, &digest, &reason);
-        });
     }
 }
 
 /// Why a canary is to be withdrawn, if it is.
 fn failure(plugin: &Plugin, generation: &Generation, canary: &Canary) -> Option<String> {
     if generation.probation.has_failed() {
-        let (failures, events) = (generation.probation.failures(), generation.events());
-        return Some(format!("{failures} of {events} events failed"));
+        return Some(generation.failures());
     }
     let most = canary.rollout.max_p99_ratio()?;
     let compared = plugin.compare(generation, canary);
@@ -308,9 +277,4 @@ fn failure(plugin: &Plugin, generation: &Generation, canary: &Canary) -> Option<
              (max_p99_ratio is {most})"
         )
     })
-}
-
-/// A time after which something happens; 0: it does not.
-fn in_time(ms: u64) -> Option<Duration> {
-    (ms > 0).then(|| Duration::from_millis(ms))
 }

@@ -135,11 +135,16 @@ impl Plugins {
     ) -> Result<Deployed, DeployError> {
         let (deployments, name) = (self.deployments.clone(), order.plugin.clone());
         let ended = on_blocking_thread(move || {
-            let said = rollout(&build.manifest()?);
+            // Whether it is text is found out where it is loaded.
+            let said = rollout(&String::from_utf8_lossy(&build.manifest()?));
             Ok::<_, DeployError>((said, build.end(&name, None, &deployments)?))
         });
         // As long as this is there, nobody removes the build.
         let (said, (_used, digest, component_bytes, manifest_bytes)) = ended.await?;
+        if let Some(mesh) = &self.mesh {
+            // A node that has just started may not have heard of the others.
+            mesh.settled().await;
+        }
         self.check_nodes_are_known()?;
         let runs_it = self.nodes_with(&order.plugin).await;
         let last = self.deployments.last(&order.plugin);
@@ -154,23 +159,16 @@ impl Plugins {
             return Err(DeployError::Invalid(why.to_owned()));
         }
         // The others have what is deployed for all now, or what the folders have.
-        let stable = || {
-            let last = last.clone().unwrap_or_else(|| Deployment {
+        let stable = canary.as_ref().map(|_| match &last {
+            Some(last) if last.is_canary() => last.without_canary(),
+            Some(last) => last.clone(),
+            None => Deployment {
                 plugin: order.plugin.clone(),
                 ..Deployment::default()
-            });
-            let stable = if last.is_canary() {
-                last.without_canary()
-            } else {
-                last
-            };
-            Some(Box::new(stable))
-        };
-        let stable = canary.as_ref().and_then(|_| stable());
-        if stable
-            .as_ref()
-            .is_some_and(|stable| stable.digest == digest[..])
-        {
+            },
+        });
+        let is_same = |stable: &Deployment| stable.digest == digest[..];
+        if stable.as_ref().is_some_and(is_same) {
             let why = "this build is deployed already, for all clients";
             return Err(DeployError::Invalid(why.to_owned()));
         }
@@ -186,7 +184,7 @@ impl Plugins {
             by: order.by,
             at_ms: now_ms(),
             rollout: canary.map(|canary| told_rollout(&canary.begun_at(now_ms()))),
-            stable,
+            stable: stable.map(Box::new),
         };
         self.can_keep(&deployment)
             .map_err(|why| DeployError::NotHere(why.to_owned()))?;

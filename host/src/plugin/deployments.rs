@@ -304,12 +304,10 @@ impl ReceivedBuild {
     /// # Errors
     ///
     /// The manifest cannot be read.
-    pub(super) fn manifest(&self) -> io::Result<String> {
-        let manifest = fs::read(self.folder.path().join(MANIFEST));
-        match manifest {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-            // Whether it is text is found out where it is loaded.
-            manifest => Ok(String::from_utf8_lossy(&manifest?).into_owned()),
+    pub(super) fn manifest(&self) -> io::Result<Vec<u8>> {
+        match fs::read(self.folder.path().join(MANIFEST)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => read,
         }
     }
 
@@ -326,11 +324,7 @@ impl ReceivedBuild {
         deployments: &Arc<Deployments>,
     ) -> io::Result<(UsedBuild, Digest, u64, u64)> {
         let component = file::read(&self.component(), COMPONENT_BYTES)?;
-        let manifest_file = self.folder.path().join(MANIFEST);
-        let manifest = match fs::read(&manifest_file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            read => read?,
-        };
+        let manifest = self.manifest()?;
         let digest: Digest = content_digest(&component, &manifest).finalize().into();
         if wanted.is_some_and(|wanted| digest != *wanted) {
             return Err(io::Error::other("what came from the other node is damaged"));
@@ -338,7 +332,7 @@ impl ReceivedBuild {
         // What is deployed must be whole, also after the machine has lost its power.
         File::open(self.component())?.sync_all()?;
         if !manifest.is_empty() {
-            File::open(&manifest_file)?.sync_all()?;
+            File::open(self.folder.path().join(MANIFEST))?.sync_all()?;
         }
         File::open(self.folder.path())?.sync_all()?;
         let used = deployments.use_build(plugin, &digest);

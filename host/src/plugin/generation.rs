@@ -60,6 +60,12 @@ impl Generation {
         }
     }
 
+    /// Says how many of the events have failed.
+    pub(super) fn failures(&self) -> String {
+        let (failures, events) = (self.probation.failures(), self.events());
+        format!("{failures} of {events} events failed")
+    }
+
     /// Returns how many events the generation has had.
     pub(super) fn events(&self) -> u64 {
         self.pool.context().times.count()

@@ -69,3 +69,43 @@ impl Preparations {
         is_it.then(|| one.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(preparations: &Preparations, number: u64) -> Result<(), &'static str> {
+        let deployment = Deployment {
+            plugin: format!("plugin-{number}"),
+            ..Deployment::default()
+        };
+        preparations.begin(Arc::new(Preparation::new(number, deployment)))
+    }
+
+    #[test]
+    fn few_builds_are_prepared_at_once_and_few_are_remembered() {
+        let preparations = Preparations::default();
+        let most = u64::try_from(PREPARATIONS).expect("a small number");
+        for number in 0..most {
+            assert_eq!(begin(&preparations, number), Ok(()));
+        }
+        let refused = begin(&preparations, most).expect_err("one too many");
+        assert!(refused.contains("too many deployments"), "{refused}");
+        let refused = begin(&preparations, 0).expect_err("the same plugin");
+        assert!(
+            refused.contains("another deployment of the plugin"),
+            "{refused}"
+        );
+
+        let end = |number| preparations.get(number).expect("it is known").end();
+        for number in most..1_000 {
+            end(number - most);
+            assert_eq!(begin(&preparations, number), Ok(()));
+            assert!(preparations.0.lock().len() <= REMEMBERED);
+        }
+        // Those under way are still known.
+        for number in 1_000 - most..1_000 {
+            end(number);
+        }
+    }
+}

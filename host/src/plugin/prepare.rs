@@ -143,8 +143,7 @@ impl Plugins {
         });
         match running {
             Some(running) if running.probation.has_failed() => {
-                let (failures, events) = (running.probation.failures(), running.events());
-                PreparationPhase::Failed(format!("{failures} of {events} events failed"))
+                PreparationPhase::Failed(running.failures())
             }
             Some(_) => progress,
             None => PreparationPhase::Failed("the build has run, and was taken back".to_owned()),
@@ -287,7 +286,7 @@ impl Plugins {
         match &deployment.rollout {
             None => Ok(files),
             Some(told) => {
-                let rollout = rollout(told).ok_or(LoadError::NotDeployed)?;
+                let rollout = rollout(told).map_err(|_| LoadError::NotDeployed)?;
                 Ok(files.for_clients_of(rollout))
             }
         }

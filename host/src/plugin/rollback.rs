@@ -37,9 +37,7 @@ impl Plugins {
             if let Some(canary) = generations.canary
                 && canary.probation.is_due()
             {
-                let (failures, events) = (canary.probation.failures(), canary.events());
-                let why = format!("{failures} of {events} events failed");
-                self.take_canary_back(&plugin, &why).await;
+                self.take_canary_back(&plugin, &canary.failures()).await;
             }
             // If another build waits or is being loaded, its end is waited for.
             if generation.probation.is_due() && !loads.has(plugin.name()) {
@@ -165,11 +163,15 @@ impl Plugins {
 
     /// Refuses the build of a generation that has failed, now that the one before it has taken over.
     pub(super) fn refuse_failed(self: &Arc<Self>, plugin: &Arc<Plugin>, failed: &Generation) {
-        let (failures, events) = (failed.probation.failures(), failed.events());
         self.registry.counters().builds_taken_back.add_one();
         self.refuse(plugin, failed);
-        let (plugins, name, digest) = (self.clone(), plugin.name().to_owned(), failed.digest);
-        let reason = format!("{failures} of {events} events failed\n");
+        self.record_refused(plugin.name(), &failed.digest, &failed.failures());
+    }
+
+    /// Records on disk whether a build was taken back, as it is known then, and why.
+    pub(super) fn record_refused(self: &Arc<Self>, name: &str, digest: &Digest, why: &str) {
+        let (plugins, name, digest) = (self.clone(), name.to_owned(), *digest);
+        let reason = format!("{why}\n");
         self.tasks.lock().spawn_blocking(move || {
             plugins.builds.record(&name, &digest, &reason);
         });
@@ -178,10 +180,7 @@ impl Plugins {
     /// Takes back that a build was taken back, since somebody wants it.
     pub(super) fn accept(self: &Arc<Self>, name: &str, digest: &Digest) {
         self.builds.accept(name, digest);
-        let (plugins, name, digest) = (self.clone(), name.to_owned(), *digest);
-        self.tasks.lock().spawn_blocking(move || {
-            plugins.builds.record(&name, &digest, "");
-        });
+        self.record_refused(name, digest, "");
     }
 
     /// Refuses the build of a generation, now that another one has taken over. It is not on disk yet.

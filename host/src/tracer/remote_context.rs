@@ -93,3 +93,31 @@ pub(super) fn write(context: &Context, headers: &mut HeaderMap) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_is_too_long_is_not_passed_on_and_the_trace_is() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for (bytes, is_passed_on) in [(STATE_BYTES, true), (STATE_BYTES + 1, false)] {
+            // Of two headers, which are one list. A member has 256 bytes at most.
+            let first = format!("a={},b={}", "x".repeat(200), "y".repeat(200));
+            let second = format!("c={}", "z".repeat(bytes - first.len() - ",c=".len()));
+            let mut headers = HeaderMap::new();
+            headers.insert(PARENT, HeaderValue::from_static(parent));
+            for state in [&first, &second] {
+                let state = HeaderValue::try_from(state).expect("a header");
+                headers.append(STATE, state);
+            }
+            let span = read(&headers).expect("a context");
+            let mut sent = HeaderMap::new();
+            write(&Context::new().with_remote_span_context(span), &mut sent);
+            assert_eq!(sent.get(PARENT), headers.get(PARENT));
+            let state = is_passed_on.then(|| format!("{first},{second}"));
+            let sent = sent.get(STATE).and_then(|state| state.to_str().ok());
+            assert_eq!(sent, state.as_deref());
+        }
+    }
+}

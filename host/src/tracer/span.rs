@@ -180,3 +180,44 @@ fn shortened(text: &str, bytes: usize) -> String {
     let end = text.floor_char_boundary(bytes);
     text[..end].to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::error::OTelSdkResult;
+    use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// The spans that have ended.
+    #[derive(Clone, Debug, Default)]
+    struct Ended(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanExporter for Ended {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().extend(batch);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        let ended = Ended::default();
+        let provider = SdkTracerProvider::builder()
+            .with_simple_exporter(ended.clone())
+            .build();
+        let maker = Arc::new(SpanMaker::new(provider.tracer("test"), 1.0));
+        // The last character would be cut in two.
+        let long = |bytes: usize| format!("{}é", "x".repeat(bytes - 1));
+        let span = maker.start(long(NAME_BYTES).into(), SpanKind::Internal, &Context::new());
+        span.set("text", long(TEXT_BYTES));
+        span.fail(&long(TEXT_BYTES));
+        drop(span);
+        let span = ended.0.lock().pop().expect("a span");
+        let shown = |bytes: usize| "x".repeat(bytes - 1);
+        assert_eq!(span.name, shown(NAME_BYTES));
+        assert_eq!(span.attributes, [KeyValue::new("text", shown(TEXT_BYTES))]);
+        assert_eq!(span.status, Status::error(shown(TEXT_BYTES)));
+    }
+}

@@ -194,10 +194,22 @@ async fn a_copy_that_is_none_or_does_not_come_whole_replaces_nothing() -> Result
     // One that breaks off in the middle.
     let mut raw = Raw::connect(node.api_address()).await?;
     let head = format!(
-        "PUT /v1/state HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+        "PUT /v1/state HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\
+         expect: 100-continue\r\n\r\n",
         good.len()
     );
     raw.write(head.as_bytes()).await?;
+    let asked = raw.line().await?;
+    assert_eq!(asked.as_deref(), Some("HTTP/1.1 100 Continue"));
+    // One at a time.
+    let refused = run(&node, &["state", "backup", &copy]).await?;
+    assert!(
+        refused
+            .stderr
+            .contains("another copy of the state is under way"),
+        "{}",
+        refused.stderr
+    );
     raw.write(&good[..good.len() / 2]).await?;
     drop(raw);
     let restores = |line: &LogLine| line.text("function") == "restore_state";

@@ -337,9 +337,7 @@ async fn a_user_with_few_rights_is_enough_and_fewer_are_told() -> Result<()> {
     std::fs::write(&file, "any")?;
     let set = format!("keyvalue.password_file={}", file.display());
     let url = format!("redis://chat@{}", server.address());
-    // The rights are tried here, and not how quick a busy machine is.
-    let patient = "[limits]\nkeyvalue_timeout = '4s'";
-    let node = keeper(&url, patient).arguments(&["--set", &set]);
+    let node = keeper(&url, "").arguments(&["--set", &set]);
     let node = node.start().await?;
     let mut ada = node.client("/keeper").await?;
     for (command, answer) in [
