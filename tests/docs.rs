@@ -96,6 +96,15 @@ fn no_document_has_both_sides_of_a_merge() -> Result<()> {
     Ok(())
 }
 
+/// The SDK of a template, which is in the folder `sdk` beside what `jackfield new` writes.
+fn sdk_of_template(path: &Path) -> Option<&Path> {
+    let is_template = |folder: &&Path| {
+        let name = folder.file_name().unwrap_or_default();
+        name.as_encoded_bytes().starts_with(b"template")
+    };
+    path.ancestors().find(is_template)?.parent()
+}
+
 #[test]
 fn links_lead_where_they_say() -> Result<()> {
     let (root, paths) = project()?;
@@ -112,9 +121,10 @@ fn links_lead_where_they_say() -> Result<()> {
             }
             seen += 1;
             let (file, heading) = link.split_once('#').unwrap_or((link, ""));
-            let target = match file {
-                "" => path.clone(),
-                file => path.with_file_name(file),
+            let target = match (file, file.strip_prefix("sdk/"), sdk_of_template(path)) {
+                ("", ..) => path.clone(),
+                (_, Some(file), Some(sdk)) => sdk.join(file),
+                _ => path.with_file_name(file),
             };
             let target = target.canonicalize();
             let leads = target.is_ok_and(|target| {

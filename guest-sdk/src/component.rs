@@ -5,17 +5,18 @@ pub(crate) mod http;
 pub(crate) mod keyvalue;
 
 use std::marker::PhantomData;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::bindings::call_handler::exports::jackfield::plugin::call_handler as called;
 use crate::bindings::plugin::jackfield::plugin::{
     calls, clients, close, groups, infos, runtime, send, timers, turns, types as wit, uids,
 };
 use crate::bindings::{lifecycle, plugin, timer_handler, turn_handler};
-use crate::plugin::{CallHandler, Lifecycle, Plugin, TimerHandler};
-use crate::types::{
+use crate::{
     Accept, CallError, CallErrorCode, Caller, ClientId, Closer, Count, Departure, Error, ErrorCode,
     Handshake, Identity, Info, Level, Message, Page, Reach, Refuse, TimerScope,
 };
+use crate::{CallHandler, Lifecycle, Plugin, TimerHandler};
 
 /// `Exported` carries the exports of the plugin `P`, whose crate may not implement the generated
 /// traits itself.
@@ -268,6 +269,11 @@ pub(crate) fn set_timer(
 
 pub(crate) fn cancel_timer(name: &str, scope: TimerScope) -> Result<bool, Error> {
     Ok(timers::cancel_timer(name, scope.into())?)
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since_1970.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(crate) fn identify() -> Identity {

@@ -279,4 +279,26 @@ impl Response {
     pub fn text(&self) -> Option<&str> {
         str::from_utf8(&self.body).ok()
     }
+
+    /// Reads the body as JSON.
+    ///
+    /// ```
+    /// use jackfield_sdk::http::Response;
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Debug, PartialEq, Deserialize)]
+    /// struct Weather { degrees: i32 }
+    ///
+    /// let answer = Response::new(200, r#"{"degrees":21,"wind":"south"}"#);
+    /// assert_eq!(answer.json(), Ok(Weather { degrees: 21 }));
+    /// assert!(Response::new(502, "bad gateway").json::<Weather>().is_err());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The body is no JSON, or it is another JSON than `T` has. The error says where.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, crate::JsonError> {
+        crate::from_json(&self.body)
+    }
 }

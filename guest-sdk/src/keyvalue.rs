@@ -27,12 +27,17 @@
 //! With a node's defaults, keys have 1 to 256 bytes, values have up to 64 KiB, all of a plugin's
 //! keys and values together have 64 MiB, and one call is about 100 keys at most.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fmt;
+
+#[cfg(feature = "json")]
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::host::keyvalue as host;
 
-/// How often [`Bucket::update`] begins anew before it gives up.
+/// How often an update begins anew before it gives up.
 const ATTEMPTS: usize = 100;
 
 /// A `Bucket` is a bucket that has been opened, by [`open`].
@@ -64,6 +69,32 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// An `UpdateError` says why [`Bucket::try_update`] or [`Bucket::update_json`] has written nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpdateError<E> {
+    /// The function itself has refused the change, for this reason.
+    Refused(E),
+    /// The bucket failed, and what was to be changed may have been changed.
+    Failed(Error),
+}
+
+impl<E: fmt::Display> fmt::Display for UpdateError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UpdateError::Refused(reason) => reason.fmt(f),
+            UpdateError::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> std::error::Error for UpdateError<E> {}
+
+impl<E> From<Error> for UpdateError<E> {
+    fn from(error: Error) -> UpdateError<E> {
+        UpdateError::Failed(error)
+    }
+}
 
 /// Opens a bucket that the manifest names.
 ///
@@ -298,17 +329,143 @@ impl Bucket {
         key: &str,
         mut change: impl FnMut(Option<Vec<u8>>) -> Vec<u8>,
     ) -> Result<Vec<u8>, Error> {
+        match self.try_update(key, |value| Ok::<_, Infallible>(change(value))) {
+            Ok(value) => Ok(value),
+            Err(UpdateError::Failed(error)) => Err(error),
+            Err(UpdateError::Refused(never)) => match never {},
+        }
+    }
+
+    /// Replaces the value of this key as [`update`](Bucket::update) does, unless `change` refuses.
+    ///
+    /// Where `change` returns an error, nothing is written. It sees what is there now, so that no
+    /// other change can come between its decision and the new value.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// use jackfield_sdk::keyvalue::UpdateError;
+    ///
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// let claim = |player: &'static str| {
+    ///     bucket.try_update("seat 7", |taken| match taken {
+    ///         Some(_) => Err("the seat is taken"),
+    ///         None => Ok(player.into()),
+    ///     })
+    /// };
+    /// assert_eq!(claim("ada"), Ok(b"ada".to_vec()));
+    /// assert_eq!(claim("bob"), Err(UpdateError::Refused("the seat is taken")));
+    /// assert_eq!(bucket.get("seat 7")?.as_deref(), Some(&b"ada"[..]));
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateError::Refused`] has what `change` returned. [`UpdateError::Failed`] says that others
+    /// were first a hundred times, that the key is empty or too long (256 bytes by default), that
+    /// the new value is too long (64 KiB by default), that the plugin has no room left (64 MiB by
+    /// default), or that the store failed.
+    pub fn try_update<E>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(Option<Vec<u8>>) -> Result<Vec<u8>, E>,
+    ) -> Result<Vec<u8>, UpdateError<E>> {
+        let change = |value| change(value).map_err(UpdateError::Refused);
+        self.replace(key, change, |value: &Vec<u8>| Cow::Borrowed(value))
+    }
+
+    /// Returns the value of this key, read as JSON, if there is one.
+    ///
+    /// The counterpart is [`set`](Bucket::set) with [`to_json`](crate::to_json).
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// use jackfield_sdk::to_json;
+    ///
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// assert_eq!(bucket.get_json::<Vec<String>>("players")?, None);
+    /// bucket.set("players", to_json(&["ada", "bob"]))?;
+    /// assert_eq!(bucket.get_json::<Vec<String>>("players")?.expect("set").len(), 2);
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The call fails if the value is not the JSON that `T` has, if the key is empty or too long
+    /// (256 bytes by default), or if the store fails.
+    #[cfg(feature = "json")]
+    pub fn get_json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        read_json(key, self.get(key)?)
+    }
+
+    /// Replaces the value of this key, which is JSON, unless `change` refuses.
+    ///
+    /// It is [`try_update`](Bucket::try_update) with values that are read from JSON and written as
+    /// JSON. `change` may be called several times.
+    ///
+    /// ```
+    /// # use jackfield_sdk::{keyvalue, testing::Host};
+    /// use jackfield_sdk::keyvalue::UpdateError;
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    /// struct Auction { best: u32, bidder: Option<String> }
+    ///
+    /// # Host::new().buckets(&["default"]).run(|| {
+    /// let bucket = keyvalue::open("default")?;
+    /// let bid = |bidder: &str, amount: u32| {
+    ///     bucket.update_json("auction", |auction: Option<Auction>| {
+    ///         let best = auction.map_or(0, |auction| auction.best);
+    ///         if amount <= best {
+    ///             return Err(format!("bid more than {best}"));
+    ///         }
+    ///         Ok(Auction { best: amount, bidder: Some(bidder.to_owned()) })
+    ///     })
+    /// };
+    /// assert_eq!(bid("ada", 10).expect("the first one").best, 10);
+    /// assert_eq!(bid("bob", 5), Err(UpdateError::Refused("bid more than 10".to_owned())));
+    /// # Ok::<(), keyvalue::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// They are those of [`try_update`](Bucket::try_update). It is also
+    /// [`Failed`](UpdateError::Failed) if the value is not the JSON that `T` has.
+    ///
+    /// # Panics
+    ///
+    /// The new value has no JSON, as [`to_json`](crate::to_json) says.
+    #[cfg(feature = "json")]
+    pub fn update_json<T: Serialize + DeserializeOwned, E>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(Option<T>) -> Result<T, E>,
+    ) -> Result<T, UpdateError<E>> {
+        let change = |value| change(read_json(key, value)?).map_err(UpdateError::Refused);
+        self.replace(key, change, |value: &T| {
+            Cow::Owned(crate::to_json(value).into())
+        })
+    }
+
+    /// Replaces a value by the `bytes` of what `change` makes of it, where nobody comes in between.
+    fn replace<T, E>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(Option<Vec<u8>>) -> Result<T, UpdateError<E>>,
+        bytes: fn(&T) -> Cow<'_, [u8]>,
+    ) -> Result<T, UpdateError<E>> {
         let mut cas = self.0.cas(key)?;
         for _ in 0..ATTEMPTS {
-            let value = change(cas.current()?);
-            match cas.swap(&value)? {
+            let value = change(cas.current()?)?;
+            match cas.swap(&bytes(&value))? {
                 None => return Ok(value),
                 Some(again) => cas = again,
             }
         }
-        Err(Error {
+        Err(UpdateError::Failed(Error {
             message: format!("{key:?} was changed by others {ATTEMPTS} times meanwhile"),
-        })
+        }))
     }
 
     /// Returns the values of several keys, in the order of the keys.
@@ -389,6 +546,14 @@ impl Bucket {
     pub fn delete_many<S: AsRef<str>>(&self, keys: &[S]) -> Result<(), Error> {
         self.0.delete_many(&owned(keys))
     }
+}
+
+#[cfg(feature = "json")]
+fn read_json<T: DeserializeOwned>(key: &str, value: Option<Vec<u8>>) -> Result<Option<T>, Error> {
+    let read = value.map(crate::from_json).transpose();
+    read.map_err(|error| Error {
+        message: format!("the value of {key:?}: {error}"),
+    })
 }
 
 fn owned<S: AsRef<str>>(keys: &[S]) -> Vec<String> {

@@ -16,7 +16,7 @@
 //! jackfield_sdk::export!(Echo);
 //!
 //! // And in a test:
-//! let ada = jackfield_sdk::testing::Host::new().connect::<Echo>()?;
+//! let ada = jackfield_sdk::testing::Host::of::<Echo>().connect("/")?;
 //! ada.say("hello");
 //! assert_eq!(ada.received(), ["hello".into()]);
 //! # Ok::<(), jackfield_sdk::Refuse>(())
@@ -34,8 +34,12 @@
 
 mod api;
 pub mod config;
+mod handshake;
 pub mod http;
+#[cfg(feature = "json")]
+mod json;
 pub mod keyvalue;
+mod message;
 mod plugin;
 mod types;
 
@@ -57,8 +61,17 @@ use component as host;
 use testing as host;
 
 pub use api::*;
+pub use handshake::{Accept, Handshake, Refuse};
+#[cfg(feature = "json")]
+pub use json::{JsonError, from_json, to_json};
+pub use message::Message;
 pub use plugin::{CallHandler, Lifecycle, Plugin, TimerHandler};
 pub use types::*;
+
+// The guide's examples, which are tested with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;
 
 /// Makes a type that implements [`Plugin`] this component's plugin.
 ///
@@ -79,7 +92,7 @@ pub use types::*;
 ///
 /// jackfield_sdk::export!(Chat, lifecycle, call_handler, timer_handler);
 ///
-/// assert_eq!(Host::new().start::<Chat>(), Ok(()));
+/// assert_eq!(Host::of::<Chat>().start(), Ok(()));
 /// ```
 ///
 /// A trait that is exported and not implemented is an error of the compiler:
@@ -152,7 +165,7 @@ macro_rules! export {
 ///
 /// jackfield_sdk::export!(Chat, lifecycle, call_handler, timer_handler);
 ///
-/// assert_eq!(Host::new().start::<Chat>(), Ok(()));
+/// assert_eq!(Host::of::<Chat>().start(), Ok(()));
 /// ```
 ///
 /// A trait that is exported and not implemented is an error of the compiler:

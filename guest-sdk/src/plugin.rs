@@ -1,6 +1,6 @@
 //! What a plugin's author implements.
 
-use crate::types::{Accept, CallError, Caller, ClientId, Departure, Handshake, Message, Refuse};
+use crate::{Accept, CallError, Caller, ClientId, Departure, Handshake, Message, Refuse};
 
 /// A `Plugin` says what happens when a client comes, speaks and leaves.
 ///
@@ -25,9 +25,7 @@ use crate::types::{Accept, CallError, Caller, ClientId, Departure, Handshake, Me
 ///     }
 /// }
 ///
-/// let query = vec![("name".to_owned(), "ada".to_owned())];
-/// let handshake = Handshake { query, ..Handshake::default() };
-/// let ada = Host::new().connect_with::<Lobby>(handshake)?;
+/// let ada = Host::of::<Lobby>().connect("/lobby?name=ada")?;
 /// ada.say("hello");
 /// assert_eq!(ada.received(), ["hello".into()]);
 /// # Ok::<(), Refuse>(())
@@ -53,11 +51,10 @@ pub trait Plugin {
     ///     }
     /// }
     ///
-    /// let host = Host::new();
-    /// assert_eq!(host.connect::<Door>().unwrap_err().status, 400);
+    /// let host = Host::of::<Door>();
+    /// assert_eq!(host.connect("/").unwrap_err().status, 400);
     ///
-    /// let query = vec![("name".to_owned(), "Ada".to_owned())];
-    /// let ada = host.connect_with::<Door>(Handshake { query, ..Handshake::default() })?;
+    /// let ada = host.connect("/?name=Ada")?;
     /// assert_eq!(ada.received(), ["welcome, Ada".into()]);
     /// # Ok::<(), Refuse>(())
     /// ```
@@ -88,7 +85,7 @@ pub trait Plugin {
     ///     }
     /// }
     ///
-    /// let ada = Host::new().connect::<Shout>()?;
+    /// let ada = Host::of::<Shout>().connect("/")?;
     /// ada.say("hello");
     /// ada.say(vec![1, 2]); // binary: nothing happens
     /// assert_eq!(ada.received(), ["HELLO".into()]);
@@ -118,9 +115,9 @@ pub trait Plugin {
     ///     }
     /// }
     ///
-    /// let host = Host::new();
-    /// let ada = host.connect::<Room>()?;
-    /// let bob = host.connect::<Room>()?;
+    /// let host = Host::of::<Room>();
+    /// let ada = host.connect("/")?;
+    /// let bob = host.connect("/")?;
     /// ada.leave_with(4000, "dinner");
     /// assert_eq!(bob.received(), ["one has left: dinner".into()]);
     /// # Ok::<(), jackfield_sdk::Refuse>(())
@@ -153,8 +150,8 @@ pub trait Plugin {
 ///
 /// jackfield_sdk::export!(Chat, lifecycle);
 ///
-/// let host = Host::new();
-/// host.start::<Chat>()?;
+/// let host = Host::of::<Chat>();
+/// host.start()?;
 /// assert_eq!(host.logs(), [(Level::Info, "taking over".to_owned())]);
 /// # Ok::<(), String>(())
 /// ```
@@ -176,9 +173,9 @@ pub trait Lifecycle {
     ///     }
     /// }
     ///
-    /// assert_eq!(Host::new().start::<Chat>(), Err("greeting is not set".to_owned()));
-    /// let host = Host::new().config(&[("greeting", "hello")]);
-    /// assert_eq!(host.start::<Chat>(), Ok(()));
+    /// assert_eq!(Host::of::<Chat>().start(), Err("greeting is not set".to_owned()));
+    /// let host = Host::of::<Chat>().config(&[("greeting", "hello")]);
+    /// assert_eq!(host.start(), Ok(()));
     /// ```
     ///
     /// # Errors
@@ -206,8 +203,8 @@ pub trait Lifecycle {
     ///     }
     /// }
     ///
-    /// let host = Host::new();
-    /// host.stop::<Chat>();
+    /// let host = Host::of::<Chat>();
+    /// host.stop();
     /// assert_eq!(host.logs(), [(Level::Info, "that was it".to_owned())]);
     /// ```
     fn on_stop() {}
@@ -237,7 +234,7 @@ pub trait Lifecycle {
 /// }
 ///
 /// let backend = Caller::Api("billing".to_owned());
-/// let answer = Host::new().call::<Chat>(backend, "announce", "a parcel")?;
+/// let answer = Host::of::<Chat>().call(backend, "announce", "a parcel")?;
 /// assert_eq!(answer, b"0"); // ada is not here
 /// # Ok::<(), CallError>(())
 /// ```
@@ -268,11 +265,11 @@ pub trait CallHandler {
     ///     }
     /// }
     ///
-    /// let host = Host::new();
+    /// let host = Host::of::<Chat>();
     /// let backend = || Caller::Api("billing".to_owned());
-    /// assert_eq!(host.call::<Chat>(backend(), "count", "")?, b"0");
+    /// assert_eq!(host.call(backend(), "count", "")?, b"0");
     ///
-    /// let error = host.call::<Chat>(backend(), "cuont", "").unwrap_err();
+    /// let error = host.call(backend(), "cuont", "").unwrap_err();
     /// assert_eq!(error.code, CallErrorCode::UnknownMethod);
     /// # Ok::<(), CallError>(())
     /// ```
@@ -314,10 +311,10 @@ pub trait CallHandler {
 ///     }
 /// }
 ///
-/// let host = Host::new();
-/// let ada = host.connect::<Egg>()?;
+/// let host = Host::of::<Egg>();
+/// let ada = host.connect("/")?;
 /// ada.say("cook");
-/// host.advance::<Egg>(Duration::from_secs(240));
+/// host.advance(Duration::from_secs(240));
 /// assert_eq!(ada.received(), ["the egg is ready".into()]);
 /// # Ok::<(), jackfield_sdk::Refuse>(())
 /// ```
@@ -345,9 +342,9 @@ pub trait TimerHandler {
     ///     }
     /// }
     ///
-    /// let (host, second) = (Host::new(), Duration::from_secs(1));
+    /// let (host, second) = (Host::of::<Quiz>(), Duration::from_secs(1));
     /// host.run(|| set_timer("time is up for ada", second, None, TimerScope::Node))?;
-    /// host.advance::<Quiz>(second);
+    /// host.advance(second);
     /// assert_eq!(host.logs(), [(Level::Info, "ada".to_owned())]);
     /// # Ok::<(), jackfield_sdk::Error>(())
     /// ```

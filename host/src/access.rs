@@ -36,8 +36,8 @@ use crate::invalid_value::InvalidValue;
 pub(crate) use self::granted::Granted;
 pub use self::handshake::Handshake;
 pub use self::subprotocols::is_token;
-pub(crate) use self::token::Jwt;
 pub use self::token::carries_token;
+pub(crate) use self::token::{Jwt, sign_token};
 pub(crate) use self::uid::RequireUid;
 
 /// The header in which the node tells a plugin the certificate of a client, in DER and base64 (RFC

@@ -51,6 +51,7 @@ pub(crate) use self::event_times::EventTimes;
 pub(crate) use self::function::GuestFunction;
 pub(crate) use self::http::grant::HttpGrant;
 pub(crate) use self::identity::{Identity, LogAllowance};
+pub use self::log::LOG_TARGET;
 pub(crate) use self::memory::MemoryBudget;
 pub(crate) use self::pool::{NoInstance, Pool, PooledInstance};
 pub use self::services::Services;

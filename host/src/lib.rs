@@ -4,8 +4,9 @@
 //! Rooms, in the direction a message travels; a file uses only rooms to its right
 //! (`tests/layers.rs` keeps that true):
 //!
-//! remote → node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · rollout · delivery · message_queue · message · deflate · close_code · id · counters · histogram · log · log_throttle · tracer · live_trace · rate_limiter · pending_connections · commented_config · certificates · listener · socket · watched_files · host_pattern · invalid_value · file · authorities · address_share · fuzzing
+//! author → remote → node → admin → client → plugin → guest → router → mesh → registry → outbox → keyvalue → manifest → access → config · limits · policy · rollout · delivery · message_queue · message · deflate · close_code · id · counters · histogram · log · log_throttle · tracer · live_trace · rate_limiter · pending_connections · commented_config · certificates · listener · socket · watched_files · host_pattern · invalid_value · file · authorities · address_share · stdout · fuzzing
 
+pub mod author;
 pub mod node;
 pub mod remote;
 
@@ -51,5 +52,6 @@ pub mod policy;
 mod rate_limiter;
 pub mod rollout;
 pub mod socket;
+pub mod stdout;
 pub mod tracer;
 mod watched_files;

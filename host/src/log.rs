@@ -77,6 +77,17 @@ pub fn start(directives: &str, format: LogFormat) -> anyhow::Result<RunningLog> 
     })
 }
 
+/// Starts the log of this process for whoever reads its records, and writes none of them.
+///
+/// # Errors
+///
+/// Returns an error when `directives` contains a word that is neither a level nor a directive.
+pub fn start_for_readers(directives: &str) -> anyhow::Result<()> {
+    let log = tracing_subscriber::registry().with(filter(directives)?);
+    log.with(RecordLayer).init();
+    Ok(())
+}
+
 /// Checks the directives of the configuration without starting the log.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use jackfield::author::AuthorCommand;
 use jackfield::commented_config::commented_defaults;
 use jackfield::config::{Config, Flag, Layers, LogFormat};
 use jackfield::counters::Counters;
@@ -18,6 +19,7 @@ use jackfield::mesh::{self, Register, TlsFiles, Trust};
 use jackfield::node::{self, Node};
 use jackfield::plugin;
 use jackfield::remote::RemoteCommand;
+use jackfield::stdout::print;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The allocator that gives memory back after a burst, by a thread of its own. That of glibc keeps
@@ -75,6 +77,8 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    #[command(flatten)]
+    Author(AuthorCommand),
     #[command(flatten)]
     Remote(RemoteCommand),
     /// Print the completions of a shell for this command.
@@ -215,6 +219,7 @@ fn main() -> ExitCode {
                 .map(|()| ExitCode::SUCCESS)
                 .map_err(Into::into),
         },
+        Command::Author(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Remote(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
             let mut completions = Vec::new();
@@ -578,10 +583,4 @@ fn raise_file_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-}
-
-fn print(text: &str) -> std::io::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
 }

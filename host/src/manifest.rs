@@ -56,7 +56,7 @@ use crate::rollout::Rollout;
 
 pub(crate) use self::allow::{AllowedAddresses, AllowedHosts, RequestTarget};
 pub(crate) use self::buckets::Buckets;
-pub(crate) use self::reach::reach;
+pub(crate) use self::reach::{named_files, reach};
 pub(crate) use self::rollout::rollout;
 pub(crate) use self::routes::{Routes, fits_a_path, name_in};
 pub(crate) use self::rules::{FormerRules, Rule, Rules};

@@ -4,6 +4,7 @@
 //! the API refuses.
 
 mod api_client;
+mod call;
 mod canary;
 mod clients;
 mod deploy;
@@ -22,6 +23,7 @@ mod trace;
 
 use clap::Subcommand;
 
+use self::call::CallFlags;
 use self::canary::CanaryFlags;
 use self::clients::{ClientFlags, ClientsFlags, KickFlags};
 use self::deploy::{DeployFlags, UndeployFlags};
@@ -60,6 +62,8 @@ pub enum RemoteCommand {
     Kick(KickFlags),
     /// Send a message to clients.
     Send(SendFlags),
+    /// Call a plugin, as a backend does, and print its answer.
+    Call(CallFlags),
     /// List the groups of a plugin, with the number of their clients.
     Groups(NamesFlags),
     /// List the uids of a plugin, with the number of their clients.
@@ -98,6 +102,7 @@ impl RemoteCommand {
             RemoteCommand::Client(flags) => clients::show(&flags).await,
             RemoteCommand::Kick(flags) => clients::kick(&flags).await,
             RemoteCommand::Send(flags) => sends::send(&flags).await,
+            RemoteCommand::Call(flags) => call::call(&flags).await,
             RemoteCommand::Groups(flags) => names::groups(&flags).await,
             RemoteCommand::Uids(flags) => names::uids(&flags).await,
             RemoteCommand::Tail(flags) => tail::tail(&flags).await,

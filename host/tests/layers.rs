@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Where each heavy crate may be named.
-const HOMES: [(&str, &[&str]); 20] = [
+const HOMES: [(&str, &[&str]); 22] = [
     ("wasmtime", &["guest"]),
     ("wasmtime_wasi", &["guest"]),
     ("wasmtime_wasi_http", &["guest"]),
@@ -28,7 +28,9 @@ const HOMES: [(&str, &[&str]); 20] = [
     ("redis", &["keyvalue"]),
     ("jsonwebtoken", &["access"]),
     ("oci_client", &["remote"]),
-    ("tungstenite", &["client"]),
+    ("tungstenite", &["author", "client"]),
+    ("wit_component", &["author"]),
+    ("include_dir", &["author"]),
     (
         "hyper",
         &["remote", "admin", "client", "guest", "certificates"],

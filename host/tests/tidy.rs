@@ -1,8 +1,9 @@
 //! Keeps the words of the house, by reading the sources: one name has one meaning, words that were
 //! retired stay so, and every doc comment is a sentence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Names of the first draft, each with what the field calls it.
 const RETIRED: [(&str, &str); 29] = [
@@ -131,6 +132,24 @@ fn every_doc_comment_is_a_sentence() {
 }
 
 /// The sources in these folders, from the host's on; not what is generated.
+/// A file that a build has left in the folder of a template would be in every new project.
+#[test]
+fn what_is_within_the_program_is_in_the_repository() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let listed = Command::new("git")
+        .args(["ls-files", "-z", "guest-sdk", "wit"])
+        .current_dir(root)
+        .output()
+        .expect("git runs");
+    let listed = String::from_utf8(listed.stdout).expect("names are UTF-8");
+    let listed: BTreeSet<_> = listed.split_terminator('\0').map(PathBuf::from).collect();
+    // The sources may have come without their history.
+    if !listed.is_empty() {
+        let embedded: BTreeSet<_> = jackfield::author::embedded_files().into_iter().collect();
+        assert_eq!(embedded, listed);
+    }
+}
+
 fn sources(folders: &[&str]) -> Vec<(PathBuf, String)> {
     let host = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders: Vec<_> = folders.iter().map(|folder| host.join(folder)).collect();

@@ -13,9 +13,9 @@ use serde_json::Value;
 use crate::wire::Wire;
 
 pub(crate) struct StandIn {
-    host: Host,
+    host: Host<Console>,
     /// The plugin that the other one calls.
-    _other: Host,
+    _other: Host<Console>,
     requests: u64,
 }
 
@@ -27,10 +27,10 @@ pub(crate) struct Listener {
 
 impl StandIn {
     pub(crate) fn start(policy: UidPolicy) -> Result<StandIn> {
-        let host = Host::new().plugin_name("console").uid_policy(policy);
-        let other = Host::new().plugin_name("other").allow_calls(&["console"]);
-        host.beside::<Console>(&host);
-        host.beside::<Console>(&other);
+        let host = Host::of().plugin_name("console").uid_policy(policy);
+        let other = Host::of().plugin_name("other").allow_calls(&["console"]);
+        host.beside(&host);
+        host.beside(&other);
         Ok(StandIn {
             host,
             _other: other,
@@ -49,7 +49,7 @@ impl Wire for StandIn {
             subprotocols: vec!["v1".to_owned()],
             ..Handshake::default()
         };
-        let client = match self.host.connect_with::<Console>(handshake) {
+        let client = match self.host.connect_with(handshake) {
             Ok(client) => client,
             Err(refuse) => return Ok(Err(refuse.status)),
         };
@@ -87,7 +87,7 @@ impl Wire for StandIn {
     }
 
     async fn until_heard(&mut self, listener: &mut Listener, ms: u64) -> Result<String> {
-        self.host.advance::<Console>(Duration::from_millis(ms));
+        self.host.advance(Duration::from_millis(ms));
         listener.listen(|_| false);
         listener.kept.pop_front().context("nothing was heard")
     }

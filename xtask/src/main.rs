@@ -18,6 +18,7 @@ mod file;
 mod fuzz;
 mod guests;
 mod host;
+mod languages;
 mod plain;
 mod plugins;
 mod process;

@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::process::{self, cargo};
 use crate::programs::{self, Program};
 use crate::workspace::Workspace;
-use crate::{guests, host, plain, plugins};
+use crate::{guests, host, languages, plain, plugins};
 
 #[derive(clap::Args, Default)]
 #[command(override_usage = "cargo xtask test [CARGO_ARGS]... [-- TEST_ARGS...]")]
@@ -70,6 +70,13 @@ pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Re
     host::build_debug(workspace)?;
     let wants_driver = std::env::var_os(TURNS).is_some_and(|turns| turns == "driver");
     if options.chooses() && !wants_driver {
+        if options
+            .cargo_args
+            .iter()
+            .any(|argument| argument == "languages")
+        {
+            languages::build(workspace)?;
+        }
         return process::run(&mut tests(workspace, options));
     }
     let [plugins, guests] = plain::build(workspace)?;
@@ -85,6 +92,7 @@ pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Re
     // with a gateway and a node that runs its plugins; and there who may come in, too. And what
     // holds for each message is shown with the driver of turns, and without turns.
     let each_message = ["semantics", "events", "reload", "turns"];
+    let consoles = languages::build(workspace)?;
     let runs: [Run<'_>; 5] = [
         (&[], &[]),
         (&[("JACKFIELD_TESTS_NODES", "3")], &["semantics"]),
@@ -95,7 +103,7 @@ pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Re
         (&driver, &each_message),
         (&[(TURNS, "off")], &each_message),
     ];
-    let outcomes = runs.map(|(environment, suites)| {
+    let run = |(environment, suites): Run<'_>| {
         let suites = suites.iter().flat_map(|suite| ["--test", suite]);
         let options = Options {
             cargo_args: suites
@@ -105,8 +113,16 @@ pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Re
             test_args: Vec::new(),
         };
         process::run(tests(workspace, &options).envs(environment.iter().copied()))
+    };
+    let outcomes = runs.map(run);
+    // And with the plugin `console` of each language that has an SDK.
+    let in_languages = consoles.iter().map(|console| {
+        languages::compile(workspace, console)?;
+        let console = console.parent().unwrap_or(console).display().to_string();
+        run((&[("JACKFIELD_PLUGINS", &*console)], &["semantics"]))
     });
-    outcomes.into_iter().collect()
+    let in_languages = in_languages.collect::<Vec<_>>();
+    outcomes.into_iter().chain(in_languages).collect()
 }
 
 /// What a run of the tests has in its environment, and the suites that it runs; all if none is named.
@@ -133,7 +149,8 @@ fn tests(workspace: &Workspace, options: &Options) -> Command {
         .env("PATH", process::search_path())
         .env("JACKFIELD_BIN", host::debug_program(workspace))
         .env("JACKFIELD_PLUGINS", workspace.plugin_folder())
-        .env("JACKFIELD_GUESTS", workspace.guest_folder());
+        .env("JACKFIELD_GUESTS", workspace.guest_folder())
+        .env("JACKFIELD_LANGUAGES", languages::folder(workspace));
     tests
 }
 

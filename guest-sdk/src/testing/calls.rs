@@ -8,7 +8,7 @@ use super::checks::{Close, check_count, check_id, check_ids, check_limit, error,
 use super::current;
 use super::node::{Node, count};
 use super::pages::List;
-use crate::types::{
+use crate::{
     CallError, CallErrorCode, Caller, ClientId, Count, Error, ErrorCode, Identity, Info, Level,
     Message, Page, Reach, TimerScope,
 };

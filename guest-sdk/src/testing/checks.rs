@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::types::{ClientId, Error, ErrorCode, Message};
+use crate::{ClientId, Error, ErrorCode, Message};
 
 /// Bytes of a close frame's reason: a control frame has 125 bytes, two of them for the code.
 const CLOSE_REASON_BYTES: usize = 123;

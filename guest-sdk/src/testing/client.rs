@@ -2,28 +2,26 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::marker::PhantomData;
 use std::rc::Rc;
 
 use super::Host;
 use super::node::{Mailbox, Turn};
-use crate::plugin::Plugin;
-use crate::types::{ClientId, Closer, Message};
+use crate::Plugin;
+use crate::{ClientId, Closer, Message};
 
 /// A `Client` is a client that was let in, as seen from its side of the socket.
 ///
 /// Dropping it does not end the connection: [`leave`](Client::leave) does.
 pub struct Client<P> {
-    host: Host,
+    host: Host<P>,
     id: ClientId,
     subprotocol: Option<String>,
     mailbox: Rc<RefCell<Mailbox>>,
-    plugin: PhantomData<fn() -> P>,
 }
 
 impl<P: Plugin> Client<P> {
     pub(super) fn new(
-        host: Host,
+        host: Host<P>,
         id: ClientId,
         subprotocol: Option<String>,
         mailbox: Rc<RefCell<Mailbox>>,
@@ -33,7 +31,6 @@ impl<P: Plugin> Client<P> {
             id,
             subprotocol,
             mailbox,
-            plugin: PhantomData,
         }
     }
 
@@ -46,8 +43,8 @@ impl<P: Plugin> Client<P> {
     /// struct Quiet;
     /// impl Plugin for Quiet {}
     ///
-    /// let host = Host::new();
-    /// let ada = host.connect::<Quiet>()?;
+    /// let host = Host::of::<Quiet>();
+    /// let ada = host.connect("/")?;
     /// assert_eq!(host.run(|| is_online(ada.id())), Ok(true));
     /// # Ok::<(), Refuse>(())
     /// ```
@@ -70,12 +67,12 @@ impl<P: Plugin> Client<P> {
     ///     }
     /// }
     ///
-    /// let host = Host::new();
-    /// assert_eq!(host.connect::<First>()?.subprotocol(), None);
+    /// let host = Host::of::<First>();
+    /// assert_eq!(host.connect("/")?.subprotocol(), None);
     ///
     /// let subprotocols = vec!["v2".to_owned(), "v1".to_owned()];
-    /// let handshake = Handshake { subprotocols, ..Handshake::default() };
-    /// assert_eq!(host.connect_with::<First>(handshake)?.subprotocol(), Some("v2"));
+    /// let handshake = Handshake { subprotocols, ..Handshake::get("/") };
+    /// assert_eq!(host.connect_with(handshake)?.subprotocol(), Some("v2"));
     /// # Ok::<(), Refuse>(())
     /// ```
     pub fn subprotocol(&self) -> Option<&str> {
@@ -98,7 +95,7 @@ impl<P: Plugin> Client<P> {
     ///     }
     /// }
     ///
-    /// let ada = Host::new().connect::<Echo>()?;
+    /// let ada = Host::of::<Echo>().connect("/")?;
     /// ada.say("hello");
     /// ada.say(vec![1, 2]); // a binary message
     /// ada.leave();
@@ -126,8 +123,8 @@ impl<P: Plugin> Client<P> {
     /// struct Quiet;
     /// impl Plugin for Quiet {}
     ///
-    /// let host = Host::new();
-    /// let ada = host.connect::<Quiet>()?;
+    /// let host = Host::of::<Quiet>();
+    /// let ada = host.connect("/")?;
     /// host.run(|| send_to_all("one", &[])).expect("sent");
     /// host.run(|| send_to_all("two", &[])).expect("sent");
     /// assert_eq!(ada.received(), ["one".into(), "two".into()]);
@@ -153,8 +150,8 @@ impl<P: Plugin> Client<P> {
     ///     }
     /// }
     ///
-    /// let host = Host::new();
-    /// host.connect::<Door>()?.leave();
+    /// let host = Host::of::<Door>();
+    /// host.connect("/")?.leave();
     /// assert_eq!(host.logs(), [(Level::Info, "1005".to_owned())]);
     /// # Ok::<(), Refuse>(())
     /// ```
@@ -176,8 +173,8 @@ impl<P: Plugin> Client<P> {
     ///     }
     /// }
     ///
-    /// let host = Host::new();
-    /// host.connect::<Door>()?.leave_with(4000, "dinner");
+    /// let host = Host::of::<Door>();
+    /// host.connect("/")?.leave_with(4000, "dinner");
     /// assert_eq!(host.logs(), [(Level::Info, "4000 dinner".to_owned())]);
     /// # Ok::<(), Refuse>(())
     /// ```
@@ -200,8 +197,8 @@ impl<P: Plugin> Client<P> {
     ///     }
     /// }
     ///
-    /// let host = Host::new();
-    /// host.connect::<Door>()?.vanish();
+    /// let host = Host::of::<Door>();
+    /// host.connect("/")?.vanish();
     /// assert_eq!(host.logs(), [(Level::Info, "1006".to_owned())]);
     /// # Ok::<(), Refuse>(())
     /// ```
@@ -225,7 +222,7 @@ impl<P: Plugin> Client<P> {
     ///     }
     /// }
     ///
-    /// let ada = Host::new().connect::<Strict>()?;
+    /// let ada = Host::of::<Strict>().connect("/")?;
     /// assert_eq!(ada.closed(), None);
     /// ada.say("hello");
     /// assert_eq!(ada.closed(), Some((4000, "be quiet".to_owned())));

@@ -29,8 +29,8 @@ pub(crate) fn open(name: &str) -> Result<Bucket, Error> {
     current(|node| match node.buckets.contains_key(name) {
         true => Ok(Bucket(name.to_owned())),
         false => Err(error(format!(
-            "no bucket {name:?} is granted: name it under keyvalue.buckets in {}.toml, and for \
-             a test with Host::buckets",
+            "no bucket {name:?} is granted: name it under keyvalue.buckets in {}.toml, which a \
+             test reads with Host::manifest, or in a test with Host::buckets",
             node.plugin
         ))),
     })

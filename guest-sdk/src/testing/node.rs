@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checks::{Close, check_count, check_id, check_limit, digits, error, invalid};
 use super::keyvalue::Buckets;
+use super::manifest::RequireUid;
 use super::pages::Pages;
 use super::timers::Timers;
 use super::{AnswerHttp, Host, Limits, UidPolicy};
-use crate::types::{
+use crate::{
     Accept, CallError, CallErrorCode, Caller, ClientId, Closer, Count, Departure, Error, ErrorCode,
     Info, Level, Message, Reach, Refuse,
 };
@@ -32,6 +33,8 @@ pub(super) struct Node {
     pub(super) logs: Vec<(Level, String)>,
     /// The plugins that may call this one.
     pub(super) callers: Vec<String>,
+    /// Where the manifest says that a uid is.
+    pub(super) require_uid: Option<RequireUid>,
     /// The plugin's settings, by name.
     pub(super) settings: BTreeMap<String, String>,
     /// Its buckets, those that are granted, with what is in them.
@@ -131,7 +134,7 @@ impl Callee {
     pub(super) fn named(&self, name: &str) -> Option<(Host, OnCall)> {
         let node = self.node.upgrade()?;
         let is_it = node.borrow().plugin == name;
-        is_it.then_some((Host { node }, self.on_call))
+        is_it.then(|| (Host::at(node), self.on_call))
     }
 }
 
@@ -153,6 +156,7 @@ impl Node {
             incarnation: digits(incarnation),
             logs: Vec::new(),
             callers: Vec::new(),
+            require_uid: None,
             settings: BTreeMap::new(),
             buckets: Buckets::new(),
             answer_http: None,

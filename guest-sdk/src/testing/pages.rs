@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::checks::invalid;
-use crate::types::{Error, Page};
+use crate::{Error, Page};
 
 /// The most items of a page.
 const PAGE_ITEMS: u32 = 1_000;

@@ -1,6 +1,9 @@
 //! One test per promise of the contract, by calling it from outside and from events.
 
-use std::time::Duration;
+mod calls;
+mod keyvalue;
+mod manifest;
+mod timers;
 
 use super::{Client, Host, Limits, UidPolicy};
 use crate::*;
@@ -42,7 +45,7 @@ impl Plugin for Door {
     }
 }
 
-fn door(host: &Host, query: &[(&str, &str)]) -> Result<Client<Door>, Refuse> {
+fn door(host: &Host<Door>, query: &[(&str, &str)]) -> Result<Client<Door>, Refuse> {
     host.connect_with(Handshake {
         query: query
             .iter()
@@ -53,8 +56,8 @@ fn door(host: &Host, query: &[(&str, &str)]) -> Result<Client<Door>, Refuse> {
     })
 }
 
-fn quiet(host: &Host) -> Client<Quiet> {
-    host.connect().expect("everybody is let in")
+fn quiet(host: &Host<Quiet>) -> Client<Quiet> {
+    host.connect("/").expect("everybody is let in")
 }
 
 fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorCode {
@@ -74,7 +77,7 @@ const NOBODY: &str = "7zzzzzzzzzzzzzzzzzzzzzzzzz";
 #[test]
 fn ids_are_26_characters_and_never_come_again() {
     let mut seen = std::collections::BTreeSet::new();
-    for host in [Host::new(), Host::new()] {
+    for host in [Host::of::<Quiet>(), Host::of::<Quiet>()] {
         for _ in 0..100 {
             let client = quiet(&host);
             assert_eq!(client.id().as_str().len(), 26);
@@ -113,7 +116,7 @@ fn a_malformed_id_is_told_from_an_unknown_one() {
 
 #[test]
 fn an_acceptance_is_applied() {
-    let host = Host::new();
+    let host = Host::of::<Door>();
     let query = [
         ("uid", "ada"),
         ("group", "a"),
@@ -143,7 +146,7 @@ fn an_acceptance_is_applied() {
 
 #[test]
 fn a_refused_client_was_never_there() {
-    let host = Host::new();
+    let host = Host::of::<Door>();
     let refused = door(&host, &[("hello", "hi"), ("401", "401")]).expect_err("refused");
 
     assert_eq!(refused, Refuse::new(401, "401"));
@@ -163,7 +166,7 @@ fn a_refused_client_was_never_there() {
 
 #[test]
 fn what_an_acceptance_can_not_have_refuses_the_client() {
-    let host = Host::new().uid_policy(UidPolicy::RejectNew);
+    let host = Host::of::<Door>().uid_policy(UidPolicy::RejectNew);
     door(&host, &[("uid", "ada")]).expect("let in");
 
     for (query, status) in [
@@ -187,7 +190,7 @@ fn what_an_acceptance_can_not_have_refuses_the_client() {
 
 #[test]
 fn a_client_closed_in_its_own_on_connect_has_an_on_close() {
-    let host = Host::new();
+    let host = Host::of::<Door>();
     let client = door(&host, &[("hello", "hi"), ("close", "bye"), ("group", "g")]).expect("let in");
 
     assert_eq!(client.closed(), Some((4000, "bye".to_owned())));
@@ -203,7 +206,7 @@ fn a_client_closed_in_its_own_on_connect_has_an_on_close() {
 
 #[test]
 fn a_departure_is_as_things_were() {
-    let host = Host::new();
+    let host = Host::of::<Door>();
     let client = door(&host, &[("uid", "ada"), ("group", "g"), ("info", "i")]).expect("let in");
     let other = door(&host, &[]).expect("let in");
 
@@ -232,7 +235,7 @@ fn a_departure_is_as_things_were() {
 
 #[test]
 fn sends_reach_each_client_once() {
-    let host = Host::new();
+    let host = Host::of::<Quiet>();
     let [ada, bob, eve] = [(); 3].map(|()| quiet(&host));
     host.run(|| {
         bind_uid(ada.id(), "a").expect("bound");
@@ -262,7 +265,7 @@ fn sends_reach_each_client_once() {
 
 #[test]
 fn one_bad_target_and_nobody_gets_it() {
-    let host = Host::new();
+    let host = Host::of::<Quiet>();
     let client = quiet(&host);
     let long = "u".repeat(257);
     host.run(|| {
@@ -291,7 +294,7 @@ fn one_bad_target_and_nobody_gets_it() {
 
 #[test]
 fn binding_replaces_and_unbinding_knows_which() {
-    let host = Host::new();
+    let host = Host::of::<Quiet>();
     let [old, new] = [(); 2].map(|()| quiet(&host));
     host.run(|| {
         bind_uid(old.id(), "a").expect("bound");
@@ -317,7 +320,7 @@ fn binding_replaces_and_unbinding_knows_which() {
 
 #[test]
 fn reject_new_leaves_the_old_one() {
-    let host = Host::new().uid_policy(UidPolicy::RejectNew);
+    let host = Host::of::<Quiet>().uid_policy(UidPolicy::RejectNew);
     let [old, new] = [(); 2].map(|()| quiet(&host));
     host.run(|| {
         bind_uid(old.id(), "a").expect("bound");
@@ -329,7 +332,7 @@ fn reject_new_leaves_the_old_one() {
 
 #[test]
 fn kick_old_closes_the_old_one() {
-    let host = Host::new().uid_policy(UidPolicy::KickOld);
+    let host = Host::of::<Door>().uid_policy(UidPolicy::KickOld);
     let old = door(&host, &[("uid", "a")]).expect("let in");
     let new = door(&host, &[("uid", "a")]).expect("let in");
 
@@ -345,7 +348,7 @@ fn kick_old_closes_the_old_one() {
 
 #[test]
 fn groups_come_and_go_with_their_members() {
-    let host = Host::new();
+    let host = Host::of::<Quiet>();
     let [ada, bob] = [(); 2].map(|()| quiet(&host));
     host.run(|| {
         for client in [&ada, &ada, &bob] {
@@ -365,7 +368,7 @@ fn groups_come_and_go_with_their_members() {
 
 #[test]
 fn pages_list_everything_once() {
-    let host = Host::new();
+    let host = Host::of::<Quiet>();
     let client = quiet(&host);
     host.run(|| {
         for number in 0..25 {
@@ -397,7 +400,7 @@ fn pages_list_everything_once() {
 
 #[test]
 fn info_is_replaced_merged_and_limited() {
-    let host = Host::new().limits(Limits {
+    let host = Host::of::<Quiet>().limits(Limits {
         info_bytes: 8,
         ..Limits::default()
     });
@@ -421,7 +424,7 @@ fn info_is_replaced_merged_and_limited() {
 
 #[test]
 fn limits_hold() {
-    let host = Host::new().limits(Limits {
+    let host = Host::of::<Quiet>().limits(Limits {
         groups_per_client: 1,
         clients_per_uid: 1,
         sends_per_event: 2,
@@ -450,7 +453,7 @@ fn limits_hold() {
 
 #[test]
 fn a_closed_client_has_left_at_once() {
-    let host = Host::new();
+    let host = Host::of::<Door>();
     let client = door(&host, &[("uid", "a"), ("group", "g")]).expect("let in");
     host.run(|| {
         close_client(client.id(), 1000, "bye", Some("last".into())).expect("closed");
@@ -469,7 +472,7 @@ fn a_closed_client_has_left_at_once() {
 
 #[test]
 fn closes_count_and_check_what_they_send() {
-    let host = Host::new();
+    let host = Host::of::<Door>();
     let clients: Vec<_> = (0..3)
         .map(|_| door(&host, &[("uid", "a"), ("group", "g")]).expect("let in"))
         .collect();
@@ -527,10 +530,8 @@ impl Plugin for Domino {
 
 #[test]
 fn close_events_wait_for_the_event_and_for_each_other() {
-    let host = Host::new();
-    let clients: Vec<_> = (0..3)
-        .map(|_| host.connect::<Domino>().expect("let in"))
-        .collect();
+    let host = Host::of::<Domino>();
+    let clients: Vec<_> = (0..3).map(|_| host.connect("/").expect("let in")).collect();
     host.run(|| {
         clients
             .iter()
@@ -560,12 +561,9 @@ impl Lifecycle for Trouble {
 
 #[test]
 fn a_lifecycle_starts_and_stops() {
-    let host = Host::new().plugin_name("chat");
-    assert_eq!(
-        host.start::<Trouble>(),
-        Err("chat has no database".to_owned())
-    );
-    host.stop::<Trouble>();
+    let host = Host::of::<Trouble>().plugin_name("chat");
+    assert_eq!(host.start(), Err("chat has no database".to_owned()));
+    host.stop();
     assert_eq!(host.logs(), [(Level::Debug, "stopped".to_owned())]);
 }
 
@@ -573,141 +571,4 @@ fn a_lifecycle_starts_and_stops() {
 #[should_panic(expected = "no host is running")]
 fn a_call_without_a_host_says_what_to_do() {
     let _ = get_all_client_count();
-}
-
-/// Answers with who called; `relay` calls on, to whom the payload names.
-struct Relay;
-
-impl CallHandler for Relay {
-    fn on_call(caller: Caller, method: &str, payload: Vec<u8>) -> Result<Vec<u8>, CallError> {
-        match method {
-            "who" => Ok(format!("{caller:?}").into()),
-            "relay" => call(
-                std::str::from_utf8(&payload).expect("a name"),
-                "relay",
-                &payload,
-            ),
-            "long" => Ok(vec![0; 101]),
-            "close" => {
-                close_group("all", 4000, "", None).expect("a group");
-                Ok(Vec::new())
-            }
-            _ => Err(CallError::unknown_method(method)),
-        }
-    }
-}
-
-fn call_code(result: Result<Vec<u8>, CallError>) -> CallErrorCode {
-    result.expect_err("an error was due").code
-}
-
-#[test]
-fn a_call_is_answered_by_the_plugin_beside_if_it_wants_to() {
-    let orders = Host::new().plugin_name("orders").allow_calls(&["chat"]);
-    let (chat, other) = (Host::new().plugin_name("chat"), Host::new());
-    for caller in [&chat, &other] {
-        caller.beside::<Relay>(&orders);
-    }
-    let who = |host: &Host| host.run(|| call("orders", "who", ""));
-    assert_eq!(who(&chat).expect("allowed"), br#"Plugin("chat")"#);
-    assert_eq!(call_code(who(&other)), CallErrorCode::Denied);
-    assert_eq!(call_code(who(&orders)), CallErrorCode::Unavailable);
-    let backend = || Caller::Api("billing".to_owned());
-    let answer = orders.call::<Relay>(backend(), "who", "");
-    assert_eq!(answer.expect("backends may"), br#"Api("billing")"#);
-    let unknown = chat.run(|| call("orders", "open", ""));
-    assert_eq!(call_code(unknown), CallErrorCode::UnknownMethod);
-    drop(orders);
-    assert_eq!(call_code(who(&chat)), CallErrorCode::Unavailable);
-}
-
-#[test]
-fn calls_have_so_many_bytes_and_go_so_deep() {
-    let limits = Limits {
-        call_bytes: 100,
-        ..Limits::default()
-    };
-    let host = Host::new().limits(limits).allow_calls(&["plugin"]);
-    host.beside::<Relay>(&host);
-    let who = |bytes: usize| host.run(|| call("plugin", "who", vec![b'x'; bytes]));
-    assert!(who(97).is_ok());
-    assert_eq!(call_code(who(98)), CallErrorCode::LimitExceeded);
-    let long = host.run(|| call("plugin", "long", ""));
-    assert_eq!(call_code(long), CallErrorCode::LimitExceeded);
-
-    let error = host
-        .run(|| call("plugin", "relay", "plugin"))
-        .expect_err("it never ends");
-    assert_eq!(error.code, CallErrorCode::LimitExceeded);
-    assert!(error.message.contains("within 4 others"), "{error}");
-    assert!(who(1).is_ok(), "and the next event is no call");
-}
-
-#[test]
-fn what_a_call_closes_has_its_on_close() {
-    let host = Host::new();
-    let client = door(&host, &[("group", "all")]).expect("let in");
-    host.call::<Relay>(Caller::Api(String::new()), "close", "")
-        .expect("an answer");
-    assert_eq!(client.closed(), Some((4000, String::new())));
-    assert_eq!(host.logs().len(), 1, "the on_close");
-}
-
-struct Clock;
-
-impl TimerHandler for Clock {
-    fn on_timer(name: &str) {
-        log(Level::Info, name);
-        if name == "again" {
-            set_timer("again", SECOND, None, TimerScope::Node).expect("set anew");
-        }
-    }
-}
-
-const SECOND: Duration = Duration::from_secs(1);
-
-fn fired(host: &Host, time: Duration) -> Vec<String> {
-    host.advance::<Clock>(time);
-    host.logs().into_iter().map(|(_, name)| name).collect()
-}
-
-#[test]
-fn timers_fire_in_order_when_time_passes() {
-    let host = Host::new();
-    let set = |name: &str, after: u32, every: Option<u32>| {
-        let every = every.map(|every| SECOND * every);
-        host.run(|| set_timer(name, SECOND * after, every, TimerScope::Node))
-    };
-    set("c", 5, None).expect("set");
-    set("a", 1, Some(2)).expect("set");
-    set("b", 3, None).expect("set");
-    assert_eq!(fired(&host, SECOND * 4), ["a", "a", "b"]);
-    set("c", 10, None).expect("set anew");
-    assert_eq!(fired(&host, SECOND * 3), ["a", "a"]);
-    let cancel = |name| host.run(|| cancel_timer(name, TimerScope::Node));
-    assert_eq!(cancel("a"), Ok(true));
-    assert_eq!(cancel("b"), Ok(false));
-    assert_eq!(fired(&host, SECOND * 7), ["c"]);
-    set("again", 1, None).expect("set");
-    assert_eq!(fired(&host, SECOND * 3), ["again"; 3]);
-}
-
-#[test]
-fn timers_have_limits() {
-    let limits = Limits {
-        timers: 1,
-        ..Limits::default()
-    };
-    let host = Host::new().limits(limits);
-    let set = |name: &str, after: Duration, every| {
-        let set = host.run(|| set_timer(name, after, every, TimerScope::Cluster));
-        set.map_err(|error| error.code)
-    };
-    let wrong = Err(ErrorCode::InvalidArgument);
-    assert_eq!(set("", SECOND, None), wrong);
-    assert_eq!(set("a", Duration::from_micros(9_999), None), wrong);
-    assert_eq!(set("a", SECOND, Some(Duration::MAX)), wrong);
-    assert_eq!(set("a", SECOND, None), Ok(()));
-    assert_eq!(set("a", SECOND, Some(SECOND)), Ok(()));
-    assert_eq!(set("b", SECOND, None), Err(ErrorCode::LimitExceeded));
 }

@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::types::TimerScope;
+use super::current;
+use crate::TimerScope;
+
+/// Where the clock stands at first: 2026-01-01 00:00 UTC, in milliseconds since 1970. It is the
+/// same in each run of a test.
+const BEGIN_MS: u64 = 1_767_225_600_000;
 
 type Key = (TimerScope, String);
 
@@ -74,4 +79,9 @@ impl Timers {
         }
         Some(key.1)
     }
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let passed = current(|node| node.timers.now());
+    BEGIN_MS + u64::try_from(passed.as_millis()).unwrap_or(u64::MAX - BEGIN_MS)
 }

@@ -11,8 +11,10 @@ mod pem;
 use std::path::Path;
 
 use jsonwebtoken::DecodingKey;
+use serde_json::{Map, Value};
 
 use self::key::fitting;
+use super::signatures;
 use crate::file;
 
 pub(super) use self::key::{KeyError, Keys, PassedOver, VerificationKey};
@@ -51,13 +53,25 @@ pub(super) fn parse(kind: KeyFormat, bytes: &[u8]) -> Result<Keys, KeyError> {
     }
 }
 
+/// Signs a token with the secret in a file, as a node verifies it.
+pub(super) fn sign(path: &Path, claims: &Map<String, Value>) -> Result<String, KeyError> {
+    let bytes = read(path)?;
+    // It must be one that a node takes.
+    secret(&bytes)?;
+    Ok(signatures::sign(without_line_end(&bytes), claims))
+}
+
 fn secret(bytes: &[u8]) -> Result<VerificationKey, KeyError> {
+    fitting(None, DecodingKey::from_secret(without_line_end(bytes)))
+}
+
+/// Returns a secret without what an editor or `echo` leaves at its end.
+fn without_line_end(bytes: &[u8]) -> &[u8] {
     let mut secret = bytes;
-    // What an editor or `echo` leaves is not meant.
     while let Some(shorter) = secret.strip_suffix(b"\n").or(secret.strip_suffix(b"\r")) {
         secret = shorter;
     }
-    fitting(None, DecodingKey::from_secret(secret))
+    secret
 }
 
 #[cfg(test)]

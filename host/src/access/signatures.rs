@@ -1,7 +1,8 @@
-//! Verification of token signatures by the crate `ring`. The node already contains `ring` for the
+//! Signatures of tokens, by the crate `ring`. The node already contains `ring` for the
 //! TLS of the mesh. The providers that jsonwebtoken offers would add a second set of the same
 //! algorithms, or code that needs a C compiler.
 
+use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
 use jsonwebtoken::signature::{self, Verifier};
@@ -11,6 +12,7 @@ use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
     UnparsedPublicKey, VerificationAlgorithm,
 };
+use serde_json::{Map, Value};
 
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
@@ -23,6 +25,17 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 /// effect.
 pub(super) fn install() {
     let _ = PROVIDER.install_default();
+}
+
+/// Signs a token with a secret, by HS256 (RFC 7515).
+pub(super) fn sign(secret: &[u8], claims: &Map<String, Value>) -> String {
+    let claims = Value::from(claims.clone()).to_string();
+    let parts = [r#"{"alg":"HS256","typ":"JWT"}"#, &claims];
+    let [head, claims] = parts.map(|part| BASE64URL_NOPAD.encode(part.as_bytes()));
+    let signed = format!("{head}.{claims}");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let signature = hmac::sign(&key, signed.as_bytes());
+    format!("{signed}.{}", BASE64URL_NOPAD.encode(signature.as_ref()))
 }
 
 struct RingVerifier {

@@ -27,6 +27,18 @@ const LEEWAY_MAX: Duration = Duration::from_secs(3600);
 /// time of one signature check.
 const TRIES_MAX: usize = 16;
 
+/// Signs a token with the secret in the file that a manifest names (`jwt.secret_file`).
+///
+/// # Errors
+///
+/// The file cannot be read, or its secret is too short.
+pub(crate) fn sign_token(
+    secret_file: &Path,
+    claims: &Map<String, Value>,
+) -> anyhow::Result<String> {
+    Ok(keys::sign(secret_file, claims)?)
+}
+
 /// The section `[jwt]` of a manifest.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -340,6 +352,20 @@ mod tests {
     }
 
     const HEADER: &str = r#"{"alg":"HS256"}"#;
+
+    #[test]
+    fn a_token_that_is_signed_here_is_taken_and_a_short_secret_is_refused() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), [SECRET, b"\n"].concat()).expect("a secret");
+        let claims = json!({ "sub": "ada", "exp": 9_999_999_999_u64, "role": "é" });
+        let claims = claims.as_object().expect("claims");
+        let token = sign_token(file.path(), claims).expect("a token");
+        let granted = verify(&tokens(&Jwt::default()), &token);
+        assert!(granted.is_ok_and(|granted| granted.uid.as_deref() == Some("ada")));
+        std::fs::write(file.path(), "short").expect("a secret");
+        let error = sign_token(file.path(), claims).expect_err("too short");
+        assert!(error.to_string().contains("at least 32 bytes"), "{error}");
+    }
 
     #[test]
     fn an_expiry_beyond_all_clocks_is_none() {

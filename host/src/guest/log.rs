@@ -19,7 +19,7 @@ use super::identity::Identity;
 use crate::limits::LOG_LINE_BYTES;
 
 /// The target of the log lines, for `--log`. Operators use this name in their configurations.
-const TARGET: &str = "jackfield::plugin::log";
+pub const LOG_TARGET: &str = "jackfield::plugin::log";
 
 /// How much of stderr the log line of a trap repeats, in bytes.
 const LAST_WORDS_BYTES: usize = 4 << 10;
@@ -224,11 +224,11 @@ impl LogStream {
         let identity = &self.shared.identity;
         // What nobody wants to read does not count.
         let is_wanted = match level {
-            tracing::Level::TRACE => tracing::enabled!(target: TARGET, tracing::Level::TRACE),
-            tracing::Level::DEBUG => tracing::enabled!(target: TARGET, tracing::Level::DEBUG),
-            tracing::Level::INFO => tracing::enabled!(target: TARGET, tracing::Level::INFO),
-            tracing::Level::WARN => tracing::enabled!(target: TARGET, tracing::Level::WARN),
-            tracing::Level::ERROR => tracing::enabled!(target: TARGET, tracing::Level::ERROR),
+            tracing::Level::TRACE => tracing::enabled!(target: LOG_TARGET, tracing::Level::TRACE),
+            tracing::Level::DEBUG => tracing::enabled!(target: LOG_TARGET, tracing::Level::DEBUG),
+            tracing::Level::INFO => tracing::enabled!(target: LOG_TARGET, tracing::Level::INFO),
+            tracing::Level::WARN => tracing::enabled!(target: LOG_TARGET, tracing::Level::WARN),
+            tracing::Level::ERROR => tracing::enabled!(target: LOG_TARGET, tracing::Level::ERROR),
         };
         if !is_wanted || !identity.may_log(line.len()) {
             return;
@@ -237,19 +237,19 @@ impl LogStream {
         let stream = self.stream.as_str();
         match level {
             tracing::Level::TRACE => {
-                tracing::trace!(target: TARGET, plugin, generation, stream, "{line}")
+                tracing::trace!(target: LOG_TARGET, plugin, generation, stream, "{line}")
             }
             tracing::Level::DEBUG => {
-                tracing::debug!(target: TARGET, plugin, generation, stream, "{line}")
+                tracing::debug!(target: LOG_TARGET, plugin, generation, stream, "{line}")
             }
             tracing::Level::INFO => {
-                tracing::info!(target: TARGET, plugin, generation, stream, "{line}")
+                tracing::info!(target: LOG_TARGET, plugin, generation, stream, "{line}")
             }
             tracing::Level::WARN => {
-                tracing::warn!(target: TARGET, plugin, generation, stream, "{line}")
+                tracing::warn!(target: LOG_TARGET, plugin, generation, stream, "{line}")
             }
             tracing::Level::ERROR => {
-                tracing::error!(target: TARGET, plugin, generation, stream, "{line}")
+                tracing::error!(target: LOG_TARGET, plugin, generation, stream, "{line}")
             }
         }
     }

@@ -345,8 +345,7 @@ impl StagedBuild {
             let is_beyond = number > KEPT_BUILDS || bytes > KEPT_BUILDS_BYTES;
             // The newest one, and the one to go back to, are kept in any case.
             if is_beyond && number > 1 && !needed.contains(digest) {
-                let build = plugin_folder.join(HEXLOWER.encode(digest));
-                removed(fs::remove_dir_all(build))?;
+                fs::remove_dir_all(plugin_folder.join(HEXLOWER.encode(digest)))?;
                 BuildMark::Canary.remove(plugin_folder, digest)?;
             }
         }
@@ -382,21 +381,13 @@ fn remove_abandoned(plugin_folder: &Path) -> io::Result<()> {
         };
         let age = metadata.modified()?.elapsed().unwrap_or_default();
         if name.as_encoded_bytes().starts_with(STAGED.as_bytes()) && age > ABANDONED {
-            removed(match metadata.is_dir() {
-                true => fs::remove_dir_all(entry.path()),
-                false => fs::remove_file(entry.path()),
-            })?;
+            match metadata.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
         }
     }
     Ok(())
-}
-
-/// Passes on why something cannot be removed. Another node may have been quicker.
-fn removed(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
 }
 
 /// Returns the builds of a plugin, those that were loaded last at the end, with their sizes.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -156,6 +156,27 @@ impl ApiClient {
             .await
     }
 
+    /// Calls a method of a plugin, and returns what it answers.
+    pub(super) async fn call_method(
+        &self,
+        plugin: &str,
+        method: &str,
+        payload: Bytes,
+    ) -> anyhow::Result<Bytes> {
+        let [plugin, method] =
+            [plugin, method].map(|name| utf8_percent_encode(name, NON_ALPHANUMERIC));
+        let path = format!("/v1/plugins/{plugin}/call/{method}");
+        let body = ("application/octet-stream", whole(payload));
+        let request = self.request(Method::POST, &path, Some(body))?;
+        let (status, answer) = self
+            .whole_answer(self.send(request, TIMEOUT).await?)
+            .await?;
+        match status.is_success() {
+            true => Ok(answer),
+            false => Err(self.refusal(status, &answer)),
+        }
+    }
+
     /// Returns the items of a list, page by page, up to `most`; and whether there are more.
     pub(super) async fn list(
         &self,
@@ -292,23 +313,39 @@ impl ApiClient {
     }
 
     async fn answer(&self, response: Response<Incoming>) -> anyhow::Result<Value> {
+        let (status, body) = self.whole_answer(response).await?;
+        match serde_json::from_slice(&body) {
+            Ok(answer) if status.is_success() => Ok(answer),
+            _ => Err(self.refusal(status, &body)),
+        }
+    }
+
+    async fn whole_answer(
+        &self,
+        response: Response<Incoming>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES).collect();
         let body = tokio::time::timeout(TIMEOUT, body).await;
         let body = body.with_context(|| format!("{} has not answered", self.url))?;
         let body = body
             .map_err(|error| anyhow::anyhow!(error))
-            .context("the answer did not come whole")?
-            .to_bytes();
-        let answer: Option<Value> = serde_json::from_slice(&body).ok();
-        match (status.is_success(), answer) {
-            (true, Some(answer)) => Ok(answer),
-            (false, Some(problem)) if problem["detail"].is_string() => bail!(
-                "{} ({})",
-                text(&problem["detail"]),
-                text(&problem["reason"])
-            ),
-            _ => bail!(
+            .context("the answer did not come whole")?;
+        Ok((status, body.to_bytes()))
+    }
+
+    /// Why the API has refused something, as its answer says.
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> anyhow::Error {
+        let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+        match status.is_success() {
+            false if problem["detail"].is_string() => {
+                anyhow!(
+                    "{} ({})",
+                    text(&problem["detail"]),
+                    text(&problem["reason"])
+                )
+            }
+            _ => anyhow!(
                 "{} is no API of a node: it has answered {status} (--api)",
                 self.url
             ),

@@ -1,21 +1,15 @@
 //! What a command prints: tables and texts for people, JSON for programs.
 
-use std::io::{ErrorKind, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use comfy_table::{ContentArrangement, Table, TableStyle};
 use serde_json::Value;
 
-/// Prints a text to the standard output. Whoever reads it may have enough of it: that is no error.
+use crate::stdout;
+
+/// Prints a text to the standard output.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-        printed => Ok(printed?),
-    }
+    Ok(stdout::print(text)?)
 }
 
 /// Prints an answer as JSON.

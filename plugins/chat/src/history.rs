@@ -12,7 +12,7 @@
 use std::cell::Cell;
 
 use jackfield_sdk::keyvalue::{self, Bucket, Error};
-use jackfield_sdk::{ClientId, Level, log};
+use jackfield_sdk::{ClientId, Level, from_json, log, to_json};
 
 use crate::answer;
 use crate::protocol::{Event, Said};
@@ -38,9 +38,7 @@ pub(crate) fn keep(room: &str, from: &str, text: &str, at: u64) -> Option<i64> {
             text: text.to_owned(),
             at,
         };
-        // Strings and numbers alone: there is nothing that JSON can't say.
-        let value = serde_json::to_vec(&(room, &said)).expect("it is JSON");
-        bucket.set(&slot(number, ring), value)?;
+        bucket.set(&slot(number, ring), to_json(&(room, &said)))?;
         Ok(number)
     });
     heard(kept)
@@ -63,9 +61,7 @@ fn read(bucket: &Bucket, room: &str) -> Result<Vec<Said>, Error> {
     let slots: Vec<_> = (0..KEPT).map(|number| slot(number, ring)).collect();
     let values = bucket.get_many(&slots)?.into_iter().flatten();
     // What a later version has written, and this one can't read, is not there.
-    let mut all: Vec<(String, Said)> = values
-        .filter_map(|value| serde_json::from_slice(&value).ok())
-        .collect();
+    let mut all: Vec<(String, Said)> = values.filter_map(|value| from_json(value).ok()).collect();
     // A message that could not be kept has left an older one in its slot.
     if let Some(last) = all.iter().map(|(_, said)| said.number).max() {
         all.retain(|(of, said)| of == room && said.number > last - KEPT);

@@ -15,7 +15,7 @@ mod talk;
 mod text;
 
 use jackfield_sdk::{
-    ClientId, Departure, Error, ErrorCode, Level, Message, Plugin, log, send_to_client,
+    ClientId, Departure, Error, ErrorCode, Level, Message, Plugin, log, send_to_client, to_json,
 };
 use people::Person;
 use protocol::{Event, Problem, Request};
@@ -104,5 +104,5 @@ fn tell_problem(client: &ClientId, asked: Option<&'static str>, problem: &Proble
 /// Sends to the client whose event this is. Not getting through is no failure of the event:
 /// who has left needs no answer, and a full outbox is the node's to handle, by its policy.
 fn answer(client: &ClientId, event: &Event) {
-    let _ = send_to_client(client, event.to_message());
+    let _ = send_to_client(client, to_json(event));
 }

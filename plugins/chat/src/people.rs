@@ -6,7 +6,7 @@
 
 use jackfield_sdk::{
     ClientId, Departure, Error, ErrorCode, Message, bind_uid, close_client, get_client_ids_by_uid,
-    get_info, get_uid_by_client_id, join_group, leave_group, send_to_group, unbind_uid,
+    get_info, get_uid_by_client_id, join_group, leave_group, send_to_group, to_json, unbind_uid,
     update_info,
 };
 
@@ -95,7 +95,7 @@ pub(crate) fn rename(client: &ClientId, person: &Person, name: &str) -> Result<(
         to: name,
         room: &person.room,
     };
-    send_to_group(&[&person.room], event.to_message(), &[])?;
+    send_to_group(&[&person.room], to_json(&event), &[])?;
     // Somebody may have taken the old name, and come here, before that was sent.
     Ok(rooms::look_again(&person.name, &person.room)?)
 }

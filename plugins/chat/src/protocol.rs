@@ -1,8 +1,6 @@
 //! What clients and this plugin say to each other: one JSON object a text message.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use jackfield_sdk::{Error, ErrorCode, Message};
+use jackfield_sdk::{Error, ErrorCode, Message, from_json};
 use serde::{Deserialize, Serialize};
 
 /// What a client asks for.
@@ -34,7 +32,7 @@ impl Request {
         let text = message
             .as_text()
             .ok_or_else(|| Problem::new(Code::Malformed, "Send text messages, not binary ones."))?;
-        serde_json::from_str(text)
+        from_json(text)
             .map_err(|error| Problem::new(Code::Malformed, format!("That is no request: {error}.")))
     }
 
@@ -101,13 +99,6 @@ pub(crate) enum Event<'a> {
         code: Code,
         message: &'a str,
     },
-}
-
-impl Event<'_> {
-    pub(crate) fn to_message(&self) -> Message {
-        // Strings and numbers alone: there is nothing in an event that JSON can't say.
-        Message::Text(serde_json::to_string(self).expect("an event is JSON"))
-    }
 }
 
 /// A message that was said in a room.
@@ -179,12 +170,4 @@ impl From<Error> for Problem {
             cause: Some(error),
         }
     }
-}
-
-/// The time as events carry it.
-pub(crate) fn now_ms() -> u64 {
-    let since_1970 = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }

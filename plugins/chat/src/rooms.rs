@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 
 use jackfield_sdk::{
     ClientId, Error, get_all_groups, get_client_count_by_group, get_uid_count_by_group,
-    get_uids_by_group, send_to_group,
+    get_uids_by_group, send_to_group, to_json,
 };
 
 use crate::answer;
@@ -101,7 +101,7 @@ fn tell_presence(name: &str, room: &str, here: bool) -> Result<(), Error> {
     } else {
         Event::Left { name, room }
     };
-    send_to_group(&[room], event.to_message(), &[]).map(drop)
+    send_to_group(&[room], to_json(&event), &[]).map(drop)
 }
 
 /// Tells what is so until what was told last is what is so.

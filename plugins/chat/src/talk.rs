@@ -1,11 +1,11 @@
 //! What people say, in a room and to one another.
 
-use jackfield_sdk::{ClientId, send_to_group, send_to_uid};
+use jackfield_sdk::{ClientId, now_ms, send_to_group, send_to_uid, to_json};
 
 use crate::answer;
 use crate::history;
 use crate::people::Person;
-use crate::protocol::{Code, Event, Problem, now_ms};
+use crate::protocol::{Code, Event, Problem};
 
 /// To everybody in the room, the speaker included: all see one order.
 pub(crate) fn say(person: &Person, text: &str) -> Result<(), Problem> {
@@ -17,7 +17,7 @@ pub(crate) fn say(person: &Person, text: &str) -> Result<(), Problem> {
         at,
         number: history::keep(&person.room, &person.name, text, at),
     };
-    send_to_group(&[&person.room], event.to_message(), &[])?;
+    send_to_group(&[&person.room], to_json(&event), &[])?;
     Ok(())
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn tell(
         text,
         at: now_ms(),
     };
-    let reach = send_to_uid(&[to], event.to_message())?;
+    let reach = send_to_uid(&[to], to_json(&event))?;
     if reach.clients == 0 {
         return Err(undelivered(
             to,

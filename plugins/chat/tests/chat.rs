@@ -1,7 +1,6 @@
 //! The chat from outside: what people say, and what the others hear.
 //!
-//! It runs against the SDK's in-memory stand-in for the node, with the policy and the bucket of
-//! `chat.toml`.
+//! It runs against the SDK's in-memory stand-in for the node, with `chat.toml`.
 
 use chat::Chat;
 use jackfield_sdk::testing::{Client, Host, UidPolicy};
@@ -116,7 +115,7 @@ fn what_is_kept_has_a_bound_however_many_rooms_there_are() {
 
 #[test]
 fn without_its_bucket_people_still_talk_and_the_log_says_so_once() {
-    let house = House(Host::new().uid_policy(UidPolicy::RejectNew));
+    let house = House(Host::of::<Chat>().uid_policy(UidPolicy::RejectNew));
     let ada = house.enter("Ada", "tea");
     ada.say("hello");
     ada.say("again");
@@ -381,17 +380,17 @@ fn who_is_closed_by_the_operator_is_seen_to_leave() {
 }
 
 /// A node with the chat.
-struct House(Host);
+struct House(Host<Chat>);
 
 impl House {
     fn new() -> House {
-        let host = Host::new().uid_policy(UidPolicy::RejectNew);
-        House(host.buckets(&["history"]))
+        let host = Host::of::<Chat>().manifest("chat.toml");
+        House(host.expect("a manifest"))
     }
 
     fn arrive(&self) -> Someone {
         Someone {
-            client: self.0.connect().expect("the chat lets everybody in"),
+            client: self.0.connect("/chat").expect("the chat lets everybody in"),
         }
     }
 
@@ -426,10 +425,8 @@ impl Someone {
     }
 
     fn heard(&self) -> Vec<Value> {
-        let parse = |message: &jackfield_sdk::Message| {
-            serde_json::from_str(message.as_text().expect("text")).expect("JSON")
-        };
-        self.client.received().iter().map(parse).collect()
+        let heard = self.client.received().into_iter();
+        heard.map(|message| message.json().expect("JSON")).collect()
     }
 
     /// The requests that failed, and with which code; forgets all else.

@@ -8,7 +8,7 @@ use jackfield_sdk::{CallErrorCode, Caller, Handshake, Level, Message, Refuse};
 use super::Console;
 use super::operations::{OPERATIONS, Operation};
 
-fn connect(host: &Host, query: &[(&str, &str)]) -> Result<Client<Console>, Refuse> {
+fn connect(host: &Host<Console>, query: &[(&str, &str)]) -> Result<Client<Console>, Refuse> {
     host.connect_with(Handshake {
         path: "/console".to_owned(),
         query: query
@@ -21,7 +21,7 @@ fn connect(host: &Host, query: &[(&str, &str)]) -> Result<Client<Console>, Refus
 }
 
 /// A client that has heard its `connected` event.
-fn client(host: &Host, query: &[(&str, &str)]) -> Client<Console> {
+fn client(host: &Host<Console>, query: &[(&str, &str)]) -> Client<Console> {
     let client = connect(host, query).expect("let in");
     assert!(
         texts(&client)
@@ -146,8 +146,8 @@ const STEPS: &[(&str, &str)] = &[
 
 #[test]
 fn every_operation_answers() {
-    let host = Host::new().allow_calls(&["plugin"]);
-    host.beside::<Console>(&host);
+    let host = Host::of::<Console>().allow_calls(&["plugin"]);
+    host.beside(&host);
     let me = client(&host, &[]);
     let other = client(&host, &[("uid", "bob"), ("group", "tea")]);
     let named = |text: &str| {
@@ -171,10 +171,10 @@ fn every_operation_answers() {
 
 #[test]
 fn it_can_be_called() {
-    let host = Host::new();
+    let host = Host::of::<Console>();
     let call = |method, payload: &str| {
         let backend = Caller::Api("t".to_owned());
-        let answer = host.call::<Console>(backend, method, payload);
+        let answer = host.call(backend, method, payload);
         answer.map(|answer| String::from_utf8(answer).expect("text"))
     };
     for (method, payload, answer) in [
@@ -204,7 +204,7 @@ fn it_can_be_called() {
 
 #[test]
 fn the_plugin_says_who_it_is() {
-    let host = Host::new();
+    let host = Host::of::<Console>();
     let client = client(&host, &[]);
     for name in ["identify", "generation"] {
         let answer = ask(&client, &format!(r#"{{"do":"{name}"}}"#));
@@ -215,14 +215,14 @@ fn the_plugin_says_who_it_is() {
 
 #[test]
 fn a_reply_comes_before_the_answer() {
-    let client = client(&Host::new(), &[]);
+    let client = client(&Host::of::<Console>(), &[]);
     client.say(r#"{"id":1,"do":"reply","text":"m"}"#);
     assert_eq!(texts(&client), ["m", r#"{"id":1,"ok":null}"#]);
 }
 
 #[test]
 fn no_answer_reaches_a_client_that_closed_itself() {
-    let host = Host::new();
+    let host = Host::of::<Console>();
     let client = client(&host, &[]);
     client.say(r#"{"do":"close-client","code":4001}"#);
     assert_eq!(client.closed(), Some((4001, String::new())));
@@ -245,7 +245,7 @@ fn every_operation_is_tried() {
 
 #[test]
 fn errors_say_what_was_expected() {
-    let host = Host::new();
+    let host = Host::of::<Console>();
     let client = client(&host, &[]);
     for (request, id, words) in [
         ("hello", "null", "a JSON object"),
@@ -332,7 +332,7 @@ fn errors_say_what_was_expected() {
 
 #[test]
 fn the_query_steers_the_handshake() {
-    let host = Host::new();
+    let host = Host::of::<Console>();
     let query = [
         ("say", "hi"),
         ("do", r#"{"id":1,"do":"is-online"}"#),
@@ -376,7 +376,7 @@ fn the_query_steers_the_handshake() {
 
 #[test]
 fn a_handshake_is_shown_when_asked_for() {
-    let host = Host::new();
+    let host = Host::of::<Console>();
     let client = connect(&host, &[("handshake", "1")]).expect("let in");
     let shown = r#""handshake":{"path":"/console","query":[["handshake","1"]],"headers":[],"remote_address":"","subprotocols":["v1"],"uid":null}}"#;
     assert!(texts(&client)[0].ends_with(shown));
@@ -385,24 +385,24 @@ fn a_handshake_is_shown_when_asked_for() {
 #[test]
 #[should_panic(expected = "asked to panic")]
 fn on_connect_can_be_asked_to_panic() {
-    let _ = connect(&Host::new(), &[("do", "panic")]);
+    let _ = connect(&Host::of::<Console>(), &[("do", "panic")]);
 }
 
 #[test]
 #[should_panic(expected = "with this")]
 fn a_panic_says_what_it_was_asked_to_say() {
-    client(&Host::new(), &[]).say(r#"{"do":"panic","message":"with this"}"#);
+    client(&Host::of::<Console>(), &[]).say(r#"{"do":"panic","message":"with this"}"#);
 }
 
 #[test]
 #[should_panic(expected = "asked to panic")]
 fn on_close_can_be_asked_to_panic() {
-    client(&Host::new(), &[("info.on-close", "panic")]).leave();
+    client(&Host::of::<Console>(), &[("info.on-close", "panic")]).leave();
 }
 
 #[test]
 fn watchers_hear_who_has_left() {
-    let host = Host::new();
+    let host = Host::of::<Console>();
     let watcher = client(&host, &[("group", "watch-close")]);
     let query = [
         ("uid", "ada"),
@@ -427,7 +427,7 @@ fn watchers_hear_who_has_left() {
 
 #[test]
 fn timers_are_heard_and_do_what_their_names_say() {
-    let host = Host::new();
+    let host = Host::of::<Console>();
     let watcher = client(&host, &[("group", "timers")]);
     for name in [
         "tea",
@@ -436,7 +436,7 @@ fn timers_are_heard_and_do_what_their_names_say() {
         let set = format!(r#"{{"do":"set-timer","name":"{name}","after_ms":10}}"#);
         assert_eq!(ask(&watcher, &set), r#"{"id":null,"ok":null}"#);
     }
-    host.advance::<Console>(Duration::from_millis(10));
+    host.advance(Duration::from_millis(10));
     let heard = texts(&watcher);
     let fired = r#"{"event":"timer","name":"tea","generation":1,"node":""#;
     assert!(heard[0].starts_with(fired), "{}", heard[0]);

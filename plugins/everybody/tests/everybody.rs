@@ -6,9 +6,9 @@ use jackfield_sdk::testing::Host;
 
 #[test]
 fn all_hear_who_comes_what_they_say_and_that_they_leave() {
-    let host = Host::new();
-    let ada = host.connect::<Everybody>().expect("in");
-    let bob = host.connect::<Everybody>().expect("in");
+    let host = Host::of::<Everybody>();
+    let ada = host.connect("/everybody").expect("in");
+    let bob = host.connect("/everybody").expect("in");
     ada.say("hello");
     let (ada_id, bob_id) = (ada.id().to_string(), bob.id().to_string());
     bob.leave();
@@ -23,8 +23,8 @@ fn all_hear_who_comes_what_they_say_and_that_they_leave() {
 
 #[test]
 fn bytes_are_no_text_and_nobody_hears_them() {
-    let host = Host::new();
-    let ada = host.connect::<Everybody>().expect("in");
+    let host = Host::of::<Everybody>();
+    let ada = host.connect("/everybody").expect("in");
     ada.received();
     ada.say(vec![1, 2, 3]);
     assert!(ada.received().is_empty());

@@ -6,7 +6,7 @@
 
 use jackfield_sdk::{
     CallError, CallErrorCode, CallHandler, Caller, ClientId, Error, ErrorCode, Message, Plugin,
-    all_pages, get_client_ids_by_uid, is_uid_online, send_to_client,
+    all_pages, from_json, get_client_ids_by_uid, is_uid_online, send_to_client,
 };
 use serde::Deserialize;
 
@@ -24,7 +24,7 @@ impl Plugin for WsTest {
 impl CallHandler for WsTest {
     fn on_call(_: Caller, method: &str, payload: Vec<u8>) -> Result<Vec<u8>, CallError> {
         match method {
-            "Echo" => echo(&parse(&payload)?).map(|()| Vec::new()),
+            "Echo" => echo(&from_json(payload)?).map(|()| Vec::new()),
             _ => Err(CallError::unknown_method(method)),
         }
     }
@@ -38,11 +38,6 @@ jackfield_sdk::export!(WsTest, call_handler);
 struct Echo {
     business_id: String,
     msg: String,
-}
-
-fn parse(payload: &[u8]) -> Result<Echo, CallError> {
-    serde_json::from_slice(payload)
-        .map_err(|error| CallError::new(CallErrorCode::InvalidArgument, error.to_string()))
 }
 
 fn echo(Echo { business_id, msg }: &Echo) -> Result<(), CallError> {

@@ -1,15 +1,15 @@
 //! silky's example from outside: sessions, and the backend that echoes to them.
 //!
-//! It runs against the SDK's in-memory stand-in for the node. That the node turns away whoever
-//! has no business id, by `wstest.toml`, is known from real ones (`tests/ancestors`).
+//! It runs against the SDK's in-memory stand-in for the node, with `wstest.toml`. That a node
+//! finds the business id in the same way is known from real ones (`tests/ancestors`).
 
 use jackfield_sdk::testing::{Client, Host};
-use jackfield_sdk::{CallError, CallErrorCode, Caller, Handshake, Message};
+use jackfield_sdk::{CallError, CallErrorCode, Caller, Message};
 use wstest::WsTest;
 
 #[test]
 fn every_session_of_the_business_id_gets_the_message_and_no_other() {
-    let host = Host::new();
+    let host = host();
     let (desk, phone) = (session(&host, "100"), session(&host, "100"));
     let other = session(&host, "200");
 
@@ -23,8 +23,14 @@ fn every_session_of_the_business_id_gets_the_message_and_no_other() {
 }
 
 #[test]
+fn nobody_comes_in_without_a_business_id() {
+    let refused = host().connect("/wstest").unwrap_err();
+    assert_eq!(refused.status, 400);
+}
+
+#[test]
 fn a_business_id_that_nobody_has_is_named_to_the_caller() {
-    let host = Host::new();
+    let host = host();
     session(&host, "100").leave();
     session(&host, "200");
 
@@ -36,7 +42,7 @@ fn a_business_id_that_nobody_has_is_named_to_the_caller() {
 
 #[test]
 fn what_a_session_says_comes_back_to_it_alone() {
-    let host = Host::new();
+    let host = host();
     let (desk, phone) = (session(&host, "100"), session(&host, "100"));
 
     desk.say("hello");
@@ -48,7 +54,7 @@ fn what_a_session_says_comes_back_to_it_alone() {
 
 #[test]
 fn a_call_that_is_wrong_is_told_why() {
-    let host = Host::new();
+    let host = host();
     session(&host, "100");
     for (method, payload, code, named) in [
         ("Ehco", "{}", CallErrorCode::UnknownMethod, "Ehco"),
@@ -72,17 +78,19 @@ fn a_call_that_is_wrong_is_told_why() {
     }
 }
 
-/// A session of this business id, which on a real node the manifest has found.
-fn session(host: &Host, business_id: &str) -> Client<WsTest> {
-    let handshake = Handshake {
-        uid: Some(business_id.to_owned()),
-        ..Handshake::default()
-    };
-    host.connect_with(handshake).expect("a business id")
+fn host() -> Host<WsTest> {
+    let host = Host::of::<WsTest>().manifest("wstest.toml");
+    host.expect("a manifest")
 }
 
-fn call(host: &Host, method: &str, payload: &str) -> Result<Vec<u8>, CallError> {
-    host.call::<WsTest>(Caller::Api("orders".to_owned()), method, payload)
+/// A session of this business id.
+fn session(host: &Host<WsTest>, business_id: &str) -> Client<WsTest> {
+    let session = host.connect(&format!("/wstest?businessId={business_id}"));
+    session.expect("a business id")
+}
+
+fn call(host: &Host<WsTest>, method: &str, payload: &str) -> Result<Vec<u8>, CallError> {
+    host.call(Caller::Api("orders".to_owned()), method, payload)
 }
 
 fn pushed(msg: &str, session: &Client<WsTest>) -> Message {

@@ -1,0 +1,3 @@
+module jackfield
+
+go 1.26

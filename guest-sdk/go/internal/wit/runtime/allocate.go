@@ -1,0 +1,18 @@
+package runtime
+
+import (
+	"runtime"
+	"unsafe"
+)
+
+// Allocate returns memory that the garbage collector keeps where it is until the pinner lets go: for
+// what the generated code hands over to the node.
+func Allocate(pinner *runtime.Pinner, size, align uintptr) unsafe.Pointer {
+	if size == 0 {
+		return nil
+	}
+	// Words, so that every alignment of the contract's types is kept.
+	memory := unsafe.Pointer(unsafe.SliceData(make([]uint64, (size+7)/8)))
+	pinner.Pin(memory)
+	return memory
+}

@@ -1,0 +1,4 @@
+#include "textflag.h"
+
+TEXT ·Trap(SB), NOSPLIT, $0
+	UNDEF

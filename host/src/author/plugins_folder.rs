@@ -1,0 +1,166 @@
+//! A plugins folder for one project: the component, the manifest, and links to the page and to the
+//! files that the manifest names.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use data_encoding::BASE64URL_NOPAD;
+
+use super::project::Project;
+use super::sources;
+use crate::manifest::named_files;
+
+/// The folder of a project with its page.
+const PAGE: &str = "page";
+
+/// The bytes of a secret that is made up.
+const SECRET_BYTES: usize = 32;
+
+/// The key of a manifest that names the secret of tokens.
+pub(super) const SECRET_KEY: &str = "jwt.secret_file";
+
+/// The plugins folder of a project.
+pub(super) struct PluginsFolder {
+    path: PathBuf,
+}
+
+impl PluginsFolder {
+    /// Creates the folder, empty, within the project's folder for such things.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be written.
+    pub(super) fn create(project: &Project, name: &str) -> anyhow::Result<PluginsFolder> {
+        let path = project.scratch().join(name);
+        let failed = || format!("the folder {}", path.display());
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error).with_context(failed)?,
+            _ => {}
+        }
+        std::fs::create_dir_all(&path).with_context(failed)?;
+        // Nothing of it belongs into a repository.
+        sources::write(&project.scratch().join(".gitignore"), b"*\n")?;
+        Ok(PluginsFolder { path })
+    }
+
+    /// Returns the path of the folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of the component.
+    pub(super) fn component(&self, project: &Project) -> PathBuf {
+        self.path.join(&project.name).with_extension("wasm")
+    }
+
+    /// Puts what was built into the folder, in the place of what was there.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read or written.
+    pub(super) fn put(&self, project: &Project) -> anyhow::Result<()> {
+        let manifest = project.manifest()?;
+        for file in named_files(&manifest) {
+            self.link(project, &file.key, Path::new(&file.path))?;
+        }
+        let page = project.folder.join(PAGE);
+        if page.is_dir() {
+            link(&page, &self.path.join(&project.name))?;
+        }
+        let component = std::fs::read(project.output());
+        let component = component.with_context(|| format!("{}", project.output().display()))?;
+        let path = self.component(project);
+        // A component that needs a new manifest finds it there.
+        self.replace(&path.with_extension("toml"), manifest.as_bytes())?;
+        self.replace(&path, &component)
+    }
+
+    /// Writes a file beside its place, and renames it: nobody sees a part of it.
+    fn replace(&self, path: &Path, content: &[u8]) -> anyhow::Result<()> {
+        let written = self.path.join(".written");
+        sources::write(&written, content)?;
+        std::fs::rename(&written, path).with_context(|| format!("{}", path.display()))
+    }
+
+    /// Lets a file of the project be found from this folder on. A secret for tokens that the project
+    /// has not is made up: that of production need not be here.
+    fn link(&self, project: &Project, key: &str, named: &Path) -> anyhow::Result<()> {
+        let is_within = named.components().all(|part| {
+            let part = part.as_os_str();
+            part != ".." && part != "/"
+        });
+        let (file, here) = (project.folder.join(named), self.path.join(named));
+        if !is_within {
+            // An absolute path is found anyway; one that leads elsewhere is for the node to refuse.
+            return Ok(());
+        }
+        if let Some(folder) = here.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+        }
+        if file.exists() {
+            return link(&file, &here);
+        }
+        if key == SECRET_KEY && !here.exists() {
+            let mut secret = [0; SECRET_BYTES];
+            getrandom::fill(&mut secret).context("no randomness")?;
+            sources::write(&here, BASE64URL_NOPAD.encode(&secret).as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a link, in the place of one that is there.
+fn link(to: &Path, link: &Path) -> anyhow::Result<()> {
+    let failed = || format!("the link {}", link.display());
+    if std::fs::read_link(link).is_ok_and(|now| now == to) {
+        return Ok(());
+    }
+    match std::fs::remove_file(link) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(failed);
+        }
+        _ => {}
+    }
+    symlink(to, link).with_context(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_manifest_names_is_found_and_a_missing_secret_is_made_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            sources::write(&folder.path().join(name), text.as_bytes()).expect("a file");
+        };
+        write(
+            "jackfield.toml",
+            "[build]\ncommand = 'make'\noutput = 'out/room.wasm'",
+        );
+        write("out/room.wasm", "a component");
+        write("keys/api", "the key");
+        write("page/index.html", "the page");
+        let manifest = "[config]\nkey = { file = 'keys/api' }\nother = { file = '/etc/hostname' }\n\
+             [jwt]\nsecret_file = 'room.secret'\n";
+        write("room.toml", manifest);
+        let project = Project::open(folder.path().to_owned()).expect("a project");
+        let plugins = PluginsFolder::create(&project, "plugins").expect("a folder");
+        plugins.put(&project).expect("a plugin");
+        let read = |name: &str| std::fs::read_to_string(plugins.path().join(name)).expect(name);
+        assert_eq!(read("room.wasm"), "a component");
+        assert_eq!(read("room.toml"), manifest);
+        assert_eq!(read("keys/api"), "the key");
+        assert_eq!(read("room/index.html"), "the page");
+        let secret = read("room.secret");
+        assert_eq!(secret.len(), 43);
+        plugins.put(&project).expect("a plugin");
+        assert_eq!(read("room.secret"), secret, "it stays the same");
+        write("room.secret", "the project's own");
+        plugins.put(&project).expect("a plugin");
+        assert_eq!(read("room.secret"), "the project's own");
+        assert_eq!(read("keys/api"), "the key");
+    }
+}

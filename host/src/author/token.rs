@@ -1,0 +1,96 @@
+//! `jackfield token`: a JSON Web Token for a client, signed as the manifest wants it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use serde_json::{Map, Value};
+use toml::Table;
+
+use super::plugins_folder::SECRET_KEY;
+use super::project::{Project, ProjectFlags};
+use crate::access::sign_token;
+use crate::manifest::named_files;
+use crate::registry::now_ms;
+use crate::stdout::print;
+
+/// For whom a token is, and what it says.
+#[derive(Args)]
+pub struct TokenFlags {
+    #[command(flatten)]
+    project: ProjectFlags,
+    /// The uid of the client.
+    uid: String,
+    /// How long the token is valid, such as `1h` or `30days`.
+    #[arg(long, value_name = "TIME", default_value = "1day", value_parser = humantime::parse_duration)]
+    expires: Duration,
+    /// Another claim, whose value is JSON or else a text; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    claim: Vec<String>,
+}
+
+/// Prints the token for a client.
+pub(super) fn token(flags: &TokenFlags) -> anyhow::Result<()> {
+    let project = Project::find(&flags.project.project)?;
+    print(&format!("{}\n", signed(&project, flags)?))?;
+    Ok(())
+}
+
+fn signed(project: &Project, flags: &TokenFlags) -> anyhow::Result<String> {
+    let manifest = project.manifest()?;
+    let table: Table = manifest.parse().context("the manifest is wrong")?;
+    let jwt = table
+        .get("jwt")
+        .and_then(toml::Value::as_table)
+        .with_context(|| {
+            format!(
+                "{} has no [jwt]: clients of this plugin need no token",
+                project.manifest_path().display()
+            )
+        })?;
+    let files = named_files(&manifest).into_iter();
+    let secret = files.rev().find(|file| file.key == SECRET_KEY).context(
+        "tokens are signed here with a secret (secret_file under [jwt]): with key_file or jwks_file, only \
+         whoever has the private key can sign",
+    )?;
+    let path = secret_path(project, &secret.path)?;
+    let text = |key: &str| {
+        jwt.get(key)
+            .and_then(toml::Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    let mut claims = Map::new();
+    claims.insert(
+        text("uid_claim").unwrap_or("sub").to_owned(),
+        flags.uid.clone().into(),
+    );
+    for (claim, key) in [("iss", "issuer"), ("aud", "audience")] {
+        if let Some(text) = text(key) {
+            claims.insert(claim.to_owned(), text.into());
+        }
+    }
+    let now = now_ms() / 1_000;
+    claims.insert("exp".to_owned(), (now + flags.expires.as_secs()).into());
+    for claim in &flags.claim {
+        let (name, value) = claim
+            .split_once('=')
+            .with_context(|| format!("--claim {claim}: write it as NAME=VALUE"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        claims.insert(name.to_owned(), value);
+    }
+    sign_token(&path, &claims)
+}
+
+/// The file with the secret: the project's own, or the one that `jackfield dev` has made up.
+fn secret_path(project: &Project, named: &str) -> anyhow::Result<PathBuf> {
+    let own = project.folder.join(named);
+    let made_up = project.scratch().join("plugins").join(named);
+    let path = if own.exists() { own } else { made_up };
+    ensure!(
+        path.exists(),
+        "there is no {named} yet: start `jackfield dev`, which makes one up, or write a secret of 32 bytes \
+         or more into it"
+    );
+    Ok(path)
+}
