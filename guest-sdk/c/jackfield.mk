@@ -8,6 +8,8 @@ JACKFIELD ?= jackfield
 SDK := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 BUILD := build/$(TOOLCHAIN)
 OUTPUT := build/$(NAME).wasm
+# What the output was made with. It is newer than what was made with anything else.
+MADE_WITH := build/made-with
 
 # Where the zig toolchain is installed; several projects may share one.
 VENV ?= .toolchain
@@ -41,19 +43,26 @@ object = $(BUILD)/$(subst ../,up/,$(basename $(1))).o
 SDK_SOURCES := $(wildcard $(SDK)/src/*.c $(SDK)/bindings/*.c)
 OBJECTS := $(foreach source,$(SOURCES) $(SDK_SOURCES),$(call object,$(source)))
 
-$(OUTPUT): $(BUILD)/core.wasm $(shell find wit -name '*.wit')
+$(OUTPUT): $(BUILD)/core.wasm $(MADE_WITH) $(shell find wit -name '*.wit')
 	"$(JACKFIELD)" componentize $< -o $@
 
-$(BUILD)/core.wasm: $(OBJECTS)
-	$(CC) $(LINK) -o $@ $^
+$(BUILD)/core.wasm: $(OBJECTS) $(MADE_WITH)
+	$(CC) $(LINK) -o $@ $(OBJECTS)
 	$(STRIP)
 
+# In quotes for the shell. It is written only when it changes: make looks at its time.
+quoted = '$(subst ','\'',$(1))'
+$(MADE_WITH): ALWAYS
+	@mkdir -p $(@D)
+	@printf '%s\n' $(call quoted,$(TOOLCHAIN) $(CFLAGS) $(OBJECTS)) | cmp -s - $@ || \
+		printf '%s\n' $(call quoted,$(TOOLCHAIN) $(CFLAGS) $(OBJECTS)) >$@
+
 define compile
-$(call object,$(1)): $(1) Makefile $(SDK)/jackfield.mk $(INSTALLED)
+$(call object,$(1)): $(1) Makefile $(SDK)/jackfield.mk $(INSTALLED) $(3)
 	@mkdir -p $$(@D)
 	$$(CC) $$(COMPILE) $(2) -c -o $$@ $$<
 endef
-$(foreach source,$(SOURCES),$(eval $(call compile,$(source),$$(CFLAGS))))
+$(foreach source,$(SOURCES),$(eval $(call compile,$(source),$$(CFLAGS),$(MADE_WITH))))
 $(foreach source,$(SDK_SOURCES),$(eval $(call compile,$(source))))
 
 # A cut-off installation leaves no mark.
@@ -64,7 +73,7 @@ $(VENV)/installed: $(SDK)/requirements.txt
 	touch $@
 
 .DELETE_ON_ERROR:
-.PHONY: clean
+.PHONY: clean ALWAYS
 clean:
 	rm -rf build
 

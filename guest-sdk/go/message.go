@@ -42,10 +42,13 @@ func (message Message) Bytes() []byte {
 	return []byte(message.text)
 }
 
-// JSON reads a text message as JSON into what value points to.
+// JSON reads a text message as JSON into what value points to. InvalidArgument: it is no such JSON.
 func (message Message) JSON(value any) error {
 	if message.binary {
 		return Errorf(InvalidArgument, "the message is binary, and no JSON text")
 	}
-	return json.Unmarshal([]byte(message.text), value)
+	if err := json.Unmarshal([]byte(message.text), value); err != nil {
+		return Errorf(InvalidArgument, "the message: %v", err)
+	}
+	return nil
 }

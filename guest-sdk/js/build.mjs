@@ -5,7 +5,7 @@
 
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { linesOf } from './source-map.mjs';
@@ -17,6 +17,7 @@ class Failure extends Error {}
 const SDK = dirname(fileURLToPath(import.meta.url));
 const ENTRY = ['src/index.ts', 'src/index.js'];
 const WORLD = 'wit/world.wit';
+const SCRATCH = 'build/.js';
 
 // componentize-qjs 0.4.5 cannot evaluate a module whose world has wasi:http: it links that to its own
 // `wasi:io` and fails with `mismatched resource types`. Under another name of the same length it is
@@ -26,20 +27,45 @@ const OTHER_NAME = 'wqzi:';
 
 const [output, flag, engine = 'quickjs'] = process.argv.slice(2);
 
+/** This build's own folder, in the project: what is in it finds the project's packages. */
+let scratch;
+
 try {
   if (!output?.endsWith('.wasm') || !(flag === undefined || flag === '--engine') || !['quickjs', 'starlingmonkey'].includes(engine)) {
     throw new Failure('usage: node sdk/build.mjs OUTPUT.wasm [--engine quickjs|starlingmonkey]');
   }
   if (!existsSync(WORLD)) throw new Failure(`${WORLD} is missing: run \`jackfield wit\``);
   await install();
+  scratch = makeScratch();
   // The types are checked while the bundle becomes a component.
   const [component] = await Promise.all([makeComponent(await bundle()), checkTypes()]);
   // By a rename, so that whoever watches the file never reads half of it.
-  writeFileSync(`${output}.new`, component);
-  renameSync(`${output}.new`, output);
+  const written = `${output}.${process.pid}.new`;
+  mkdirSync(dirname(output), { recursive: true });
+  writeFileSync(written, component);
+  renameSync(written, output);
 } catch (error) {
   console.error(error instanceof Failure ? error.message : error);
   process.exit(1);
+}
+
+function makeScratch() {
+  mkdirSync(SCRATCH, { recursive: true });
+  // A build that was killed has left its folder.
+  for (const name of readdirSync(SCRATCH)) {
+    if (!isRunning(parseInt(name, 10))) rmSync(join(SCRATCH, name), { recursive: true, force: true });
+  }
+  const folder = mkdtempSync(join(SCRATCH, `${process.pid}-`));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+function isRunning(pid) {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return error.code === 'EPERM'; // somebody else's
+  }
 }
 
 /** Installs what package.json names, the first time and when it has changed. */
@@ -124,7 +150,7 @@ async function makeComponent({ code, sources, imports }) {
   }
 }
 
-/** The project's world and what the SDK itself needs of WASI, in a folder beside the output. */
+/** The project's world and what the SDK itself needs of WASI, in a folder of this build. */
 function world(imports) {
   const text = readFileSync(WORLD, 'utf8');
   for (const [prefix, grant] of [['wasi:keyvalue/', '[keyvalue] with buckets = ["default"]'], ['wasi:http/', '[http] with allow = ["https://HOST"]']]) {
@@ -132,8 +158,7 @@ function world(imports) {
       throw new Failure(`${WORLD} does not import ${prefix}…: write ${grant} into the plugin's manifest, and run \`jackfield wit\``);
     }
   }
-  const folder = join(dirname(output), 'wit');
-  rmSync(folder, { recursive: true, force: true });
+  const folder = join(scratch, 'wit');
   cpSync('wit', folder, { recursive: true });
   if (engine === 'quickjs') {
     for (const file of readdirSync(folder, { recursive: true })) {
@@ -153,8 +178,7 @@ function world(imports) {
 
 /** A package of the project's, wherever the SDK itself is: a module in the project's folder imports it. */
 async function fromProject(name) {
-  const importer = resolve(dirname(output), 'import.mjs');
-  mkdirSync(dirname(output), { recursive: true });
+  const importer = resolve(scratch, 'import.mjs');
   writeFileSync(importer, 'export default (name) => import(name);\n');
   const { default: importFromHere } = await import(pathToFileURL(importer).href);
   return importFromHere(name);

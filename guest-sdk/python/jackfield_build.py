@@ -1,7 +1,7 @@
 """Builds the plugin of this folder: `python3 sdk/jackfield_build.py build/NAME.wasm`.
 
 The sources are in `src`, of which `src/plugin.py` has the plugin; the world is in `wit`. What is
-slow, Python with the modules that the plugin imports, is built once into `build/python-KEY.wasm`,
+slow, Python with the modules that the plugin imports, is built once into `build/.python/KEY.wasm`,
 and again only when the toolchain, the SDK, the world or the imports change. Sources that change
 after that are compiled by each instance at its first event; after `rm -r build` none are.
 """
@@ -9,18 +9,24 @@ after that are compiled by each instance at its first event; after `rm -r build`
 from __future__ import annotations
 
 import ast
+import fcntl
 import hashlib
 import marshal
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 SDK = Path(__file__).resolve().parent
-VENV = Path(".venv")
+TOOLCHAIN = Path(".toolchain")
+# What builds keep, away from where a node looks for plugins.
+WORK = Path("build/.python")
+BASE = "[0-9a-f]" * 16 + ".wasm"
 ROOM_BYTES = 64 << 10
 # Each instance has all of it in its memory, of which it may have 64 MiB.
 MOST_BYTES = 4 << 20
@@ -35,13 +41,30 @@ io itertools jackfield.config jackfield.http jackfield.keyvalue json logging mat
 secrets statistics string struct textwrap time traceback typing unicodedata urllib.parse uuid zlib
 """.split()
 
+# Modules that a component has before those in `src`; Python's are a newer version's than this one here.
+TAKEN = sys.stdlib_module_names | {"annotationlib", "compression"}
+TAKEN_BY_SDK = re.compile(r"ahead|app|jackfield|poll_loop|wit_world|componentize_py_.*")
+# The stamp of an installation says nothing of what such lines name.
+OTHER_FILES = re.compile(r"^\s*(-[rce]|--(requirement|constraint|editable)\b).*", re.MULTILINE)
+
 
 def main() -> None:
     output = Path(sys.argv[1] if len(sys.argv) == 2 else sys.exit(__doc__ or 2))
-    install()
+    WORK.mkdir(parents=True, exist_ok=True)
+    with (WORK / "lock").open("w") as lock:
+        # A second build of the project waits, and then finds what the first has made.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for cut_off in WORK.glob("build-*"):
+            shutil.rmtree(cut_off, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="build-", dir=WORK) as scratch:
+            build(output, Path(scratch))
+
+
+def build(output: Path, scratch: Path) -> None:
     files = {path.as_posix(): path.read_bytes() for path in find("src")}
     if "src/plugin.py" not in files:
         sys.exit("there is no src/plugin.py")
+    refuse_taken_names(files)
     if not Path("wit/world.wit").exists():
         sys.exit("there is no wit/world.wit: run `jackfield wit`")
     imports = sorted({*MODULES, *imported(files)})
@@ -51,19 +74,22 @@ def main() -> None:
     room = ROOM_BYTES
     while room < len(content) + 4:
         room *= 2
-    base = python_with(imports, room, files, output.parent)
+    install()
+    base = python_with(imports, room, files, scratch)
 
     component = base.read_bytes()
     at = component.find(MARK * (room // len(MARK)))
     if at < 0:
         sys.exit(f"{base} has no room for the sources; delete it and build again")
     content = len(content).to_bytes(4, "little") + content
-    written = output.with_name(f".{output.name}.new")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    written = scratch / "plugin.wasm"
     with written.open("wb") as file:
         file.write(component[:at])
         file.write(content)
         file.write(component[at + len(content) :])
-    written.replace(output)
+    # The output may be on another file system.
+    shutil.move(written, output)
 
 
 def find(folder: str) -> Iterator[Path]:
@@ -74,22 +100,42 @@ def find(folder: str) -> Iterator[Path]:
 
 
 def install() -> None:
-    """Installs what `requirements.txt` pins into `.venv`, again only when it changes."""
+    """Installs what `requirements.txt` pins into `.toolchain`, again only when it changes."""
     pins = Path("requirements.txt").read_text()
-    stamp = VENV / "jackfield-pins"
+    if other := OTHER_FILES.search(pins):
+        sys.exit(
+            f"requirements.txt: `{other[0].strip()}` names other files, whose changes no build would notice:"
+            " write the packages themselves into requirements.txt, each with its version"
+        )
+    # Projects may share one by a symbolic link, which `venv` would refuse.
+    home = TOOLCHAIN.resolve()
+    stamp = home / "jackfield-pins"
     if stamp.exists() and stamp.read_text() == pins:
         return
-    print("installing requirements.txt into .venv", file=sys.stderr)
-    shutil.rmtree(VENV, ignore_errors=True)
+    print("installing requirements.txt into .toolchain", file=sys.stderr)
+    shutil.rmtree(home, ignore_errors=True)
     uv = shutil.which("uv")
     if uv:
-        run(uv, "venv", "--quiet", "--python", sys.executable, VENV)
-        run(uv, "pip", "install", "--quiet", "--python", VENV, "-r", "requirements.txt")
+        run(uv, "venv", "--quiet", "--python", sys.executable, home)
+        run(uv, "pip", "install", "--quiet", "--python", home, "-r", "requirements.txt")
     else:
-        run(sys.executable, "-m", "venv", VENV)
-        pip = VENV / "bin" / "pip"
+        run(sys.executable, "-m", "venv", home)
+        pip = home / "bin" / "pip"
         run(pip, "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt")
     stamp.write_text(pins)
+
+
+def modules(files: dict[str, bytes]) -> set[str]:
+    """The names by which the plugin imports its own modules."""
+    return {path.split("/")[1].removesuffix(".py") for path in files if path.endswith(".py")}
+
+
+def refuse_taken_names(files: dict[str, bytes]) -> None:
+    for name in sorted(modules(files)):
+        if name in TAKEN or TAKEN_BY_SDK.fullmatch(name):
+            path = f"src/{name}.py" if f"src/{name}.py" in files else f"src/{name}"
+            whose = "Python" if name in TAKEN else "the SDK"
+            sys.exit(f"{path}: {whose} has a module {name}, which would be imported in its place: rename it")
 
 
 def imported(files: dict[str, bytes]) -> set[str]:
@@ -110,11 +156,11 @@ def imported(files: dict[str, bytes]) -> set[str]:
                 # A name may be a module, too; what is none is skipped.
                 found.update(f"{node.module}.{alias.name}" for alias in node.names)
                 found.add(node.module)
-    own = {path.split("/")[1].removesuffix(".py") for path in files}
+    own = modules(files)
     return {name for name in found if name.split(".")[0] not in own and "*" not in name}
 
 
-def python_with(imports: list[str], room: int, files: dict[str, bytes], build: Path) -> Path:
+def python_with(imports: list[str], room: int, files: dict[str, bytes], scratch: Path) -> Path:
     """A component of Python with these modules, the SDK, and room for the sources."""
     app = (
         "import importlib\n"
@@ -135,24 +181,21 @@ def python_with(imports: list[str], room: int, files: dict[str, bytes], build: P
     inputs = [Path("requirements.txt"), *find("wit"), *sorted((SDK / "jackfield").glob("*.py"))]
     for path in inputs:
         key.update(f"\0{path.name}\0".encode() + path.read_bytes())
-    base = build / f"python-{key.hexdigest()[:16]}.wasm"
+    base = WORK / f"{key.hexdigest()[:16]}.wasm"
     if base.exists():
         return base
     print("building Python with the modules of the plugin; this is done once", file=sys.stderr)
-    build.mkdir(parents=True, exist_ok=True)
-    folder = build / "python"
-    folder.mkdir(exist_ok=True)
-    (folder / "app.py").write_text(app)
+    (scratch / "app.py").write_text(app)
     ahead = {path: source for path, source in files.items() if path.endswith(".py")}
-    (folder / "ahead.py").write_text(f"files = {ahead!r}\n")
-    (packages,) = VENV.glob("lib/python3*/site-packages")
-    written = base.with_suffix(".new")
+    (scratch / "ahead.py").write_text(f"files = {ahead!r}\n")
+    (packages,) = TOOLCHAIN.glob("lib/python3*/site-packages")
+    written = scratch / base.name
     run(
-        VENV / "bin" / "componentize-py", "--wit-path", "wit", "--world", "app", "--full-names", "--quiet",
-        "componentize", "app", "--output", written,
-        "--python-path", folder, "--python-path", SDK, "--python-path", packages,
+        TOOLCHAIN / "bin" / "componentize-py", "--wit-path", "wit", "--world", "app",
+        "--full-names", "--quiet", "componentize", "app", "--output", written,
+        "--python-path", scratch, "--python-path", SDK, "--python-path", packages,
     )  # fmt: skip
-    for old in build.glob("python-*.wasm"):
+    for old in WORK.glob(BASE):
         old.unlink()
     written.replace(base)
     return base

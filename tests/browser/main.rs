@@ -14,6 +14,7 @@ mod everybody;
 mod index;
 mod operator;
 mod refusals;
+mod template;
 
 use std::fs;
 

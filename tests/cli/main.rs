@@ -1,6 +1,7 @@
 //! The command: where its configuration comes from, what it says when that is wrong, and how
 //! it ends.
 
+mod author;
 mod cache;
 mod configuration;
 mod remote;

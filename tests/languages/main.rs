@@ -16,11 +16,17 @@ fn component(language: &str, plugin: &str) -> Result<Option<PathBuf>> {
     let folder = std::env::var_os("JACKFIELD_LANGUAGES")
         .map(PathBuf::from)
         .context("JACKFIELD_LANGUAGES is missing: run `cargo xtask test`")?;
-    let built = folder.join(language).join(format!("{plugin}.wasm"));
-    if !built.exists() {
-        eprintln!("SKIPPED: {plugin} in {language}, whose toolchain is not here");
+    let folder = folder.join(language);
+    if let Ok(missing) = std::fs::read_to_string(folder.join("SKIPPED")) {
+        eprintln!("SKIPPED: {plugin} in {language}, since there is no `{missing}` here");
         return Ok(None);
     }
+    let built = folder.join(format!("{plugin}.wasm"));
+    anyhow::ensure!(
+        built.exists(),
+        "{} is missing: run `cargo xtask test --test languages`",
+        built.display()
+    );
     Ok(Some(built))
 }
 

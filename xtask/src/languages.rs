@@ -51,7 +51,7 @@ const LANGUAGES: [Language; 6] = [
     Language {
         name: "python",
         needs: &[&["python3", "--version"]],
-        installs: &[".venv"],
+        installs: &[".toolchain"],
         plugins: Some("python"),
         sdk: "python",
     },
@@ -74,6 +74,9 @@ const LANGUAGES: [Language; 6] = [
 /// The plugins beside the lobby, which each language has for tests.
 const PLUGINS: [&str; 2] = ["auction", "console"];
 
+/// The file that says which program a language was left out for.
+const SKIPPED: &str = "SKIPPED";
+
 /// The folder of what is built here.
 pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("languages")
@@ -92,8 +95,11 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
             );
             // What was built when there was one would be tested as if it were new.
             let _ = fs::remove_dir_all(&to);
+            fs::create_dir_all(&to)?;
+            fs::write(to.join(SKIPPED), missing)?;
             continue;
         }
+        let _ = fs::remove_file(to.join(SKIPPED));
         language.build(workspace, &to)?;
         consoles.extend(Some(to.join("console.wasm")).filter(|console| console.exists()));
     }
@@ -120,12 +126,18 @@ impl Language {
             .plugins
             .map(|folder| root.join("tests/languages").join(folder));
         let sdk = root.join("guest-sdk");
-        let mut sources = vec![
-            sdk.join(self.sdk),
-            sdk.join("common"),
-            sdk.join("template"),
-            root.join("wit"),
+        let mut sources = vec![sdk.join(self.sdk), root.join("wit")];
+        // What writes and builds projects, and what each of them has.
+        let common = [
+            "guest-sdk/common",
+            "guest-sdk/template",
+            "guest-sdk/Cargo.toml",
+            "Cargo.lock",
         ];
+        sources.extend(common.map(|path| root.join(path)));
+        sources.extend(
+            ["host/src/author", "tests/languages/auction.toml"].map(|path| root.join(path)),
+        );
         sources.extend(own.clone());
         let newest = sources.iter().map(|path| newest(path)).max().flatten();
         let lobby = to.join("lobby");

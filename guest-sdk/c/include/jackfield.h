@@ -25,7 +25,8 @@ typedef struct {
     size_t len;
 } jf_str;
 
-/* `room` is the SDK's, and 0 in what others make. */
+/* `room` is the SDK's, and 0 in what others make. A copy of the struct has the same items: add to one
+ * of the two only. */
 typedef struct {
     const jf_str *items;
     size_t len, room;

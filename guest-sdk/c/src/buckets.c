@@ -146,7 +146,10 @@ jf_code(jf_bucket_update)(jf_str bucket, jf_str key, jf_updater *updater, void *
             return failed(error);
         }
         jf_out new = {0};
+        /* The updater may call the node. */
+        struct jf_place place = jf_place_();
         jf_code code = updater(from_value(old), &new, context);
+        jf_at_(place.function, place.file, place.line);
         if (code != JF_OK || !new.bytes.ptr) {
             jf_drop_cas_(cas.__handle);
             return code;

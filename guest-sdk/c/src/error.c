@@ -9,31 +9,29 @@ static struct {
     jf_code code;
     const char *message;
     /* Where the function was called that failed. */
-    const char *function, *file;
-    int line;
+    struct jf_place place;
 } last;
 
-/* The last call. */
-static const char *function, *file;
-static int line;
+/* Of the last call. */
+static struct jf_place place;
 
-void jf_at_(const char *of, const char *in, int at) {
-    function = of;
-    file = in;
-    line = at;
+void jf_at_(const char *function, const char *file, int line) {
+    place = (struct jf_place){function, file, line};
 }
 
-static jf_code note(jf_code code, const char *message, const char *where) {
+struct jf_place jf_place_(void) {
+    return place;
+}
+
+static jf_code note(jf_code code, const char *message, struct jf_place where) {
     last.code = code;
     last.message = message;
-    last.function = where;
-    last.file = file;
-    last.line = line;
+    last.place = where;
     return code;
 }
 
 jf_code jf_note_error_(jf_code code, jf_str message) {
-    return note(code, message.ptr, function);
+    return note(code, message.ptr, place);
 }
 
 jf_code jf_fail(jf_code code, const char *format, ...) {
@@ -41,7 +39,7 @@ jf_code jf_fail(jf_code code, const char *format, ...) {
     va_start(arguments, format);
     jf_str message = jf_format_(format, arguments);
     va_end(arguments);
-    return note(code, message.ptr, NULL);
+    return note(code, message.ptr, (struct jf_place){0});
 }
 
 void jf_forget_error_(void) {
@@ -79,9 +77,9 @@ const char *jf_error_message(void) {
 const char *jf_error_text(void) {
     if (last.code == JF_OK) return "no error";
     const char *code = jf_code_name(last.code);
-    if (!last.function) return jf_format("%s: %s", code, last.message).ptr;
-    return jf_format("%s: %s (%s, %s:%d)", code, last.message, last.function, last.file, last.line)
-        .ptr;
+    struct jf_place at = last.place;
+    if (!at.function) return jf_format("%s: %s", code, last.message).ptr;
+    return jf_format("%s: %s (%s, %s:%d)", code, last.message, at.function, at.file, at.line).ptr;
 }
 
 void jf_panic_(const char *in, int at, const char *format, ...) {

@@ -67,19 +67,19 @@ static const char *const names[] = {
     [CODE(INTERNAL_ERROR)] = "internal-error",
 };
 
+static bool ends_in(const char *name, const char *end) {
+    size_t len = strlen(name), end_len = strlen(end);
+    return len >= end_len && !strcmp(name + len - end_len, end);
+}
+
 static jf_code failed(wasi_http_types_error_code_t error) {
-    switch (error.tag) {
-    case CODE(INTERNAL_ERROR):
-        if (!error.val.internal_error.is_some) break;
+    if (error.tag == CODE(INTERNAL_ERROR) && error.val.internal_error.is_some)
         return jf_note_error_(JF_FAILED, from_text(error.val.internal_error.val));
-    case CODE(CONNECTION_TIMEOUT):
-    case CODE(HTTP_RESPONSE_TIMEOUT):
-        return jf_note_error_(JF_TIMED_OUT, JF(names[error.tag]));
-    case CODE(HTTP_REQUEST_BODY_SIZE):
-    case CODE(HTTP_RESPONSE_BODY_SIZE):
-        return jf_note_error_(JF_LIMIT_EXCEEDED, JF(names[error.tag]));
-    }
-    return jf_note_error_(JF_FAILED, JF(names[error.tag]));
+    const char *name = names[error.tag];
+    jf_code code = ends_in(name, "-timeout") ? JF_TIMED_OUT
+                   : ends_in(name, "-size")  ? JF_LIMIT_EXCEEDED
+                                             : JF_FAILED;
+    return jf_note_error_(code, JF(name));
 }
 
 static jf_code invalid(const char *what) {
@@ -202,7 +202,8 @@ static jf_code write_body(wasi_http_types_own_outgoing_body_t body, jf_str bytes
     return JF_OK;
 }
 
-static jf_code await(wasi_http_types_own_future_incoming_response_t future,
+/* `written` is what the request's body came to: the error of the request if it has no answer. */
+static jf_code await(wasi_http_types_own_future_incoming_response_t future, jf_code written,
                      wasi_http_types_own_incoming_response_t *response) {
     wasi_http_types_borrow_future_incoming_response_t it = {future.__handle};
     wasi_io_poll_own_pollable_t pollable =
@@ -212,7 +213,8 @@ static jf_code await(wasi_http_types_own_future_incoming_response_t future,
     wasi_http_types_result_result_own_incoming_response_error_code_void_t answer;
     bool is_there = wasi_http_types_method_future_incoming_response_get(it, &answer);
     jf_drop_future_(future.__handle);
-    if (!is_there || answer.is_err) return jf_note_error_(JF_FAILED, JF("there is no answer"));
+    if (!is_there || answer.is_err)
+        return written != JF_OK ? written : jf_note_error_(JF_FAILED, JF("there is no answer"));
     if (answer.val.ok.is_err) return failed(answer.val.ok.val.err);
     *response = answer.val.ok.val.ok;
     return JF_OK;
@@ -292,14 +294,13 @@ jf_code(jf_http)(const jf_http_request *request, jf_http_response *response) {
         jf_drop_outgoing_body_(body.__handle);
         return failed(error);
     }
-    /* A node that wants no more of the body says why by the answer. */
+    /* Who wants no more of the body, a server or the node, says why by the answer. */
     jf_code written = write_body(body, request->body);
     wasi_http_types_own_incoming_response_t answer;
-    code = await(future, &answer);
+    code = await(future, written, &answer);
     if (code != JF_OK) return code;
     jf_http_response read = {0};
     code = read_response(answer, &read);
-    if (written != JF_OK) return written;
     if (code == JF_OK) RESULT(response, read);
     return code;
 }

@@ -20,6 +20,13 @@ struct jf_out {
 /* ---- error.c ---- */
 
 jf_code jf_note_error_(jf_code code, jf_str message);
+/* Where the author called the function that runs. */
+struct jf_place {
+    const char *function, *file;
+    int line;
+};
+
+struct jf_place jf_place_(void);
 void jf_forget_error_(void);
 jf_code jf_error_code_(void);
 

@@ -6,7 +6,8 @@
 //
 // A plugin that uses this package imports wasi:keyvalue, and is not loaded without [keyvalue].
 //
-// Every error of a bucket is a *jackfield.Error. InvalidArgument: a key is no text. Failed: anything
+// Every error of a bucket is a *jackfield.Error. InvalidArgument: a key is no text, or a
+// value no JSON. Failed: anything
 // else, as that the manifest does not name the bucket; the message says what. Where it says that the
 // store failed, what was to be changed may have been changed.
 package bucket

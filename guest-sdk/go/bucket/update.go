@@ -15,7 +15,8 @@ const attempts = 100
 // nil if there is none. No other change comes in between: where one does, change is called again
 // with what is there then, up to a hundred times.
 //
-// change may refuse: its error is Update's, and nothing is written.
+// change may refuse: its error is Update's, and nothing is written. If it returns nil, the key stays as
+// it is, and Update returns old. []byte{} is an empty value.
 func (bucket *Bucket) Update(key string, change func(old []byte) ([]byte, error)) ([]byte, error) {
 	if err := text("Bucket.Update", "key", key); err != nil {
 		return nil, err
@@ -36,6 +37,10 @@ func (bucket *Bucket) Update(key string, change func(old []byte) ([]byte, error)
 		if err != nil {
 			cas.Drop()
 			return nil, err
+		}
+		if value == nil {
+			cas.Drop()
+			return old, nil
 		}
 		if cas, err = swap(cas, value); err != nil {
 			return nil, err

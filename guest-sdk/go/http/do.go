@@ -47,16 +47,13 @@ func Do(request Request) (Response, error) {
 		return Response{}, err
 	}
 	defer future.Drop()
-	// A server that wants no more of the body says why by its answer.
+	// Who wants no more of the body, a server or the node, says why by the answer.
 	unwritten := write(body, request.Body)
-	answer, err := wait(future)
+	answer, err := wait(future, unwritten)
 	if err != nil {
 		return Response{}, err
 	}
 	defer answer.Drop()
-	if unwritten != nil {
-		return Response{}, unwritten
-	}
 	return read(answer)
 }
 
@@ -138,13 +135,21 @@ func write(body *wasi.OutgoingBody, bytes []byte) error {
 	return nil
 }
 
-func wait(future *wasi.FutureIncomingResponse) (*wasi.IncomingResponse, error) {
+// wait returns the answer. unwritten is why the body was not written, and the error if there is no
+// answer.
+func wait(
+	future *wasi.FutureIncomingResponse, unwritten error,
+) (*wasi.IncomingResponse, error) {
 	ready := future.Subscribe()
 	ready.Block()
 	ready.Drop()
 	runtime.BeginCall()
 	defer runtime.EndCall()
-	result := future.Get().Some().Ok()
+	answer := future.Get()
+	if unwritten != nil && (answer.IsNone() || answer.Some().IsErr()) {
+		return nil, unwritten
+	}
+	result := answer.Some().Ok()
 	if result.IsErr() {
 		return nil, failure(result.Err())
 	}

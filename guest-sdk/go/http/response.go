@@ -19,5 +19,10 @@ func (response Response) OK() bool { return response.Status/100 == 2 }
 // Text returns the body as text.
 func (response Response) Text() string { return string(response.Body) }
 
-// JSON reads the body as JSON into what value points to.
-func (response Response) JSON(value any) error { return json.Unmarshal(response.Body, value) }
+// JSON reads the body as JSON into what value points to. InvalidArgument: it is no such JSON.
+func (response Response) JSON(value any) error {
+	if err := json.Unmarshal(response.Body, value); err != nil {
+		return jackfield.Errorf(jackfield.InvalidArgument, "the body: %v", err)
+	}
+	return nil
+}

@@ -30,18 +30,28 @@ export function request(url, given = {}) {
 
 function send(method, { scheme, authority, path }, headers, body, limit) {
   const outgoing = new OutgoingRequest(Fields.fromList(headers.map(([name, value]) => [name.toLowerCase(), encode(value)])));
-  outgoing.setMethod(METHODS.includes(method) ? { tag: method.toLowerCase() } : { tag: 'other', val: method });
-  outgoing.setScheme({ tag: scheme });
-  outgoing.setAuthority(authority);
-  outgoing.setPathWithQuery(path);
+  part('method', () => outgoing.setMethod(METHODS.includes(method) ? { tag: method.toLowerCase() } : { tag: 'other', val: method }));
+  part('scheme', () => outgoing.setScheme({ tag: scheme }));
+  part('host', () => outgoing.setAuthority(authority));
+  part('path', () => outgoing.setPathWithQuery(path));
   const content = outgoing.body();
   using answer = handle(outgoing, limit === undefined ? undefined : timeouts(limit));
-  // A node that wants no more of the body says why by the answer.
+  // Who wants no more of the body, a server or the node, says why by the answer.
   const unwritten = write(content, body);
   wait(answer);
-  using incoming = nested(nested(answer.get()));
-  if (unwritten) throw unwritten;
+  const answered = answer.get();
+  if (unwritten && answered?.tag !== 'ok') throw unwritten;
+  using incoming = nested(nested(answered));
   return response(incoming);
+}
+
+/** Sets a part of the request. The interface's error has nothing to say. */
+function part(what, set) {
+  try {
+    set();
+  } catch {
+    throw refusal({ tag: 'invalid-argument', val: `the request's ${what} is wrong` });
+  }
 }
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'TRACE', 'CONNECT'];
@@ -113,7 +123,12 @@ function wait(answer) {
 /** The value of a result within another value; its error is thrown as that of a function is. */
 function nested(result) {
   if (result?.tag === 'ok') return result.val;
-  throw Object.assign(new Error('no answer'), { payload: result?.val ?? { tag: 'no-answer' } });
+  throw refusal(result?.val ?? { tag: 'no-answer' });
+}
+
+/** An error as the engine throws that of a function. */
+function refusal(payload) {
+  return Object.assign(new Error(payload.tag), { payload });
 }
 
 /** An error code of the interface, or an error of a stream. */

@@ -28,8 +28,8 @@ export function ask(what, work, toError = ({ code, message }) => failed(code, me
   try {
     return done(work());
   } catch (error) {
-    // The engine puts an error of the node here.
-    if (error?.payload === undefined) throw error;
+    // The engine puts an error of the node here; some have nothing to say, and it is undefined.
+    if (!(error instanceof Error && 'payload' in error)) throw error;
     return toError(error.payload);
   }
 }

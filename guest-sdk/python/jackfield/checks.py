@@ -6,9 +6,13 @@ here first, and what is wrong is a `TypeError` with the author's line.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""In a str of Python, a pair of surrogates is one letter."""
 
 
 class Expected:
@@ -21,19 +25,17 @@ class Expected:
         return Expected(f"{self.words} or None", lambda value: value is None or self.test(value))
 
 
-def _is_text(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    # What is no Unicode, a lone surrogate, cannot leave the component.
-    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+def is_text(value: Any) -> bool:
+    """Whether it is a str that can leave the component: what has a lone surrogate is no Unicode."""
+    return isinstance(value, str) and not LONE_SURROGATE.search(value)
 
 
 def _is_texts(value: Any) -> bool:
-    return isinstance(value, (list, tuple, set, frozenset)) and all(map(_is_text, value))
+    return isinstance(value, (list, tuple, set, frozenset)) and all(map(is_text, value))
 
 
 def _is_map(value: Any, test: Callable[[Any], bool]) -> bool:
-    return isinstance(value, dict) and all(map(_is_text, value)) and all(map(test, value.values()))
+    return isinstance(value, dict) and all(map(is_text, value)) and all(map(test, value.values()))
 
 
 def _is_bytes(value: Any) -> bool:
@@ -49,10 +51,10 @@ def _number(bits: int, signed: bool = False) -> Expected:
     )
 
 
-_TEXT = Expected("a str (without lone surrogates)", _is_text)
+_TEXT = Expected("a str (without lone surrogates)", is_text)
 _SENDABLE = Expected(
     "a str, bytes, or a dict or list that is sent as JSON",
-    lambda value: _is_text(value) or _is_bytes(value) or isinstance(value, (dict, list)),
+    lambda value: is_text(value) or _is_bytes(value) or isinstance(value, (dict, list)),
 )
 
 Sendable = str | bytes | dict[str, Any] | list[Any]
@@ -62,17 +64,17 @@ Name = Annotated[str, _TEXT]
 OptionalName = Annotated[str | None, _TEXT.or_none()]
 Names = Annotated[
     str | Collection[str],
-    Expected("a str or a list of str", lambda value: _is_text(value) or _is_texts(value)),
+    Expected("a str or a list of str", lambda value: is_text(value) or _is_texts(value)),
 ]
 Info = Annotated[
     dict[str, str],
-    Expected("a dict of str to str", lambda value: _is_map(value, _is_text)),
+    Expected("a dict of str to str", lambda value: _is_map(value, is_text)),
 ]
 Changes = Annotated[
     dict[str, str | None],
     Expected(
         "a dict of str to str or None",
-        lambda value: _is_map(value, lambda item: item is None or _is_text(item)),
+        lambda value: _is_map(value, lambda item: item is None or is_text(item)),
     ),
 ]
 Message = Annotated[Sendable, _SENDABLE]

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 from componentize_py_types import Err
 from wit_world.imports import jackfield_plugin_types_0_1_0 as wit
 
-from .checks import Sendable, check, expectations
+from .checks import Sendable, check, expectations, is_text
 from .types import Error
 
 P = ParamSpec("P")
@@ -51,7 +51,9 @@ contract = checked(lambda error: Error(code_of(error.code), error.message))
 
 def _text_or_bytes(value: Sendable) -> str | bytes:
     if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        # JSON writes lone surrogates as escapes, which are ASCII.
+        return text if is_text(text) else json.dumps(value, separators=(",", ":"))
     return value if isinstance(value, str) else bytes(value)
 
 

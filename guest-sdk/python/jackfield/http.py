@@ -72,8 +72,9 @@ def request(
 ) -> Response | Error:
     """Sends a request and waits for the whole answer, for at most the manifest's `http_timeout`.
 
-    The error's code is WASI's, such as `connection-timeout`; a host that the manifest does not
-    allow is `internal-error`, and its text says so.
+    The error's code is WASI's, such as `connection-timeout`. A host that the manifest does not
+    allow is `internal-error`, and so is a body that breaks off where the node tells no code for it;
+    the text says why.
     """
     if not _IS_GRANTED:
         return Error(
@@ -94,27 +95,26 @@ def request(
     outgoing.set_path_with_query(path if path.startswith("/") else f"/{path}")
     outgoing_body = outgoing.body()
     answer = handler.handle(outgoing, None)
-    broken = _write(outgoing_body, to_bytes(body))
-    # A node that wants no more of the request says why by the answer.
+    _write(outgoing_body, to_bytes(body))
     with answer.subscribe() as ready:
         ready.block()
     outer: Any = answer.get()  # its result says that the answer is asked for once
     response = outer.value
     if not isinstance(response, Ok):
         return _error(response.value)
-    return broken or _read(response.value)
+    return _read(response.value)
 
 
-def _write(body: Any, data: bytes) -> Error | None:
+def _write(body: Any, data: bytes) -> None:
     try:
         if data:
             with body.write() as stream:
                 for at in range(0, len(data), _WRITE_BYTES):
                     stream.blocking_write_and_flush(data[at : at + _WRITE_BYTES])
         http.OutgoingBody.finish(body, None)
-    except Err as wrong:
-        return _stream_error(wrong.value)
-    return None
+    except Err:
+        # Who wants no more of it, the node or a server that answers early, says why by the answer.
+        pass
 
 
 def _read(response: Any) -> Response | Error:
@@ -133,6 +133,9 @@ def _read(response: Any) -> Response | Error:
 
 def _stream_error(error: Any) -> Error:
     if isinstance(error, streams.StreamError_LastOperationFailed):
+        code = http.http_error_code(error.value)
+        if code is not None:
+            return _error(code)
         # Its first line says what; the rest is where in the node.
         return Error("internal-error", error.value.to_debug_string().partition("\n")[0])
     if isinstance(error, streams.StreamError_Closed):

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .checks import Info, Name, Names, OptionalName, Status, check_fields
+from .checks import LONE_SURROGATE, Info, Name, Names, OptionalName, Status, check_fields
 
 CallErrorCode = Literal[
     "unknown-method",
@@ -169,15 +169,20 @@ class Identity:
 _DEPTH = 200
 """How deep a JSON text may be nested. Far deeper ones overflow the stack, which Python does not see."""
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+_SURROGATE = re.compile(rf"\\u[dD][89a-fA-F]|{LONE_SURROGATE.pattern}")
 
 
 def read_json(text: str | bytes) -> Any:
-    """The value of a JSON text; an `Error` with the code `invalid-json` where it is none."""
+    """The value of a JSON text; an `Error` with the code `invalid-json` where it is none.
+
+    A lone surrogate, which JSON can write and which is no Unicode, becomes U+FFFD.
+    """
     try:
         text = text if isinstance(text, str) else text.decode()
         if text.count("[") + text.count("{") > _DEPTH and _depth(text) > _DEPTH:
             return Error("invalid-json", f"this is JSON nested deeper than {_DEPTH}")
-        return json.loads(text)
+        value = json.loads(text)
+        return _without_lone_surrogates(value) if _SURROGATE.search(text) else value
     except ValueError as wrong:  # it is no JSON, or no UTF-8
         return Error("invalid-json", f"this is no JSON: {wrong}")
 
@@ -188,3 +193,14 @@ def _depth(text: str) -> int:
         depth += 1 if token in "[{" else -1 if token in "]}" else 0
         deepest = max(deepest, depth)
     return deepest
+
+
+def _without_lone_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_lone_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        items = value.items()
+        return {_without_lone_surrogates(key): _without_lone_surrogates(item) for key, item in items}
+    return value

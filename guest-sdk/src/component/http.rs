@@ -34,15 +34,16 @@ pub(crate) fn send(request: Request) -> Result<Response, Error> {
         .map_err(wrong_part("path"))?;
     let body = outgoing.body().map_err(wrong_part("body"))?;
     let answer = handle(outgoing, None).map_err(|code| failed(&code))?;
-    // A node that wants no more of it says why by the answer.
+    // Who wants no more of it, a server or the node, says why by the answer.
     let written = write(body, &request.body);
     answer.subscribe().block();
-    let answer = match answer.get() {
-        Some(Ok(answer)) => answer.map_err(|code| failed(&code))?,
-        Some(Err(())) | None => return Err(wrong("there is no answer".to_owned())),
-    };
-    written?;
-    read(answer)
+    match answer.get() {
+        Some(Ok(answer)) => read(answer.map_err(|code| failed(&code))?),
+        Some(Err(())) | None => {
+            written?;
+            Err(wrong("there is no answer".to_owned()))
+        }
+    }
 }
 
 fn write(body: OutgoingBody, bytes: &[u8]) -> Result<(), Error> {

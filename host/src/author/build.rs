@@ -4,12 +4,13 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 
 use super::plugins_folder::PluginsFolder;
 use super::project::{Project, ProjectFlags};
 use super::wit;
-use crate::config::CacheFolder;
+use crate::config::{CacheFolder, Layers};
 use crate::guest::CompilerOptions;
 use crate::limits::{Limits, PluginLimits};
 use crate::log::indented;
@@ -21,15 +22,15 @@ use crate::stdout::print;
 pub(super) async fn build(flags: &ProjectFlags) -> anyhow::Result<()> {
     let project = Project::find(&flags.project)?;
     wit::refresh(&project)?;
-    make(&project).await?;
+    make(&project, ProcessGroup::Terminal).await?;
     let output = project.output();
     let folder = PluginsFolder::create(&project, "check")?;
     folder.put(&project)?;
-    let compiler = CompilerOptions::new(&CacheFolder::Default, &Limits::default());
+    let compiler = CompilerOptions::new(&cache()?, &Limits::default());
     let component = folder.component(&project);
     let checked = plugin::check(&component, compiler, PluginLimits::default()).await?;
     for advice in &checked.advice {
-        print(&format!("warning: {advice}\n"))?;
+        print(&format!("warning: {}\n", indented(&advice.to_string())))?;
     }
     if let Some(error) = &checked.error {
         bail!(
@@ -46,18 +47,32 @@ pub(super) async fn build(flags: &ProjectFlags) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The cache of compiled components, which is that of the nodes on this machine.
+pub(super) fn cache() -> anyhow::Result<CacheFolder> {
+    Ok(Layers::new(Vec::new(), None)?.read()?.cache)
+}
+
+/// Which signals of the terminal end the command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProcessGroup {
+    /// Those that end this program.
+    Terminal,
+    /// None: it is ended here, with all that it has started.
+    Own,
+}
+
 /// Runs the command of the project, and looks whether it has made the component. The command ends if
 /// this is dropped.
 ///
 /// # Errors
 ///
 /// The command cannot be run, or fails, or makes no component.
-pub(super) async fn make(project: &Project) -> anyhow::Result<()> {
+pub(super) async fn make(project: &Project, group: ProcessGroup) -> anyhow::Result<()> {
     let output = project.output();
     if let Some(folder) = output.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     }
-    let status = run(&project.folder, &project.build.command).await?;
+    let status = run(&project.folder, &project.build.command, group).await?;
     ensure!(
         status.success(),
         "the build failed ({status}): it says why above"
@@ -71,23 +86,27 @@ pub(super) async fn make(project: &Project) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run(folder: &Path, command: &str) -> anyhow::Result<ExitStatus> {
+async fn run(folder: &Path, command: &str, group: ProcessGroup) -> anyhow::Result<ExitStatus> {
     let jackfield = std::env::current_exe().context("the path of this program")?;
-    let mut process = Command::new("sh")
+    let mut process = Command::new("sh");
+    process
         .args(["-c", command])
         .current_dir(folder)
         .env("JACKFIELD", jackfield)
         .stdin(Stdio::null())
+        .kill_on_drop(true);
+    if group == ProcessGroup::Terminal {
+        return process.status().await.context("`sh` cannot be run");
+    }
+    let mut process = process
         .process_group(0)
-        .kill_on_drop(true)
         .spawn()
         .context("`sh` cannot be run")?;
     // What it has started ends with it.
     let group = process.id().and_then(|id| i32::try_from(id).ok());
-    let group = group.and_then(rustix::process::Pid::from_raw);
-    let group = scopeguard::guard(group, |group| {
+    let group = scopeguard::guard(group.and_then(Pid::from_raw), |group| {
         if let Some(group) = group {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            let _ = kill_process_group(group, Signal::KILL);
         }
     });
     let status = process.wait().await?;

@@ -39,7 +39,11 @@ pub(super) fn componentize(flags: &ComponentizeFlags) -> anyhow::Result<()> {
         .with_context(|| format!("the module {}", flags.module.display()))?;
     let component = encode(module, &flags.wit)
         .with_context(|| format!("no component can be made of {}", flags.module.display()))?;
-    sources::write(&flags.output, &component)
+    // A tool that is interrupted must not leave a part of it, which would look newer than the module.
+    let written = flags.output.with_extension("written");
+    sources::write(&written, &component)?;
+    std::fs::rename(&written, &flags.output)
+        .with_context(|| format!("{} cannot be written", flags.output.display()))
 }
 
 fn encode(mut module: Vec<u8>, wit: &Path) -> anyhow::Result<Vec<u8>> {

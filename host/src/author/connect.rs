@@ -38,10 +38,21 @@ pub struct ConnectFlags {
 }
 
 /// Connects, and ends with the connection.
-#[tokio::main(flavor = "current_thread")]
-pub(super) async fn connect(flags: &ConnectFlags) -> anyhow::Result<()> {
+pub(super) fn connect(flags: &ConnectFlags) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let ended = runtime.block_on(talk(flags));
+    // Whoever sits at the terminal need not type one more line.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn talk(flags: &ConnectFlags) -> anyhow::Result<()> {
     let request = request(flags)?;
+    // What follows may have a token.
     let url = request.uri().to_string();
+    let url = url.split('?').next().unwrap_or_default();
     let socket = match connect_async(request).await {
         Ok((socket, _)) => socket,
         Err(Error::Http(response)) => {

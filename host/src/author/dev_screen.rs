@@ -1,5 +1,6 @@
 //! What an author sees while the plugin runs: its lines, its traps, and when a build is live.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,6 @@ use tracing::Level;
 
 use crate::guest::LOG_TARGET;
 use crate::log::{LogReader, LogRecord, indented};
-use crate::stdout::print;
 
 /// A change that is older than this was not made just now: an unpacked archive has old files.
 const RECENT: Duration = Duration::from_secs(60);
@@ -22,7 +22,8 @@ pub(super) struct DevScreen {
 
 impl DevScreen {
     /// Begins to print what the node logs of a plugin, and its own warnings.
-    pub(super) fn start(plugin: &str) -> (DevScreen, JoinHandle<()>) {
+    /// `all` prints whatever the log's filter lets through, and not only warnings.
+    pub(super) fn start(plugin: &str, all: bool) -> (DevScreen, JoinHandle<()>) {
         let changed = Arc::new(Mutex::new(SystemTime::now()));
         let (plugin, since) = (plugin.to_owned(), changed.clone());
         let mut reader = LogReader::new();
@@ -31,7 +32,7 @@ impl DevScreen {
                 let text = match reader.next().await {
                     Ok(record) => {
                         let since = since.lock().elapsed().unwrap_or_default();
-                        shown(&record, &plugin, since)
+                        shown(&record, &plugin, since, all)
                     }
                     Err(missed) => {
                         Some(format!("({missed} lines are missing: they came too fast)"))
@@ -59,22 +60,29 @@ impl DevScreen {
                 .map(|name| name.to_string_lossy().into_owned())
         };
         let names: Vec<_> = files.iter().filter_map(name).collect();
-        say(&format!("\nchanged: {}", names.join(", ")));
+        self.say(&format!("\nchanged: {}", indented(&names.join(", "))));
+    }
+
+    /// Prints a sentence for the author.
+    pub(super) fn say(&self, text: &str) {
+        say(text);
     }
 
     /// Prints why there is no new build. The one before goes on.
     pub(super) fn failed(&self, error: &anyhow::Error) {
-        say(&format!("failed: {error:#}\n(what ran before goes on)"));
+        let error = indented(&format!("{error:#}"));
+        self.say(&format!("failed: {error}\n(what ran before goes on)"));
     }
 }
 
 /// Prints a line. A screen that cannot be written to ends nothing: the plugin goes on.
 fn say(text: &str) {
-    let _ = print(&format!("{text}\n"));
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }
 
 /// What is printed of a record, if anything is.
-fn shown(record: &LogRecord, plugin: &str, since_change: Duration) -> Option<String> {
+fn shown(record: &LogRecord, plugin: &str, since_change: Duration, all: bool) -> Option<String> {
     let is_its = record.plugin.as_deref() == Some(plugin);
     let field = |name: &str| {
         let mut fields = record.fields.iter();
@@ -95,7 +103,7 @@ fn shown(record: &LogRecord, plugin: &str, since_change: Duration) -> Option<Str
     if is_its && record.message.contains("nothing to do") {
         return Some("live: what was built is what runs".to_owned());
     }
-    if record.level > Level::WARN {
+    if record.level > Level::WARN && !all {
         return None;
     }
     let mut text = format!("{:5} {}", record.level, indented(&record.message));
@@ -131,7 +139,7 @@ mod tests {
     #[test]
     fn an_author_reads_lines_traps_and_what_is_live() {
         let since = Duration::from_millis(1_240);
-        let shown = |record: &LogRecord| shown(record, "room", since);
+        let shown = |record: &LogRecord| shown(record, "room", since, false);
         let line = record(Level::INFO, LOG_TARGET, "hello\nworld");
         assert_eq!(shown(&line).as_deref(), Some("INFO  hello\n    world"));
 

@@ -14,6 +14,12 @@ use crate::stdout::print;
 /// What stands for the plugin's name in the texts and the names of templates.
 const NAME: &str = "{{name}}";
 
+/// What in the SDKs is from others, and under which licence.
+const THIRD_PARTY: &str = "THIRD-PARTY.md";
+
+/// The names of files with which a manifest would be mistaken.
+const TAKEN: [&str; 3] = ["jackfield", "cargo", "pyproject"];
+
 /// The longest name of a new plugin, in bytes.
 const NAME_BYTES: usize = 64;
 
@@ -63,6 +69,10 @@ pub(super) fn new(flags: &NewFlags) -> anyhow::Result<()> {
         "{name:?} is no name for a plugin: it begins with a letter, and has a-z, A-Z, 0-9, - and _"
     );
     ensure!(
+        !TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken)),
+        "{name:?} is the name of a file that is not the plugin's: choose another one"
+    );
+    ensure!(
         name.len() <= NAME_BYTES,
         "the name has {} bytes, and may have {NAME_BYTES}",
         name.len()
@@ -110,17 +120,22 @@ fn write_project(folder: &Path, name: &str, language: Language) -> anyhow::Resul
             sources::write(&to.join(path), content)?;
         }
     }
-    if language == Language::Rust {
-        // Its package is the folder of all SDKs.
-        for (path, content) in sdk_files("") {
-            let to = folder.join("sdk").join(path);
-            if path == Path::new("Cargo.toml") {
+    // The package in Rust is the folder of all SDKs, and its licences are those of the others, too.
+    for (path, content) in sdk_files("") {
+        let to = folder.join("sdk").join(path);
+        let is_licence =
+            path.to_string_lossy().starts_with("LICENSE") || path == Path::new(THIRD_PARTY);
+        let is_at_root = path.parent() == Some(Path::new(""));
+        if path == Path::new("Cargo.toml") {
+            if language == Language::Rust {
                 let manifest = standing_alone(std::str::from_utf8(content)?, WORKSPACE)?;
                 sources::write(&to, manifest.as_bytes())?;
-            } else if path.parent() == Some(Path::new("")) {
-                sources::write(&to, content)?;
             }
+        } else if is_at_root && (is_licence || language == Language::Rust) {
+            sources::write(&to, content)?;
         }
+    }
+    if language == Language::Rust {
         return Ok(());
     }
     let manifest = std::fs::read_to_string(folder.join(name).with_extension("toml"));

@@ -3,13 +3,14 @@
 
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use data_encoding::BASE64URL_NOPAD;
 
 use super::project::Project;
 use super::sources;
+use crate::file;
 use crate::manifest::named_files;
 
 /// The folder of a project with its page.
@@ -87,28 +88,50 @@ impl PluginsFolder {
     /// Lets a file of the project be found from this folder on. A secret for tokens that the project
     /// has not is made up: that of production need not be here.
     fn link(&self, project: &Project, key: &str, named: &Path) -> anyhow::Result<()> {
-        let is_within = named.components().all(|part| {
-            let part = part.as_os_str();
-            part != ".." && part != "/"
-        });
-        let (file, here) = (project.folder.join(named), self.path.join(named));
-        if !is_within {
-            // An absolute path is found anyway; one that leads elsewhere is for the node to refuse.
+        if named.is_absolute() {
             return Ok(());
         }
+        let is_within = named
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+        ensure!(
+            is_within && !named.starts_with(&project.name),
+            "{key} is {}: name a file within the project, and not of its page",
+            named.display()
+        );
+        let (own, here) = (project.folder.join(named), self.path.join(named));
+        let file = match own.is_file() {
+            true => own,
+            false if key == SECRET_KEY => made_up_secret(project, named)?,
+            // The node says that it is missing.
+            false => return Ok(()),
+        };
         if let Some(folder) = here.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
         }
-        if file.exists() {
-            return link(&file, &here);
-        }
-        if key == SECRET_KEY && !here.exists() {
-            let mut secret = [0; SECRET_BYTES];
-            getrandom::fill(&mut secret).context("no randomness")?;
-            sources::write(&here, BASE64URL_NOPAD.encode(&secret).as_bytes())?;
-        }
-        Ok(())
+        link(&file, &here)
     }
+}
+
+/// Where the secret of a project is that the project has not itself.
+pub(super) fn secret_in_scratch(project: &Project, named: &Path) -> PathBuf {
+    project.scratch().join("secrets").join(named)
+}
+
+/// Makes a secret up, unless that was done before: tokens of an earlier run stay valid.
+fn made_up_secret(project: &Project, named: &Path) -> anyhow::Result<PathBuf> {
+    let path = secret_in_scratch(project, named);
+    if path.exists() {
+        return Ok(path);
+    }
+    let failed = || format!("{} cannot be written", path.display());
+    let mut secret = [0; SECRET_BYTES];
+    getrandom::fill(&mut secret).context("no randomness")?;
+    if let Some(folder) = path.parent() {
+        file::create_private_folder(folder).with_context(failed)?;
+    }
+    sources::write(&path, BASE64URL_NOPAD.encode(&secret).as_bytes())?;
+    Ok(path)
 }
 
 /// Makes a link, in the place of one that is there.
@@ -158,9 +181,60 @@ mod tests {
         assert_eq!(secret.len(), 43);
         plugins.put(&project).expect("a plugin");
         assert_eq!(read("room.secret"), secret, "it stays the same");
+        let again = PluginsFolder::create(&project, "plugins").expect("a folder");
+        again.put(&project).expect("a plugin");
+        assert_eq!(read("room.secret"), secret, "also in the next run");
         write("room.secret", "the project's own");
         plugins.put(&project).expect("a plugin");
         assert_eq!(read("room.secret"), "the project's own");
+        std::fs::remove_file(folder.path().join("room.secret")).expect("a file");
+        plugins.put(&project).expect("a plugin");
+        assert_eq!(read("room.secret"), secret);
+        assert!(!folder.path().join("room.secret").exists());
         assert_eq!(read("keys/api"), "the key");
+    }
+    #[test]
+    fn nothing_is_linked_over_the_files_of_the_author() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            sources::write(&folder.path().join(name), text.as_bytes()).expect("a file");
+        };
+        write(
+            "jackfield.toml",
+            "[build]\ncommand = 'make'\noutput = 'room.wasm'",
+        );
+        write("room.wasm", "a component");
+        write("keys/api", "the key");
+        write("page/index.html", "the page");
+        let project = Project::open(folder.path().to_owned()).expect("a project");
+        let plugins = PluginsFolder::create(&project, "plugins").expect("a folder");
+        for (manifest, why) in [
+            ("[config]\na = { file = '../key' }", "within the project"),
+            ("[jwt]\nsecret_file = 'room/secret'", "not of its page"),
+        ] {
+            write("room.toml", manifest);
+            let error = plugins.put(&project).expect_err(why);
+            assert!(error.to_string().contains(why), "{error}");
+        }
+        // A folder is no file, and what is in it stays.
+        write(
+            "room.toml",
+            "[config]\na = { file = 'keys' }\nb = { file = 'keys/api' }",
+        );
+        for _ in 0..2 {
+            plugins.put(&project).expect("a plugin");
+        }
+        let key = folder.path().join("keys/api");
+        assert!(!key.is_symlink());
+        assert_eq!(std::fs::read(&key).expect("a file"), b"the key");
+        assert_eq!(
+            folder
+                .path()
+                .join("page")
+                .read_dir()
+                .expect("a folder")
+                .count(),
+            1
+        );
     }
 }

@@ -89,7 +89,7 @@ impl Project {
         let ProjectFile { build } = toml::from_str(&text).with_context(wrong)?;
         let is_component = build.output.extension().is_some_and(|end| end == "wasm");
         let name = build.output.file_stem().and_then(|name| name.to_str());
-        let name = name.filter(|name| is_component && fits_a_path(name));
+        let name = name.filter(|name| is_component && fits_a_path(name) && *name != "jackfield");
         let name = name.with_context(|| {
             format!(
                 "{}: build.output is {}, and must be a file NAME.wasm, where NAME is the plugin's: a-z, \

@@ -1,6 +1,6 @@
 //! `jackfield token`: a JSON Web Token for a client, signed as the manifest wants it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 use toml::Table;
 
-use super::plugins_folder::SECRET_KEY;
+use super::plugins_folder::{SECRET_KEY, secret_in_scratch};
 use super::project::{Project, ProjectFlags};
 use crate::access::sign_token;
 use crate::manifest::named_files;
@@ -71,7 +71,10 @@ fn signed(project: &Project, flags: &TokenFlags) -> anyhow::Result<String> {
         }
     }
     let now = now_ms() / 1_000;
-    claims.insert("exp".to_owned(), (now + flags.expires.as_secs()).into());
+    claims.insert(
+        "exp".to_owned(),
+        now.saturating_add(flags.expires.as_secs().max(1)).into(),
+    );
     for claim in &flags.claim {
         let (name, value) = claim
             .split_once('=')
@@ -85,7 +88,7 @@ fn signed(project: &Project, flags: &TokenFlags) -> anyhow::Result<String> {
 /// The file with the secret: the project's own, or the one that `jackfield dev` has made up.
 fn secret_path(project: &Project, named: &str) -> anyhow::Result<PathBuf> {
     let own = project.folder.join(named);
-    let made_up = project.scratch().join("plugins").join(named);
+    let made_up = secret_in_scratch(project, Path::new(named));
     let path = if own.exists() { own } else { made_up };
     ensure!(
         path.exists(),

@@ -23,37 +23,49 @@ type Files = BTreeMap<PathBuf, (SystemTime, u64)>;
 pub(super) struct WatchedTree {
     roots: Vec<PathBuf>,
     last: Files,
+    /// What has changed and was not told yet. Whoever waits may be interrupted.
+    untold: Vec<PathBuf>,
 }
 
 impl WatchedTree {
     /// Looks at files, and at all files within folders. What is missing may come.
     pub(super) fn new(roots: Vec<PathBuf>) -> WatchedTree {
         let last = look(&roots);
-        WatchedTree { roots, last }
+        let untold = Vec::new();
+        WatchedTree {
+            roots,
+            last,
+            untold,
+        }
     }
 
     /// Looks again, at other files and folders from now on.
     pub(super) fn set_roots(&mut self, roots: Vec<PathBuf>) {
         self.roots = roots;
         self.last = look(&self.roots);
+        self.untold.clear();
+    }
+
+    /// Whether no file has changed that was not told.
+    pub(super) fn is_as_before(&self) -> bool {
+        self.untold.is_empty() && look(&self.roots) == self.last
     }
 
     /// Waits until a file has changed, and until no file does any more. Returns the files that have
     /// changed.
     pub(super) async fn changed(&mut self) -> Vec<PathBuf> {
-        let mut changed = Vec::new();
         loop {
             tokio::time::sleep(PAUSE).await;
             let now = look(&self.roots);
             if now == self.last {
-                if !changed.is_empty() {
-                    return changed;
+                if !self.untold.is_empty() {
+                    return std::mem::take(&mut self.untold);
                 }
                 continue;
             }
             for path in now.keys().chain(self.last.keys()) {
-                if now.get(path) != self.last.get(path) && !changed.contains(path) {
-                    changed.push(path.clone());
+                if now.get(path) != self.last.get(path) && !self.untold.contains(path) {
+                    self.untold.push(path.clone());
                 }
             }
             self.last = now;
@@ -119,6 +131,14 @@ mod tests {
         }
         let expected = ["later", "src/b", "src/deep/a"].map(path);
         assert_eq!(tree.changed().await, expected);
+        // Whoever waits is interrupted after the first look.
+        std::fs::write(path("src/b"), "333").expect("a file");
+        assert!(!tree.is_as_before());
+        let soon = tokio::time::timeout(PAUSE * 3 / 2, tree.changed()).await;
+        assert!(soon.is_err(), "{soon:?}");
+        assert!(!tree.is_as_before());
+        assert_eq!(tree.changed().await, [path("src/b")]);
+        assert!(tree.is_as_before());
         std::fs::remove_file(path("src/b")).expect("a file");
         assert_eq!(tree.changed().await, [path("src/b")]);
     }

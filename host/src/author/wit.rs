@@ -4,7 +4,7 @@
 //! SDK has a default for each. It imports what the node grants: settings in any case, and buckets and
 //! requests only if the manifest asks for them, since a node refuses a plugin that imports more.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use toml::Table;
@@ -17,6 +17,9 @@ pub(super) const WORLD: &str = "app";
 
 /// The folder of a project that this writes.
 const FOLDER: &str = "wit";
+
+/// The file of the world within the folder.
+const FILE: &str = "world.wit";
 
 /// The first line of the world, by which its author is known.
 const HEAD: &str = "// Written by `jackfield wit`, from the manifest. Changes are lost.";
@@ -57,12 +60,23 @@ pub(super) fn write(flags: &ProjectFlags) -> anyhow::Result<()> {
     write_folder(&project.folder, &project.manifest()?)
 }
 
-/// Writes the folder again if the project has one: its manifest may grant something else now.
+/// Writes the folder again if it was written here, or is empty: the manifest may grant something else
+/// now. A folder of the author's own is left alone.
 pub(super) fn refresh(project: &Project) -> anyhow::Result<()> {
-    if !project.folder.join(FOLDER).is_dir() {
-        return Ok(());
+    let folder = project.folder.join(FOLDER);
+    match is_ours(&folder) || is_empty(&folder) {
+        true => write_folder(&project.folder, &project.manifest()?),
+        false => Ok(()),
     }
-    write_folder(&project.folder, &project.manifest()?)
+}
+
+fn is_empty(folder: &Path) -> bool {
+    let entries = folder.read_dir();
+    entries.is_ok_and(|mut entries| entries.next().is_none())
+}
+
+fn is_ours(folder: &Path) -> bool {
+    std::fs::read_to_string(folder.join(FILE)).is_ok_and(|text| text.starts_with(HEAD))
 }
 
 /// Writes the folder in a project, as a manifest grants it.
@@ -80,12 +94,11 @@ pub(super) fn write_folder(project: &Path, manifest: &str) -> anyhow::Result<()>
     });
     let grants: Vec<_> = grants.collect();
     let folder = project.join(FOLDER);
-    let world = folder.join("world.wit");
-    let is_ours = std::fs::read_to_string(&world).is_ok_and(|text| text.starts_with(HEAD));
+    let world = folder.join(FILE);
     ensure!(
-        is_ours || !world.exists(),
+        !folder.exists() || is_empty(&folder) || is_ours(&folder),
         "{} was not written by `jackfield wit`, and is left as it is: move it away first",
-        world.display()
+        folder.display()
     );
     let includes = [
         "jackfield:plugin/plugin@0.1.0",
@@ -112,26 +125,19 @@ pub(super) fn write_folder(project: &Path, manifest: &str) -> anyhow::Result<()>
             (path, content.to_vec())
         }));
     }
-    remove_others(&folder.join("deps"), &files)?;
+    for grant in &GRANTS {
+        for (package, _) in grant.packages {
+            let package = folder.join("deps").join(package);
+            if !files.iter().any(|(path, _)| path.starts_with(&package)) && package.is_dir() {
+                let failed = || format!("{} cannot be removed", package.display());
+                std::fs::remove_dir_all(&package).with_context(failed)?;
+            }
+        }
+    }
     for (path, content) in files {
         // A file that stays the same is not touched: whoever watches it would build again.
         if std::fs::read(&path).ok().as_ref() != Some(&content) {
             sources::write(&path, &content)?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes the packages that are not granted any more.
-fn remove_others(deps: &Path, files: &[(PathBuf, Vec<u8>)]) -> anyhow::Result<()> {
-    let Ok(packages) = deps.read_dir() else {
-        return Ok(());
-    };
-    for package in packages {
-        let package = package?.path();
-        if !files.iter().any(|(path, _)| path.starts_with(&package)) {
-            let failed = || format!("{} cannot be removed", package.display());
-            std::fs::remove_dir_all(&package).with_context(failed)?;
         }
     }
     Ok(())
@@ -185,9 +191,28 @@ mod tests {
         sources::write(&world, b"package own:world;").expect("a file");
         let error = write_folder(project.path(), "").expect_err("not ours");
         assert!(error.to_string().contains("was not written by"), "{error}");
+        // Nor is one with another name, and what it depends on.
+        std::fs::remove_file(&world).expect("a file");
+        let own = project.path().join("wit/deps/own/own.wit");
+        sources::write(&own, b"package other:own;").expect("a file");
+        assert!(write_folder(project.path(), "").is_err());
+        assert!(own.exists());
+        sources::write(&world, b"package own:world;").expect("a file");
+        let file = "[build]\ncommand = 'make'\noutput = 'a.wasm'";
+        sources::write(&project.path().join("jackfield.toml"), file.as_bytes()).expect("a file");
+        let opened = Project::open(project.path().to_owned()).expect("a project");
+        refresh(&opened).expect("it needs none of ours");
+        assert!(own.exists());
         assert_eq!(
             std::fs::read(&world).expect("a file"),
             b"package own:world;"
         );
+        // An empty one waits to be filled.
+        std::fs::remove_dir_all(project.path().join("wit")).expect("a folder");
+        refresh(&opened).expect("nothing is wanted");
+        assert!(!world.exists());
+        std::fs::create_dir(project.path().join("wit")).expect("a folder");
+        refresh(&opened).expect("a world");
+        assert!(world.exists());
     }
 }

@@ -8,7 +8,8 @@ use clap::Args;
 
 use super::api_client::ApiClient;
 use super::flags::ApiFlags;
-use super::output::{print, visible};
+use super::output::print;
+use crate::log::indented;
 
 /// The plugin, method and payload of a call.
 #[derive(Args)]
@@ -21,7 +22,7 @@ pub struct CallFlags {
     /// The method, which the plugin's `on-call` knows.
     method: String,
     /// The payload; `-` reads it from the standard input.
-    #[arg(default_value = "")]
+    #[arg(default_value = "", allow_hyphen_values = true)]
     payload: String,
     /// Write the answer as it is, and not as text for a terminal.
     #[arg(long)]
@@ -45,8 +46,12 @@ pub(super) async fn call(flags: &CallFlags) -> anyhow::Result<()> {
         .call_method(&plugin, &flags.method, Bytes::from(payload))
         .await?;
     match std::str::from_utf8(&answer) {
-        Ok(text) if !flags.raw => print(&format!("{}\n", visible(text))),
+        Ok(text) if !flags.raw => print(&format!("{}\n", indented(text))),
         Err(_) if !flags.raw => print(&format!("({} bytes: --raw writes them)\n", answer.len())),
-        _ => Ok(std::io::stdout().write_all(&answer)?),
+        _ => {
+            let mut stdout = std::io::stdout().lock();
+            stdout.write_all(&answer)?;
+            Ok(stdout.flush()?)
+        }
     }
 }

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// From go.bytecodealliance.org/pkg v0.2.1, wit/runtime/runtime.go; modified: it allocates words.
+
 package runtime
 
 import (
