@@ -6,6 +6,7 @@ use jackfield_tests::{
     Etcd, LogLine, Node, NodeBuilder, PluginFolder, Proxy, Register, run_node_binary,
 };
 use serde_json::json;
+use tokio::net::TcpSocket;
 
 use crate::{SOON, console, reaches};
 
@@ -13,15 +14,17 @@ fn node() -> NodeBuilder {
     console(SOON)(Node::builder().alone())
 }
 
-/// An address where nobody listens.
-fn nobody() -> Result<String> {
-    let free = std::net::TcpListener::bind("127.0.0.1:0")?;
-    Ok(free.local_addr()?.to_string())
+/// An address where nobody listens, as long as the socket that has it is not dropped.
+fn nobody() -> Result<(TcpSocket, String)> {
+    let held = TcpSocket::new_v4()?;
+    held.bind("127.0.0.1:0".parse()?)?;
+    let address = held.local_addr()?.to_string();
+    Ok((held, address))
 }
 
 #[tokio::test]
 async fn where_nobody_listens() -> Result<()> {
-    let nobody = nobody()?;
+    let (_held, nobody) = nobody()?;
     let register = Register::start().await?;
     let [first, second] = [0, 1].map(|_| node().registered_at(&[&register]).start());
     let (first, second) = tokio::try_join!(first, second)?;
@@ -115,7 +118,7 @@ async fn two_with_one_address_both_say_so() -> Result<()> {
 /// Nobody is there, so neither finds the other one, but registers and etcd list both.
 #[tokio::test]
 async fn two_with_one_address_where_nobody_is_both_say_so() -> Result<()> {
-    let nobody = nobody()?;
+    let (_held, nobody) = nobody()?;
     let (register, etcd) = (Register::start().await?, Etcd::start()?);
     for source in [
         ["--register", &register.address().to_string()],
