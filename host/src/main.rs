@@ -215,9 +215,7 @@ fn main() -> ExitCode {
         Command::Check { files, config } => check(&files, config.as_deref()),
         Command::Config { command } => match command {
             ConfigCommand::Check(flags) => check_config(&flags),
-            ConfigCommand::Default => print(&commented_defaults())
-                .map(|()| ExitCode::SUCCESS)
-                .map_err(Into::into),
+            ConfigCommand::Default => print(&commented_defaults()).map(|()| ExitCode::SUCCESS),
         },
         Command::Author(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Remote(command) => command.run().map(|()| ExitCode::SUCCESS),
@@ -225,9 +223,7 @@ fn main() -> ExitCode {
             let mut completions = Vec::new();
             let name = env!("CARGO_BIN_NAME");
             clap_complete::generate(shell, &mut Cli::command(), name, &mut completions);
-            print(&String::from_utf8_lossy(&completions))
-                .map(|()| ExitCode::SUCCESS)
-                .map_err(Into::into)
+            print(&String::from_utf8_lossy(&completions)).map(|()| ExitCode::SUCCESS)
         }
         Command::Man { folder } => write_manual(&folder),
     };

@@ -8,11 +8,11 @@ use std::io::{self, ErrorKind, Write as _};
 /// # Errors
 ///
 /// The text cannot be written, for example since a disk is full.
-pub fn print(text: &str) -> io::Result<()> {
+pub fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     let printed = stdout.write_all(text.as_bytes());
     match printed.and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-        printed => printed,
+        printed => Ok(printed?),
     }
 }

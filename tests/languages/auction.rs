@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use jackfield_tests::{Client, Node, Raw, within};
+use jackfield_tests::{Client, Node, Protocol, within};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -12,19 +12,12 @@ crate::in_each_language!("auction", rust, ts, python, go, c);
 
 /// A call of a backend: its status and the answer, which is JSON.
 async fn call(node: &Node, method: &str, payload: &str) -> Result<(u16, Value)> {
-    let mut raw = Raw::connect(node.api_address()).await?;
-    let request = format!(
-        "POST /v1/plugins/auction/call/{method} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n\
-         {payload}",
-        payload.len()
-    );
-    raw.write(request.as_bytes()).await?;
-    let response = raw.response().await?;
+    let path = format!("/v1/plugins/auction/call/{method}");
+    let api = node.calls(Protocol::Http)?;
+    let response = api.http("POST", &path, &[], payload).await?;
     let body = serde_json::from_str(&response.body);
-    Ok((
-        response.status,
-        body.with_context(|| format!("{method}: {response:?}"))?,
-    ))
+    let body = body.with_context(|| format!("{method}: {response:?}"))?;
+    Ok((response.status, body))
 }
 
 async fn opened(node: &Node, item: &str, ms: u64) -> Result<()> {

@@ -5,10 +5,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
+use crate::file;
 use crate::host;
 use crate::process;
 use crate::workspace::Workspace;
@@ -16,8 +17,8 @@ use crate::workspace::Workspace;
 /// A language, its toolchain, and its plugins.
 struct Language {
     name: &'static str,
-    /// The programs that an author needs before the first build, with what asks for their version.
-    needs: &'static [&'static [&'static str]],
+    /// The programs that an author needs before the first build.
+    needs: &'static [&'static str],
     /// What the first build installs into the project, and the others can use as well.
     installs: &'static [&'static str],
     /// The folder of its plugins within `tests/languages`, if it has others than the lobby.
@@ -29,42 +30,42 @@ struct Language {
 const LANGUAGES: [Language; 6] = [
     Language {
         name: "rust",
-        needs: &[&["cargo", "--version"]],
+        needs: &["cargo"],
         installs: &["target"],
         plugins: Some("rust"),
         sdk: "src",
     },
     Language {
         name: "ts",
-        needs: &[&["node", "--version"], &["npm", "--version"]],
+        needs: &["node", "npm"],
         installs: &["node_modules", "package-lock.json"],
         plugins: Some("js"),
         sdk: "js",
     },
     Language {
         name: "js",
-        needs: &[&["node", "--version"], &["npm", "--version"]],
+        needs: &["node", "npm"],
         installs: &["node_modules", "package-lock.json"],
         plugins: None,
         sdk: "js",
     },
     Language {
         name: "python",
-        needs: &[&["python3", "--version"]],
+        needs: &["python3"],
         installs: &[".toolchain"],
         plugins: Some("python"),
         sdk: "python",
     },
     Language {
         name: "go",
-        needs: &[&["go", "version"]],
+        needs: &["go"],
         installs: &[],
         plugins: Some("go"),
         sdk: "go",
     },
     Language {
         name: "c",
-        needs: &[&["python3", "--version"], &["make", "--version"]],
+        needs: &["python3", "make"],
         installs: &[],
         plugins: Some("c"),
         sdk: "c",
@@ -94,7 +95,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
                 language.name
             );
             // What was built when there was one would be tested as if it were new.
-            let _ = fs::remove_dir_all(&to);
+            file::remove(&to)?;
             fs::create_dir_all(&to)?;
             fs::write(to.join(SKIPPED), missing)?;
             continue;
@@ -108,16 +109,8 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
 
 impl Language {
     fn missing(&self) -> Option<&'static str> {
-        let is_there = |command: &&&[&str]| {
-            let mut version = Command::new(command[0]);
-            version
-                .args(&command[1..])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            version.status().is_ok_and(|status| status.success())
-        };
-        let missing = self.needs.iter().find(|command| !is_there(command));
-        missing.map(|command| command[0])
+        let mut needs = self.needs.iter().copied();
+        needs.find(|program| process::find_program(program).is_none())
     }
 
     fn build(&self, workspace: &Workspace, to: &Path) -> Result<()> {
@@ -147,7 +140,7 @@ impl Language {
             let mut new = Command::new(host::debug_program(workspace));
             new.args(["new", "lobby", "--lang", name, "--folder"])
                 .arg(to.join("fresh"));
-            let _ = fs::remove_dir_all(to.join("fresh"));
+            file::remove(&to.join("fresh"))?;
             process::run(&mut new)?;
             move_into(&to.join("fresh"), &lobby)?;
             make(workspace, &lobby, "lobby", to)?;
@@ -157,7 +150,7 @@ impl Language {
         for entry in fs::read_dir(&own)? {
             let entry = entry?;
             if !PLUGINS.iter().any(|plugin| entry.file_name() == *plugin) {
-                copy(&entry.path(), &to.join(entry.file_name()))?;
+                file::copy_folder(&entry.path(), &to.join(entry.file_name()))?;
             }
         }
         for plugin in PLUGINS {
@@ -168,7 +161,7 @@ impl Language {
             }
             let project = to.join(plugin);
             self.clear(&project)?;
-            copy(&own.join(plugin), &project)?;
+            file::copy_folder(&own.join(plugin), &project)?;
             let manifest = root
                 .join("tests/languages")
                 .join(plugin)
@@ -257,20 +250,6 @@ fn newest(path: &Path) -> Option<std::time::SystemTime> {
     }
     let entries = fs::read_dir(path).ok()?.flatten();
     entries.filter_map(|entry| newest(&entry.path())).max()
-}
-
-/// Copies a folder, over what is there.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &to)?,
-            false => drop(fs::copy(entry.path(), &to)?),
-        }
-    }
-    Ok(())
 }
 
 /// Moves what is in a folder into another one.

@@ -43,8 +43,7 @@ pub(super) async fn build(flags: &ProjectFlags) -> anyhow::Result<()> {
     print(&format!(
         "{} is ready, with {bytes} bytes\n",
         output.display()
-    ))?;
-    Ok(())
+    ))
 }
 
 /// The cache of compiled components, which is that of the nodes on this machine.

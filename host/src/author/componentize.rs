@@ -40,10 +40,7 @@ pub(super) fn componentize(flags: &ComponentizeFlags) -> anyhow::Result<()> {
     let component = encode(module, &flags.wit)
         .with_context(|| format!("no component can be made of {}", flags.module.display()))?;
     // A tool that is interrupted must not leave a part of it, which would look newer than the module.
-    let written = flags.output.with_extension("written");
-    sources::write(&written, &component)?;
-    std::fs::rename(&written, &flags.output)
-        .with_context(|| format!("{} cannot be written", flags.output.display()))
+    sources::replace(&flags.output, &component)
 }
 
 fn encode(mut module: Vec<u8>, wit: &Path) -> anyhow::Result<Vec<u8>> {

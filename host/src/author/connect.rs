@@ -62,8 +62,7 @@ async fn talk(flags: &ConnectFlags) -> anyhow::Result<()> {
         }
         Err(error) => return Err(error).with_context(|| format!("{url} cannot be reached")),
     };
-    let is_terminal = std::io::stdin().is_terminal();
-    if is_terminal {
+    if std::io::stdin().is_terminal() {
         eprintln!("connected to {url}: each line is a message, and ctrl-d ends it");
     }
     let (mut sink, mut stream) = socket.split();

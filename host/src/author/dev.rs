@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::build::{ProcessGroup, cache, make};
-use super::dev_screen::DevScreen;
+use super::dev_screen::{DevScreen, say};
 use super::plugins_folder::PluginsFolder;
 use super::project::{PROJECT_FILE, Project, ProjectFlags};
 use super::sources;
@@ -166,7 +166,7 @@ fn announce(node: &Node, project: &Project, path: &Path) -> anyhow::Result<()> {
     let api = node.api_address().context("an address of the API")?;
     let name = &project.name;
     print(&format!("{name}  ws://{clients}/{name}\n"))?;
-    if project.folder.join("page").is_dir() {
+    if project.page().is_some() {
         print(&format!("page  http://{clients}/{name}/\n"))?;
     }
     print(&format!(
@@ -209,7 +209,7 @@ async fn keep_building(
             screen.failed(&error);
         }
         if busy > REPEATS {
-            screen.say(
+            say(
                 "files change each time the plugin is built, and the last change is not built: save once \
                  more; or if the build itself writes them, leave them out of build.watch",
             );

@@ -60,23 +60,18 @@ impl DevScreen {
                 .map(|name| name.to_string_lossy().into_owned())
         };
         let names: Vec<_> = files.iter().filter_map(name).collect();
-        self.say(&format!("\nchanged: {}", indented(&names.join(", "))));
-    }
-
-    /// Prints a sentence for the author.
-    pub(super) fn say(&self, text: &str) {
-        say(text);
+        say(&format!("\nchanged: {}", indented(&names.join(", "))));
     }
 
     /// Prints why there is no new build. The one before goes on.
     pub(super) fn failed(&self, error: &anyhow::Error) {
         let error = indented(&format!("{error:#}"));
-        self.say(&format!("failed: {error}\n(what ran before goes on)"));
+        say(&format!("failed: {error}\n(what ran before goes on)"));
     }
 }
 
 /// Prints a line. A screen that cannot be written to ends nothing: the plugin goes on.
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }

@@ -78,12 +78,8 @@ pub(super) fn new(flags: &NewFlags) -> anyhow::Result<()> {
         name.len()
     );
     let folder = flags.folder.clone().unwrap_or_else(|| PathBuf::from(name));
-    let is_empty = match folder.read_dir() {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(_) => !folder.exists(),
-    };
     ensure!(
-        is_empty,
+        sources::has_nothing(&folder),
         "{} is there already and is not empty: name another folder with --folder",
         folder.display()
     );
@@ -92,8 +88,7 @@ pub(super) fn new(flags: &NewFlags) -> anyhow::Result<()> {
         "{name} is in {folder}. Next:\n\n  cd {folder}\n  jackfield dev\n\n{folder}/README.md says what \
          it needs and how to go on.\n",
         folder = folder.display()
-    ))?;
-    Ok(())
+    ))
 }
 
 fn write_project(folder: &Path, name: &str, language: Language) -> anyhow::Result<()> {
@@ -106,11 +101,7 @@ fn write_project(folder: &Path, name: &str, language: Language) -> anyhow::Resul
             Err(_) => sources::write(&path, content)?,
         }
     }
-    let is_template = |path: &Path| {
-        path.starts_with("template")
-            || path.starts_with("template-js")
-            || path.starts_with("template-ts")
-    };
+    let is_template = |path: &Path| path.to_string_lossy().starts_with("template");
     let to = match language {
         Language::Rust => folder.join("sdk/src"),
         _ => folder.join("sdk"),

@@ -13,9 +13,6 @@ use super::sources;
 use crate::file;
 use crate::manifest::named_files;
 
-/// The folder of a project with its page.
-const PAGE: &str = "page";
-
 /// The bytes of a secret that is made up.
 const SECRET_BYTES: usize = 32;
 
@@ -66,23 +63,15 @@ impl PluginsFolder {
         for file in named_files(&manifest) {
             self.link(project, &file.key, Path::new(&file.path))?;
         }
-        let page = project.folder.join(PAGE);
-        if page.is_dir() {
+        if let Some(page) = project.page() {
             link(&page, &self.path.join(&project.name))?;
         }
         let component = std::fs::read(project.output());
         let component = component.with_context(|| format!("{}", project.output().display()))?;
         let path = self.component(project);
         // A component that needs a new manifest finds it there.
-        self.replace(&path.with_extension("toml"), manifest.as_bytes())?;
-        self.replace(&path, &component)
-    }
-
-    /// Writes a file beside its place, and renames it: nobody sees a part of it.
-    fn replace(&self, path: &Path, content: &[u8]) -> anyhow::Result<()> {
-        let written = self.path.join(".written");
-        sources::write(&written, content)?;
-        std::fs::rename(&written, path).with_context(|| format!("{}", path.display()))
+        sources::replace(&path.with_extension("toml"), manifest.as_bytes())?;
+        sources::replace(&path, &component)
     }
 
     /// Lets a file of the project be found from this folder on. A secret for tokens that the project
@@ -193,6 +182,7 @@ mod tests {
         assert!(!folder.path().join("room.secret").exists());
         assert_eq!(read("keys/api"), "the key");
     }
+
     #[test]
     fn nothing_is_linked_over_the_files_of_the_author() {
         let folder = tempfile::tempdir().expect("a folder");

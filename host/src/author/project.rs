@@ -134,6 +134,11 @@ impl Project {
             .with_context(|| format!("the manifest {}", path.display()))
     }
 
+    /// The folder with the plugin's page, if it has one.
+    pub(super) fn page(&self) -> Option<PathBuf> {
+        Some(self.folder.join("page")).filter(|page| page.is_dir())
+    }
+
     /// The folder for what is made while the plugin is developed.
     pub(super) fn scratch(&self) -> PathBuf {
         self.folder.join(SCRATCH)

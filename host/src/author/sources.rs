@@ -41,6 +41,21 @@ pub(super) fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     std::fs::write(path, content).with_context(failed)
 }
 
+/// Writes a file beside its place, and renames it: nobody finds a part of it there.
+pub(super) fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let written = path.with_extension("written");
+    write(&written, content)?;
+    std::fs::rename(&written, path).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// Whether nothing would be written over in a folder: it is empty, or missing.
+pub(super) fn has_nothing(folder: &Path) -> bool {
+    match folder.read_dir() {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(_) => !folder.exists(),
+    }
+}
+
 fn files_of(dir: &'static Dir<'static>, folder: &str) -> Vec<(&'static Path, &'static [u8])> {
     let files = all(dir).filter_map(|file| {
         let path = file.path().strip_prefix(folder).ok()?;

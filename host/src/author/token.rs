@@ -33,8 +33,7 @@ pub struct TokenFlags {
 /// Prints the token for a client.
 pub(super) fn token(flags: &TokenFlags) -> anyhow::Result<()> {
     let project = Project::find(&flags.project.project)?;
-    print(&format!("{}\n", signed(&project, flags)?))?;
-    Ok(())
+    print(&format!("{}\n", signed(&project, flags)?))
 }
 
 fn signed(project: &Project, flags: &TokenFlags) -> anyhow::Result<String> {
@@ -49,8 +48,8 @@ fn signed(project: &Project, flags: &TokenFlags) -> anyhow::Result<String> {
                 project.manifest_path().display()
             )
         })?;
-    let files = named_files(&manifest).into_iter();
-    let secret = files.rev().find(|file| file.key == SECRET_KEY).context(
+    let mut files = named_files(&manifest).into_iter();
+    let secret = files.find(|file| file.key == SECRET_KEY).context(
         "tokens are signed here with a secret (secret_file under [jwt]): with key_file or jwks_file, only \
          whoever has the private key can sign",
     )?;

@@ -64,15 +64,14 @@ pub(super) fn write(flags: &ProjectFlags) -> anyhow::Result<()> {
 /// now. A folder of the author's own is left alone.
 pub(super) fn refresh(project: &Project) -> anyhow::Result<()> {
     let folder = project.folder.join(FOLDER);
-    match is_ours(&folder) || is_empty(&folder) {
+    match folder.is_dir() && may_be_written(&folder) {
         true => write_folder(&project.folder, &project.manifest()?),
         false => Ok(()),
     }
 }
 
-fn is_empty(folder: &Path) -> bool {
-    let entries = folder.read_dir();
-    entries.is_ok_and(|mut entries| entries.next().is_none())
+fn may_be_written(folder: &Path) -> bool {
+    sources::has_nothing(folder) || is_ours(folder)
 }
 
 fn is_ours(folder: &Path) -> bool {
@@ -96,7 +95,7 @@ pub(super) fn write_folder(project: &Path, manifest: &str) -> anyhow::Result<()>
     let folder = project.join(FOLDER);
     let world = folder.join(FILE);
     ensure!(
-        !folder.exists() || is_empty(&folder) || is_ours(&folder),
+        may_be_written(&folder),
         "{} was not written by `jackfield wit`, and is left as it is: move it away first",
         folder.display()
     );

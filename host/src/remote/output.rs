@@ -5,12 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use comfy_table::{ContentArrangement, Table, TableStyle};
 use serde_json::Value;
 
-use crate::stdout;
-
-/// Prints a text to the standard output.
-pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    Ok(stdout::print(text)?)
-}
+pub(super) use crate::stdout::print;
 
 /// Prints an answer as JSON.
 pub(super) fn print_json(answer: &Value) -> anyhow::Result<()> {

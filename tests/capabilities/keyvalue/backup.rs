@@ -3,16 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use jackfield_tests::{LogLine, Node, Output, Raw, run_node_binary_in, within};
+use jackfield_tests::remote::run;
+use jackfield_tests::{LogLine, Node, Raw, within};
 use tempfile::TempDir;
 
 use super::{ask, in_memory, keeper, on_disk};
-
-/// Runs a command against this node's API.
-async fn run(node: &Node, arguments: &[&str]) -> Result<Output> {
-    let api = format!("http://{}", node.api_address());
-    run_node_binary_in(&[("JACKFIELD_API_URL", &api)], arguments).await
-}
 
 async fn done(node: &Node, arguments: &[&str]) -> Result<String> {
     let output = run(node, arguments).await?;
