@@ -191,7 +191,8 @@ async fn a_new_project_is_written_into_a_folder_of_its_own() -> Result<()> {
         ensure!(folder.path().join("room").join(file).exists(), "{file}");
     }
     refused(&new, "is there already and is not empty").await?;
-    for name in ["a b", "7up", "jackfield", "../room", ""] {
+    let long = "a".repeat(65);
+    for name in ["a b", "7up", "jackfield", "../room", "", &long] {
         let to = path("other");
         let output = run(&["new", name, "--lang", "c", "--folder", &to]).await?;
         ensure!(

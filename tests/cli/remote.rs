@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use jackfield_tests::remote::run;
+use jackfield_tests::remote::{printed, run};
 use jackfield_tests::{
     Cluster, Node, node_command, run_node_binary, run_node_binary_in, text, within,
 };
@@ -12,13 +12,6 @@ use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
-
-/// What a command prints that must succeed.
-async fn answer(node: &Node, arguments: &[&str]) -> Result<String> {
-    let output = run(node, arguments).await?;
-    ensure!(output.code == 0, "{arguments:?}: {}", output.text());
-    Ok(output.stdout)
-}
 
 /// The rows of a table, without its head.
 fn rows(table: &str) -> Vec<Vec<&str>> {
@@ -43,7 +36,7 @@ async fn a_cluster_is_seen_from_one_of_its_nodes() -> Result<()> {
     cluster[0].wait_for_plugins_of(&cluster[2]).await?;
     let _ada = cluster[0].console(&[("uid", "ada")]).await?;
 
-    let status = answer(&cluster[0], &["status"]).await?;
+    let status = printed(&cluster[0], &["status"]).await?;
     for said in [
         "stage:      ready",
         "peers:      2 alive",
@@ -51,14 +44,14 @@ async fn a_cluster_is_seen_from_one_of_its_nodes() -> Result<()> {
     ] {
         assert!(status.contains(said), "{said} in\n{status}");
     }
-    let nodes = answer(&cluster[0], &["nodes"]).await?;
+    let nodes = printed(&cluster[0], &["nodes"]).await?;
     let nodes = rows(&nodes);
     assert_eq!(nodes.len(), 3, "{nodes:?}");
     let own = format!("{} (asked)", cluster[0].incarnation().await?);
     assert_eq!(nodes[0][0], own);
     assert_eq!(nodes[0][2..7], ["ready", "1", "1", "1", "0"]);
 
-    let table = answer(&cluster[0], &["plugins"]).await?;
+    let table = printed(&cluster[0], &["plugins"]).await?;
     let mut listed: Vec<_> = rows(&table)
         .into_iter()
         .map(|row| row[0].to_owned())
@@ -70,7 +63,7 @@ async fn a_cluster_is_seen_from_one_of_its_nodes() -> Result<()> {
     listed.sort_unstable();
     expected.sort_unstable();
     assert_eq!(listed, expected);
-    let json: Value = serde_json::from_str(&answer(&cluster[0], &["plugins", "--json"]).await?)?;
+    let json: Value = serde_json::from_str(&printed(&cluster[0], &["plugins", "--json"]).await?)?;
     let digests = json.as_array().context("a list")?.iter();
     let digests: Vec<_> = digests
         .map(|node| node["plugins"][0]["build"]["digest"].clone())
@@ -86,15 +79,18 @@ async fn clients_are_listed_shown_sent_to_and_closed() -> Result<()> {
     let mut ada = cluster[1].console(&query).await?;
     let mut bob = cluster[0].console(&[("group", "lobby")]).await?;
     let everybody = async {
-        while rows(&answer(&cluster[0], &["clients"]).await?).len() < 2 {}
-        while !answer(&cluster[0], &["groups"]).await?.contains("lobby  2") {}
-        while !answer(&cluster[0], &["uids"]).await?.contains("ada  1") {}
+        while rows(&printed(&cluster[0], &["clients"]).await?).len() < 2 {}
+        while !printed(&cluster[0], &["groups"])
+            .await?
+            .contains("lobby  2")
+        {}
+        while !printed(&cluster[0], &["uids"]).await?.contains("ada  1") {}
         anyhow::Ok(())
     };
     within("both clients to be known", everybody).await?;
 
     let ids = async |arguments: &[&str]| {
-        let table = answer(&cluster[0], arguments).await?;
+        let table = printed(&cluster[0], arguments).await?;
         let ids = rows(&table).into_iter().map(|row| row[1].to_owned());
         anyhow::Ok(ids.collect::<Vec<_>>())
     };
@@ -114,11 +110,11 @@ async fn clients_are_listed_shown_sent_to_and_closed() -> Result<()> {
     let limited = run(&cluster[0], &["clients", "--limit", "1"]).await?;
     assert_eq!(rows(&limited.stdout).len(), 1);
     assert!(limited.stderr.contains("--limit"), "{}", limited.stderr);
-    let json = answer(&cluster[0], &["clients", "--uid", "ada", "--json"]).await?;
+    let json = printed(&cluster[0], &["clients", "--uid", "ada", "--json"]).await?;
     let json: Value = serde_json::from_str(&json)?;
     assert_eq!(json[0]["groups"][0], "lobby");
 
-    let shown = answer(&cluster[0], &["client", ada.id()]).await?;
+    let shown = printed(&cluster[0], &["client", ada.id()]).await?;
     for said in [
         format!("client:     {}", ada.id()),
         "plugin:     console".to_owned(),
@@ -136,7 +132,7 @@ async fn clients_are_listed_shown_sent_to_and_closed() -> Result<()> {
         (&["send", "--group", "lobby", "3"], "sent to 2\n"),
         (&["send", "--all", "4"], "sent to 2\n"),
     ] {
-        assert_eq!(answer(&cluster[0], arguments).await?, reached);
+        assert_eq!(printed(&cluster[0], arguments).await?, reached);
     }
     for message in ["1", "2", "3", "4"] {
         assert_eq!(ada.next().await?, text(message));
@@ -147,22 +143,50 @@ async fn clients_are_listed_shown_sent_to_and_closed() -> Result<()> {
     let kick = [
         "kick", "--uid", "ada", "--code", "4001", "--reason", "enough",
     ];
-    assert_eq!(answer(&cluster[0], &kick).await?, "closed 1\n");
+    assert_eq!(printed(&cluster[0], &kick).await?, "closed 1\n");
     let end = ada.end().await?;
     assert_eq!(end, jackfield_tests::End::closed(4001, "enough"));
     let kick = ["kick", "--client", bob.id()];
-    assert_eq!(answer(&cluster[0], &kick).await?, "closed 1\n");
+    assert_eq!(printed(&cluster[0], &kick).await?, "closed 1\n");
     assert_eq!(bob.end().await?.code(), 1000);
     Ok(())
 }
 
 /// A client chooses its uid, and it must not steer the terminal of whoever looks.
 #[tokio::test]
+async fn a_plugin_is_called_and_its_answer_is_printed() -> Result<()> {
+    let node = Node::builder().alone().plugin("console").start().await?;
+    assert_eq!(printed(&node, &["call", "echo", "-1"]).await?, "-1\n");
+    assert_eq!(printed(&node, &["call", "caller"]).await?, "api \n");
+    // What an answer has cannot steer a terminal, unless it is asked for as it is.
+    let evil = "two\n\x1b[2Jlines";
+    let call = ["call", "--plugin", "console", "echo", evil];
+    let shown = printed(&node, &call).await?;
+    assert_eq!(shown, "two\n    \\u{1b}[2Jlines\n");
+    assert_eq!(
+        printed(&node, &[&call[..], &["--raw"]].concat()).await?,
+        evil
+    );
+    for (call, why) in [
+        (["call", "nothing"], "(UNKNOWN_METHOD)"),
+        (["call", "fail"], "(INVALID_ARGUMENT)"),
+    ] {
+        let refused = run(&node, &call).await?;
+        ensure!(
+            refused.code == 1 && refused.stderr.contains(why),
+            "{}",
+            refused.text()
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_clients_choose_cannot_steer_a_terminal() -> Result<()> {
     let node = Node::start_alone("console").await?;
     let _mallory = node.console(&[("uid", "\u{1b}[2J\u{9b}31m\nada")]).await?;
     for arguments in [&["clients"][..], &["uids"], &["clients", "--json"]] {
-        let table = answer(&node, arguments).await?;
+        let table = printed(&node, arguments).await?;
         assert!(table.contains("ada"), "{table}");
         let is_plain = |char: char| char == '\n' || !char.is_control();
         assert!(table.chars().all(is_plain), "{table:?}");
@@ -183,15 +207,15 @@ async fn builds_are_listed_and_gone_back_to() -> Result<()> {
     })
     .await?;
     let kept = async {
-        while rows(&answer(&node, &["plugins", "builds", "chat"]).await?).len() < 2 {}
+        while rows(&printed(&node, &["plugins", "builds", "chat"]).await?).len() < 2 {}
         anyhow::Ok(())
     };
     within("both builds to be kept", kept).await?;
-    let said = answer(&node, &["plugins", "rollback", "chat"]).await?;
+    let said = printed(&node, &["plugins", "rollback", "chat"]).await?;
     assert!(said.starts_with("chat runs the build "), "{said}");
     ada.say(text("hello")).await?;
     assert_eq!(ada.next_text().await?, "hello");
-    let builds = answer(&node, &["plugins", "builds", "chat"]).await?;
+    let builds = printed(&node, &["plugins", "builds", "chat"]).await?;
     assert!(builds.contains("rolled back over the API"), "{builds}");
 
     let unknown = run(&node, &["plugins", "rollback", "chat", "abcdef"]).await?;
@@ -370,13 +394,13 @@ async fn timers_are_listed_with_the_time_when_they_fire() -> Result<()> {
         "do": "set-timer", "name": "daily", "after_ms": 3_600_000, "every_ms": 86_400_000, "scope": "cluster",
     });
     ada.ok(set).await?;
-    let table = answer(&node, &["timers"]).await?;
+    let table = printed(&node, &["timers"]).await?;
     let rows = rows(&table);
     assert_eq!(
         (rows[0][0], rows[0][1], rows[0][3]),
         ("daily", "cluster", "1day")
     );
-    let json: Value = serde_json::from_str(&answer(&node, &["timers", "--json"]).await?)?;
+    let json: Value = serde_json::from_str(&printed(&node, &["timers", "--json"]).await?)?;
     assert_eq!(json[0]["every_ms"], 86_400_000);
     Ok(())
 }
@@ -411,7 +435,7 @@ async fn what_is_no_stream_of_events_is_given_up() -> Result<()> {
 async fn a_node_is_drained() -> Result<()> {
     let node = Node::start_alone("console").await?;
     let mut ada = node.console(&[]).await?;
-    assert!(answer(&node, &["drain"]).await?.contains("drains"));
+    assert!(printed(&node, &["drain"]).await?.contains("drains"));
     assert_eq!(ada.end().await?.code(), 1012);
     assert!(node.wait().await?.status.success());
     Ok(())

@@ -12,11 +12,17 @@ pub async fn run(node: &Node, arguments: &[&str]) -> anyhow::Result<Output> {
     run_node_binary_in(&[("JACKFIELD_API_URL", &api)], arguments).await
 }
 
+/// What a command prints that must succeed.
+pub async fn printed(node: &Node, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = run(node, arguments).await?;
+    ensure!(output.code == 0, "{arguments:?}: {}", output.text());
+    Ok(output.stdout)
+}
+
 /// What a command says that must succeed, in JSON.
 pub async fn done(node: &Node, arguments: &[&str]) -> anyhow::Result<Value> {
-    let output = run(node, &[arguments, &["--json"]].concat()).await?;
-    ensure!(output.code == 0, "{arguments:?}: {}", output.text());
-    Ok(serde_json::from_str(&output.stdout)?)
+    let json = printed(node, &[arguments, &["--json"]].concat()).await?;
+    Ok(serde_json::from_str(&json)?)
 }
 
 /// What a command says that must fail.

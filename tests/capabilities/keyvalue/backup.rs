@@ -3,17 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use jackfield_tests::remote::run;
-use jackfield_tests::{LogLine, Node, Raw, within};
+use jackfield_tests::remote::{printed, run};
+use jackfield_tests::{LogLine, Raw, within};
 use tempfile::TempDir;
 
 use super::{ask, in_memory, keeper, on_disk};
-
-async fn done(node: &Node, arguments: &[&str]) -> Result<String> {
-    let output = run(node, arguments).await?;
-    ensure!(output.code == 0, "{arguments:?}: {}", output.text());
-    Ok(output.stdout)
-}
 
 fn path(folder: &TempDir, name: &str) -> String {
     folder.path().join(name).display().to_string()
@@ -46,7 +40,7 @@ async fn a_copy_is_made_and_put_back_while_a_plugin_writes() -> Result<()> {
         anyhow::Ok(())
     };
     let command = ["state", "backup", &*copy];
-    let (said, written) = tokio::join!(done(&node, &command), writing);
+    let (said, written) = tokio::join!(printed(&node, &command), writing);
     written?;
     let bytes = std::fs::metadata(&copy)?.len();
     assert_eq!(said?, format!("{copy} has {bytes} bytes\n"));
@@ -54,7 +48,7 @@ async fn a_copy_is_made_and_put_back_while_a_plugin_writes() -> Result<()> {
 
     ask(&mut ada, "set tea black").await?;
     ask(&mut ada, "set later yes").await?;
-    let said = done(&node, &["state", "restore", &copy]).await?;
+    let said = printed(&node, &["state", "restore", &copy]).await?;
     assert!(said.starts_with("the state has "), "{said}");
     assert_eq!(ask(&mut ada, "get tea").await?, "green");
     assert_eq!(ask(&mut ada, "get later").await?, "none");
@@ -145,11 +139,11 @@ async fn the_bytes_of_a_plugin_are_those_of_the_copy() -> Result<()> {
     let full = keeper(&one.name, limits).start().await?;
     let mut ada = full.client("/keeper").await?;
     assert_eq!(ask(&mut ada, "fill much 60000").await?, "done");
-    done(&full, &["state", "backup", &copy]).await?;
+    printed(&full, &["state", "backup", &copy]).await?;
     let empty = keeper(&other.name, limits).start().await?;
     let mut bob = empty.client("/keeper").await?;
     assert_eq!(ask(&mut bob, "fill own 60000").await?, "done");
-    done(&empty, &["state", "restore", &copy]).await?;
+    printed(&empty, &["state", "restore", &copy]).await?;
     assert_eq!(ask(&mut bob, "exists own").await?, "false");
     let refused = ask(&mut bob, "fill more 60000").await?;
     assert!(refused.contains("keyvalue_bytes"), "{refused}");
@@ -165,7 +159,7 @@ async fn a_copy_that_is_none_or_does_not_come_whole_replaces_nothing() -> Result
     let mut ada = node.client("/keeper").await?;
     ask(&mut ada, "set tea green").await?;
     let copy = path(&folder, "copy");
-    done(&node, &["state", "backup", &copy]).await?;
+    printed(&node, &["state", "backup", &copy]).await?;
     let good = std::fs::read(&copy)?;
     let mut flipped = good.clone();
     let middle = flipped.len() / 2;
