@@ -6,8 +6,12 @@
 
 mod acceptor;
 mod admission;
+mod away;
+mod connection;
+mod conversation;
 mod decoder;
 mod delayed_message;
+mod entry;
 mod extensions;
 mod forwarded;
 mod handshake;
@@ -21,9 +25,12 @@ mod proxy_protocol;
 mod read_buffers;
 mod reader;
 mod refusal;
+mod resumable;
 mod sending_rates;
 mod session;
+mod session_end;
 mod stream;
+mod subprotocol;
 mod sweep;
 mod upgrade;
 
@@ -40,6 +47,7 @@ use self::acceptor::{Acceptor, ConnectionFiles};
 use self::admission::Admission;
 use self::handshakes::Handshakes;
 use self::new_connection::NewConnection;
+use self::resumable::ResumableSessions;
 use crate::certificates::Certificates;
 use crate::config::ProxyConfig;
 use crate::limits::REFUSALS;
@@ -84,6 +92,7 @@ pub async fn serve(
             connects: registry.limits().tls_handshakes_per_second_per_address,
             ..RateLimits::default()
         }),
+        resumable: ResumableSessions::new(registry.limits().clients),
         plugins,
         registry,
         admission,

@@ -30,12 +30,14 @@ pub enum CloseCode {
     UidTakenOver,
     /// 4002: the client's token has expired.
     TokenExpired,
+    /// 4900: a client that speaks `jackfield.v1` closes its connection and comes back.
+    ComesBack,
     /// Another code, by its number.
     Other(u16),
 }
 
 /// The codes that have names, with their numbers.
-const NAMED: [(u16, CloseCode); 13] = [
+const NAMED: [(u16, CloseCode); 14] = [
     (1000, CloseCode::Normal),
     (1001, CloseCode::GoingAway),
     (1002, CloseCode::ProtocolError),
@@ -49,6 +51,7 @@ const NAMED: [(u16, CloseCode); 13] = [
     (1013, CloseCode::TryAgainLater),
     (4001, CloseCode::UidTakenOver),
     (4002, CloseCode::TokenExpired),
+    (4900, CloseCode::ComesBack),
 ];
 
 impl CloseCode {

@@ -39,6 +39,13 @@ counters! {
     clients_accepted,
     /// Clients that have left, after their `on-close` has run or was counted as lost.
     clients_left,
+    /// Connections that have ended and whose client was waited for (`[resume]`).
+    clients_away,
+    /// Clients that have come back on another connection.
+    clients_resumed,
+    /// Clients that were waited for and have not come back: the time was over, or more was sent to them
+    /// than is kept.
+    resumes_failed,
     /// Handshakes that were refused: by the manifest or the plugin, for a taken uid (409), or for a
     /// wrong answer of `on-connect` (500).
     handshakes_refused,

@@ -21,6 +21,9 @@
 //! [http]
 //! allow = ["https://api.example.com"]
 //!
+//! [resume]
+//! window = "30s"
+//!
 //! [rollout]
 //! percent = 5
 //! uids = ["ada"]
@@ -51,7 +54,7 @@ use self::rollout::RolloutSection;
 use crate::access::{Access, Jwt, RequireUid, Requirements};
 use crate::invalid_value::InvalidValue;
 use crate::limits::{Limits, PluginLimits, WrongLimit};
-use crate::policy::{CompressionPolicy, Policies, RefusePolicy};
+use crate::policy::{CompressionPolicy, Policies, RefusePolicy, ResumePolicy};
 use crate::rollout::Rollout;
 
 pub(crate) use self::allow::{AllowedAddresses, AllowedHosts, RequestTarget};
@@ -105,6 +108,7 @@ struct WrittenManifest {
     keyvalue: Option<WrittenBuckets>,
     http: Option<WrittenHttp>,
     compression: Option<CompressionPolicy>,
+    resume: Option<ResumePolicy>,
     rollout: Option<RolloutSection>,
 }
 
@@ -164,6 +168,7 @@ impl Manifest {
                     .compression
                     .map(CompressionPolicy::check)
                     .transpose()?,
+                resume: written.resume.map(ResumePolicy::check).transpose()?,
                 ..written.policies
             },
             callers,

@@ -37,6 +37,9 @@ const FINAL: u8 = 0x80;
 /// The bit of the first frame of a compressed message (RFC 7692, section 6).
 const COMPRESSED: u8 = 0x40;
 
+/// What the text messages of clients that speak `jackfield.v1` begin with.
+pub(crate) const MESSAGE_TAG: u8 = b'm';
+
 // The opcodes of RFC 6455, section 5.2.
 pub(crate) const TEXT: u8 = 0x1;
 pub(crate) const BINARY: u8 = 0x2;
@@ -103,6 +106,29 @@ impl Frame {
     pub fn deflated(&self, level: u32, window_bits: u8) -> Option<Frame> {
         let compressed = deflate::compress(self.payload(), level, window_bits)?;
         Some(Frame::encode(self.0[0] | COMPRESSED, &compressed))
+    }
+
+    /// The same message, as clients that speak `jackfield.v1` get it: a text begins with `m`, since
+    /// other texts are control messages (docs/protocol.md).
+    pub fn tagged(&self) -> Frame {
+        if !self.is_text() {
+            return self.clone();
+        }
+        let mut tagged = Vec::with_capacity(1 + self.payload().len());
+        tagged.push(MESSAGE_TAG);
+        tagged.extend_from_slice(self.payload());
+        Frame::encode(TEXT, &tagged)
+    }
+
+    /// The same message, not compressed. A message that was not compressed stays as it is.
+    pub fn inflated(&self) -> Frame {
+        let first = self.0[0];
+        if first & COMPRESSED == 0 {
+            return self.clone();
+        }
+        // What this node has compressed can be decompressed.
+        let payload = deflate::decompress(self.payload(), usize::MAX - 1).unwrap_or_default();
+        Frame::encode(first & 0xf, &payload)
     }
 
     /// Whether the frame is a text message.

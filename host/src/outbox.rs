@@ -10,61 +10,26 @@
 //! socket accepts bytes is written first. If a message still does not fit, the plugin's overflow
 //! policy applies. The bytes of all outboxes together are bounded by the node's `OutboxBudget`.
 
+mod bound;
 mod budget;
+mod outcome;
+mod retained;
+mod state;
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use self::retained::Retained;
+use self::state::{OutboxEntry, OutboxState};
+
+pub use self::bound::OutboxBound;
 pub use self::budget::OutboxBudget;
+pub use self::outcome::{Condition, Outcome, Pushed};
 
 use crate::message::Frame;
 use crate::policy::OverflowPolicy;
 use crate::socket::WriteHalf;
-
-/// The result of a push to the outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pushed {
-    /// Whether the message waits for the socket now.
-    pub outcome: Outcome,
-    /// The number of older messages that were dropped to make room.
-    pub displaced: usize,
-    /// Whether the client must be put on a dirty list, since no task is in charge of the outbox
-    /// yet.
-    pub dirtied: bool,
-}
-
-/// The outcome of a push for the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The message waits for the socket.
-    Queued,
-    /// The outbox was full, and the policy dropped the message.
-    Dropped,
-    /// The outbox was full, and the policy requires that the client is closed.
-    Overflowed,
-    /// The client is being closed.
-    Closing,
-}
-
-/// The state of the outbox, as the client's task sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// No message waits for the socket.
-    Clear,
-    /// The socket accepts no more bytes for now.
-    Blocked {
-        /// Whether so much waits that the client should not be read until it has read some of it.
-        above_half: bool,
-    },
-    /// The overflow policy requires that the client is closed.
-    Overflowed,
-    /// A write to the socket failed, so the connection is gone.
-    Broken,
-}
 
 /// How much an outbox has sent, and how much waits in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,57 +50,6 @@ pub struct Outbox {
     bound: OutboxBound,
     budget: Arc<OutboxBudget>,
     state: Mutex<OutboxState>,
-}
-
-/// The most that may wait in an outbox.
-#[derive(Clone, Copy, Debug)]
-pub struct OutboxBound {
-    /// The most messages that may wait.
-    pub messages: usize,
-    /// The most bytes that may wait.
-    pub bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct OutboxState {
-    queue: VecDeque<OutboxEntry>,
-    bytes: usize,
-    /// The bytes that are taken from the node's budget.
-    taken: usize,
-    /// The number of bytes of the front entry that the socket has taken.
-    front_written: usize,
-    sent_frames: u64,
-    sent_bytes: u64,
-    socket: Option<Arc<WriteHalf>>,
-    /// Whether a task is in charge of the outbox: the client is on a dirty list, or its own task
-    /// will write.
-    in_hand: bool,
-    /// Whether the socket accepts no more bytes. The client's task then waits until it does.
-    blocked: bool,
-    /// Whether the outbox accepts no more messages.
-    closing: bool,
-    overflowed: bool,
-    broken: bool,
-}
-
-#[derive(Debug)]
-struct OutboxEntry {
-    frame: Frame,
-    /// The key for the policy `conflate`, or `None` if no message may replace this one.
-    key: Option<Arc<str>>,
-}
-
-/// The size from which a frame is written directly, in bytes. Smaller frames are gathered first,
-/// since one write of 16 messages costs little more than one write of one message.
-const GATHER_BELOW_BYTES: usize = 16 << 10;
-const GATHER_BYTES: usize = 64 << 10;
-
-/// The largest capacity that an empty queue keeps. A larger queue gives its memory back when it is
-/// empty.
-const KEPT_ENTRIES: usize = 16;
-
-thread_local! {
-    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Outbox {
@@ -161,9 +75,9 @@ impl Outbox {
         }
         let was_blocked = state.blocked;
         if state.is_full(&frame, self.bound) && !was_blocked {
-            state.write();
+            state.write(self.bound);
         }
-        let entry = OutboxEntry { frame, key };
+        let entry = OutboxEntry::message(frame, key);
         let (outcome, displaced) = state.take_in(entry, self.bound, overflow);
         // If that write found the socket full or broken, the client's task has yet to be told.
         let needs_writer = !was_blocked && (!state.queue.is_empty() || state.broken);
@@ -175,7 +89,7 @@ impl Outbox {
         }
     }
 
-    /// Queues a ping or a pong. Such a frame counts, but is never refused because the outbox is
+    /// Queues a ping, a pong or a control message. Such a frame counts, but is never refused because the outbox is
     /// full. These frames are bounded, since a client whose outbox is half full is not read. The
     /// result says whether the client must be put on a dirty list.
     pub fn push_control(&self, frame: Frame) -> bool {
@@ -183,7 +97,7 @@ impl Outbox {
         if state.closing {
             return false;
         }
-        state.append(OutboxEntry { frame, key: None });
+        state.append(OutboxEntry::control(frame));
         state.settle(&self.budget);
         !state.blocked && state.take_in_hand()
     }
@@ -196,8 +110,9 @@ impl Outbox {
         }
         state.closing = true;
         state.overflowed = false;
-        for frame in last_message.into_iter().chain(close) {
-            state.append(OutboxEntry { frame, key: None });
+        let last_message = last_message.map(|frame| OutboxEntry::message(frame, None));
+        for entry in last_message.into_iter().chain(close.map(OutboxEntry::control)) {
+            state.append(entry);
         }
         state.settle(&self.budget);
     }
@@ -214,9 +129,9 @@ impl Outbox {
         overflows
     }
 
-    /// The bytes that wait.
+    /// The bytes that wait, for the socket or for an acknowledgement.
     pub fn bytes(&self) -> usize {
-        self.state.lock().bytes
+        self.state.lock().held_bytes()
     }
 
     /// How much was sent, and how much waits.
@@ -233,6 +148,86 @@ impl Outbox {
     /// Gives the outbox its socket, so that frames from the time of the handshake can be written.
     pub fn attach(&self, socket: Arc<WriteHalf>) {
         self.state.lock().socket = Some(socket);
+    }
+
+    /// Keeps what is sent until it is acknowledged, so that the client may come back on another
+    /// connection. The messages follow number `sent`.
+    pub fn retain(&self, sent: u64) {
+        self.state.lock().retained = Some(Box::new(Retained::after(sent)));
+    }
+
+    /// Whether what is sent is kept until it is acknowledged.
+    pub fn is_retaining(&self) -> bool {
+        self.state.lock().retained.is_some()
+    }
+
+    /// Drops the messages up to number `received` that were kept until their acknowledgement. Returns
+    /// false for the number of a message that was not sent yet.
+    pub fn acknowledge(&self, received: u64) -> bool {
+        let mut state = self.state.lock();
+        let retained = state.retained.as_mut();
+        let is_known = retained.is_none_or(|retained| retained.acknowledge(received));
+        state.settle(&self.budget);
+        is_known
+    }
+
+    /// Drops the socket. What waits for it goes on waiting, for the next socket.
+    pub fn suspend(&self) {
+        let mut state = self.state.lock();
+        state.socket = None;
+        state.front_written = 0;
+        (state.in_hand, state.blocked, state.broken) = (false, false, false);
+        state.queue.retain(|entry| entry.is_message);
+        state.count_bytes();
+        state.settle(&self.budget);
+    }
+
+    /// Whether every message after number `received` is still here, for a client that comes back.
+    pub fn follows(&self, received: u64) -> bool {
+        let state = self.state.lock();
+        let retained = state.retained.as_ref();
+        !state.closing && retained.is_some_and(|retained| retained.follows(received))
+    }
+
+    /// Takes all messages after number `received`, for another node.
+    pub fn take_after(&self, received: u64) -> Vec<Frame> {
+        let mut state = self.state.lock();
+        state.queue_again(received);
+        let queue = std::mem::take(&mut state.queue);
+        state.count_bytes();
+        state.settle(&self.budget);
+        queue.into_iter().map(|entry| entry.frame).collect()
+    }
+
+    /// Gives the outbox its next socket. `first` is sent before everything else, and then all
+    /// messages after number `received`. With `inflates`, messages that were compressed for the
+    /// socket before are not compressed any more.
+    pub fn attach_again(
+        &self,
+        socket: Arc<WriteHalf>,
+        first: Frame,
+        received: u64,
+        inflates: bool,
+    ) {
+        let mut state = self.state.lock();
+        state.queue_again(received);
+        if inflates {
+            for entry in &mut state.queue {
+                entry.frame = entry.frame.inflated();
+            }
+        }
+        state.queue.push_front(OutboxEntry::control(first));
+        state.count_bytes();
+        state.socket = Some(socket);
+        state.settle(&self.budget);
+    }
+
+    /// Queues a frame before all others, while there is no socket yet.
+    pub fn push_first(&self, frame: Frame) {
+        let mut state = self.state.lock();
+        state.queue.push_front(OutboxEntry::control(frame));
+        state.count_bytes();
+        state.settle(&self.budget);
     }
 
     /// Drops the socket and the queued frames.
@@ -254,7 +249,7 @@ impl Outbox {
     pub fn flush(&self) -> Condition {
         let mut state = self.state.lock();
         state.in_hand = false;
-        state.write();
+        state.write(self.bound);
         state.settle(&self.budget);
         state.condition(self.bound)
     }
@@ -291,192 +286,6 @@ impl Outbox {
 impl Drop for Outbox {
     fn drop(&mut self) {
         self.budget.give_back(self.state.get_mut().taken);
-    }
-}
-
-impl OutboxState {
-    /// Queues a message, as far as the bound and the policy allow it, and returns how many older
-    /// messages were dropped for it.
-    fn take_in(
-        &mut self,
-        entry: OutboxEntry,
-        bound: OutboxBound,
-        overflow: OverflowPolicy,
-    ) -> (Outcome, usize) {
-        if self.broken {
-            return (Outcome::Closing, 0);
-        }
-        let mut displaced = 0;
-        while self.is_full(&entry.frame, bound) {
-            let made_room = match overflow {
-                OverflowPolicy::Close => {
-                    self.overflow();
-                    return (Outcome::Overflowed, 0);
-                }
-                OverflowPolicy::DropNewest => false,
-                OverflowPolicy::DropOldest => self.drop_oldest(None),
-                OverflowPolicy::Conflate => {
-                    self.drop_oldest(entry.key.as_ref()) || self.drop_oldest(None)
-                }
-            };
-            if !made_room {
-                return (Outcome::Dropped, displaced);
-            }
-            displaced += 1;
-        }
-        self.append(entry);
-        (Outcome::Queued, displaced)
-    }
-
-    fn overflow(&mut self) {
-        self.overflowed = true;
-        self.closing = true;
-        self.clear();
-    }
-
-    /// Takes as much from the node's budget as waits here, or gives back what does not wait any
-    /// more.
-    /// An outbox that is being closed counts no more, since nobody can make it shorter.
-    fn settle(&mut self, budget: &OutboxBudget) {
-        let bytes = match self.closing {
-            true => 0,
-            false => self.bytes,
-        };
-        self.taken = budget.settle(self.taken, bytes);
-    }
-
-    /// Puts a task in charge of the outbox, and returns true if none was before. An outbox without
-    /// a socket needs no task yet.
-    fn take_in_hand(&mut self) -> bool {
-        self.socket.is_some() && !std::mem::replace(&mut self.in_hand, true)
-    }
-
-    fn is_full(&self, frame: &Frame, bound: OutboxBound) -> bool {
-        // An empty outbox takes any message: a bound below one message must not mute a client.
-        !self.queue.is_empty()
-            && (self.queue.len() >= bound.messages
-                || self.bytes + frame.as_bytes().len() > bound.bytes)
-    }
-
-    fn append(&mut self, entry: OutboxEntry) {
-        if !self.broken {
-            self.bytes += entry.frame.as_bytes().len();
-            self.queue.push_back(entry);
-        }
-    }
-
-    /// Drops the oldest message (with this key) of which the socket has taken nothing.
-    fn drop_oldest(&mut self, key: Option<&Arc<str>>) -> bool {
-        let untouched = usize::from(self.front_written > 0);
-        let oldest = match key {
-            None => (self.queue.len() > untouched).then_some(untouched),
-            Some(_) => (untouched..self.queue.len()).find(|i| self.queue[*i].key.as_ref() == key),
-        };
-        let dropped = oldest.and_then(|index| self.queue.remove(index));
-        if let Some(entry) = &dropped {
-            self.bytes -= entry.frame.as_bytes().len();
-        }
-        dropped.is_some()
-    }
-
-    /// Empties the queue, except for a frame that the socket has begun to take. A client must not
-    /// receive half a frame followed by another frame.
-    fn clear(&mut self) {
-        self.queue.truncate(usize::from(self.front_written > 0));
-        self.bytes = self
-            .queue
-            .front()
-            .map_or(0, |entry| entry.frame.as_bytes().len());
-    }
-
-    fn write(&mut self) {
-        while !self.queue.is_empty() {
-            match self.try_write() {
-                Ok(bytes) => self.written(bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.blocked = true;
-                    return;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => self.breaks(),
-            }
-        }
-        self.blocked = match self.socket.as_ref().map(|socket| socket.try_flush()) {
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => true,
-            Some(Err(_)) => {
-                self.breaks();
-                false
-            }
-            Some(Ok(())) | None => false,
-        };
-        if self.queue.capacity() > KEPT_ENTRIES {
-            self.queue = VecDeque::new();
-        }
-    }
-
-    fn breaks(&mut self) {
-        self.broken = true;
-        self.closing = true;
-        self.front_written = 0;
-        self.clear();
-    }
-
-    /// Writes once, as much as is sensible. Without a socket, while the handshake still runs, the
-    /// result is `WouldBlock`.
-    fn try_write(&self) -> io::Result<usize> {
-        let (Some(socket), Some(front)) = (&self.socket, self.queue.front()) else {
-            return Err(io::ErrorKind::WouldBlock.into());
-        };
-        let unwritten = &front.frame.as_bytes()[self.front_written..];
-        if self.queue.len() == 1 || unwritten.len() >= GATHER_BELOW_BYTES {
-            return socket.try_write(unwritten);
-        }
-        GATHERED.with_borrow_mut(|gathered| {
-            gathered.clear();
-            let mut skip = self.front_written;
-            for entry in &self.queue {
-                let bytes = &entry.frame.as_bytes()[skip..];
-                if gathered.len() + bytes.len() > GATHER_BYTES {
-                    break;
-                }
-                gathered.extend_from_slice(bytes);
-                skip = 0;
-            }
-            socket.try_write(gathered)
-        })
-    }
-
-    fn written(&mut self, bytes: usize) {
-        self.front_written += bytes;
-        while let Some(front) = self.queue.front() {
-            let length = front.frame.as_bytes().len();
-            if self.front_written < length {
-                return;
-            }
-            self.front_written -= length;
-            self.bytes -= length;
-            self.sent_frames += 1;
-            self.sent_bytes += length as u64;
-            self.queue.pop_front();
-        }
-    }
-
-    fn above_half(&self, bound: OutboxBound) -> bool {
-        self.bytes > bound.bytes / 2 || self.queue.len() > bound.messages / 2
-    }
-
-    fn condition(&self, bound: OutboxBound) -> Condition {
-        if self.broken {
-            Condition::Broken
-        } else if self.overflowed {
-            Condition::Overflowed
-        } else if self.blocked {
-            Condition::Blocked {
-                above_half: self.above_half(bound),
-            }
-        } else {
-            Condition::Clear
-        }
     }
 }
 

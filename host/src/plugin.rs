@@ -55,7 +55,7 @@ mod wanted;
 mod watch;
 mod worker;
 
-pub use self::answer::{Answer, Failure};
+pub use self::answer::{Accepted, Answer, Failure};
 pub use self::builds::{KeptBuild, UnknownBuild};
 pub use self::canary_request::{CanaryChange, CanaryError, RolloutChange};
 pub use self::check::{Checked, check};

@@ -1,6 +1,8 @@
 //! Policies: the choices of a plugin where several behaviours are reasonable. The manifest has them
 //! in `[policies]`, and in `refuse`.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::invalid_value::InvalidValue;
@@ -24,6 +26,66 @@ pub struct Policies {
     /// The compression of messages, which the manifest has in a section of its own.
     #[serde(skip)]
     pub compression: Option<CompressionPolicy>,
+    /// Whether clients may come back after their connection has broken, which the manifest has in a
+    /// section of its own.
+    #[serde(skip)]
+    pub resume: Option<ResumePolicy>,
+}
+
+/// The section `[resume]` of a plugin's manifest: a client that speaks `jackfield.v1` and whose
+/// connection breaks may come back as the same client. Without it, no client may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResumePolicy {
+    /// How long a client is waited for.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// The most messages that are kept for one client.
+    pub messages: usize,
+    /// The most bytes of the messages that are kept for one client.
+    pub bytes: usize,
+}
+
+/// The longest time for which a client is waited for.
+const RESUME_WINDOW_MAX: Duration = Duration::from_secs(3600);
+
+/// The most messages and bytes that a manifest may keep for one client. Another node must be able to
+/// take them over in one frame of a link.
+const RESUME_MESSAGES_MAX: usize = 100_000;
+const RESUME_BYTES_MAX: usize = 16 << 20;
+
+impl Default for ResumePolicy {
+    fn default() -> ResumePolicy {
+        ResumePolicy {
+            window: Duration::from_secs(30),
+            messages: 1_000,
+            bytes: 1 << 20,
+        }
+    }
+}
+
+impl ResumePolicy {
+    /// Checks the values.
+    ///
+    /// # Errors
+    ///
+    /// A value is too small or too large.
+    pub fn check(self) -> Result<ResumePolicy, InvalidValue> {
+        let wrong = |key: &'static str, why: String| Err(InvalidValue::new(key, why));
+        if self.window < Duration::from_millis(100) || self.window > RESUME_WINDOW_MAX {
+            let window = humantime::format_duration(self.window);
+            return wrong("resume.window", format!("{window} is not from 100ms to 1h"));
+        }
+        if !(1..=RESUME_MESSAGES_MAX).contains(&self.messages) {
+            let messages = self.messages;
+            return wrong("resume.messages", format!("{messages} is not from 1 to {RESUME_MESSAGES_MAX}"));
+        }
+        if !(1..=RESUME_BYTES_MAX).contains(&self.bytes) {
+            let bytes = self.bytes;
+            return wrong("resume.bytes", format!("{bytes} is not from 1 to {RESUME_BYTES_MAX}"));
+        }
+        Ok(self)
+    }
 }
 
 /// The section `[compression]` of a plugin's manifest. Without it, nothing is compressed.

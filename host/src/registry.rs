@@ -27,7 +27,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::RwLock;
 
 pub use changes::{Changed, Changes, Kind};
-pub use client::{Client, Close, Closer, Departure, Ending, Info};
+pub use client::{Arrival, Client, Close, Closer, Departure, Ending, Info};
 pub use client_status::{ClientStatus, address_text};
 pub use clock::{in_ms, ms_since_1970, now_ms};
 pub use dirty::{DirtyList, DirtyLists, HoldingDirty};

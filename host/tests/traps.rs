@@ -18,7 +18,7 @@ use jackfield::limits::{Limits, PluginLimits, TOTAL_INSTANCES};
 use jackfield::message::Message;
 use jackfield::plugin::{Failure, Plugin, Plugins, Turn};
 use jackfield::policy::TrapPolicy;
-use jackfield::registry::Registry;
+use jackfield::registry::{Arrival, Registry};
 use jackfield::tracer::Tracer;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -78,7 +78,7 @@ async fn leaked_by(times: usize, work: impl Future<Output = ()>) -> f64 {
 }
 
 async fn trap(plugin: &Arc<Plugin>, request: &str, times: usize) {
-    let client = plugin.namespace().arrive(None, None);
+    let client = plugin.namespace().arrive(Arrival::default());
     let session = plugin.session(None);
     for _ in 0..times {
         let handled = Turn::new(&session)

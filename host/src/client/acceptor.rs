@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::Admission;
 use super::handshakes::Handshakes;
+use super::resumable::ResumableSessions;
 use crate::config::ProxyConfig;
 use crate::log_throttle::LogThrottle;
 use crate::plugin::Plugins;
@@ -21,6 +22,8 @@ pub(super) struct Acceptor {
     pub(super) registry: Arc<Registry>,
     pub(super) admission: Arc<Admission>,
     pub(super) handshakes: Arc<Handshakes>,
+    /// The sessions whose clients may come back.
+    pub(super) resumable: Arc<ResumableSessions>,
     /// The rates at which addresses may begin with TLS.
     pub(super) tls_rates: SharedRates<IpAddr>,
     pub(super) proxies: Arc<ArcSwap<ProxyConfig>>,

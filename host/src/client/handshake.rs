@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use data_encoding::BASE64;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderMap, HeaderValue};
+use hyper::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -25,21 +25,21 @@ use tokio::time::Instant;
 
 use super::acceptor::{Acceptor, ConnectionFiles};
 use super::admission::{AdmissionPermit, AdmissionRefused};
+use super::entry::{Arriving, Entry};
 use super::extensions::Deflate;
 use super::forwarded::client_address;
 use super::handshakes::{AnswerPlace, HandshakePermit};
 use super::new_connection::{ConnectionSource, NewConnection, ip_or_unspecified};
 use super::pages::{self, Body, text};
-use super::reader::Reader;
 use super::refusal::{Closing, Refusal, accept_to_close};
-use super::session::ClientTask;
-use super::stream::{ClientSocket, upgraded};
+use super::resumable::AcceptedResume;
+use super::stream::ClientSocket;
+use super::subprotocol::{self, Offer, ResumeOffer};
 use super::upgrade::{self, Good, with_choices};
 use crate::access::{CLIENT_CERTIFICATE, Handshake};
-use crate::close_code::CloseCode;
-use crate::plugin::{self, Answer, Plugin};
+use crate::plugin::{Answer, Plugin};
 use crate::policy::RefusePolicy;
-use crate::registry::{Client, Close, Closer, EventKind, Namespace, address_text};
+use crate::registry::{Arrival, address_text};
 
 /// The largest head of a request, in bytes. A larger head is answered with 431. Cookies and tokens
 /// can be large.
@@ -168,15 +168,6 @@ enum Progress {
 
 /// An HTTP answer, and the closing that follows if a close frame refuses the client.
 type Reply = (Response<Body>, Option<Closing>);
-
-/// An accepted client, with the results of its handshake.
-struct AdmittedClient {
-    arriving: Arriving,
-    place: AdmissionPermit,
-    subprotocol: Option<String>,
-    deflate: Option<Deflate>,
-    until: Option<Instant>,
-}
 
 impl Acceptor {
     async fn answer(
@@ -323,17 +314,23 @@ impl Acceptor {
             &HandshakePermit,
         ),
     ) -> Reply {
-        let Good { accepting, offered } = good;
-        match self.decide(&plugin, parts, &offered, from).await {
+        let Good {
+            accepting,
+            mut offered,
+        } = good;
+        let offer = Offer::take(&mut offered);
+        match self.decide(&plugin, parts, &offered, offer.as_ref(), from).await {
             Ok(entry) => {
-                let subprotocol = entry.subprotocol.as_deref();
-                let response = with_choices(accepting, subprotocol, entry.deflate);
+                let response = with_choices(accepting, entry.subprotocol(), entry.deflate);
                 self.let_in(entry, upgrade);
                 (response, None)
             }
             Err(refusal) => match plugin.policies().refuse {
                 RefusePolicy::Close if refusal.may_close() => {
                     let frame = refusal.close_frame();
+                    if offer.is_some() {
+                        offered.insert(0, subprotocol::NAME.to_owned());
+                    }
                     let response = accept_to_close(accepting, &offered);
                     (response, Some(Closing { upgrade, frame }))
                 }
@@ -347,12 +344,13 @@ impl Acceptor {
         plugin: &Arc<Plugin>,
         parts: &Parts,
         offered: &[String],
+        offer: Option<&Offer>,
         (address, file, permit): (
             Option<SocketAddr>,
             Arc<OwnedSemaphorePermit>,
             &HandshakePermit,
         ),
-    ) -> Result<AdmittedClient, Refusal> {
+    ) -> Result<Entry, Refusal> {
         if !self.takes_place(permit, plugin.name(), address) {
             return Err(Refusal::too_many_handshakes());
         }
@@ -360,124 +358,74 @@ impl Acceptor {
             return Err(Refusal::not_running());
         }
         let handshake = read_handshake(parts, offered, address)?;
-        let ip = address.map(|address| address.ip());
-        let place = self
-            .admission
-            .admit(&self.registry.limits(), ip, file)
-            .map_err(|full| {
-                self.registry.counters().handshakes_limited.add_one();
-                match full {
-                    AdmissionRefused::Node => Refusal::node_is_full(),
-                    AdmissionRefused::Address => Refusal::busy(
-                        StatusCode::TOO_MANY_REQUESTS,
-                        "too many clients of this address\n",
-                    ),
-                    AdmissionRefused::AddressTooFast => Refusal::busy(
-                        StatusCode::TOO_MANY_REQUESTS,
-                        "too many connects a second from this address\n",
-                    ),
-                }
-            })?;
         let compression = plugin.policies().compression;
         let deflate = compression.and_then(|_| Deflate::agree(&parts.headers));
-        let arriving = Arriving::new(plugin, &parts.headers, deflate, address);
-        let client = &arriving.unaccepted.client;
-        let refusal = match arriving.stay.on_connect(client, &handshake).await {
-            Ok(Answer::Accepted { subprotocol, until }) => {
-                self.registry.counters().clients_accepted.add_one();
-                let id = client.id();
-                plugin.namespace().emit(|| EventKind::Connected(id));
-                return Ok(AdmittedClient {
-                    arriving,
-                    place,
-                    subprotocol,
-                    deflate,
-                    until,
-                });
-            }
-            Ok(Answer::Refused { status, reason }) => {
-                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
-                Refusal::new(status, reason)
-            }
-            Ok(Answer::Unauthorized { reason }) => Refusal::unauthorized(&reason),
-            Ok(Answer::OriginDenied { reason }) => Refusal::of_origin(&reason),
-            Err(failure) => return Err(Refusal::of_failure(failure)),
+        let who = match offer.and_then(|offer| offer.resume.as_ref()) {
+            Some(resume) => self.returning(plugin, &handshake, resume).await?,
+            None => None,
         };
-        self.registry.counters().handshakes_refused.add_one();
-        Err(refusal)
-    }
-
-    /// Starts the session of an accepted client. From here on, the plugin must receive an
-    /// `on-close` for the client.
-    fn let_in(&self, entry: AdmittedClient, upgrade: OnUpgrade) {
-        let (client, stay) = entry.arriving.arrived();
-        let session = ClientTask::new(client, stay, entry.place);
-        let (until, deflates) = (entry.until, entry.deflate.is_some());
-        let message_bytes = self.registry.limits().message_bytes;
-        tokio::spawn(async move {
-            match upgraded(upgrade).await {
-                Some((stream, read_already)) => {
-                    session.client().outbox().attach(stream.write);
-                    let reader = Reader::new(stream.read, &read_already, message_bytes, deflates);
-                    // A task of its own: this one's memory holds what an upgrade needs.
-                    tokio::spawn(session.run(reader, until));
-                }
-                None => session.vanished().await,
+        // A client that comes back has given its place back by now.
+        let place = self.place(address, file)?;
+        if let Some((session, until)) = who {
+            return Ok(Entry::returning(session, place, deflate, until));
+        }
+        let arrival = Arrival {
+            window_bits: deflate.map(|deflate| deflate.window_bits),
+            address,
+            is_tagged: offer.is_some(),
+        };
+        let arriving = Arriving::new(plugin, &parts.headers, arrival);
+        match arriving.on_connect(&handshake).await {
+            Ok(Answer::Accepted(accepted)) => {
+                self.registry.counters().clients_accepted.add_one();
+                Ok(Entry::new(arriving, place, deflate, accepted))
             }
-        });
+            Ok(refused) => {
+                self.registry.counters().handshakes_refused.add_one();
+                Err(Refusal::of_answer(refused))
+            }
+            Err(failure) => Err(Refusal::of_failure(failure)),
+        }
     }
-}
 
-/// A client that asks for a connection. The client's session with the plugin already exists, since
-/// a drain also waits for handshakes.
-struct Arriving {
-    unaccepted: Unaccepted,
-    stay: plugin::Session,
-}
-
-/// A client in the registry that is not accepted yet. Dropping this value removes the client.
-struct Unaccepted {
-    client: Arc<Client>,
-    /// The namespace that contains the client, or `None` once the client is accepted.
-    namespace: Option<Arc<Namespace>>,
-}
-
-impl Arriving {
-    fn new(
+    /// Finds the session of a client that comes back. The handshake is checked like any other, but
+    /// `on-connect` does not run.
+    async fn returning(
+        &self,
         plugin: &Arc<Plugin>,
-        headers: &HeaderMap,
-        deflate: Option<Deflate>,
+        handshake: &Handshake,
+        offer: &ResumeOffer,
+    ) -> Result<Option<(AcceptedResume, Option<Instant>)>, Refusal> {
+        let granted = plugin.check_again(handshake).map_err(|refused| {
+            self.registry.counters().handshakes_refused.add_one();
+            Refusal::of_answer(refused)
+        })?;
+        let session = self.resumable.request(offer, plugin.namespace(), granted.as_ref());
+        Ok(session.await)
+    }
+
+    /// Takes a place on the node for a client of this address.
+    fn place(
+        &self,
         address: Option<SocketAddr>,
-    ) -> Arriving {
-        let namespace = plugin.namespace();
-        let window_bits = deflate.map(|deflate| deflate.window_bits);
-        Arriving {
-            stay: plugin.session(namespace.shared().tracer().client(headers)),
-            unaccepted: Unaccepted {
-                client: namespace.arrive(window_bits, address),
-                namespace: Some(namespace.clone()),
-            },
-        }
-    }
-
-    fn arrived(self) -> (Arc<Client>, plugin::Session) {
-        let mut accepted = self.unaccepted;
-        accepted.namespace = None;
-        (accepted.client.clone(), self.stay)
-    }
-}
-
-impl Drop for Unaccepted {
-    fn drop(&mut self) {
-        if let Some(namespace) = &self.namespace {
-            let close = Close {
-                code: CloseCode::Abnormal,
-                reason: String::new(),
-                by: Closer::Node,
-            };
-            namespace.leave(&self.client, &close);
-            namespace.shared().live_traces().forget(self.client.id());
-        }
+        file: Arc<OwnedSemaphorePermit>,
+    ) -> Result<AdmissionPermit, Refusal> {
+        let ip = address.map(|address| address.ip());
+        let admitted = self.admission.admit(&self.registry.limits(), ip, file);
+        admitted.map_err(|full| {
+            self.registry.counters().handshakes_limited.add_one();
+            match full {
+                AdmissionRefused::Node => Refusal::node_is_full(),
+                AdmissionRefused::Address => Refusal::busy(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too many clients of this address\n",
+                ),
+                AdmissionRefused::AddressTooFast => Refusal::busy(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too many connects a second from this address\n",
+                ),
+            }
+        })
     }
 }
 
@@ -493,12 +441,18 @@ fn read_handshake(
         let why = "the query is not UTF-8 (RFC 3986: percent-encode it as UTF-8)\n";
         return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
     }
-    let headers = parts.headers.iter().map(|(name, value)| {
+    // The plugin sees its own subprotocols, and no secret with which a client comes back.
+    let subprotocols = (!offered.is_empty()).then(|| offered.join(", "));
+    let subprotocols = subprotocols.map(|names| (SEC_WEBSOCKET_PROTOCOL.to_string(), names));
+    let others = parts.headers.iter();
+    let others = others.filter(|(name, _)| *name != SEC_WEBSOCKET_PROTOCOL);
+    let headers = others.map(|(name, value)| {
         (
             name.as_str().to_owned(),
             String::from_utf8_lossy(value.as_bytes()).into_owned(),
         )
     });
+    let headers = headers.chain(subprotocols);
     Ok(Handshake {
         path: parts.uri.path().to_owned(),
         query: form_urlencoded::parse(query.as_bytes())

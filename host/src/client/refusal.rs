@@ -18,7 +18,7 @@ use super::upgrade::with_choices;
 use crate::access::carries_token;
 use crate::close_code::CloseCode;
 use crate::message::{CLOSE_REASON_BYTES, Frame};
-use crate::plugin::Failure;
+use crate::plugin::{Answer, Failure};
 
 /// The refusal of a client, with its HTTP status and its reason.
 #[derive(Debug)]
@@ -81,6 +81,20 @@ impl Refusal {
     }
 
     /// Refuses a client whose `on-connect` failed.
+    /// The refusal of a client that its manifest or its plugin turns away.
+    pub(super) fn of_answer(answer: Answer) -> Refusal {
+        match answer {
+            Answer::Unauthorized { reason } => Refusal::unauthorized(&reason),
+            Answer::OriginDenied { reason } => Refusal::of_origin(&reason),
+            Answer::Refused { status, reason } => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+                Refusal::new(status, reason)
+            }
+            // Whoever is accepted is not refused.
+            Answer::Accepted(_) => Refusal::new(StatusCode::FORBIDDEN, String::new()),
+        }
+    }
+
     pub(super) fn of_failure(failure: Failure) -> Refusal {
         match failure {
             Failure::Trapped(_) => {

@@ -88,6 +88,7 @@ mod tests {
             uid: UidPolicy::KickOld,
             overflow: OverflowPolicy::Conflate,
             compression: None,
+            resume: None,
             refuse: RefusePolicy::Close,
             build: None,
             canary: None,

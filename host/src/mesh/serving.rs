@@ -16,7 +16,7 @@ use super::servers::Server;
 use super::state::Mesh;
 use super::wire::{self, build, rollout, told_build, told_rollout};
 use crate::id::Incarnation;
-use crate::policy::{CompressionPolicy, OverflowPolicy, RefusePolicy, UidPolicy};
+use crate::policy::{CompressionPolicy, OverflowPolicy, RefusePolicy, ResumePolicy, UidPolicy};
 use crate::registry::{Namespace, Serving, ServingCanary, ServingState, in_ms};
 
 /// How the other nodes serve a plugin, taken together.
@@ -253,6 +253,11 @@ impl Mesh {
                 min_bytes: policy.min_bytes as u64,
                 level: policy.level,
             }),
+            resume: serving.resume.map(|policy| wire::Resume {
+                window_ms: in_ms(policy.window),
+                messages: policy.messages as u64,
+                bytes: policy.bytes as u64,
+            }),
             build: serving.build.map(told_build),
             canary: serving.canary.as_ref().map(|canary| wire::CanaryBuild {
                 build: Some(told_build(canary.build)),
@@ -270,6 +275,7 @@ fn follow(namespace: &Namespace, serving: &Serving) {
         policies.overflow = serving.overflow;
         policies.refuse = serving.refuse;
         policies.compression = serving.compression;
+        policies.resume = serving.resume;
         namespace.set_policies(policies);
     }
 }
@@ -303,6 +309,14 @@ fn serving(told: &wire::Serving) -> Serving {
             let policy = CompressionPolicy {
                 min_bytes: usize::try_from(told.min_bytes).unwrap_or(usize::MAX),
                 level: told.level,
+            };
+            policy.check().ok()
+        }),
+        resume: told.resume.as_ref().and_then(|told| {
+            let policy = ResumePolicy {
+                window: Duration::from_millis(told.window_ms),
+                messages: usize::try_from(told.messages).unwrap_or(usize::MAX),
+                bytes: usize::try_from(told.bytes).unwrap_or(usize::MAX),
             };
             policy.check().ok()
         }),

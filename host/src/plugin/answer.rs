@@ -14,12 +14,7 @@ use crate::registry::{Close, Closer};
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The client comes in.
-    Accepted {
-        /// The subprotocol for the connection, one of those that the client offered.
-        subprotocol: Option<String>,
-        /// The time when the client's token expires, if it does.
-        until: Option<Instant>,
-    },
+    Accepted(Accepted),
     /// The client's token is missing or not valid.
     Unauthorized {
         /// The text of the HTTP answer's body.
@@ -39,11 +34,22 @@ pub enum Answer {
     },
 }
 
+/// What a client comes in with.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// The subprotocol for the connection, one of those that the client offered.
+    pub subprotocol: Option<String>,
+    /// The time when the client's token expires, if it does.
+    pub until: Option<Instant>,
+    /// The uid that the handshake has shown, whatever uid the plugin has given the client.
+    pub shown_uid: Option<String>,
+}
+
 impl Answer {
     /// The HTTP status of the answer.
     pub fn status(&self) -> u16 {
         match self {
-            Answer::Accepted { .. } => 101,
+            Answer::Accepted(_) => 101,
             Answer::Unauthorized { .. } => 401,
             Answer::OriginDenied { .. } => 403,
             Answer::Refused { status, .. } => *status,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::answer::{Answer, Decision, Failure};
+use super::answer::{Accepted, Answer, Decision, Failure};
 use super::canary_member::{CanaryClients, CanaryMember};
 use super::handle::{Choose, Plugin};
 use crate::access::{Access, Denied, Granted, Handshake};
@@ -79,6 +79,19 @@ impl Plugin {
         }
     }
 
+    /// Checks the handshake of a client that comes back against the manifest. The plugin is not asked
+    /// again. Nothing is returned if the plugin does not run on this node, and nothing was checked.
+    ///
+    /// # Errors
+    ///
+    /// The answer to a client that may not come in.
+    pub(crate) fn check_again(&self, handshake: &Handshake) -> Result<Option<Granted>, Answer> {
+        let slot = self.slot();
+        let generation = slot.generation();
+        let checked = generation.map(|stable| self.check_access(&stable.access, handshake));
+        checked.transpose()
+    }
+
     /// Checks a handshake against the manifest, before the plugin is asked.
     fn check_access(&self, access: &Access, handshake: &Handshake) -> Result<Granted, Answer> {
         let refused = |status, reason: &str| Answer::Refused {
@@ -122,7 +135,7 @@ impl Plugin {
     ) -> Answer {
         // The plugin's word counts, be it an answer or a call: it knows more of who that is.
         if acceptance.uid.is_none() && self.namespace().uid(client.id()) == Ok(None) {
-            acceptance.uid = granted.uid;
+            acceptance.uid.clone_from(&granted.uid);
         }
         let subprotocol = acceptance.subprotocol.take();
         if let Some(chosen) = &subprotocol
@@ -138,10 +151,11 @@ impl Plugin {
             return self.cannot_have(client, &error);
         }
         let Err(refused) = apply(&self.router, client.id(), acceptance).await else {
-            return Answer::Accepted {
+            return Answer::Accepted(Accepted {
                 subprotocol,
                 until: granted.until,
-            };
+                shown_uid: granted.uid,
+            });
         };
         let status = match &refused {
             RouterError::Here(registry::Refused::Taken(_))

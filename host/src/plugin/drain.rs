@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::directory::Directory;
@@ -12,6 +13,7 @@ use super::drain_reason::DrainReason;
 use super::generation::Generation;
 use super::handle::Plugin;
 use crate::mesh::{Elsewhere, Mesh};
+use crate::registry::Ending;
 
 /// The number of clients that a drain closes before other tasks get their turn.
 const DRAIN_BATCH: usize = 256;
@@ -29,7 +31,7 @@ impl Plugin {
     pub(super) async fn drain(&self, generation: Option<Arc<Generation>>, reason: DrainReason) {
         // The rest of it is the generation's: its last events, and `on-stop`.
         let timeout = self.namespace().shared().limits().drain_timeout * 3 / 4;
-        let gone = self.empty(generation.as_ref(), reason);
+        let gone = self.empty(generation.as_ref(), reason, timeout / 2);
         if tokio::time::timeout(timeout, gone).await.is_err() {
             let (plugin, left) = (self.name(), self.sessions.load(Ordering::Relaxed));
             tracing::warn!(
@@ -44,7 +46,18 @@ impl Plugin {
         join_all(left.map(|generation| generation.pool.clone().retire())).await;
     }
 
-    async fn empty(&self, generation: Option<&Arc<Generation>>, reason: DrainReason) {
+    /// Closes all clients, and waits until they have gone. Clients that may come back, and that another
+    /// node can take, are waited for, for `patience` at most.
+    async fn empty(
+        &self,
+        generation: Option<&Arc<Generation>>,
+        reason: DrainReason,
+        patience: Duration,
+    ) {
+        let until = Instant::now() + patience;
+        let window = self.policies().resume.map(|resume| resume.window);
+        // They have as much time again to be taken.
+        let most = window.unwrap_or_default().min(patience) / 2;
         let goes_on = || match generation {
             Some(generation) => self.is_current(generation),
             // Unless it is back, here or elsewhere.
@@ -55,9 +68,16 @@ impl Plugin {
         };
         while goes_on() {
             let all = self.namespace().clients();
+            let waits = Instant::now() < until && self.may_be_taken(reason);
             for clients in all.chunks(DRAIN_BATCH) {
                 for client in clients {
-                    self.namespace().end(client, &reason.to(client, all.len()));
+                    if waits && client.outbox().is_retaining() {
+                        let close = reason.close_for_a_while(client, all.len(), most);
+                        self.namespace().interrupt(client, close);
+                    } else {
+                        let ending = Ending::new(reason.close(client, all.len()), None);
+                        self.namespace().end(client, &ending);
+                    }
                 }
                 tokio::task::yield_now().await;
             }
@@ -74,6 +94,13 @@ impl Plugin {
             }
             let _ = tokio::time::timeout(DRAIN_ROUND, self.session_ended.notified()).await;
         }
+    }
+
+    /// Returns whether another node can take the clients of this one.
+    fn may_be_taken(&self, reason: DrainReason) -> bool {
+        let mesh = self.mesh.as_ref();
+        let is_open = mesh.is_some_and(|mesh| mesh.elsewhere(self.name()) == Elsewhere::Open);
+        matches!(reason, DrainReason::Restart) && is_open
     }
 
     /// Returns whether nodes without the plugin still have clients of it. Only this node can take

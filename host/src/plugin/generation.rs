@@ -80,6 +80,7 @@ impl Generation {
             overflow: self.policies.overflow,
             refuse: self.policies.refuse,
             compression: self.policies.compression,
+            resume: self.policies.resume,
             patience: self.patience(),
             build: Some(self.build()),
             canary: None,

@@ -118,7 +118,7 @@ impl Session {
         self.trace_event("on-connect", client, began, generation, failure);
         if let Some(span) = &span {
             match &answered {
-                Ok(Answer::Accepted { .. }) => {}
+                Ok(Answer::Accepted(_)) => {}
                 Ok(refused) => span.set("jackfield.refused", refused.status().to_string()),
                 Err(failure) => show_failure(span, *failure),
             }

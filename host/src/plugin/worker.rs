@@ -251,7 +251,7 @@ fn turned_away(answer: Answer) -> mesh::Answer {
             ..away(403, reason)
         },
         // No decision to turn a client away says so.
-        Answer::Accepted { .. } => away(500, "the server failed".to_owned()),
+        Answer::Accepted(_) => away(500, "the server failed".to_owned()),
     })
 }
 

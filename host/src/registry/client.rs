@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -26,8 +26,10 @@ pub struct Client {
     /// The id as text, in the form that guests get with every event.
     id_text: ClientIdText,
     outbox: Outbox,
-    /// The window of the client for compressed messages, if it takes them.
-    window_bits: Option<u8>,
+    /// The window of the client for compressed messages; 0 means that it takes none.
+    window_bits: AtomicU8,
+    /// Whether the client speaks `jackfield.v1`.
+    is_tagged: bool,
     /// The address of the client; none for a Unix socket.
     address: Option<SocketAddr>,
     heard: Heard,
@@ -51,6 +53,36 @@ pub(super) struct ClientState {
     pub(super) groups: BTreeSet<Arc<str>>,
     pub(super) info: Info,
     pub(super) departure: Option<Box<Departure>>,
+    /// The close frame with which the client's connection is to end, while the client is waited for.
+    pub(super) interruption: Option<Box<Close>>,
+}
+
+/// What is known of a client when it arrives.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Arrival {
+    /// The window of the client for compressed messages, if it takes them.
+    pub window_bits: Option<u8>,
+    /// The address of the client; none for a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// Whether the client speaks `jackfield.v1`.
+    pub is_tagged: bool,
+}
+
+/// How the messages to a client are encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Encoding {
+    pub(super) is_tagged: bool,
+    pub(super) window_bits: Option<u8>,
+}
+
+impl Encoding {
+    /// Encodes a message, without its compression.
+    pub(super) fn tag(self, frame: &Frame) -> Frame {
+        match self.is_tagged {
+            true => frame.tagged(),
+            false => frame.clone(),
+        }
+    }
 }
 
 /// The reason why a connection ends, and who ends it.
@@ -115,15 +147,15 @@ impl Client {
         id: ClientId,
         bound: OutboxBound,
         budget: Arc<OutboxBudget>,
-        window_bits: Option<u8>,
-        address: Option<SocketAddr>,
+        arrival: Arrival,
     ) -> Client {
         Client {
             id,
             id_text: id.text(),
             outbox: Outbox::new(bound, budget),
-            window_bits,
-            address,
+            window_bits: AtomicU8::new(arrival.window_bits.unwrap_or(0)),
+            is_tagged: arrival.is_tagged,
+            address: arrival.address,
             heard: Heard::nothing(),
             wake: Notify::new(),
             has_left: AtomicBool::new(false),
@@ -149,7 +181,30 @@ impl Client {
 
     /// The base-two logarithm of the client's window for compressed messages, if it takes them.
     pub fn window_bits(&self) -> Option<u8> {
-        self.window_bits
+        Some(self.window_bits.load(Ordering::Relaxed)).filter(|bits| *bits > 0)
+    }
+
+    /// Sets the window for the client's next connection.
+    pub fn set_window_bits(&self, bits: Option<u8>) {
+        self.window_bits.store(bits.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Whether the client speaks `jackfield.v1`.
+    pub fn is_tagged(&self) -> bool {
+        self.is_tagged
+    }
+
+    pub(super) fn encoding(&self) -> Encoding {
+        Encoding {
+            is_tagged: self.is_tagged,
+            window_bits: self.window_bits(),
+        }
+    }
+
+    /// Takes the close frame with which the connection is to end, if the client is to come back on
+    /// another one.
+    pub fn take_interruption(&self) -> Option<Close> {
+        self.held.lock().interruption.take().map(|close| *close)
     }
 
     /// The address of the client; none for a Unix socket.
@@ -232,8 +287,10 @@ impl Client {
 
     /// Queues the end of the connection, after the frames that wait already.
     pub(super) fn end(&self, ending: &Ending) {
-        self.outbox
-            .close(ending.last_message.clone(), ending.close_frame.clone());
+        let encoding = self.encoding();
+        let last_message = ending.last_message.as_ref();
+        let last_message = last_message.map(|frame| encoding.tag(frame));
+        self.outbox.close(last_message, ending.close_frame.clone());
         self.wake();
     }
 }

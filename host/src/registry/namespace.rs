@@ -7,7 +7,6 @@
 //! stand alone is in `client`, `index`, `sending`, `changes` and `timers`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use ipnet::IpNet;
 use parking_lot::RwLock;
 
 use super::changes::Kind;
-use super::client::{Client, ClientState, Close, Closer, Departure, Ending, Info};
+use super::client::{Arrival, Client, ClientState, Close, Closer, Departure, Ending, Info};
 use super::client_status::ClientStatus;
 use super::clock::now_ms;
 use super::events::EventKind;
@@ -129,16 +128,25 @@ impl Namespace {
     }
 
     /// Adds a client that asks to connect. From now on the client can be bound to a uid, join
-    /// groups and get messages. With `window_bits`, it takes compressed messages. `address` is where
-    /// it comes from.
-    pub fn arrive(&self, window_bits: Option<u8>, address: Option<SocketAddr>) -> Arc<Client> {
+    /// groups and get messages.
+    pub fn arrive(&self, arrival: Arrival) -> Arc<Client> {
         let limits = self.shared.limits();
-        let bound = OutboxBound {
-            messages: limits.outbox_messages,
-            bytes: limits.outbox_bytes,
+        let resume = self.policies().resume.filter(|_| arrival.is_tagged);
+        let bound = match resume {
+            Some(resume) => OutboxBound {
+                messages: resume.messages,
+                bytes: resume.bytes,
+            },
+            None => OutboxBound {
+                messages: limits.outbox_messages,
+                bytes: limits.outbox_bytes,
+            },
         };
         let (id, budget) = (self.shared.next_id(), self.shared.outbox_budget().clone());
-        let client = Arc::new(Client::new(id, bound, budget, window_bits, address));
+        let client = Arc::new(Client::new(id, bound, budget, arrival));
+        if resume.is_some() {
+            client.outbox().retain(0);
+        }
         self.shard(client.id())
             .write()
             .insert(client.id().counter(), client.clone());
@@ -152,6 +160,12 @@ impl Namespace {
     /// last state is kept for its `on-close`.
     pub fn leave(&self, client: &Client, close: &Close) -> bool {
         self.take_out(client, &mut client.held.lock(), close)
+    }
+
+    /// Ends the connection of a client that may come back on another one, with this close frame.
+    pub fn interrupt(&self, client: &Client, close: Close) {
+        client.held.lock().interruption = Some(Box::new(close));
+        client.wake();
     }
 
     /// Makes the client leave, and queues its ending; false if it had left already.
@@ -180,10 +194,13 @@ impl Namespace {
         let compression = policies.compression.filter(is_for);
         let mut sending = Sending::new(&self.shared, policies, delivery);
         if let Some(compression) = compression {
-            let mut windows = BTreeSet::new();
-            self.visit(delivery.to, |client| windows.extend(client.window_bits()));
+            let mut encodings = BTreeSet::new();
+            self.visit(delivery.to, |client| {
+                let compressed = Some(client.encoding());
+                encodings.extend(compressed.filter(|encoding| encoding.window_bits.is_some()));
+            });
             // Between the two visits, since it takes long.
-            sending.compress(compression, windows);
+            sending.compress(compression, encodings);
         }
         self.visit(delivery.to, |client| sending.push(client));
         sending.finish()
@@ -216,9 +233,10 @@ impl Namespace {
         let policies = self.policies.load();
         let overflow = policies.overflow;
         let compression = policies.compression.zip(client.window_bits());
+        let shown = client.is_traced().then(|| frame.clone());
+        let frame = client.encoding().tag(&frame);
         let deflated = compression.and_then(|(policy, bits)| policy.deflate(&frame, bits));
         let key = (overflow == OverflowPolicy::Conflate).then(|| "client".into());
-        let shown = client.is_traced().then(|| frame.clone());
         let frame = deflated.unwrap_or(frame);
         let pushed = push(&self.shared, client, frame, key, overflow);
         if let Some(shown) = shown {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::client::Client;
+use super::client::{Client, Encoding};
 use super::dirty::Dirtied;
 use super::shared::NodeState;
 use crate::delivery::{Delivery, Reach};
@@ -21,8 +21,8 @@ pub(super) struct Sending<'a> {
     overflow: OverflowPolicy,
     /// The clients that have got it, if several names may lead to the same client.
     reached: Option<HashSet<ClientId>>,
-    /// The compressed message for each window that its clients have.
-    deflated: Vec<(u8, Frame)>,
+    /// The message in the other encodings that its clients have.
+    encoded: Vec<(Encoding, Frame)>,
     key: Option<Arc<str>>,
     dirtied: Dirtied<'a>,
     reach: Reach,
@@ -44,19 +44,36 @@ impl<'a> Sending<'a> {
             excluded,
             overflow: policies.overflow,
             reached: (!delivery.to.is_one_list()).then(HashSet::new),
-            deflated: Vec::new(),
+            encoded: Vec::new(),
             key: conflate.then(|| delivery.to.conflation_key()),
             dirtied: shared.dirty().gather(),
             reach: Reach::default(),
         }
     }
 
-    /// Compresses the message once for each of these windows. No lock of an index may be held
+    /// Compresses the message once for each of these encodings. No lock of an index may be held
     /// meanwhile.
-    pub(super) fn compress(&mut self, policy: CompressionPolicy, windows: BTreeSet<u8>) {
+    pub(super) fn compress(&mut self, policy: CompressionPolicy, encodings: BTreeSet<Encoding>) {
         let frame = &self.delivery.frame;
-        let compress = |bits| Some((bits, policy.deflate(frame, bits)?));
-        self.deflated = windows.into_iter().filter_map(compress).collect();
+        let compress = |encoding: Encoding| {
+            let deflated = policy.deflate(&encoding.tag(frame), encoding.window_bits?)?;
+            Some((encoding, deflated))
+        };
+        self.encoded = encodings.into_iter().filter_map(compress).collect();
+    }
+
+    /// The message in the encoding of a client.
+    fn frame(&mut self, encoding: Encoding) -> &Frame {
+        if encoding == Encoding::default() {
+            return &self.delivery.frame;
+        }
+        let is_it = |(it, _): &(Encoding, Frame)| *it == encoding;
+        let at = self.encoded.iter().position(is_it).unwrap_or_else(|| {
+            let frame = encoding.tag(&self.delivery.frame);
+            self.encoded.push((encoding, frame));
+            self.encoded.len() - 1
+        });
+        &self.encoded[at].1
     }
 
     /// Sends the message to one client.
@@ -69,12 +86,9 @@ impl<'a> Sending<'a> {
         if !self.excluded.is_empty() && self.excluded.binary_search(&client.id()).is_ok() {
             return;
         }
-        let bits = client.window_bits();
-        let mut deflated = self.deflated.iter();
-        let deflated = deflated.find(|(window, _)| Some(*window) == bits);
-        let frame = deflated.map_or(&self.delivery.frame, |(_, frame)| frame);
+        let frame = self.frame(client.encoding()).clone();
         let key = self.key.clone();
-        let pushed = push(self.shared, client, frame.clone(), key, self.overflow);
+        let pushed = push(self.shared, client, frame, key, self.overflow);
         trace_sent(self.shared, client, &self.delivery.frame, &pushed);
         if pushed.dirtied {
             self.dirtied.add(client);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::{CompressionPolicy, OverflowPolicy, RefusePolicy, UidPolicy};
+use crate::policy::{CompressionPolicy, OverflowPolicy, RefusePolicy, ResumePolicy, UidPolicy};
 use crate::rollout::Rollout;
 
 /// How a node serves a plugin.
@@ -22,6 +22,8 @@ pub struct Serving {
     pub refuse: RefusePolicy,
     /// The plugin's compression, which applies on the nodes of its clients.
     pub compression: Option<CompressionPolicy>,
+    /// The plugin's rules for clients that come back, which apply on the nodes of its clients.
+    pub resume: Option<ResumePolicy>,
     /// How long the node takes for one event at most.
     pub patience: Duration,
     /// The build that runs, if one does.

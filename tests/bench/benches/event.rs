@@ -22,7 +22,7 @@ use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::{Frame, Message};
 use jackfield::plugin::{Plugins, Session, Turn};
-use jackfield::registry::{Client, Registry};
+use jackfield::registry::{Arrival, Client, Registry};
 use jackfield::tracer::Tracer;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -172,7 +172,7 @@ impl Subject {
     fn new(plugins: &Plugins, name: &str) -> Result<Subject> {
         let plugin = plugins.get(name).filter(|plugin| plugin.is_open());
         let plugin = plugin.with_context(|| format!("the plugin {name} does not load"))?;
-        let client = plugin.namespace().arrive(None, None);
+        let client = plugin.namespace().arrive(Arrival::default());
         // As in a client's turn: what is pushed needs no sweep.
         client.outbox().take_in_hand();
         let session = plugin.session(None);

@@ -21,7 +21,7 @@ use jackfield::id::Incarnation;
 use jackfield::limits::{Limits, PluginLimits};
 use jackfield::message::Message;
 use jackfield::plugin::{Plugin, Plugins, Turn};
-use jackfield::registry::Registry;
+use jackfield::registry::{Arrival, Registry};
 use jackfield::tracer::Tracer;
 use tokio::task::JoinSet;
 
@@ -123,7 +123,7 @@ async fn begin(beside: Beside, console: &Arc<Plugin>, others: &mut JoinSet<()>) 
             }
         }
         Beside::Timers(timers, request) => {
-            let client = console.namespace().arrive(None, None);
+            let client = console.namespace().arrive(Arrival::default());
             let session = console.session(None);
             for number in 0..timers {
                 let name = format!(r#"do:{{{request},"id":{number}}}"#).replace('"', r#"\""#);
@@ -140,7 +140,7 @@ async fn begin(beside: Beside, console: &Arc<Plugin>, others: &mut JoinSet<()>) 
 
 /// A client of the console says this, once or again and again.
 async fn say(console: Arc<Plugin>, text: &'static str, is_repeated: bool) {
-    let client = console.namespace().arrive(None, None);
+    let client = console.namespace().arrive(Arrival::default());
     let session = console.session(None);
     loop {
         let _ = Turn::new(&session)
@@ -159,7 +159,7 @@ async fn events(echo: Arc<Plugin>) -> Result<Vec<f64>> {
     let session = echo.session(None);
     let mut late = Vec::new();
     while started.elapsed() < MEASURED {
-        let client = echo.namespace().arrive(None, None);
+        let client = echo.namespace().arrive(Arrival::default());
         for _ in 0..EVENTS_A_CLIENT {
             let asleep = Instant::now();
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -18,7 +18,7 @@ use crate::mesh::tls::Tls;
 use crate::mesh::trust::{Secret, Trust};
 use crate::message::{Frame, Message};
 use crate::policy::{Policies, UidPolicy};
-use crate::registry::{Client, Kind, Namespace, Registry, ServingState};
+use crate::registry::{Arrival, Client, Kind, Namespace, Registry, ServingState};
 use crate::tracer::Tracer;
 
 /// The name of the one plugin.
@@ -203,7 +203,7 @@ impl TestNode {
 
     /// Lets a client connect to this node.
     pub(super) fn client(&self) -> Arc<Client> {
-        self.chat.arrive(None, None)
+        self.chat.arrive(Arrival::default())
     }
 
     /// Lets a client connect to this node and join the group.

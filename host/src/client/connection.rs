@@ -1,0 +1,22 @@
+//! One connection of a client. A client that comes back has several, one after another.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::admission::AdmissionPermit;
+use super::reader::Reader;
+use crate::socket::WriteHalf;
+
+/// A connection after its upgrade.
+pub(super) struct Connection {
+    pub(super) reader: Reader,
+    /// The half for writing, until the outbox has it.
+    pub(super) write: Arc<WriteHalf>,
+    /// The permit on the node.
+    pub(super) place: AdmissionPermit,
+    /// The time when the client's token expires, if it does.
+    pub(super) until: Option<Instant>,
+    /// The window for compressed messages, if the client takes them.
+    pub(super) window_bits: Option<u8>,
+}

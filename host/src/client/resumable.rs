@@ -1,0 +1,184 @@
+//! The sessions whose clients may come back on another connection, by the ids of their clients.
+//!
+//! A handshake with a client's secret asks the task of the client's session for it, over a queue of
+//! one request. The task answers when it has dropped the connection before, if there is one, and then
+//! waits for the new connection.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::subprotocol::{ResumeOffer, Secret, WelcomeResume};
+use crate::access::Granted;
+use crate::id::ClientId;
+use crate::registry::Namespace;
+
+/// The sessions of this node whose clients may come back.
+#[derive(Debug)]
+pub(super) struct ResumableSessions {
+    sessions: Mutex<HashMap<ClientId, KnownSession>>,
+    /// The permits for clients that are away. These clients have neither a connection nor a place
+    /// among the clients of the node.
+    away: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct KnownSession {
+    secret: Secret,
+    namespace: Arc<Namespace>,
+    /// The uid that the client's handshake has shown.
+    shown_uid: Option<String>,
+    /// The time when the client's token expires, if it does.
+    until: Option<Instant>,
+    requests: mpsc::Sender<ResumeRequest>,
+}
+
+/// The session's side of a session whose client may come back. When it is dropped, the client cannot
+/// come back any more.
+#[derive(Debug)]
+pub(super) struct Resumable {
+    sessions: Arc<ResumableSessions>,
+    client: ClientId,
+    secret: Secret,
+    requests: mpsc::Receiver<ResumeRequest>,
+}
+
+/// A client that asks for its session.
+#[derive(Debug)]
+pub(super) struct ResumeRequest {
+    /// The number of messages that the client has received.
+    pub(super) received: u64,
+    accept: oneshot::Sender<()>,
+    connection: oneshot::Receiver<Box<Connection>>,
+}
+
+/// A session that waits for the new connection of its client. When this is dropped, the session goes
+/// on waiting for others.
+pub(super) struct AcceptedResume(oneshot::Sender<Box<Connection>>);
+
+impl ResumableSessions {
+    /// No sessions yet. At most `away` clients may be away at the same time.
+    pub(super) fn new(away: usize) -> Arc<ResumableSessions> {
+        Arc::new(ResumableSessions {
+            sessions: Mutex::default(),
+            away: Arc::new(Semaphore::new(away.min(Semaphore::MAX_PERMITS))),
+        })
+    }
+
+    /// Lets a client come back, if the system has random bytes for its secret.
+    pub(super) fn register(
+        self: &Arc<Self>,
+        client: ClientId,
+        namespace: Arc<Namespace>,
+        shown_uid: Option<String>,
+        until: Option<Instant>,
+    ) -> Option<Box<Resumable>> {
+        let secret = Secret::draw()?;
+        let (sender, requests) = mpsc::channel(1);
+        let known = KnownSession {
+            secret,
+            namespace,
+            shown_uid,
+            until,
+            requests: sender,
+        };
+        self.sessions.lock().insert(client, known);
+        Some(Box::new(Resumable {
+            sessions: self.clone(),
+            client,
+            secret,
+            requests,
+        }))
+    }
+
+    /// Asks the session of a client for its client, and returns it with the time when the client's
+    /// token expires. Nothing is returned if this node does not have the session, or if the handshake
+    /// is another one's. A node that does not run the plugin has not checked what the handshake shows,
+    /// and has nothing `granted`.
+    pub(super) async fn request(
+        &self,
+        offer: &ResumeOffer,
+        namespace: &Arc<Namespace>,
+        granted: Option<&Granted>,
+    ) -> Option<(AcceptedResume, Option<Instant>)> {
+        let (requests, until) = {
+            let sessions = self.sessions.lock();
+            let known = sessions.get(&offer.client)?;
+            let is_it = known.secret.is(&offer.secret)
+                && Arc::ptr_eq(&known.namespace, namespace)
+                && granted.is_none_or(|granted| granted.uid == known.shown_uid);
+            let until = granted.map_or(known.until, |granted| granted.until);
+            is_it.then(|| (known.requests.clone(), until))?
+        };
+        let (accept, accepted) = oneshot::channel();
+        let (sender, connection) = oneshot::channel();
+        let request = ResumeRequest {
+            received: offer.received,
+            accept,
+            connection,
+        };
+        requests.send(request).await.ok()?;
+        accepted.await.ok()?;
+        Some((AcceptedResume(sender), until))
+    }
+
+    /// Takes a permit for a client that is away, if there is one left.
+    pub(super) fn permit_to_be_away(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        self.away.clone().try_acquire_owned().ok()
+    }
+}
+
+impl Resumable {
+    /// The sessions of the node.
+    pub(super) fn sessions(&self) -> &ResumableSessions {
+        &self.sessions
+    }
+
+    /// How the client may come back.
+    pub(super) fn welcome(&self, window: Duration) -> WelcomeResume {
+        WelcomeResume::new(self.client, &self.secret, window)
+    }
+
+    /// Polls for the client that comes back.
+    pub(super) fn poll_request(&mut self, context: &mut Context<'_>) -> Poll<ResumeRequest> {
+        match self.requests.poll_recv(context) {
+            Poll::Ready(Some(request)) => Poll::Ready(request),
+            // The sessions of the node keep a sender for as long as this value lives.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Waits for the client that comes back.
+    pub(super) async fn request(&mut self) -> ResumeRequest {
+        std::future::poll_fn(|context| self.poll_request(context)).await
+    }
+}
+
+impl Drop for Resumable {
+    fn drop(&mut self) {
+        self.sessions.sessions.lock().remove(&self.client);
+    }
+}
+
+impl ResumeRequest {
+    /// Accepts the client. Returns the new connection to wait for, or nothing if the handshake has
+    /// broken off.
+    pub(super) fn accept(self) -> Option<oneshot::Receiver<Box<Connection>>> {
+        self.accept.send(()).ok()?;
+        Some(self.connection)
+    }
+}
+
+impl AcceptedResume {
+    /// Hands the new connection to the session.
+    pub(super) fn hand_over(self, connection: Connection) {
+        // The session has ended meanwhile: the client sees its connection end, and tries again.
+        let _ = self.0.send(Box::new(connection));
+    }
+}
