@@ -6,6 +6,7 @@
 
 mod acceptor;
 mod admission;
+mod adoption;
 mod away;
 mod connection;
 mod conversation;
@@ -53,6 +54,7 @@ use crate::config::ProxyConfig;
 use crate::limits::REFUSALS;
 use crate::listener::ClientListener;
 use crate::log_throttle::LogThrottle;
+use crate::mesh::Mesh;
 use crate::plugin::Plugins;
 use crate::rate_limiter::{RateLimits, SharedRates};
 use crate::registry::Registry;
@@ -73,6 +75,7 @@ pub async fn serve(
     ports: Vec<ClientPort>,
     plugins: Arc<Plugins>,
     registry: Arc<Registry>,
+    mesh: Option<Arc<Mesh>>,
     proxies: Arc<ArcSwap<ProxyConfig>>,
     files: usize,
     closed: watch::Receiver<Option<Duration>>,
@@ -95,6 +98,7 @@ pub async fn serve(
         resumable: ResumableSessions::new(registry.limits().clients),
         plugins,
         registry,
+        mesh,
         admission,
         proxies,
         files: semaphore(files),
@@ -103,6 +107,16 @@ pub async fn serve(
         refused: LogThrottle::default(),
         headerless: LogThrottle::default(),
     });
+    if let Some(mut requests) = acceptor.mesh.as_ref().and_then(|mesh| mesh.move_requests()) {
+        let sessions = acceptor.resumable.clone();
+        tokio::spawn(async move {
+            while let Some(request) = requests.recv().await {
+                let sessions = sessions.clone();
+                // Its session may be in the middle of an event.
+                tokio::spawn(async move { sessions.pass_on(request).await });
+            }
+        });
+    }
     let ports = ports.into_iter();
     let mut accepting: JoinSet<()> = ports
         .map(|port| accept_at(port, acceptor.clone(), closed.clone()))

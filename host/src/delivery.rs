@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::id::ClientId;
+use crate::id::{ClientId, Incarnation};
 use crate::message::Frame;
 
 /// An encoded message together with its recipients.
@@ -14,6 +14,8 @@ pub struct Delivery<'a> {
     pub exclude: &'a [ClientId],
     /// The encoded frame that the recipients get.
     pub frame: Frame,
+    /// The node that has sent the delivery; `None` means this node.
+    pub from: Option<Incarnation>,
 }
 
 /// The recipients of a delivery. Each client gets the message once, even if several names in the

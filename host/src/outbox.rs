@@ -189,14 +189,27 @@ impl Outbox {
         !state.closing && retained.is_some_and(|retained| retained.follows(received))
     }
 
-    /// Takes all messages after number `received`, for another node.
-    pub fn take_after(&self, received: u64) -> Vec<Frame> {
+    /// All messages after number `received`, not compressed, for another node.
+    pub fn after(&self, received: u64) -> Vec<Frame> {
         let mut state = self.state.lock();
         state.queue_again(received);
-        let queue = std::mem::take(&mut state.queue);
+        let messages = state.queue.iter().filter(|entry| entry.is_message);
+        let frames = messages.map(|entry| entry.frame.inflated()).collect();
         state.count_bytes();
         state.settle(&self.budget);
-        queue.into_iter().map(|entry| entry.frame).collect()
+        frames
+    }
+
+    /// Queues messages that another node has had before all others, while there is no socket yet.
+    /// They follow number `received`.
+    pub fn push_given(&self, frames: Vec<Frame>, received: u64) {
+        let mut state = self.state.lock();
+        state.retained = Some(Box::new(Retained::after(received)));
+        for frame in frames.into_iter().rev() {
+            state.queue.push_front(OutboxEntry::message(frame, None));
+        }
+        state.count_bytes();
+        state.settle(&self.budget);
     }
 
     /// Gives the outbox its next socket. `first` is sent before everything else, and then all

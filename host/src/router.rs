@@ -126,6 +126,7 @@ impl Router {
 
     /// Queues a delivery once for each of its clients, on this node and on others.
     pub fn deliver(&self, delivery: &Delivery<'_>) -> Reached {
+        let _routes = self.mesh.as_ref().map(|mesh| mesh.routes());
         let here = self.namespace.deliver(delivery);
         let mut reached = Reached {
             clients: here.clients,
@@ -150,8 +151,12 @@ impl Router {
     /// The client is not connected, or its outbox is full. For a client of another node: that node
     /// is not known, or its link did not take the frame.
     pub fn send_to(&self, id: ClientId, frame: Frame) -> Result<(), RouterError> {
+        let _routes = self.mesh.as_ref().map(|mesh| mesh.routes());
         match self.elsewhere(id) {
-            Some(mesh) => Ok(mesh.forward_to_client(self.namespace.name(), id, &frame)?),
+            Some((mesh, node)) => {
+                let plugin = self.namespace.name();
+                Ok(mesh.forward_to_client(node, plugin, id, &frame)?)
+            }
             None => {
                 let client = self.namespace.find(id)?;
                 Ok(self.namespace.send_to(&client, frame)?)
@@ -177,7 +182,7 @@ impl Router {
         match (self.elsewhere(id), &self.mesh) {
             (None, None) => Ok(self.namespace.bind_uid(id, uid, 0)?),
             (None, Some(mesh)) => Ok(mesh.bind_uid(&self.namespace, id, uid)?),
-            (Some(mesh), _) => self.at(mesh, id, ask::bind_uid(id, uid)).await,
+            (Some(at), _) => self.at(at, ask::bind_uid(id, uid)).await,
         }
     }
 
@@ -188,10 +193,10 @@ impl Router {
     ///
     /// The client is not connected, or its node gives no answer.
     pub async fn unbind_uid(&self, id: ClientId, uid: Option<&str>) -> Result<bool, RouterError> {
-        let Some(mesh) = self.elsewhere(id) else {
+        let Some(at) = self.elsewhere(id) else {
             return Ok(self.namespace.unbind_uid(id, uid)?);
         };
-        self.at(mesh, id, ask::unbind_uid(id, uid)).await
+        self.at(at, ask::unbind_uid(id, uid)).await
     }
 
     /// The client's uid, if it has one.
@@ -200,10 +205,10 @@ impl Router {
     ///
     /// The client is not connected, or its node gives no answer.
     pub async fn uid(&self, id: ClientId) -> Result<Option<String>, RouterError> {
-        let Some(mesh) = self.elsewhere(id) else {
+        let Some(at) = self.elsewhere(id) else {
             return Ok(self.namespace.uid(id)?);
         };
-        self.at(mesh, id, ask::uid(id)).await
+        self.at(at, ask::uid(id)).await
     }
 
     /// Puts the client into the group.
@@ -212,10 +217,10 @@ impl Router {
     ///
     /// The client is not connected, its node gives no answer, or it is in too many groups.
     pub async fn join_group(&self, id: ClientId, group: &str) -> Result<(), RouterError> {
-        let Some(mesh) = self.elsewhere(id) else {
+        let Some(at) = self.elsewhere(id) else {
             return Ok(self.namespace.join_group(id, group)?);
         };
-        self.at(mesh, id, ask::join_group(id, group)).await
+        self.at(at, ask::join_group(id, group)).await
     }
 
     /// Takes the client out of the group. A client that is not in the group is no error.
@@ -224,10 +229,10 @@ impl Router {
     ///
     /// The client is not connected, or its node gives no answer.
     pub async fn leave_group(&self, id: ClientId, group: &str) -> Result<(), RouterError> {
-        let Some(mesh) = self.elsewhere(id) else {
+        let Some(at) = self.elsewhere(id) else {
             return Ok(self.namespace.leave_group(id, group)?);
         };
-        self.at(mesh, id, ask::leave_group(id, group)).await
+        self.at(at, ask::leave_group(id, group)).await
     }
 
     /// Whether the client is connected and not being closed.
@@ -236,10 +241,10 @@ impl Router {
     ///
     /// The client's node gives no answer. An unknown node is no error: its clients are offline.
     pub async fn is_online(&self, id: ClientId) -> Result<bool, RouterError> {
-        let Some(mesh) = self.elsewhere(id) else {
+        let Some(at) = self.elsewhere(id) else {
             return Ok(self.namespace.is_online(id));
         };
-        match self.at(mesh, id, ask::is_online(id)).await {
+        match self.at(at, ask::is_online(id)).await {
             // Its clients have gone with it.
             Err(RouterError::Unanswered(Unanswered::NoNode(_))) => Ok(false),
             answered => answered,
@@ -252,10 +257,17 @@ impl Router {
     ///
     /// The client is not connected, or its node gives no answer.
     pub async fn close_client(&self, id: ClientId, ending: &Ending) -> Result<(), RouterError> {
-        let Some(mesh) = self.elsewhere(id) else {
+        let Some(at) = self.elsewhere(id) else {
             return Ok(self.namespace.close_client(id, ending)?);
         };
-        self.at(mesh, id, ask::close_client(id, ending)).await
+        self.at(at, ask::close_client(id, ending)).await
+    }
+
+    /// The node that has the client, if any has: the one that has given it its id, or the one that it
+    /// has moved to.
+    pub fn node_of(&self, id: ClientId) -> Incarnation {
+        let own = self.namespace.shared().incarnation();
+        self.elsewhere(id).map_or(own, |(_, node)| node)
     }
 
     /// The nodes that may have clients of the plugin: this one, and those that it knows.
@@ -293,10 +305,10 @@ impl Router {
     ///
     /// The client is not connected, or its node gives no answer.
     pub async fn client_status(&self, id: ClientId) -> Result<ClientStatus, RouterError> {
-        let Some(mesh) = self.elsewhere(id) else {
+        let Some(at) = self.elsewhere(id) else {
             return Ok(self.namespace.client_status(id)?);
         };
-        self.at(mesh, id, ask::client_status(id)).await
+        self.at(at, ask::client_status(id)).await
     }
 
     /// The info of the client.
@@ -305,10 +317,10 @@ impl Router {
     ///
     /// The client is not connected, or its node gives no answer.
     pub async fn info(&self, id: ClientId) -> Result<Info, RouterError> {
-        let Some(mesh) = self.elsewhere(id) else {
+        let Some(at) = self.elsewhere(id) else {
             return Ok(self.namespace.info(id)?);
         };
-        self.at(mesh, id, ask::info(id)).await
+        self.at(at, ask::info(id)).await
     }
 
     /// Replaces the client's info.
@@ -317,10 +329,10 @@ impl Router {
     ///
     /// The client is not connected, its node gives no answer, or the info is too long.
     pub async fn set_info(&self, id: ClientId, info: Info) -> Result<(), RouterError> {
-        let Some(mesh) = self.elsewhere(id) else {
+        let Some(at) = self.elsewhere(id) else {
             return Ok(self.namespace.set_info(id, info)?);
         };
-        self.at(mesh, id, ask::set_info(id, info)).await
+        self.at(at, ask::set_info(id, info)).await
     }
 
     /// Sets each key to its value, deletes the keys whose value is `None`, and returns the whole
@@ -334,10 +346,10 @@ impl Router {
         id: ClientId,
         changes: Vec<(String, Option<String>)>,
     ) -> Result<Info, RouterError> {
-        let Some(mesh) = self.elsewhere(id) else {
+        let Some(at) = self.elsewhere(id) else {
             return Ok(self.namespace.update_info(id, changes)?);
         };
-        self.at(mesh, id, ask::update_info(id, changes)).await
+        self.at(at, ask::update_info(id, changes)).await
     }
 
     // Numbers, from memory.
@@ -549,19 +561,32 @@ impl Router {
         gathered
     }
 
-    /// The mesh, if the client belongs to another node.
-    fn elsewhere(&self, id: ClientId) -> Option<&Arc<Mesh>> {
+    /// The mesh and the node of the client, if it belongs to another node: to the one that has given
+    /// it its id, or to the one that it has moved to.
+    fn elsewhere(&self, id: ClientId) -> Option<(&Arc<Mesh>, Incarnation)> {
+        let mesh = self.mesh.as_ref()?;
         let own = self.namespace.shared().incarnation();
-        self.mesh.as_ref().filter(|_| id.incarnation() != own)
+        let is_of_this_node = id.incarnation() == own;
+        if is_of_this_node && !self.namespace.has_moved_clients() {
+            return None;
+        }
+        if self.namespace.is_online(id) {
+            return None;
+        }
+        let moved_to = self.space().and_then(|space| space.moved_to(id));
+        match moved_to {
+            Some(node) => Some((mesh, node)),
+            None if is_of_this_node => None,
+            None => Some((mesh, id.incarnation())),
+        }
     }
 
     async fn at<A>(
         &self,
-        mesh: &Mesh,
-        id: ClientId,
+        (mesh, node): (&Arc<Mesh>, Incarnation),
         question: Question<A>,
     ) -> Result<A, RouterError> {
-        self.at_node(mesh, id.incarnation(), question).await
+        self.at_node(mesh, node, question).await
     }
 
     async fn at_node<A>(

@@ -125,7 +125,7 @@ impl TraceWatch {
     /// Reads the nodes that are not being read.
     fn look(&mut self) {
         let nodes = match &self.request.target {
-            TraceTarget::Client(client) => vec![client.incarnation()],
+            TraceTarget::Client(client) => vec![self.router.node_of(*client)],
             TraceTarget::Uid(_) => self.router.nodes(),
         };
         for node in nodes {

@@ -511,7 +511,12 @@ fn deliver(
     exclude: &[crate::id::ClientId],
     frame: Frame,
 ) -> wire::Reach {
-    let reached = router.deliver(&Delivery { to, exclude, frame });
+    let reached = router.deliver(&Delivery {
+        to,
+        exclude,
+        frame,
+        from: None,
+    });
     wire::Reach {
         clients: reached.clients,
         dropped: reached.dropped,

@@ -35,7 +35,7 @@ impl Api {
         let status = of.router().client_status(id).await?;
         Ok(wire::Client {
             client: request.client,
-            node: id.incarnation().to_string(),
+            node: of.router().node_of(id).to_string(),
             uid: status.uid.map(|uid| uid.to_string()),
             groups: status.groups.iter().map(ToString::to_string).collect(),
             info: status.info.into_iter().collect(),

@@ -17,7 +17,7 @@ use super::delayed_message::DelayedMessage;
 use super::keepalive::{Heartbeat, Keepalive};
 use super::read_buffers;
 use super::reader::{ReadError, Reader};
-use super::resumable::{Resumable, ResumeRequest};
+use super::resumable::{Resumable, SessionRequest};
 use super::sending_rates::SendingRates;
 use super::session_end::{SessionEnd, broken};
 use super::subprotocol::{self, ClientText};
@@ -78,7 +78,7 @@ enum Next {
     Woken,
     Writable,
     Keepalive,
-    TakenOver(Box<ResumeRequest>),
+    TakenOver(Box<SessionRequest>),
 }
 
 impl<'a> Conversation<'a> {

@@ -15,7 +15,7 @@ use super::reader::Reader;
 use super::resumable::AcceptedResume;
 use super::session::ClientTask;
 use super::stream::upgraded;
-use super::subprotocol::{self, Welcome};
+use super::subprotocol::{self, Secret, Welcome};
 use crate::access::Handshake;
 use crate::close_code::CloseCode;
 use crate::plugin::{self, Accepted, Answer, Failure, Plugin};
@@ -36,7 +36,15 @@ enum Who {
     /// has chosen.
     New(Arriving, Option<String>, Option<String>),
     /// A client that comes back.
-    Returning(AcceptedResume),
+    Returning(Returning),
+}
+
+/// A client that comes back.
+pub(super) enum Returning {
+    /// This node has its session.
+    Here(AcceptedResume),
+    /// This node has adopted it from another one. It has received so many messages.
+    Adopted(ClientTask, u64),
 }
 
 impl Entry {
@@ -63,13 +71,13 @@ impl Entry {
 
     /// The entry of a client that comes back.
     pub(super) fn returning(
-        session: AcceptedResume,
+        returning: Returning,
         place: AdmissionPermit,
         deflate: Option<Deflate>,
         until: Option<Instant>,
     ) -> Entry {
         Entry {
-            who: Who::Returning(session),
+            who: Who::Returning(returning),
             place,
             subprotocol: Some(subprotocol::NAME.to_owned()),
             deflate,
@@ -109,11 +117,18 @@ impl Acceptor {
             })
         };
         match who {
-            Who::Returning(session) => {
+            Who::Returning(Returning::Here(session)) => {
                 tokio::spawn(async move {
                     if let Some(connection) = connect(true).await {
                         session.hand_over(connection);
                     }
+                });
+            }
+            Who::Returning(Returning::Adopted(task, received)) => {
+                tokio::spawn(async move {
+                    let connection = connect(true).await;
+                    // A task of its own, as below.
+                    tokio::spawn(task.run_adopted(connection, received));
                 });
             }
             Who::New(arriving, shown_uid, chosen) => {
@@ -143,8 +158,9 @@ impl Acceptor {
         if client.is_tagged() {
             let policy = namespace.policies().resume;
             resumable = policy.and_then(|_| {
-                self.resumable
-                    .register(client.id(), namespace, shown_uid, until)
+                let (id, secret) = (client.id(), Secret::draw()?);
+                let sessions = &self.resumable;
+                Some(sessions.register(id, secret, namespace, shown_uid, until))
             });
             let resume = resumable.as_ref().zip(policy);
             client

@@ -24,15 +24,15 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::acceptor::{Acceptor, ConnectionFiles};
+use super::adoption::adopt;
 use super::admission::{AdmissionPermit, AdmissionRefused};
-use super::entry::{Arriving, Entry};
+use super::entry::{Arriving, Entry, Returning};
 use super::extensions::Deflate;
 use super::forwarded::client_address;
 use super::handshakes::{AnswerPlace, HandshakePermit};
 use super::new_connection::{ConnectionSource, NewConnection, ip_or_unspecified};
 use super::pages::{self, Body, text};
 use super::refusal::{Closing, Refusal, accept_to_close};
-use super::resumable::AcceptedResume;
 use super::stream::ClientSocket;
 use super::subprotocol::{self, Offer, ResumeOffer};
 use super::upgrade::{self, Good, with_choices};
@@ -360,20 +360,20 @@ impl Acceptor {
         let handshake = read_handshake(parts, offered, address)?;
         let compression = plugin.policies().compression;
         let deflate = compression.and_then(|_| Deflate::agree(&parts.headers));
-        let who = match offer.and_then(|offer| offer.resume.as_ref()) {
-            Some(resume) => self.returning(plugin, &handshake, resume).await?,
-            None => None,
-        };
-        // A client that comes back has given its place back by now.
-        let place = self.place(address, file)?;
-        if let Some((session, until)) = who {
-            return Ok(Entry::returning(session, place, deflate, until));
-        }
         let arrival = Arrival {
             window_bits: deflate.map(|deflate| deflate.window_bits),
             address,
             is_tagged: offer.is_some(),
         };
+        let returning = match offer.and_then(|offer| offer.resume.as_ref()) {
+            Some(resume) => self.returning(plugin, &handshake, resume, arrival).await?,
+            None => None,
+        };
+        // A client that comes back has given its place back by now.
+        let place = self.place(address, file)?;
+        if let Some((returning, until)) = returning {
+            return Ok(Entry::returning(returning, place, deflate, until));
+        }
         let arriving = Arriving::new(plugin, &parts.headers, arrival);
         match arriving.on_connect(&handshake).await {
             Ok(Answer::Accepted(accepted)) => {
@@ -395,13 +395,25 @@ impl Acceptor {
         plugin: &Arc<Plugin>,
         handshake: &Handshake,
         offer: &ResumeOffer,
-    ) -> Result<Option<(AcceptedResume, Option<Instant>)>, Refusal> {
+        arrival: Arrival,
+    ) -> Result<Option<(Returning, Option<Instant>)>, Refusal> {
         let granted = plugin.check_again(handshake).map_err(|refused| {
             self.registry.counters().handshakes_refused.add_one();
             Refusal::of_answer(refused)
         })?;
-        let session = self.resumable.request(offer, plugin.namespace(), granted.as_ref());
-        Ok(session.await)
+        let (sessions, granted) = (&self.resumable, granted.as_ref());
+        let here = sessions.request(offer, plugin.namespace(), granted).await;
+        if let Some((session, until)) = here {
+            return Ok(Some((Returning::Here(session), until)));
+        }
+        let Some(mesh) = &self.mesh else {
+            return Ok(None);
+        };
+        let adopted = Box::pin(adopt(mesh, plugin, sessions, offer, granted, arrival)).await;
+        Ok(adopted.map(|adopted| {
+            let returning = Returning::Adopted(adopted.task, adopted.received);
+            (returning, adopted.until)
+        }))
     }
 
     /// Takes a place on the node for a client of this address.

@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::subprotocol::{ResumeOffer, Secret, WelcomeResume};
 use crate::access::Granted;
-use crate::id::ClientId;
-use crate::registry::Namespace;
+use crate::id::{ClientId, Incarnation};
+use crate::mesh::{GivenClient, HeldClient, MoveRequest, MoveStep};
+use crate::registry::{Client, Namespace};
 
 /// The sessions of this node whose clients may come back.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ struct KnownSession {
     shown_uid: Option<String>,
     /// The time when the client's token expires, if it does.
     until: Option<Instant>,
-    requests: mpsc::Sender<ResumeRequest>,
+    requests: mpsc::Sender<SessionRequest>,
 }
 
 /// The session's side of a session whose client may come back. When it is dropped, the client cannot
@@ -46,7 +47,24 @@ pub(super) struct Resumable {
     sessions: Arc<ResumableSessions>,
     client: ClientId,
     secret: Secret,
-    requests: mpsc::Receiver<ResumeRequest>,
+    shown_uid: Option<String>,
+    until: Option<Instant>,
+    requests: mpsc::Receiver<SessionRequest>,
+}
+
+/// A request for a session whose client may come back.
+#[derive(Debug)]
+pub(super) enum SessionRequest {
+    /// The client has come back on this node.
+    Resume(ResumeRequest),
+    /// The client has come back at another node, and has received so many messages. The session says
+    /// what the client has.
+    Take(u64, oneshot::Sender<HeldClient>),
+    /// The other node wants everything that the client has not received, once these nodes have
+    /// switched to it.
+    Give(Vec<Incarnation>, oneshot::Sender<GivenClient>),
+    /// The other node has the client.
+    Taken,
 }
 
 /// A client that asks for its session.
@@ -71,30 +89,55 @@ impl ResumableSessions {
         })
     }
 
-    /// Lets a client come back, if the system has random bytes for its secret.
+    /// Lets a client come back that shows this secret.
     pub(super) fn register(
         self: &Arc<Self>,
         client: ClientId,
+        secret: Secret,
         namespace: Arc<Namespace>,
         shown_uid: Option<String>,
         until: Option<Instant>,
-    ) -> Option<Box<Resumable>> {
-        let secret = Secret::draw()?;
+    ) -> Box<Resumable> {
         let (sender, requests) = mpsc::channel(1);
         let known = KnownSession {
             secret,
             namespace,
-            shown_uid,
+            shown_uid: shown_uid.clone(),
             until,
             requests: sender,
         };
         self.sessions.lock().insert(client, known);
-        Some(Box::new(Resumable {
+        Box::new(Resumable {
             sessions: self.clone(),
             client,
             secret,
+            shown_uid,
+            until,
             requests,
-        }))
+        })
+    }
+
+    /// Passes on the request of another node for a client that moves there.
+    pub(super) async fn pass_on(&self, request: MoveRequest) -> Option<()> {
+        let (requests, request) = {
+            let sessions = self.sessions.lock();
+            let known = sessions.get(&request.client)?;
+            if known.namespace.name() != request.plugin {
+                return None;
+            }
+            let passed = match request.step {
+                MoveStep::Take(shown, answer) => {
+                    let is_it = Secret::from_bytes(&shown.secret)
+                        .is_some_and(|secret| known.secret.is(&secret))
+                        && shown.shown_uid.is_none_or(|uid| uid == known.shown_uid);
+                    is_it.then_some(SessionRequest::Take(shown.received, answer))?
+                }
+                MoveStep::Give(nodes, answer) => SessionRequest::Give(nodes, answer),
+                MoveStep::Taken => SessionRequest::Taken,
+            };
+            (known.requests.clone(), passed)
+        };
+        requests.send(request).await.ok()
     }
 
     /// Asks the session of a client for its client, and returns it with the time when the client's
@@ -123,6 +166,7 @@ impl ResumableSessions {
             accept,
             connection,
         };
+        let request = SessionRequest::Resume(request);
         requests.send(request).await.ok()?;
         accepted.await.ok()?;
         Some((AcceptedResume(sender), until))
@@ -140,13 +184,23 @@ impl Resumable {
         &self.sessions
     }
 
+    /// What the client has, for another node.
+    pub(super) fn held_client(&self, client: &Client) -> HeldClient {
+        let until = self.until;
+        HeldClient {
+            state: client.held_state(),
+            shown_uid: self.shown_uid.clone(),
+            expires_in: until.map(|until| until.saturating_duration_since(Instant::now())),
+        }
+    }
+
     /// How the client may come back.
     pub(super) fn welcome(&self, window: Duration) -> WelcomeResume {
         WelcomeResume::new(self.client, &self.secret, window)
     }
 
-    /// Polls for the client that comes back.
-    pub(super) fn poll_request(&mut self, context: &mut Context<'_>) -> Poll<ResumeRequest> {
+    /// Polls for a request for the session.
+    pub(super) fn poll_request(&mut self, context: &mut Context<'_>) -> Poll<SessionRequest> {
         match self.requests.poll_recv(context) {
             Poll::Ready(Some(request)) => Poll::Ready(request),
             // The sessions of the node keep a sender for as long as this value lives.
@@ -154,8 +208,8 @@ impl Resumable {
         }
     }
 
-    /// Waits for the client that comes back.
-    pub(super) async fn request(&mut self) -> ResumeRequest {
+    /// Waits for a request for the session.
+    pub(super) async fn request(&mut self) -> SessionRequest {
         std::future::poll_fn(|context| self.poll_request(context)).await
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::admission::AdmissionPermit;
-use super::away::{Return, wait_for_return};
+use super::away::{AwayClient, Return};
 use super::connection::Connection;
 use super::conversation::{Conversation, Numbers};
 use super::reader::Reader;
@@ -47,6 +47,25 @@ impl ClientTask {
         }
     }
 
+    /// Creates the session of a client that another node has had, which has handled so many of its
+    /// messages.
+    pub(super) fn adopted(
+        client: Arc<Client>,
+        session: plugin::Session,
+        resumable: Box<Resumable>,
+        handled: u64,
+    ) -> ClientTask {
+        ClientTask {
+            client,
+            session,
+            resumable: Some(resumable),
+            numbers: Numbers {
+                handled,
+                told: handled,
+            },
+        }
+    }
+
     fn namespace(&self) -> &Arc<Namespace> {
         self.session.plugin().namespace()
     }
@@ -59,9 +78,32 @@ impl ClientTask {
     /// Serves the client until it has left and its plugin knows that, on this connection and on those
     /// with which it comes back.
     pub(super) async fn run(mut self, connection: Connection) {
-        let mut connection = connection;
+        self.client.outbox().attach(connection.write.clone());
+        self.serve(connection).await;
+    }
+
+    /// Serves a client that has come back on this connection after it was at another node, and has
+    /// received so many messages. Without a connection, the client is waited for once more.
+    pub(super) async fn run_adopted(mut self, connection: Option<Connection>, received: u64) {
+        let connection = match connection {
+            Some(connection) => Box::new(connection),
+            None => {
+                let Some(policy) = self.namespace().policies().resume else {
+                    return Box::pin(self.part(SessionEnd::Now(broken()), None)).await;
+                };
+                let ended = SessionEnd::Now(broken());
+                match Box::pin(self.wait_for_return(ended, None, policy)).await {
+                    Ok(connection) => return self.serve(*connection).await,
+                    Err(ended) => return Box::pin(self.part(ended, None)).await,
+                }
+            }
+        };
+        self.come_back(&connection, received);
+        self.serve(*connection).await;
+    }
+
+    async fn serve(&mut self, mut connection: Connection) {
         let (ended, reader) = loop {
-            self.client.outbox().attach(connection.write);
             let place = connection.place;
             let (ended, reader) = self
                 .converse(connection.reader, connection.until, &place)
@@ -70,7 +112,8 @@ impl ClientTask {
                 break (ended, Some((reader, place)));
             };
             // Boxed, as a turn is: no idle client carries what comes after its connection.
-            match Box::pin(self.wait_for_return(ended, reader, place, policy)).await {
+            let wait = self.wait_for_return(ended, Some((reader, place)), policy);
+            match Box::pin(wait).await {
                 Ok(next) => connection = *next,
                 Err(ended) => break (ended, None),
             }
@@ -108,7 +151,7 @@ impl ClientTask {
                 is_broken || (close.by == Closer::Client && close.code == CloseCode::ComesBack)
             }
             SessionEnd::Interrupted(_) | SessionEnd::TakenOver(_) => true,
-            SessionEnd::Already | SessionEnd::Unreadable(_) => false,
+            SessionEnd::Already | SessionEnd::Unreadable(_) | SessionEnd::Moved => false,
         };
         is_waited_for.then(|| self.namespace().policies().resume)?
     }
@@ -118,8 +161,7 @@ impl ClientTask {
     async fn wait_for_return(
         &mut self,
         ended: SessionEnd,
-        mut reader: Reader,
-        place: AdmissionPermit,
+        connection: Option<(Reader, AdmissionPermit)>,
         policy: ResumePolicy,
     ) -> Result<Box<Connection>, SessionEnd> {
         let shared = self.namespace().shared().clone();
@@ -129,44 +171,62 @@ impl ClientTask {
             SessionEnd::Now(close) if close.by == Closer::Client => Some(close),
             _ => None,
         };
-        if let Some(close) = told {
+        if let Some((mut reader, _place)) = connection
+            && let Some(close) = told
+        {
             let outbox = client.outbox();
             outbox.push_control(Frame::close(close.code, &close.reason));
             let goodbye = goodbye(&client, &shared, &mut reader, &ended, close);
             let _ = tokio::time::timeout(shared.limits().close_timeout, goodbye).await;
         }
-        drop((reader, place));
         let (close, request) = match ended {
             SessionEnd::Interrupted(close) | SessionEnd::Now(close) => (close, None),
             SessionEnd::TakenOver(request) => (broken(), Some(*request)),
-            SessionEnd::Already | SessionEnd::Unreadable(_) => return Err(ended),
+            SessionEnd::Already | SessionEnd::Unreadable(_) | SessionEnd::Moved => {
+                return Err(ended);
+            }
         };
         let Some(resumable) = &mut self.resumable else {
             return Err(SessionEnd::Now(close));
         };
-        let wait = wait_for_return(&client, &shared, resumable, policy, close, request);
-        match wait.await {
+        let away = AwayClient {
+            client: &client,
+            shared: &shared,
+            resumable,
+            handled: self.numbers.handled,
+        };
+        match away.wait(policy, close, request).await {
             Return::Back {
                 connection,
                 received,
             } => {
-                let inflates = client.window_bits() != connection.window_bits;
-                client.set_window_bits(connection.window_bits);
-                self.numbers.told = self.numbers.handled;
-                let welcome = subprotocol::welcome(&Welcome {
-                    client: client.id_text().to_owned(),
-                    resumed: true,
-                    received: self.numbers.handled,
-                    subprotocol: None,
-                    resume: Some(resumable.welcome(policy.window)),
-                });
-                let outbox = client.outbox();
-                outbox.attach_again(connection.write.clone(), welcome, received, inflates);
+                self.come_back(&connection, received);
                 Ok(connection)
             }
+            Return::Moved => Err(SessionEnd::Moved),
             Return::Over(close) => Err(SessionEnd::Now(close)),
             Return::Closed => Err(SessionEnd::Already),
         }
+    }
+
+    /// Gives a client that has come back its new connection. It has received so many messages.
+    fn come_back(&mut self, connection: &Connection, received: u64) {
+        let client = &self.client;
+        let inflates = client.window_bits() != connection.window_bits;
+        client.set_window_bits(connection.window_bits);
+        self.numbers.told = self.numbers.handled;
+        let policy = self.namespace().policies().resume;
+        let resume = self.resumable.as_ref().zip(policy);
+        let welcome = subprotocol::welcome(&Welcome {
+            client: client.id_text().to_owned(),
+            resumed: true,
+            received: self.numbers.handled,
+            subprotocol: None,
+            resume: resume.map(|(resumable, policy)| resumable.welcome(policy.window)),
+        });
+        let socket = connection.write.clone();
+        let outbox = client.outbox();
+        outbox.attach_again(socket, welcome, received, inflates);
     }
 
     /// Ends the session of an accepted client whose upgrade failed.
@@ -178,6 +238,9 @@ impl ClientTask {
     /// Ends the session. A client that is away has no connection any more.
     async fn part(&self, ended: SessionEnd, connection: Option<(Reader, AdmissionPermit)>) {
         let namespace = self.namespace();
+        if let SessionEnd::Moved = ended {
+            return namespace.give_away(&self.client);
+        }
         if let SessionEnd::Now(close) | SessionEnd::Unreadable(close) = &ended {
             namespace.end(&self.client, &Ending::new(close.clone(), None));
         }

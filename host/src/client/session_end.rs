@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use super::reader::{Goodbye, Reader};
-use super::resumable::ResumeRequest;
+use super::resumable::SessionRequest;
 use crate::close_code::CloseCode;
 use crate::outbox::Condition;
 use crate::registry::{Client, Close, Closer, NodeState};
@@ -24,8 +24,10 @@ pub(super) enum SessionEnd {
     Unreadable(Close),
     /// The node ends, and the client is to come back on another connection.
     Interrupted(Close),
-    /// The client has come back on another connection.
-    TakenOver(Box<ResumeRequest>),
+    /// Another node has the client.
+    Moved,
+    /// The client has come back on another connection, here or at another node.
+    TakenOver(Box<SessionRequest>),
 }
 
 impl SessionEnd {

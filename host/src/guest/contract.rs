@@ -397,6 +397,7 @@ impl Guest {
             to,
             exclude: &exclude,
             frame,
+            from: None,
         };
         let _sender = self.sender();
         let reached = self.router().deliver(&delivery);

@@ -135,6 +135,8 @@ impl Mesh {
                     more,
                 }))
             }
+            Question::TakeClient(take) => self.take_client(namespace.name(), take).await?,
+            Question::GiveClient(give) => self.give_client(namespace.name(), give).await?,
             Question::GroupUidCount(group) => {
                 Ok(Answer::UidCount(self.uid_count(namespace, &group).await))
             }
@@ -203,6 +205,8 @@ fn nobody(question: &Question) -> Answered {
         Question::SetInfo(of) => &of.client,
         Question::UpdateInfo(of) => &of.client,
         Question::CloseClient(of) => &of.client,
+        Question::TakeClient(of) => &of.client,
+        Question::GiveClient(of) => &of.client,
     };
     Ok(Err(Refused::NotFound(client(id)?)))
 }

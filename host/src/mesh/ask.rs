@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use ipnet::IpNet;
 
+use super::move_request::{GivenClient, HeldClient, ShownToken};
+use super::moves::given_client;
 use super::unanswered::Unanswered;
 use super::wire::answer::Answer;
 use super::wire::ask::Question as Asked;
 use super::wire::read_trace::Target;
 use super::wire::refused::Reason;
 use super::wire::{self, client_bytes};
-use crate::id::ClientId;
+use crate::id::{ClientId, Incarnation};
 use crate::live_trace::{TraceRequest, TraceStep, TraceTarget};
 use crate::registry::{self, ClientStatus, Kind};
 
@@ -160,6 +162,38 @@ pub fn read_trace(request: &TraceRequest) -> Question<Vec<TraceStep>> {
         }),
         read: |answer| match answer {
             Answer::TraceRead(read) => Some(read.steps),
+            _ => None,
+        },
+    }
+}
+
+/// Asks the old node of a client that has come back here what the client has.
+pub fn take_client(client: ClientId, shown: ShownToken) -> Question<HeldClient> {
+    Question {
+        question: Asked::TakeClient(wire::TakeClient {
+            client: client_bytes(client),
+            secret: shown.secret.into(),
+            received: shown.received,
+            is_checked: shown.shown_uid.is_some(),
+            shown_uid: shown.shown_uid.flatten(),
+        }),
+        read: |answer| match answer {
+            Answer::HeldClient(held) => Some(held.into()),
+            _ => None,
+        },
+    }
+}
+
+/// Asks the old node of a client for all that the client has not received, once these nodes have
+/// switched.
+pub fn give_client(client: ClientId, nodes: &[Incarnation]) -> Question<GivenClient> {
+    Question {
+        question: Asked::GiveClient(wire::GiveClient {
+            client: client_bytes(client),
+            nodes: nodes.iter().map(|node| node.to_u64()).collect(),
+        }),
+        read: |answer| match answer {
+            Answer::GivenClient(given) => given_client(given),
             _ => None,
         },
     }

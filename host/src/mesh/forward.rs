@@ -83,18 +83,18 @@ impl Mesh {
         forwarded
     }
 
-    /// Sends a frame to one client of another node.
+    /// Sends a frame to one client of another node, `node`.
     ///
     /// # Errors
     ///
     /// The client's node is not known, or its link does not take the frame.
     pub fn forward_to_client(
         &self,
+        node: Incarnation,
         plugin: &str,
         client: ClientId,
         frame: &Frame,
     ) -> Result<(), Unanswered> {
-        let node = client.incarnation();
         let peer = self.peer(node).ok_or(Unanswered::NoNode(node))?;
         let to = To::Client(wire::client_bytes(client));
         let span = self.child_span("deliver", SpanKind::Producer);

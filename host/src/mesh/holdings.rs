@@ -80,6 +80,12 @@ impl HoldingSize {
         bytes: 0,
     };
 
+    /// What a client counts that has moved to the peer.
+    pub(super) const MOVED_CLIENT: HoldingSize = HoldingSize {
+        plugins: 0,
+        bytes: NAME_COST,
+    };
+
     /// What one name counts.
     pub(super) fn name(name: &str) -> HoldingSize {
         HoldingSize {

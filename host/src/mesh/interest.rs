@@ -6,7 +6,7 @@
 //! peer holds, the interest takes about 120 bytes (docs/mesh.md). How much a peer may tell is
 //! bounded (`holdings.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::holdings::{HoldingSize, name_cost};
 use super::servers::Servers;
 use super::snapshot::Snapshot;
-use crate::id::Incarnation;
+use crate::id::{ClientId, Incarnation};
 use crate::registry::{Kind, Names};
 
 /// How many names are checked under one lock while a peer's names are removed.
@@ -44,6 +44,8 @@ pub struct Space {
     pub(super) servers: RwLock<Servers>,
     uids: Names<Holders>,
     groups: Names<Holders>,
+    /// The nodes of the clients that have moved there from others.
+    moved: RwLock<HashMap<ClientId, Snapshot>>,
 }
 
 /// The nodes that hold a name, with the number of its clients. Usually this is one node.
@@ -115,6 +117,7 @@ impl Interest {
             drop_older(&mut space.clients.write(), snapshot);
             drop_older(&mut space.fires.write(), snapshot);
             space.servers.write().drop_older(snapshot);
+            freed.bytes += space.forget_moved_before(snapshot);
             let after = space.held_by(snapshot.node);
             freed.plugins += before.plugins.saturating_sub(after.plugins);
             freed.bytes += before.bytes.saturating_sub(after.bytes);
@@ -186,6 +189,45 @@ impl Space {
         is_among(&self.clients.read(), node)
     }
 
+    /// The node that the client has moved to, if it has moved.
+    pub fn moved_to(&self, client: ClientId) -> Option<Incarnation> {
+        self.moved.read().get(&client).map(|moved| moved.node)
+    }
+
+    /// Notes that a client has moved to a peer, or is no longer there.
+    pub(super) fn note_moved(
+        &self,
+        client: ClientId,
+        snapshot: Snapshot,
+        is_there: bool,
+    ) -> Noted {
+        let mut moved = self.moved.write();
+        let was_there = moved.get(&client).is_some_and(|at| at.node == snapshot.node);
+        match (is_there, was_there) {
+            (true, _) => {
+                moved.insert(client, snapshot);
+            }
+            (false, true) => {
+                moved.remove(&client);
+            }
+            (false, false) => {}
+        }
+        match (is_there, was_there) {
+            (true, false) => Noted::New,
+            (false, true) => Noted::Gone,
+            _ => Noted::AsBefore,
+        }
+    }
+
+    /// Removes the clients that a node has said before its `snapshot` began to have, and returns what
+    /// they counted.
+    fn forget_moved_before(&self, snapshot: Snapshot) -> usize {
+        let mut moved = self.moved.write();
+        let before = moved.len();
+        moved.retain(|_, at| at.node != snapshot.node || at.number >= snapshot.number);
+        (before - moved.len()) * HoldingSize::MOVED_CLIENT.bytes
+    }
+
     /// Whether the node holds this uid or group.
     pub(super) fn holds(&self, kind: Kind, name: &str, node: Incarnation) -> bool {
         let shard = self.names(kind).shard(name).read();
@@ -210,6 +252,7 @@ impl Space {
         self.clients.read().is_empty()
             && self.fires.read().is_empty()
             && self.servers.read().nodes.is_empty()
+            && self.moved.read().is_empty()
             && self.uids.count() == 0
             && self.groups.count() == 0
     }

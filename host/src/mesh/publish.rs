@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::peer::Peer;
 use super::state::Mesh;
 use super::{timers, wire};
+use crate::id::ClientId;
 use crate::registry::{Kind, Namespace};
 
 /// The most names in one frame.
@@ -65,6 +66,9 @@ impl Mesh {
             }
             for group in &changed.groups {
                 told.name(Kind::Group, group);
+            }
+            for client in &changed.adopted {
+                told.moved(*client);
             }
             told.end();
             let known = changed
@@ -120,6 +124,9 @@ impl Mesh {
         telling.clients();
         telling.fires(self.firing_rank(namespace));
         telling.serving();
+        for client in namespace.adopted() {
+            telling.moved(client);
+        }
         telling.end();
         for frame in frames {
             self.push_reliable(peer, frame);
@@ -192,6 +199,19 @@ impl<'a> Telling<'a> {
             Kind::Uid => self.holding.uids.push(held),
             Kind::Group => self.holding.groups.push(held),
         }
+        self.count_name();
+    }
+
+    /// Tells whether this node has a client to which another one has given its id.
+    fn moved(&mut self, client: ClientId) {
+        self.holding.moved.push(wire::MovedClient {
+            client: wire::client_bytes(client),
+            is_here: self.namespace.has_adopted(client),
+        });
+        self.count_name();
+    }
+
+    fn count_name(&mut self) {
         self.names += 1;
         if self.names == NAMES_A_FRAME {
             self.end();

@@ -18,7 +18,7 @@ use super::phase::Phase;
 use super::state::Mesh;
 use super::wire::{self, NotUnderstood};
 use crate::delivery::{Delivery, Target};
-use crate::id::ClientId;
+use crate::id::{ClientId, Incarnation};
 use crate::limits::NAME_BYTES_MAX;
 use crate::message::Frame;
 use crate::policy::UidPolicy;
@@ -29,7 +29,8 @@ impl Mesh {
     /// Handles one frame of a peer.
     pub(super) fn receive(self: &Arc<Self>, peer: &Arc<Peer>, frame: Bytes) {
         use wire::frame::Frame::{
-            Answer, Ask, Claim, Deliver, Deployments, Interest, Leaving, Timers,
+            Answer, Ask, Claim, ClientTaken, Deliver, Deployments, Interest, Leaving, Switch,
+            Switched, Timers,
         };
         if frame.is_empty() {
             // It was taken back before it went out.
@@ -69,6 +70,11 @@ impl Mesh {
             Some(Claim(claim)) => self.claimed(&claim),
             Some(Timers(timers)) => self.note_timers(&timers),
             Some(Deployments(deployments)) => self.hear_deployments(deployments),
+            Some(Switch(switch)) => self.switch(peer, &switch),
+            Some(Switched(switched)) => wire::client(&switched.client)
+                .map(|client| self.note_switched(peer.incarnation(), &switched.plugin, client))
+                .ok_or(NotUnderstood),
+            Some(ClientTaken(taken)) => self.client_was_taken(taken),
             Some(Leaving(_)) => {
                 peer.change(Phase::leave);
                 self.serving_changed.send_replace(());
@@ -148,7 +154,12 @@ impl Mesh {
             Some(To::Groups(groups)) => Target::Groups(&groups.names),
             None => return Err(NotUnderstood),
         };
-        namespace.deliver(&Delivery { to, exclude, frame });
+        namespace.deliver(&Delivery {
+            to,
+            exclude,
+            frame,
+            from: Some(peer.incarnation()),
+        });
         Ok(())
     }
 
@@ -235,7 +246,65 @@ impl Mesh {
             }
             noted = noted.and(is_noted.map(drop));
         }
+        for moved in &holding.moved {
+            let is_noted = self.note_moved(peer, &space, moved);
+            noted = noted.and(is_noted);
+        }
         noted
+    }
+
+    /// Notes that a client has moved to a peer, or is no longer there, if there is room.
+    fn note_moved(
+        &self,
+        peer: &Peer,
+        space: &Space,
+        moved: &wire::MovedClient,
+    ) -> Result<(), NoRoom> {
+        let Some(client) = wire::client(&moved.client) else {
+            return Ok(());
+        };
+        let cost = HoldingSize::MOVED_CLIENT;
+        let most = self.limits().interest_bytes;
+        if moved.is_here && !peer.holdings.has_room(cost, most) {
+            return Err(NoRoom);
+        }
+        match space.note_moved(client, peer.snapshot(), moved.is_here) {
+            Noted::New => peer.holdings.add(cost),
+            Noted::Gone => peer.holdings.remove(cost),
+            Noted::AsBefore => {}
+        }
+        Ok(())
+    }
+
+    /// Sends to the new node of a client from now on, and tells both nodes so. Whatever this node
+    /// sends meanwhile waits, so that it goes either to the old node before that frame or to the new
+    /// one after it.
+    fn switch(&self, peer: &Peer, switch: &wire::Switch) -> Result<(), NotUnderstood> {
+        let client = wire::client(&switch.client).ok_or(NotUnderstood)?;
+        let from = Incarnation::from_u64(switch.from).ok_or(NotUnderstood)?;
+        let switched = wire::encode(wire::frame::Frame::Switched(wire::Switched {
+            plugin: switch.plugin.clone(),
+            client: switch.client.clone(),
+        }));
+        let _routes = self.routes.write();
+        self.interest
+            .space_of(&switch.plugin)
+            .note_moved(client, peer.snapshot(), true);
+        self.push_reliable(peer, switched.clone());
+        if from == self.own() {
+            self.note_switched(self.own(), &switch.plugin, client);
+        } else if let Some(old) = self.peer(from) {
+            self.push_reliable(&old, switched);
+        }
+        Ok(())
+    }
+
+    /// Notes that a node sends to the new node of a client from now on.
+    pub(super) fn note_switched(&self, node: Incarnation, plugin: &str, client: ClientId) {
+        let namespace = self.registry.namespace(plugin);
+        if let Some(client) = namespace.and_then(|namespace| namespace.find(client).ok()) {
+            client.switch(node);
+        }
     }
 
     /// Notes how many clients of a uid or group a peer holds, if there is room. A new name of a

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::Guard;
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use super::deployment::KnownDeployments;
 use super::interest::Interest;
 use super::link::{LinkBound, draw_session};
 use super::listed_here::ListedHere;
+use super::move_request::MoveQueue;
 use super::outbound::PushOutcome;
 use super::peer::{Ended, Peer};
 use super::peer_event::Queue;
@@ -42,6 +43,9 @@ pub struct Mesh {
     /// The lock under which the registry is read and the peers are told, so that the last value
     /// that they get is the right one.
     pub(super) publishing: Mutex<()>,
+    /// The lock under which this node sends to clients. To switch to the new node of a client, it is
+    /// taken alone.
+    pub(super) routes: RwLock<()>,
     /// The token that is cancelled when the node drains, and the registers must be told.
     pub(super) draining: CancellationToken,
     /// The token that is cancelled when the node has left, and its connections must end.
@@ -60,6 +64,7 @@ pub struct Mesh {
     /// node has settled.
     pub(super) serving_changed: watch::Sender<()>,
     pub(super) events: Queue,
+    pub(super) moves: MoveQueue,
     pub(super) deployments: KnownDeployments,
 }
 
@@ -82,12 +87,14 @@ impl Mesh {
             transport,
             trust,
             events: Queue::new(),
+            moves: MoveQueue::new(),
             registry,
             interest: Interest::default(),
             peers: RwLock::default(),
             listed_here: Default::default(),
             wanted: Mutex::default(),
             publishing: Mutex::default(),
+            routes: RwLock::default(),
             draining: CancellationToken::new(),
             leaving: CancellationToken::new(),
             registrations: TaskTracker::new(),
@@ -129,6 +136,12 @@ impl Mesh {
             !phase.is_known() || phase.is_silent() || peer.holdings.is_incomplete()
         });
         missing.map(|peer| peer.incarnation()).collect()
+    }
+
+    /// Takes the lock under which messages are sent, here and to other nodes. No client's new node
+    /// changes meanwhile.
+    pub fn routes(&self) -> RwLockReadGuard<'_, ()> {
+        self.routes.read()
     }
 
     pub(super) fn own(&self) -> Incarnation {

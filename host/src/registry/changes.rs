@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::id::ClientId;
+
 /// The kind of a name: uid or group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -44,6 +46,8 @@ pub struct Changed {
     pub serving: bool,
     /// The timers of the cluster that have changed.
     pub timers: BTreeSet<Arc<str>>,
+    /// The clients of other nodes' ids that this node has, or has no more.
+    pub adopted: BTreeSet<ClientId>,
 }
 
 impl Changes {
@@ -106,6 +110,16 @@ impl Changes {
         let mut changed = self.changed.lock();
         let changed = changed.entry(plugin.clone()).or_default();
         changed.timers.insert(name.clone());
+        self.added();
+    }
+
+    pub(super) fn add_adopted(&self, plugin: &Arc<str>, client: ClientId) {
+        let mut changed = self.changed.lock();
+        changed
+            .entry(plugin.clone())
+            .or_default()
+            .adopted
+            .insert(client);
         self.added();
     }
 

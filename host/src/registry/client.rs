@@ -1,6 +1,6 @@
 //! One client: its id, its outbox, and its state in the registry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -10,19 +10,20 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::client_status::{ClientStatus, Heard, address_text};
+use super::gate::{Gate, MoveSide};
+use super::held_state::{HeldState, Info};
 use crate::close_code::CloseCode;
-use crate::id::{ClientId, ClientIdText};
+use crate::id::{ClientId, ClientIdText, Incarnation};
 use crate::message::Frame;
 use crate::outbox::{Outbox, OutboxBound, OutboxBudget};
 use crate::rate_limiter::{Rates, TooFast};
-
-/// A small map that lives exactly as long as its client.
-pub type Info = BTreeMap<String, String>;
 
 /// One WebSocket connection, from `on-connect` to its departure.
 #[derive(Debug)]
 pub struct Client {
     id: ClientId,
+    /// The number of the client on this node, under which the indexes have it.
+    key: u64,
     /// The id as text, in the form that guests get with every event.
     id_text: ClientIdText,
     outbox: Outbox,
@@ -37,8 +38,15 @@ pub struct Client {
     has_left: AtomicBool,
     /// Whether somebody may watch what happens to the client.
     is_traced: AtomicBool,
+    /// Whether the client has a gate.
+    is_moving: AtomicBool,
+    gate: Mutex<Option<Box<Gate>>>,
     pub(super) held: Mutex<ClientState>,
 }
+
+/// The keys of clients that other nodes have given their ids. The keys of this node's own clients are
+/// less: they are the counters of their ids.
+pub(super) const ADOPTED_KEYS: u64 = 1 << 40;
 
 /// The state of a client in the registry. The lock of this state is taken before those of the
 /// indexes: a change of the client's uid or groups changes the state and the index under it.
@@ -144,13 +152,14 @@ pub struct Departure {
 
 impl Client {
     pub(super) fn new(
-        id: ClientId,
+        (id, key): (ClientId, u64),
         bound: OutboxBound,
         budget: Arc<OutboxBudget>,
         arrival: Arrival,
     ) -> Client {
         Client {
             id,
+            key,
             id_text: id.text(),
             outbox: Outbox::new(bound, budget),
             window_bits: AtomicU8::new(arrival.window_bits.unwrap_or(0)),
@@ -160,6 +169,8 @@ impl Client {
             wake: Notify::new(),
             has_left: AtomicBool::new(false),
             is_traced: AtomicBool::new(false),
+            is_moving: AtomicBool::new(false),
+            gate: Mutex::default(),
             held: Mutex::default(),
         }
     }
@@ -167,6 +178,63 @@ impl Client {
     /// The id of the client.
     pub fn id(&self) -> ClientId {
         self.id
+    }
+
+    pub(super) fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Whether another node has given the client its id.
+    pub fn is_adopted(&self) -> bool {
+        self.key >= ADOPTED_KEYS
+    }
+
+    /// Begins a move of the client from one node to another.
+    pub fn begin_move(&self, side: MoveSide) {
+        *self.gate.lock() = Some(Box::new(Gate::new(side)));
+        self.is_moving.store(true, Ordering::Release);
+    }
+
+    /// Ends a move of the client.
+    pub fn end_move(&self) {
+        self.is_moving.store(false, Ordering::Release);
+        *self.gate.lock() = None;
+    }
+
+    /// Whether the client moves from one node to another.
+    pub fn is_moving(&self) -> bool {
+        self.is_moving.load(Ordering::Acquire)
+    }
+
+    /// Notes that a node sends to the new node of the client from now on.
+    pub fn switch(&self, node: Incarnation) {
+        if let Some(gate) = &mut *self.gate.lock() {
+            gate.switch(node);
+        }
+        self.wake();
+    }
+
+    /// Whether all these nodes send to the new node of the client.
+    pub fn have_switched(&self, nodes: &[Incarnation]) -> bool {
+        let gate = self.gate.lock();
+        gate.as_ref().is_none_or(|gate| gate.have_switched(nodes))
+    }
+
+    /// Whether this node takes messages of `sender` for the client.
+    pub(super) fn takes_from(&self, sender: Incarnation) -> bool {
+        let gate = self.gate.lock();
+        gate.as_ref().is_none_or(|gate| gate.takes_from(sender))
+    }
+
+    /// What the client has in the registry.
+    pub fn held_state(&self) -> HeldState {
+        let held = self.held.lock();
+        HeldState {
+            uid: held.uid.clone(),
+            bound_at_ms: held.bound_at_ms,
+            groups: held.groups.clone(),
+            info: held.info.clone(),
+        }
     }
 
     /// The id of the client, as text.

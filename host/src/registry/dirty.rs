@@ -127,7 +127,7 @@ impl DirtyLists {
         reason = "which list does not matter"
     )]
     fn index(&self, client: &Client) -> usize {
-        client.id().counter() as usize % self.0.len()
+        client.key() as usize % self.0.len()
     }
 }
 

@@ -8,9 +8,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::changes::Kind;
-use super::client::Client;
+use super::client::{ADOPTED_KEYS, Client};
 use super::events::{EventKind, Events};
 use super::names::Names;
+use crate::id::ClientId;
 
 /// How many members are visited under one lock, for some 50 µs.
 const MEMBERS_A_LOCK: usize = 1024;
@@ -57,7 +58,7 @@ impl Index {
                 self.events.emit(&self.plugin, occupied);
                 Members::new()
             });
-            members.insert(client.id().counter(), client.clone());
+            members.insert(client.key(), client.clone());
         }
         result
     }
@@ -66,7 +67,7 @@ impl Index {
     pub(super) fn remove(&self, name: &str, client: &Client) {
         let mut shard = self.names.shard(name).write();
         if let Some(members) = shard.get_mut(name) {
-            members.remove(&client.id().counter());
+            members.remove(&client.key());
             if members.is_empty() {
                 shard.remove(name);
                 let vacated = || EventKind::Vacated(self.kind, name.into());
@@ -106,7 +107,8 @@ impl Index {
         members
     }
 
-    /// Up to `limit` members whose counter is higher than `after`, in order.
+    /// Up to `limit` members whose counter is higher than `after`, in order, without those to which
+    /// other nodes have given their ids.
     pub(super) fn members_after(
         &self,
         name: &str,
@@ -117,9 +119,18 @@ impl Index {
         let members = shard.get(name).into_iter();
         members
             .flat_map(|members| members.range(later_than(after)))
+            .take_while(|(key, _)| **key < ADOPTED_KEYS)
             .map(|(_, c)| c.clone())
             .take(limit)
             .collect()
+    }
+
+    /// The members to which other nodes have given their ids.
+    pub(super) fn adopted(&self, name: &str) -> Vec<ClientId> {
+        let shard = self.names.shard(name).read();
+        let members = shard.get(name).into_iter();
+        let adopted = members.flat_map(|members| members.range(ADOPTED_KEYS..));
+        adopted.map(|(_, client)| client.id()).collect()
     }
 
     /// Up to `limit` names that come after `after`, in order.

@@ -6,9 +6,11 @@
 //! Long because uids, groups and clients change together, under the locks of one value; what can
 //! stand alone is in `client`, `index`, `sending`, `changes` and `timers`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -16,10 +18,12 @@ use ipnet::IpNet;
 use parking_lot::RwLock;
 
 use super::changes::Kind;
-use super::client::{Arrival, Client, ClientState, Close, Closer, Departure, Ending, Info};
+use super::client::{ADOPTED_KEYS, Arrival, Client, ClientState, Close, Closer, Departure, Ending};
 use super::client_status::ClientStatus;
 use super::clock::now_ms;
 use super::events::EventKind;
+use super::gate::MoveSide;
+use super::held_state::{HeldState, Info};
 use super::index::{Index, Members, visit_some, walk};
 use super::names::SHARDS;
 use super::refused::Refused;
@@ -50,6 +54,10 @@ pub struct Namespace {
     clients: [RwLock<Members>; SHARDS],
     uids: Index,
     groups: Index,
+    /// The clients to which other nodes have given their ids.
+    adopted: RwLock<HashMap<ClientId, Arc<Client>>>,
+    /// Whether a client to which this node has given its id is at another node.
+    has_moved_clients: AtomicBool,
     policies: ArcSwap<Policies>,
     serving: ArcSwap<Serving>,
     timers: Arc<Timers>,
@@ -75,6 +83,8 @@ impl Namespace {
             clients: Default::default(),
             uids: Index::new(Kind::Uid, name, shared.events()),
             groups: Index::new(Kind::Group, name, shared.events()),
+            adopted: RwLock::default(),
+            has_moved_clients: AtomicBool::new(false),
             policies: ArcSwap::default(),
             serving: ArcSwap::default(),
             timers: Timers::new(name, shared),
@@ -130,6 +140,119 @@ impl Namespace {
     /// Adds a client that asks to connect. From now on the client can be bound to a uid, join
     /// groups and get messages.
     pub fn arrive(&self, arrival: Arrival) -> Arc<Client> {
+        let id = self.shared.next_id();
+        self.insert((id, id.counter()), arrival)
+    }
+
+    /// Adds a client that another node gives to this one, with its id. It takes no messages until
+    /// their senders have switched to this node.
+    pub fn adopt(&self, id: ClientId, arrival: Arrival, state: &HeldState) -> Arc<Client> {
+        let key = ADOPTED_KEYS | self.shared.next_id().counter();
+        let client = self.insert((id, key), arrival);
+        client.begin_move(MoveSide::Arriving);
+        self.adopted.write().insert(id, client.clone());
+        let mut held = client.held.lock();
+        if let Some(uid) = &state.uid {
+            self.bind_adopted(&client, &mut held, uid.clone(), state.bound_at_ms);
+        }
+        for group in &state.groups {
+            self.join_adopted(&client, &mut held, group.clone());
+        }
+        held.info.clone_from(&state.info);
+        drop(held);
+        client
+    }
+
+    /// Applies what has changed of a client at its old node since this node has adopted it.
+    pub fn update_adopted(&self, client: &Arc<Client>, before: &HeldState, after: HeldState) {
+        let Ok(mut held) = present(client) else {
+            return;
+        };
+        if before.uid != after.uid {
+            self.unbind_held(client, &mut held);
+            if let Some(uid) = after.uid {
+                self.bind_adopted(client, &mut held, uid, after.bound_at_ms);
+            }
+        }
+        for group in before.groups.difference(&after.groups) {
+            if held.groups.remove(group) {
+                self.groups.remove(group, client);
+                self.changed(Kind::Group, group);
+            }
+        }
+        for group in after.groups.difference(&before.groups) {
+            self.join_adopted(client, &mut held, group.clone());
+        }
+        if before.info != after.info {
+            held.info = after.info;
+        }
+    }
+
+    /// Tells the other nodes that this node has a client to which another one has given its id.
+    pub fn announce_adopted(&self, id: ClientId) {
+        if let Some(changes) = self.shared.changes() {
+            changes.add_adopted(&self.name, id);
+        }
+    }
+
+    /// The clients to which other nodes have given their ids.
+    pub fn adopted(&self) -> Vec<ClientId> {
+        self.adopted.read().keys().copied().collect()
+    }
+
+    /// Whether this node has the client, and another node has given it its id.
+    pub fn has_adopted(&self, id: ClientId) -> bool {
+        self.adopted.read().contains_key(&id)
+    }
+
+    /// Whether a client to which this node has given its id is at another node.
+    pub fn has_moved_clients(&self) -> bool {
+        self.has_moved_clients.load(Ordering::Relaxed)
+    }
+
+    /// Removes a client that another node has taken over. It has no `on-close` here.
+    pub fn give_away(&self, client: &Client) {
+        if !client.is_adopted() {
+            self.has_moved_clients.store(true, Ordering::Relaxed);
+        }
+        let close = Close {
+            code: CloseCode::Abnormal,
+            reason: String::new(),
+            by: Closer::Network,
+        };
+        self.leave(client, &close);
+    }
+
+    fn bind_adopted(
+        &self,
+        client: &Arc<Client>,
+        held: &mut ClientState,
+        uid: Arc<str>,
+        bound_at_ms: u64,
+    ) {
+        // It had the uid already: no policy asks anew whether it may.
+        let _: Result<(), Infallible> = self.uids.insert(&uid, client, |_| Ok(()));
+        self.changed(Kind::Uid, &uid);
+        held.bound_at_ms = bound_at_ms;
+        held.uid_rates = self.uid_rates.of(uid.clone(), Instant::now());
+        held.uid = Some(uid);
+    }
+
+    fn join_adopted(&self, client: &Arc<Client>, held: &mut ClientState, group: Arc<str>) {
+        let _: Result<(), Infallible> = self.groups.insert(&group, client, |_| Ok(()));
+        self.changed(Kind::Group, &group);
+        held.groups.insert(group);
+    }
+
+    fn unbind_held(&self, client: &Client, held: &mut ClientState) {
+        held.uid_rates = None;
+        if let Some(bound) = held.uid.take() {
+            self.uids.remove(&bound, client);
+            self.changed(Kind::Uid, &bound);
+        }
+    }
+
+    fn insert(&self, (id, key): (ClientId, u64), arrival: Arrival) -> Arc<Client> {
         let limits = self.shared.limits();
         let resume = self.policies().resume.filter(|_| arrival.is_tagged);
         let bound = match resume {
@@ -142,14 +265,12 @@ impl Namespace {
                 bytes: limits.outbox_bytes,
             },
         };
-        let (id, budget) = (self.shared.next_id(), self.shared.outbox_budget().clone());
-        let client = Arc::new(Client::new(id, bound, budget, arrival));
+        let budget = self.shared.outbox_budget().clone();
+        let client = Arc::new(Client::new((id, key), bound, budget, arrival));
         if resume.is_some() {
             client.outbox().retain(0);
         }
-        self.shard(client.id())
-            .write()
-            .insert(client.id().counter(), client.clone());
+        self.shard(key).write().insert(key, client.clone());
         if let Some(changes) = self.shared.changes() {
             changes.add_clients(&self.name);
         }
@@ -484,11 +605,13 @@ impl Namespace {
         after: Option<ClientId>,
         limit: usize,
     ) -> (Vec<ClientId>, bool) {
-        let Some(after) = self.counter_after(after) else {
-            return (Vec::new(), false);
-        };
-        let members = self.index(kind).members_after(name, after, limit + 1);
-        let mut ids: Vec<_> = members.iter().map(|client| client.id()).collect();
+        let mut ids = self.index(kind).adopted(name);
+        ids.retain(|id| Some(*id) > after);
+        if let Some(after) = self.counter_after(after) {
+            let members = self.index(kind).members_after(name, after, limit + 1);
+            ids.extend(members.iter().map(|client| client.id()));
+        }
+        ids.sort_unstable();
         let more = ids.len() > limit;
         ids.truncate(limit);
         (ids, more)
@@ -558,19 +681,23 @@ impl Namespace {
         from: Option<IpNet>,
         limit: usize,
     ) -> (Vec<ClientId>, bool) {
-        let Some(after) = self.counter_after(after) else {
-            return (Vec::new(), false);
-        };
         let is_from = |client: &Client| {
             let ip = client.address().map(|address| address.ip().to_canonical());
             from.is_none_or(|from| ip.is_some_and(|ip| from.contains(&ip)))
         };
-        let mut ids = Vec::new();
+        let mut ids: Vec<ClientId> = {
+            let adopted = self.adopted.read();
+            let adopted = adopted.values().filter(|client| is_from(client));
+            let ids = adopted.map(|client| client.id());
+            ids.filter(|id| Some(*id) > after).collect()
+        };
+        let first = self.counter_after(after);
         for shard in &self.clients {
-            let (mut next, before) = (Some(after), ids.len());
+            let (mut next, before) = (first, ids.len());
             while let Some(after) = next.filter(|_| ids.len() - before <= limit) {
                 let visit = &mut |client: &Arc<Client>| {
-                    if ids.len() - before <= limit && is_from(client) {
+                    let counts = !client.is_adopted() && is_from(client);
+                    if counts && ids.len() - before <= limit {
                         ids.push(client.id());
                     }
                 };
@@ -676,9 +803,13 @@ impl Namespace {
         let ClientState {
             uid, groups, info, ..
         } = std::mem::take(held);
-        self.shard(client.id())
-            .write()
-            .remove(&client.id().counter());
+        self.shard(client.key()).write().remove(&client.key());
+        if client.is_adopted() {
+            self.adopted.write().remove(&client.id());
+            if let Some(changes) = self.shared.changes() {
+                changes.add_adopted(&self.name, client.id());
+            }
+        }
         if let Some(changes) = self.shared.changes() {
             changes.add_clients(&self.name);
         }
@@ -760,7 +891,13 @@ impl Namespace {
     ///
     /// The client is not on this node, or has left.
     pub fn find(&self, id: ClientId) -> Result<Arc<Client>, Refused> {
-        let client = self.shard(id).read().get(&id.counter()).cloned();
+        let client = match id.incarnation() == self.shared.incarnation() {
+            true => {
+                let key = id.counter();
+                self.shard(key).read().get(&key).cloned()
+            }
+            false => self.adopted.read().get(&id).cloned(),
+        };
         client
             .filter(|client| client.id() == id)
             .ok_or(Refused::NotFound(id))
@@ -770,8 +907,8 @@ impl Namespace {
         clippy::cast_possible_truncation,
         reason = "which shard does not matter"
     )]
-    fn shard(&self, id: ClientId) -> &RwLock<Members> {
-        &self.clients[id.counter() as usize % SHARDS]
+    fn shard(&self, key: u64) -> &RwLock<Members> {
+        &self.clients[key as usize % SHARDS]
     }
 }
 

@@ -86,6 +86,12 @@ impl<'a> Sending<'a> {
         if !self.excluded.is_empty() && self.excluded.binary_search(&client.id()).is_ok() {
             return;
         }
+        if client.is_moving() {
+            let sender = self.delivery.from.unwrap_or(self.shared.incarnation());
+            if !client.takes_from(sender) {
+                return;
+            }
+        }
         let frame = self.frame(client.encoding()).clone();
         let key = self.key.clone();
         let pushed = push(self.shared, client, frame, key, self.overflow);

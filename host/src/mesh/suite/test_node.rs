@@ -221,6 +221,7 @@ impl TestNode {
             to: Target::Groups(&[group.to_owned()]),
             exclude: &[],
             frame: Frame::message(Message::Text(text)),
+            from: None,
         };
         self.mesh.forward(CHAT, &delivery)
     }
