@@ -104,7 +104,7 @@ pub struct Ack {
 /// One thing that a node tells a peer.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
-    #[prost(oneof = "frame::Frame", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "frame::Frame", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub frame: ::core::option::Option<frame::Frame>,
 }
 /// Nested message and enum types in `Frame`.
@@ -127,6 +127,12 @@ pub mod frame {
         Timers(super::Timers),
         #[prost(message, tag = "8")]
         Deployments(super::Deployments),
+        #[prost(message, tag = "9")]
+        Switch(super::Switch),
+        #[prost(message, tag = "10")]
+        Switched(super::Switched),
+        #[prost(message, tag = "11")]
+        ClientTaken(super::ClientTaken),
     }
 }
 /// A message for clients that the receiver holds. It is delivered there and never forwarded.
@@ -217,6 +223,19 @@ pub struct Holding {
     /// How the sender runs the plugin, where that has changed.
     #[prost(message, optional, tag = "6")]
     pub serving: ::core::option::Option<Serving>,
+    /// Clients to which other nodes have given their ids, and that have moved to the sender, or have left
+    /// it.
+    #[prost(message, repeated, tag = "7")]
+    pub moved: ::prost::alloc::vec::Vec<MovedClient>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MovedClient {
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub client: ::prost::bytes::Bytes,
+    /// Whether the sender has it.
+    #[prost(bool, tag = "2")]
+    pub is_here: bool,
 }
 /// How a node runs a plugin: what the nodes that do not run it need for its clients.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -248,6 +267,9 @@ pub struct Serving {
     /// The build that runs beside that one, for a part of the clients; absent: none does.
     #[prost(message, optional, tag = "10")]
     pub canary: ::core::option::Option<CanaryBuild>,
+    /// The rules for clients that come back after their connection has broken; absent: none may.
+    #[prost(message, optional, tag = "11")]
+    pub resume: ::core::option::Option<Resume>,
 }
 /// Nested message and enum types in `Serving`.
 pub mod serving {
@@ -399,6 +421,17 @@ pub struct Compression {
     #[prost(uint32, tag = "2")]
     pub level: u32,
 }
+/// For how long a client is waited for whose connection has broken, and how much is kept for it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resume {
+    /// In milliseconds.
+    #[prost(uint64, tag = "1")]
+    pub window_ms: u64,
+    #[prost(uint64, tag = "2")]
+    pub messages: u64,
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeldName {
     #[prost(string, tag = "1")]
@@ -424,7 +457,7 @@ pub struct Ask {
     /// One of the two is there.
     #[prost(
         oneof = "ask::Question",
-        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 24, 25, 27"
+        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 24, 25, 27, 29, 30"
     )]
     pub question: ::core::option::Option<ask::Question>,
     #[prost(oneof = "ask::Event", tags = "20, 21, 22, 23")]
@@ -478,6 +511,11 @@ pub mod ask {
         ListClients(super::ListClients),
         #[prost(message, tag = "27")]
         ReadTrace(super::ReadTrace),
+        /// A client has come back at the sender, which takes it over from the receiver.
+        #[prost(message, tag = "29")]
+        TakeClient(super::TakeClient),
+        #[prost(message, tag = "30")]
+        GiveClient(super::GiveClient),
     }
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Event {
@@ -682,7 +720,7 @@ pub struct Answer {
     pub id: u64,
     #[prost(
         oneof = "answer::Answer",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20"
     )]
     pub answer: ::core::option::Option<answer::Answer>,
 }
@@ -726,7 +764,107 @@ pub mod answer {
         Deployment(super::DeploymentState),
         #[prost(message, tag = "18")]
         BuildPart(super::BuildPart),
+        #[prost(message, tag = "19")]
+        HeldClient(super::HeldClient),
+        #[prost(message, tag = "20")]
+        GivenClient(super::GivenClient),
     }
+}
+/// A client whose connection was at the receiver has come back at the sender. The steps of its move:
+/// the sender asks what the client has (`TakeClient`), adopts it, and tells all nodes (`Switch`); each
+/// node tells both that it sends to the new one from now on (`Switched`); the sender asks for the rest
+/// (`GiveClient`), and says that it has it (`ClientTaken`). If the last word does not come, the client
+/// goes on waiting at the receiver.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TakeClient {
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub client: ::prost::bytes::Bytes,
+    /// The secret that the client has shown, 16 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub secret: ::prost::bytes::Bytes,
+    /// How many messages it has received.
+    #[prost(uint64, tag = "3")]
+    pub received: u64,
+    /// Whether the sender has checked the client's handshake against the manifest, and the uid that
+    /// the handshake has shown.
+    #[prost(bool, tag = "4")]
+    pub is_checked: bool,
+    #[prost(string, optional, tag = "5")]
+    pub shown_uid: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// What the client has.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HeldClient {
+    #[prost(string, optional, tag = "1")]
+    pub uid: ::core::option::Option<::prost::alloc::string::String>,
+    /// When the uid was bound, in milliseconds since 1970.
+    #[prost(uint64, tag = "2")]
+    pub bound_at_ms: u64,
+    #[prost(string, repeated, tag = "3")]
+    pub groups: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(map = "string, string", tag = "4")]
+    pub info: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// The uid that its first handshake has shown.
+    #[prost(string, optional, tag = "5")]
+    pub shown_uid: ::core::option::Option<::prost::alloc::string::String>,
+    /// When its token expires, in milliseconds from now.
+    #[prost(uint64, optional, tag = "6")]
+    pub expires_in_ms: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GiveClient {
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub client: ::prost::bytes::Bytes,
+    /// The nodes that have switched, by their incarnations. What they have sent before counts.
+    #[prost(uint64, repeated, tag = "2")]
+    pub nodes: ::prost::alloc::vec::Vec<u64>,
+}
+/// What the client has by now, and what it has not received.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GivenClient {
+    #[prost(message, optional, tag = "1")]
+    pub held: ::core::option::Option<HeldClient>,
+    /// How many of its messages were handled.
+    #[prost(uint64, tag = "2")]
+    pub handled: u64,
+    /// Messages as WebSocket frames, as in `Deliver`, in their order.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub frames: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// A client has moved to the sender. Whoever gets it sends to the sender from now on, and says so.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Switch {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub client: ::prost::bytes::Bytes,
+    /// The incarnation of the node that has had it.
+    #[prost(uint64, tag = "3")]
+    pub from: u64,
+}
+/// The sender sends to the new node of the client, from here on in the order of its frames.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Switched {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub client: ::prost::bytes::Bytes,
+}
+/// The sender has the client and all of its messages.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClientTaken {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub client: ::prost::bytes::Bytes,
 }
 /// The next steps of a live trace. The first read opens it, and one that is not read for ten seconds
 /// ends. The answer comes when there are steps, or after a while without any.

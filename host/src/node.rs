@@ -199,6 +199,7 @@ impl Node {
             plain.chain(encrypted).collect(),
             plugins.clone(),
             registry,
+            mesh.as_ref().map(|(mesh, _)| mesh.clone()),
             proxies.clone(),
             files.clients,
             closed,

@@ -111,7 +111,10 @@ impl Outbox {
         state.closing = true;
         state.overflowed = false;
         let last_message = last_message.map(|frame| OutboxEntry::message(frame, None));
-        for entry in last_message.into_iter().chain(close.map(OutboxEntry::control)) {
+        for entry in last_message
+            .into_iter()
+            .chain(close.map(OutboxEntry::control))
+        {
             state.append(entry);
         }
         state.settle(&self.budget);

@@ -78,11 +78,17 @@ impl ResumePolicy {
         }
         if !(1..=RESUME_MESSAGES_MAX).contains(&self.messages) {
             let messages = self.messages;
-            return wrong("resume.messages", format!("{messages} is not from 1 to {RESUME_MESSAGES_MAX}"));
+            return wrong(
+                "resume.messages",
+                format!("{messages} is not from 1 to {RESUME_MESSAGES_MAX}"),
+            );
         }
         if !(1..=RESUME_BYTES_MAX).contains(&self.bytes) {
             let bytes = self.bytes;
-            return wrong("resume.bytes", format!("{bytes} is not from 1 to {RESUME_BYTES_MAX}"));
+            return wrong(
+                "resume.bytes",
+                format!("{bytes} is not from 1 to {RESUME_BYTES_MAX}"),
+            );
         }
         Ok(self)
     }

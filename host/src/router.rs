@@ -570,7 +570,7 @@ impl Router {
         if is_of_this_node && !self.namespace.has_moved_clients() {
             return None;
         }
-        if self.namespace.is_online(id) {
+        if self.namespace.takes_own(id) {
             return None;
         }
         let moved_to = self.space().and_then(|space| space.moved_to(id));

@@ -188,6 +188,8 @@ impl AwayClient<'_> {
             }
         };
         let is_whole = timeout(patience, switched).await.is_ok();
-        is_whole && !self.client.has_left() && self.client.outbox().condition() != Condition::Overflowed
+        is_whole
+            && !self.client.has_left()
+            && self.client.outbox().condition() != Condition::Overflowed
     }
 }

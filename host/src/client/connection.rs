@@ -20,3 +20,11 @@ pub(super) struct Connection {
     /// The window for compressed messages, if the client takes them.
     pub(super) window_bits: Option<u8>,
 }
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}

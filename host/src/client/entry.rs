@@ -163,15 +163,13 @@ impl Acceptor {
                 Some(sessions.register(id, secret, namespace, shown_uid, until))
             });
             let resume = resumable.as_ref().zip(policy);
-            client
-                .outbox()
-                .push_first(subprotocol::welcome(&Welcome {
-                    client: client.id_text().to_owned(),
-                    resumed: false,
-                    received: 0,
-                    subprotocol: chosen,
-                    resume: resume.map(|(resumable, policy)| resumable.welcome(policy.window)),
-                }));
+            client.outbox().push_first(subprotocol::welcome(&Welcome {
+                client: client.id_text().to_owned(),
+                resumed: false,
+                received: 0,
+                subprotocol: chosen,
+                resume: resume.map(|(resumable, policy)| resumable.welcome(policy.window)),
+            }));
         }
         ClientTask::new(client, session, resumable)
     }

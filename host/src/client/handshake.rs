@@ -24,8 +24,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::acceptor::{Acceptor, ConnectionFiles};
-use super::adoption::adopt;
 use super::admission::{AdmissionPermit, AdmissionRefused};
+use super::adoption::adopt;
 use super::entry::{Arriving, Entry, Returning};
 use super::extensions::Deflate;
 use super::forwarded::client_address;
@@ -319,7 +319,10 @@ impl Acceptor {
             mut offered,
         } = good;
         let offer = Offer::take(&mut offered);
-        match self.decide(&plugin, parts, &offered, offer.as_ref(), from).await {
+        match self
+            .decide(&plugin, parts, &offered, offer.as_ref(), from)
+            .await
+        {
             Ok(entry) => {
                 let response = with_choices(accepting, entry.subprotocol(), entry.deflate);
                 self.let_in(entry, upgrade);

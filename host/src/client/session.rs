@@ -104,10 +104,16 @@ impl ClientTask {
 
     async fn serve(&mut self, mut connection: Connection) {
         let (ended, reader) = loop {
-            let place = connection.place;
-            let (ended, reader) = self
-                .converse(connection.reader, connection.until, &place)
-                .await;
+            let Connection {
+                reader,
+                write,
+                place,
+                until,
+                ..
+            } = connection;
+            // The outbox has it: whoever else held it would keep the connection open.
+            drop(write);
+            let (ended, reader) = self.converse(reader, until, &place).await;
             let Some(policy) = self.waits_after(&ended) else {
                 break (ended, Some((reader, place)));
             };

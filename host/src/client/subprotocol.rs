@@ -255,7 +255,15 @@ mod tests {
         );
         assert_eq!(read(r#"{"type":"ping"}"#), Ok(ClientText::Ping));
         assert_eq!(read(r#"{"type":"later","a":[1]}"#), Ok(ClientText::Unknown));
-        for wrong in ["", "hello", "{", "{}", r#"{"type":"ack"}"#, r#"{"type":"ack","received":-1}"#, "é"] {
+        for wrong in [
+            "",
+            "hello",
+            "{",
+            "{}",
+            r#"{"type":"ack"}"#,
+            r#"{"type":"ack","received":-1}"#,
+            "é",
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

@@ -195,14 +195,11 @@ impl Space {
     }
 
     /// Notes that a client has moved to a peer, or is no longer there.
-    pub(super) fn note_moved(
-        &self,
-        client: ClientId,
-        snapshot: Snapshot,
-        is_there: bool,
-    ) -> Noted {
+    pub(super) fn note_moved(&self, client: ClientId, snapshot: Snapshot, is_there: bool) -> Noted {
         let mut moved = self.moved.write();
-        let was_there = moved.get(&client).is_some_and(|at| at.node == snapshot.node);
+        let was_there = moved
+            .get(&client)
+            .is_some_and(|at| at.node == snapshot.node);
         match (is_there, was_there) {
             (true, _) => {
                 moved.insert(client, snapshot);

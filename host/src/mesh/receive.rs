@@ -292,6 +292,9 @@ impl Mesh {
             .note_moved(client, peer.snapshot(), true);
         self.push_reliable(peer, switched.clone());
         if from == self.own() {
+            if let Some(namespace) = self.registry.namespace(&switch.plugin) {
+                namespace.client_moves();
+            }
             self.note_switched(self.own(), &switch.plugin, client);
         } else if let Some(old) = self.peer(from) {
             self.push_reliable(&old, switched);

@@ -184,6 +184,7 @@ impl<F: Future> Future for HoldingDirty<'_, F> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::client::Arrival;
     use super::*;
     use crate::id::{ClientId, Incarnation};
     use crate::limits::Limits;
@@ -198,7 +199,7 @@ mod tests {
         let incarnation = Incarnation::from_u64(7).expect("an incarnation");
         let budget = Arc::new(OutboxBudget::new(limits.outboxes_bytes));
         let id = ClientId::new(incarnation, counter, 0);
-        Arc::new(Client::new(id, bound, budget, None, None))
+        Arc::new(Client::new((id, counter), bound, budget, Arrival::default()))
     }
 
     fn listed(lists: &DirtyLists) -> usize {

@@ -205,6 +205,19 @@ impl Namespace {
         self.adopted.read().contains_key(&id)
     }
 
+    /// Whether the client is on this node, and takes what this node itself sends. A client that moves
+    /// takes it at one of its two nodes.
+    pub fn takes_own(&self, id: ClientId) -> bool {
+        let own = self.shared.incarnation();
+        let client = self.find(id);
+        client.is_ok_and(|client| !client.is_moving() || client.takes_from(own))
+    }
+
+    /// Notes that a client to which this node has given its id moves to another node.
+    pub fn client_moves(&self) {
+        self.has_moved_clients.store(true, Ordering::Relaxed);
+    }
+
     /// Whether a client to which this node has given its id is at another node.
     pub fn has_moved_clients(&self) -> bool {
         self.has_moved_clients.load(Ordering::Relaxed)
@@ -212,9 +225,6 @@ impl Namespace {
 
     /// Removes a client that another node has taken over. It has no `on-close` here.
     pub fn give_away(&self, client: &Client) {
-        if !client.is_adopted() {
-            self.has_moved_clients.store(true, Ordering::Relaxed);
-        }
         let close = Close {
             code: CloseCode::Abnormal,
             reason: String::new(),
@@ -891,15 +901,15 @@ impl Namespace {
     ///
     /// The client is not on this node, or has left.
     pub fn find(&self, id: ClientId) -> Result<Arc<Client>, Refused> {
-        let client = match id.incarnation() == self.shared.incarnation() {
-            true => {
-                let key = id.counter();
-                self.shard(key).read().get(&key).cloned()
-            }
-            false => self.adopted.read().get(&id).cloned(),
+        let key = id.counter();
+        let of_this_node = match id.incarnation() == self.shared.incarnation() {
+            true => self.shard(key).read().get(&key).cloned(),
+            false => None,
         };
-        client
+        // A client that has come back to the node that gave it its id was adopted, too.
+        of_this_node
             .filter(|client| client.id() == id)
+            .or_else(|| self.adopted.read().get(&id).cloned())
             .ok_or(Refused::NotFound(id))
     }
 
