@@ -65,7 +65,7 @@ fn documents(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         if entry.file_type()?.is_dir() {
-            if name != "target" && !name.starts_with('.') {
+            if name != "target" && name != "node_modules" && !name.starts_with('.') {
                 documents(&path, found)?;
             }
         } else if name.ends_with(".md") {

@@ -18,6 +18,18 @@ pub struct Delivery<'a> {
     pub from: Option<Incarnation>,
 }
 
+impl<'a> Delivery<'a> {
+    /// A delivery that this node sends.
+    pub fn new(to: Target<'a>, exclude: &'a [ClientId], frame: Frame) -> Delivery<'a> {
+        Delivery {
+            to,
+            exclude,
+            frame,
+            from: None,
+        }
+    }
+}
+
 /// The recipients of a delivery. Each client gets the message once, even if several names in the
 /// list lead to it.
 #[derive(Clone, Copy, Debug)]

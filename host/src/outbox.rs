@@ -102,6 +102,13 @@ impl Outbox {
         !state.blocked && state.take_in_hand()
     }
 
+    /// Queues a control message before the close frame, if that frame waits still.
+    pub fn push_before_close(&self, frame: Frame) {
+        let mut state = self.state.lock();
+        state.append_before_close(OutboxEntry::control(frame));
+        state.settle(&self.budget);
+    }
+
     /// Queues the last frames, and accepts no more messages after them.
     pub fn close(&self, last_message: Option<Frame>, close: Option<Frame>) {
         let mut state = self.state.lock();

@@ -8,6 +8,7 @@
 
 mod browser;
 mod chat;
+mod client;
 mod compression;
 mod docs;
 mod everybody;

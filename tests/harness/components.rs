@@ -25,6 +25,21 @@ pub fn component(name: &str) -> anyhow::Result<PathBuf> {
     found.ok_or_else(|| anyhow::anyhow!("{file} is missing: run `cargo xtask test`"))
 }
 
+/// The client library of `clients/js` as it was built; none if there is no Node.js here.
+pub fn js_client() -> anyhow::Result<Option<PathBuf>> {
+    let folder = from_environment("JACKFIELD_JS_CLIENT", "clients/js");
+    if let Ok(missing) = std::fs::read_to_string(folder.join("SKIPPED")) {
+        eprintln!("SKIPPED: clients/js, since there is no `{missing}` here");
+        return Ok(None);
+    }
+    ensure!(
+        folder.join("dist/index.js").exists(),
+        "{} is missing: run `cargo xtask test --test resume`",
+        folder.display()
+    );
+    Ok(Some(folder))
+}
+
 /// Compiled components, kept for all tests: the first one to load a component compiles it.
 pub(crate) fn cache() -> PathBuf {
     target().join("test-cache")

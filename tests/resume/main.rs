@@ -5,6 +5,7 @@
 //! `console` that hears each `on-close`.
 
 mod bounds;
+mod javascript;
 mod one_node;
 mod protocol;
 mod several_nodes;

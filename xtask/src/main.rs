@@ -9,6 +9,7 @@ mod apt;
 mod autobahn;
 mod bench;
 mod ci;
+mod clients;
 mod cluster;
 mod component;
 mod demo;

@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::process::{self, cargo};
 use crate::programs::{self, Program};
 use crate::workspace::Workspace;
-use crate::{guests, host, languages, plain, plugins};
+use crate::{clients, guests, host, languages, plain, plugins};
 
 #[derive(clap::Args, Default)]
 #[command(override_usage = "cargo xtask test [CARGO_ARGS]... [-- TEST_ARGS...]")]
@@ -70,12 +70,12 @@ pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Re
     host::build_debug(workspace)?;
     let wants_driver = std::env::var_os(TURNS).is_some_and(|turns| turns == "driver");
     if options.chooses() && !wants_driver {
-        if options
-            .cargo_args
-            .iter()
-            .any(|argument| argument == "languages")
-        {
+        let is_chosen = |suite: &str| options.cargo_args.iter().any(|argument| argument == suite);
+        if is_chosen("languages") {
             languages::build(workspace)?;
+        }
+        if is_chosen("resume") || is_chosen("browser") {
+            clients::build(workspace)?;
         }
         return process::run(&mut tests(workspace, options));
     }
@@ -93,6 +93,7 @@ pub(crate) fn build_node_and_run(workspace: &Workspace, options: &Options) -> Re
     // holds for each message is shown with the driver of turns, and without turns.
     let each_message = ["semantics", "events", "reload", "turns"];
     let consoles = languages::build(workspace)?;
+    clients::build(workspace)?;
     let runs: [Run<'_>; 5] = [
         (&[], &[]),
         (&[("JACKFIELD_TESTS_NODES", "3")], &["semantics"]),
@@ -150,7 +151,8 @@ fn tests(workspace: &Workspace, options: &Options) -> Command {
         .env("JACKFIELD_BIN", host::debug_program(workspace))
         .env("JACKFIELD_PLUGINS", workspace.plugin_folder())
         .env("JACKFIELD_GUESTS", workspace.guest_folder())
-        .env("JACKFIELD_LANGUAGES", languages::folder(workspace));
+        .env("JACKFIELD_LANGUAGES", languages::folder(workspace))
+        .env("JACKFIELD_JS_CLIENT", clients::folder(workspace));
     tests
 }
 

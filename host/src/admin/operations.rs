@@ -511,12 +511,7 @@ fn deliver(
     exclude: &[crate::id::ClientId],
     frame: Frame,
 ) -> wire::Reach {
-    let reached = router.deliver(&Delivery {
-        to,
-        exclude,
-        frame,
-        from: None,
-    });
+    let reached = router.deliver(&Delivery::new(to, exclude, frame));
     wire::Reach {
         clients: reached.clients,
         dropped: reached.dropped,

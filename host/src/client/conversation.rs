@@ -38,6 +38,18 @@ pub(super) struct Numbers {
     pub(super) told: u64,
 }
 
+impl Numbers {
+    /// What tells a client that speaks `jackfield.v1` which of its messages were handled, if it was not
+    /// told yet.
+    pub(super) fn take_ack(&mut self, client: &Client) -> Option<Frame> {
+        if !client.is_tagged() || self.told == self.handled {
+            return None;
+        }
+        self.told = self.handled;
+        Some(subprotocol::ack(self.handled))
+    }
+}
+
 /// The conversation between a client and its plugin.
 pub(super) struct Conversation<'a> {
     session: &'a plugin::Session,
@@ -352,9 +364,8 @@ impl Conversation<'_> {
     /// writes what waits for the client.
     fn acknowledge(&mut self) -> Condition {
         let outbox = self.client.outbox();
-        if self.client.is_tagged() && self.numbers.told < self.numbers.handled {
-            self.numbers.told = self.numbers.handled;
-            outbox.push_control(subprotocol::ack(self.numbers.handled));
+        if let Some(ack) = self.numbers.take_ack(self.client) {
+            outbox.push_control(ack);
         }
         outbox.flush()
     }

@@ -15,7 +15,7 @@ use super::reader::Reader;
 use super::resumable::AcceptedResume;
 use super::session::ClientTask;
 use super::stream::upgraded;
-use super::subprotocol::{self, Secret, Welcome};
+use super::subprotocol::{self, ResumeSecret, Welcome};
 use crate::access::Handshake;
 use crate::close_code::CloseCode;
 use crate::plugin::{self, Accepted, Answer, Failure, Plugin};
@@ -158,7 +158,7 @@ impl Acceptor {
         if client.is_tagged() {
             let policy = namespace.policies().resume;
             resumable = policy.and_then(|_| {
-                let (id, secret) = (client.id(), Secret::draw()?);
+                let (id, secret) = (client.id(), ResumeSecret::draw()?);
                 let sessions = &self.resumable;
                 Some(sessions.register(id, secret, namespace, shown_uid, until))
             });

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::connection::Connection;
-use super::subprotocol::{ResumeOffer, Secret, WelcomeResume};
+use super::subprotocol::{ResumeOffer, ResumeSecret, WelcomeResume};
 use crate::access::Granted;
 use crate::id::{ClientId, Incarnation};
 use crate::mesh::{GivenClient, HeldClient, MoveRequest, MoveStep};
@@ -31,7 +31,7 @@ pub(super) struct ResumableSessions {
 
 #[derive(Debug)]
 struct KnownSession {
-    secret: Secret,
+    secret: ResumeSecret,
     namespace: Arc<Namespace>,
     /// The uid that the client's handshake has shown.
     shown_uid: Option<String>,
@@ -46,7 +46,7 @@ struct KnownSession {
 pub(super) struct Resumable {
     sessions: Arc<ResumableSessions>,
     client: ClientId,
-    secret: Secret,
+    secret: ResumeSecret,
     shown_uid: Option<String>,
     until: Option<Instant>,
     requests: mpsc::Receiver<SessionRequest>,
@@ -93,7 +93,7 @@ impl ResumableSessions {
     pub(super) fn register(
         self: &Arc<Self>,
         client: ClientId,
-        secret: Secret,
+        secret: ResumeSecret,
         namespace: Arc<Namespace>,
         shown_uid: Option<String>,
         until: Option<Instant>,
@@ -127,7 +127,7 @@ impl ResumableSessions {
             }
             let passed = match request.step {
                 MoveStep::Take(shown, answer) => {
-                    let is_it = Secret::from_bytes(&shown.secret)
+                    let is_it = ResumeSecret::from_bytes(&shown.secret)
                         .is_some_and(|secret| known.secret.is(&secret))
                         && shown.shown_uid.is_none_or(|uid| uid == known.shown_uid);
                     is_it.then_some(SessionRequest::Take(shown.received, answer))?

@@ -152,10 +152,12 @@ impl ClientTask {
     fn waits_after(&self, ended: &SessionEnd) -> Option<ResumePolicy> {
         self.resumable.as_ref()?;
         let is_waited_for = match ended {
-            SessionEnd::Now(close) => {
-                let is_broken = close.code == CloseCode::Abnormal;
-                is_broken || (close.by == Closer::Client && close.code == CloseCode::ComesBack)
-            }
+            SessionEnd::Now(close) => match close.code {
+                // With a new token, for the same uid, it is the same client.
+                CloseCode::Abnormal | CloseCode::TokenExpired => true,
+                CloseCode::ComesBack => close.by == Closer::Client,
+                _ => false,
+            },
             SessionEnd::Interrupted(_) | SessionEnd::TakenOver(_) => true,
             SessionEnd::Already | SessionEnd::Unreadable(_) | SessionEnd::Moved => false,
         };
@@ -174,7 +176,7 @@ impl ClientTask {
         let client = self.client.clone();
         let told = match &ended {
             SessionEnd::Interrupted(close) => Some(close),
-            SessionEnd::Now(close) if close.by == Closer::Client => Some(close),
+            SessionEnd::Now(close) if close.code != CloseCode::Abnormal => Some(close),
             _ => None,
         };
         if let Some((mut reader, _place)) = connection
@@ -242,7 +244,10 @@ impl ClientTask {
     }
 
     /// Ends the session. A client that is away has no connection any more.
-    async fn part(&self, ended: SessionEnd, connection: Option<(Reader, AdmissionPermit)>) {
+    async fn part(&mut self, ended: SessionEnd, connection: Option<(Reader, AdmissionPermit)>) {
+        if let Some(ack) = self.numbers.take_ack(&self.client) {
+            self.client.outbox().push_before_close(ack);
+        }
         let namespace = self.namespace();
         if let SessionEnd::Moved = ended {
             return namespace.give_away(&self.client);

@@ -15,7 +15,7 @@ const RESUME: &str = "jackfield.resume.";
 
 /// The secret with which a client comes back.
 #[derive(Clone, Copy)]
-pub(super) struct Secret([u8; Secret::BYTES]);
+pub(super) struct ResumeSecret([u8; ResumeSecret::BYTES]);
 
 /// The offer of a client that speaks `jackfield.v1`.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Offer {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ResumeOffer {
     pub(super) client: ClientId,
-    pub(super) secret: Secret,
+    pub(super) secret: ResumeSecret,
     /// The number of messages that the client has received.
     pub(super) received: u64,
 }
@@ -84,19 +84,19 @@ pub(super) struct WelcomeResume {
     window_ms: u64,
 }
 
-impl Secret {
+impl ResumeSecret {
     const BYTES: usize = 16;
 
     /// Draws a secret from the system's randomness.
-    pub(super) fn draw() -> Option<Secret> {
-        let mut bytes = [0; Secret::BYTES];
+    pub(super) fn draw() -> Option<ResumeSecret> {
+        let mut bytes = [0; ResumeSecret::BYTES];
         getrandom::fill(&mut bytes).ok()?;
-        Some(Secret(bytes))
+        Some(ResumeSecret(bytes))
     }
 
     /// The secret from the bytes that another node has sent.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Secret> {
-        Some(Secret(bytes.try_into().ok()?))
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<ResumeSecret> {
+        Some(ResumeSecret(bytes.try_into().ok()?))
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -104,15 +104,15 @@ impl Secret {
     }
 
     /// Whether both are the same, in a time that does not tell how much of them is.
-    pub(super) fn is(&self, other: &Secret) -> bool {
+    pub(super) fn is(&self, other: &ResumeSecret) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }
 
 // A secret does not get into a log.
-impl std::fmt::Debug for Secret {
+impl std::fmt::Debug for ResumeSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret")
+        f.write_str("ResumeSecret")
     }
 }
 
@@ -141,7 +141,7 @@ impl ResumeOffer {
             client: parts.next()?.parse().ok()?,
             secret: {
                 let hex = parts.next()?.as_bytes();
-                Secret::from_bytes(&data_encoding::HEXLOWER.decode(hex).ok()?)?
+                ResumeSecret::from_bytes(&data_encoding::HEXLOWER.decode(hex).ok()?)?
             },
             received: parts.next()?.parse().ok()?,
         };
@@ -150,7 +150,11 @@ impl ResumeOffer {
 }
 
 impl WelcomeResume {
-    pub(super) fn new(client: ClientId, secret: &Secret, window: std::time::Duration) -> Self {
+    pub(super) fn new(
+        client: ClientId,
+        secret: &ResumeSecret,
+        window: std::time::Duration,
+    ) -> Self {
         let secret = data_encoding::HEXLOWER.encode(secret.as_bytes());
         WelcomeResume {
             token: format!("{client}.{secret}"),

@@ -393,12 +393,7 @@ impl Guest {
         let exclude = router::excluded(exclude)?;
         let frame = self.frame(message)?;
         self.count_send()?;
-        let delivery = Delivery {
-            to,
-            exclude: &exclude,
-            frame,
-            from: None,
-        };
+        let delivery = Delivery::new(to, &exclude, frame);
         let _sender = self.sender();
         let reached = self.router().deliver(&delivery);
         Ok(types::Reach {

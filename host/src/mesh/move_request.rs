@@ -18,7 +18,7 @@ const WAITING: usize = 4096;
 pub struct MoveRequest {
     /// The name of the plugin.
     pub plugin: String,
-    /// The client.
+    /// The client that is to move.
     pub client: ClientId,
     /// What the peer wants.
     pub step: MoveStep,
@@ -38,7 +38,7 @@ pub enum MoveStep {
 /// What a client has shown that comes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownToken {
-    /// Its secret.
+    /// The secret of the client.
     pub secret: Vec<u8>,
     /// How many messages it has received.
     pub received: u64,

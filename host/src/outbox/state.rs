@@ -175,6 +175,19 @@ impl OutboxState {
         }
     }
 
+    /// Queues a frame before the last one, if that one is a control frame of which the socket has
+    /// taken nothing.
+    pub(super) fn append_before_close(&mut self, entry: OutboxEntry) {
+        let Some(last) = self.queue.len().checked_sub(1) else {
+            return;
+        };
+        let is_begun = last == 0 && self.front_written > 0;
+        if self.closing && !self.broken && !self.queue[last].is_message && !is_begun {
+            self.bytes += entry.frame.as_bytes().len();
+            self.queue.insert(last, entry);
+        }
+    }
+
     /// Drops the oldest message (with this key) of which the socket has taken nothing.
     fn drop_oldest(&mut self, key: Option<&Arc<str>>) -> bool {
         let untouched = usize::from(self.front_written > 0);

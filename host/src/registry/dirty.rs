@@ -199,7 +199,12 @@ mod tests {
         let incarnation = Incarnation::from_u64(7).expect("an incarnation");
         let budget = Arc::new(OutboxBudget::new(limits.outboxes_bytes));
         let id = ClientId::new(incarnation, counter, 0);
-        Arc::new(Client::new((id, counter), bound, budget, Arrival::default()))
+        Arc::new(Client::new(
+            (id, counter),
+            bound,
+            budget,
+            Arrival::default(),
+        ))
     }
 
     fn listed(lists: &DirtyLists) -> usize {

@@ -15,6 +15,6 @@ pub struct HeldState {
     pub bound_at_ms: u64,
     /// The groups that the client is in.
     pub groups: BTreeSet<Arc<str>>,
-    /// The client's info.
+    /// The info of the client.
     pub info: Info,
 }

@@ -217,12 +217,9 @@ impl TestNode {
 
     /// Sends a message to the members of the group that are on other nodes.
     pub(super) fn sends(&self, group: &str, text: &str) -> Forwarded {
-        let delivery = Delivery {
-            to: Target::Groups(&[group.to_owned()]),
-            exclude: &[],
-            frame: Frame::message(Message::Text(text)),
-            from: None,
-        };
+        let groups = [group.to_owned()];
+        let frame = Frame::message(Message::Text(text));
+        let delivery = Delivery::new(Target::Groups(&groups), &[], frame);
         self.mesh.forward(CHAT, &delivery)
     }
 
