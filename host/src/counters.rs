@@ -43,6 +43,8 @@ counters! {
     clients_away,
     /// Clients that have come back on another connection.
     clients_resumed,
+    /// Clients that were at another node, and that have come back here.
+    clients_adopted,
     /// Clients that have come back at another node, which has taken them over.
     clients_moved,
     /// Clients that were waited for and have not come back: the time was over, or more was sent to them

@@ -52,7 +52,7 @@ const RESUME_WINDOW_MAX: Duration = Duration::from_secs(3600);
 /// The most messages and bytes that a manifest may keep for one client. Another node must be able to
 /// take them over in one frame of a link.
 const RESUME_MESSAGES_MAX: usize = 100_000;
-const RESUME_BYTES_MAX: usize = 16 << 20;
+const RESUME_BYTES_MAX: usize = 8 << 20;
 
 impl Default for ResumePolicy {
     fn default() -> ResumePolicy {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jackfield_tests::{Client, End, Node, NodeBuilder};
+use jackfield_tests::{Client, End, Node, NodeBuilder, ReliableClient};
 use serde_json::{Value, json};
 
 use super::sign::{Signer, hs256_with, in_seconds, message};
@@ -328,6 +328,32 @@ async fn a_client_is_closed_when_its_token_expires() -> Result<()> {
         (&json!(4002), &json!("node"))
     );
     assert_eq!(told(&node, &short).await?, EXPIRED);
+    Ok(())
+}
+
+/// A client that may come back does so with a new token, which must be for the same uid.
+#[tokio::test]
+async fn a_client_comes_back_with_a_new_token() -> Result<()> {
+    let signer = Signer::es256()?;
+    let (name, key) = signer.file()?;
+    let manifest = format!("[jwt]\nkey_file = '{name}'\n[resume]\nwindow = '10m'\n");
+    let node = wstest(&manifest).alone().file(name, &key).start().await?;
+    let token = |claims: &[(&str, Value)]| signer.token(&with(claims));
+    let short = token(&[("exp", json!(in_seconds(2)))])?;
+    let address = node.address();
+    let mut ada = ReliableClient::connect(address, &at(&short)).await?;
+    let id = ada.id().to_owned();
+    ada.next_text().await?;
+    assert_eq!(ada.end().await?, End::closed(4002, "token expired"));
+    let refused = ada.come_back(address).await;
+    let refused = refused.expect_err("the token has expired");
+    assert_eq!(jackfield_tests::refusal_status(&refused), Some(401));
+    ada.use_path(&at(&token(&[])?));
+    assert!(ada.come_back(address).await?);
+    assert_eq!(ada.id(), id);
+    ada.cut()?;
+    ada.use_path(&at(&token(&[("sub", json!("eve"))])?));
+    assert!(!ada.come_back(address).await?);
     Ok(())
 }
 

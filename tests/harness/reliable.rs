@@ -82,6 +82,11 @@ impl ReliableClient {
         token.context("the client may not come back")
     }
 
+    /// From here on it connects with this path and query.
+    pub fn use_path(&mut self, path: &str) {
+        path.clone_into(&mut self.path);
+    }
+
     /// Its connection ends, as when its network goes.
     pub fn cut(&mut self) -> anyhow::Result<()> {
         self.client.take().map_or(Ok(()), Client::vanish)

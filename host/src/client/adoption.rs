@@ -61,7 +61,9 @@ pub(super) async fn adopt(
     let task = adopted.into_task(session, resumable, handled);
     mesh.say_taken(plugin.name(), id, old);
     namespace.announce_adopted(id);
-    namespace.shared().counters().clients_resumed.add_one();
+    let counters = namespace.shared().counters();
+    counters.clients_resumed.add_one();
+    counters.clients_adopted.add_one();
     Some(AdoptedClient {
         task,
         received: offer.received,
