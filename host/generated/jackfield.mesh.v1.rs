@@ -233,8 +233,11 @@ pub struct MovedClient {
     /// 16 bytes.
     #[prost(bytes = "bytes", tag = "1")]
     pub client: ::prost::bytes::Bytes,
+    /// The number of the move that has brought it to the sender. The greatest one counts.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
     /// Whether the sender has it.
-    #[prost(bool, tag = "2")]
+    #[prost(bool, tag = "3")]
     pub is_here: bool,
 }
 /// How a node runs a plugin: what the nodes that do not run it need for its clients.
@@ -814,6 +817,12 @@ pub struct HeldClient {
     /// When its token expires, in milliseconds from now.
     #[prost(uint64, optional, tag = "6")]
     pub expires_in_ms: ::core::option::Option<u64>,
+    /// The number of this move: how many times the client has moved, this time included.
+    #[prost(uint64, tag = "7")]
+    pub number: u64,
+    /// The subprotocol that its plugin has chosen.
+    #[prost(string, optional, tag = "8")]
+    pub subprotocol: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GiveClient {
@@ -847,6 +856,9 @@ pub struct Switch {
     /// The incarnation of the node that has had it.
     #[prost(uint64, tag = "3")]
     pub from: u64,
+    /// The number of the move.
+    #[prost(uint64, tag = "4")]
+    pub number: u64,
 }
 /// The sender sends to the new node of the client, from here on in the order of its frames.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -856,6 +868,9 @@ pub struct Switched {
     /// 16 bytes.
     #[prost(bytes = "bytes", tag = "2")]
     pub client: ::prost::bytes::Bytes,
+    /// The number of the move.
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
 }
 /// The sender has the client and all of its messages.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

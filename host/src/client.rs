@@ -8,6 +8,7 @@ mod acceptor;
 mod admission;
 mod adoption;
 mod away;
+mod away_count;
 mod connection;
 mod conversation;
 mod decoder;
@@ -95,10 +96,9 @@ pub async fn serve(
             connects: registry.limits().tls_handshakes_per_second_per_address,
             ..RateLimits::default()
         }),
-        resumable: ResumableSessions::new(registry.limits().clients),
+        resumable: ResumableSessions::new(mesh.clone()),
         plugins,
         registry,
-        mesh,
         admission,
         proxies,
         files: semaphore(files),
@@ -107,7 +107,7 @@ pub async fn serve(
         refused: LogThrottle::default(),
         headerless: LogThrottle::default(),
     });
-    if let Some(mut requests) = acceptor.mesh.as_ref().and_then(|mesh| mesh.move_requests()) {
+    if let Some(mut requests) = mesh.and_then(|mesh| mesh.move_requests()) {
         let sessions = acceptor.resumable.clone();
         tokio::spawn(async move {
             while let Some(request) = requests.recv().await {

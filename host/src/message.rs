@@ -120,17 +120,6 @@ impl Frame {
         Frame::encode(TEXT, &tagged)
     }
 
-    /// The same message, not compressed. A message that was not compressed stays as it is.
-    pub fn inflated(&self) -> Frame {
-        let first = self.0[0];
-        if first & COMPRESSED == 0 {
-            return self.clone();
-        }
-        // What this node has compressed can be decompressed.
-        let payload = deflate::decompress(self.payload(), usize::MAX - 1).unwrap_or_default();
-        Frame::encode(first & 0xf, &payload)
-    }
-
     /// Whether the frame is a text message.
     pub fn is_text(&self) -> bool {
         self.0.first().is_some_and(|first| first & 0xf == TEXT)

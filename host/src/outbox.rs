@@ -25,7 +25,7 @@ use self::state::{OutboxEntry, OutboxState};
 
 pub use self::bound::OutboxBound;
 pub use self::budget::OutboxBudget;
-pub use self::outcome::{Condition, Outcome, Pushed};
+pub use self::outcome::{Condition, Outcome, Pushed, Room};
 
 use crate::message::Frame;
 use crate::policy::OverflowPolicy;
@@ -127,18 +127,6 @@ impl Outbox {
         state.settle(&self.budget);
     }
 
-    /// Requires that the client is closed, and drops what waits for it. Returns false if the client
-    /// is being closed already.
-    pub fn overflow(&self) -> bool {
-        let mut state = self.state.lock();
-        let overflows = !state.closing;
-        if overflows {
-            state.overflow();
-        }
-        state.settle(&self.budget);
-        overflows
-    }
-
     /// The bytes that wait, for the socket or for an acknowledgement.
     pub fn bytes(&self) -> usize {
         self.state.lock().held_bytes()
@@ -199,12 +187,12 @@ impl Outbox {
         !state.closing && retained.is_some_and(|retained| retained.follows(received))
     }
 
-    /// All messages after number `received`, not compressed, for another node.
+    /// All messages after number `received`, for another node.
     pub fn after(&self, received: u64) -> Vec<Frame> {
         let mut state = self.state.lock();
         state.queue_again(received);
         let messages = state.queue.iter().filter(|entry| entry.is_message);
-        let frames = messages.map(|entry| entry.frame.inflated()).collect();
+        let frames = messages.map(|entry| entry.frame.clone()).collect();
         state.count_bytes();
         state.settle(&self.budget);
         frames
@@ -223,26 +211,24 @@ impl Outbox {
     }
 
     /// Gives the outbox its next socket. `first` is sent before everything else, and then all
-    /// messages after number `received`. With `inflates`, messages that were compressed for the
-    /// socket before are not compressed any more.
-    pub fn attach_again(
-        &self,
-        socket: Arc<WriteHalf>,
-        first: Frame,
-        received: u64,
-        inflates: bool,
-    ) {
+    /// messages after number `received`.
+    pub fn attach_again(&self, socket: Arc<WriteHalf>, first: Frame, received: u64) {
         let mut state = self.state.lock();
         state.queue_again(received);
-        if inflates {
-            for entry in &mut state.queue {
-                entry.frame = entry.frame.inflated();
-            }
-        }
         state.queue.push_front(OutboxEntry::control(first));
         state.count_bytes();
         state.socket = Some(socket);
+        state.blocked = false;
         state.settle(&self.budget);
+    }
+
+    /// Makes room where too much waits for all clients together. What a connected client has not
+    /// acknowledged is dropped first, and it then cannot come back. Otherwise the client must be closed.
+    pub fn make_room(&self) -> Room {
+        let mut state = self.state.lock();
+        let room = state.make_room();
+        state.settle(&self.budget);
+        room
     }
 
     /// Queues a frame before all others, while there is no socket yet.

@@ -335,9 +335,9 @@ async fn a_client_is_closed_when_its_token_expires() -> Result<()> {
 #[tokio::test]
 async fn a_client_comes_back_with_a_new_token() -> Result<()> {
     let signer = Signer::es256()?;
-    let (name, key) = signer.file()?;
-    let manifest = format!("[jwt]\nkey_file = '{name}'\n[resume]\nwindow = '10m'\n");
-    let node = wstest(&manifest).alone().file(name, &key).start().await?;
+    let manifest = manifest(&signer, "[resume]\nwindow = '10m'\n")?;
+    let node = asking_for(&signer).manifest("wstest", &manifest);
+    let node = node.alone().start().await?;
     let token = |claims: &[(&str, Value)]| signer.token(&with(claims));
     let short = token(&[("exp", json!(in_seconds(2)))])?;
     let address = node.address();

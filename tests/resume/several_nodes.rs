@@ -12,7 +12,10 @@ use crate::{connect, has_not_left, to_group};
 /// So many nodes with the plugin `console`, whose clients may come back.
 async fn nodes(count: usize) -> Result<Cluster> {
     let manifest = "[resume]\nwindow = '10m'\nmessages = 10000\n";
-    let build = |node: NodeBuilder| node.plugin("console").manifest("console", manifest);
+    let build = |node: NodeBuilder| {
+        let node = node.plugin("console").manifest("console", manifest);
+        node.config("[limits]\noutbox_messages = 10000\n")
+    };
     Cluster::start(count, build).await
 }
 
@@ -182,6 +185,68 @@ async fn clients_live_through_the_drain_of_their_node() -> Result<()> {
     has_not_left(staying, &mut watcher, &id).await?;
     ada.leave_with(1000, "").await?;
     assert_eq!(watcher.departure(&id).await?["code"], 1000);
+    Ok(())
+}
+
+/// A node that has no place for a client does not take it from the one where it waits.
+#[tokio::test]
+async fn a_client_that_a_full_node_refuses_is_still_waited_for() -> Result<()> {
+    let register = Register::start().await?;
+    let build = |config: &str| {
+        Node::builder()
+            .alone()
+            .plugin("console")
+            .manifest("console", "[resume]\nwindow = '10m'\n")
+            .config(config)
+            .registered_at(&[&register])
+            .start()
+    };
+    let (old, full) = tokio::try_join!(build(""), build("[limits]\nclients = 1\n"))?;
+    for node in [&old, &full] {
+        node.wait_for_peers(1).await?;
+    }
+    let mut watcher = full.watcher().await?;
+    let mut ada = connect(&old, "?uid=ada").await?;
+    let id = ada.id().to_owned();
+    ada.cut()?;
+    let refused = ada.come_back(full.address()).await;
+    let refused = refused.expect_err("there is no place");
+    assert_eq!(jackfield_tests::refusal_status(&refused), Some(503));
+    assert!(ada.come_back(old.address()).await?);
+    has_not_left(&old, &mut watcher, &id).await
+}
+
+/// A client that tries again at the same node is adopted once.
+#[tokio::test]
+async fn a_client_that_tries_twice_at_once_comes_back_once() -> Result<()> {
+    let cluster = nodes(2).await?;
+    let mut watcher = cluster[0].watcher().await?;
+    let mut bob = cluster[0].console(&[]).await?;
+    for round in 0..20 {
+        let mut ada = connect(&cluster[0], "?group=g").await?;
+        let id = ada.id().to_owned();
+        ada.cut()?;
+        let (path, token) = ("/console", ada.token()?.to_owned());
+        let protocols = format!("jackfield.v1, jackfield.resume.{token}.{}", ada.received());
+        let headers = [("sec-websocket-protocol", protocols.as_str())];
+        let address = cluster[1].address();
+        let attempt = async || {
+            let mut client = jackfield_tests::Client::connect(address, path, &headers).await?;
+            let welcome: Value = serde_json::from_str(&client.next_text().await?)?;
+            anyhow::Ok((client, welcome))
+        };
+        let (first, second) = tokio::join!(attempt(), attempt());
+        let resumed = [first, second].into_iter().flatten();
+        let resumed = resumed.filter(|(_, welcome)| welcome["client"] == id);
+        assert!(resumed.count() >= 1, "{round}");
+        // Whichever of the two is the client's last connection, the client can be reached.
+        assert!(ada.come_back(address).await?, "{round}");
+        bob.ok(json!({ "do": "send-to-client", "client": id, "text": "hello" }))
+            .await?;
+        assert_eq!(ada.next_text().await?, "hello");
+        ada.leave_with(1000, "").await?;
+        assert_eq!(watcher.departure(&id).await?["code"], 1000);
+    }
     Ok(())
 }
 

@@ -12,7 +12,6 @@ use super::handshakes::Handshakes;
 use super::resumable::ResumableSessions;
 use crate::config::ProxyConfig;
 use crate::log_throttle::LogThrottle;
-use crate::mesh::Mesh;
 use crate::plugin::Plugins;
 use crate::rate_limiter::SharedRates;
 use crate::registry::Registry;
@@ -21,8 +20,6 @@ use crate::registry::Registry;
 pub(super) struct Acceptor {
     pub(super) plugins: Arc<Plugins>,
     pub(super) registry: Arc<Registry>,
-    /// The other nodes, if there are any.
-    pub(super) mesh: Option<Arc<Mesh>>,
     pub(super) admission: Arc<Admission>,
     pub(super) handshakes: Arc<Handshakes>,
     /// The sessions whose clients may come back.

@@ -2,14 +2,15 @@
 //!
 //! The client is put into the registry while it still waits at its old node, so that it misses nothing.
 //! One sender after another switches to this node (`registry/gate.rs`). Then the old node gives what
-//! the client has not received, and forgets it. If anything goes wrong before, the client goes on
-//! waiting at its old node, and is taken out here without a trace.
+//! the client has not received, and forgets it. If anything goes wrong before, the client is taken out
+//! here without a trace, and its old node decides what becomes of it.
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::resumable::{Resumable, ResumableSessions};
+use super::resumable::{Resumable, ResumableSessions, SessionToken};
 use super::session::ClientTask;
 use super::subprotocol::ResumeOffer;
 use crate::access::Granted;
@@ -21,54 +22,81 @@ use crate::registry::{Arrival, Client, Namespace};
 /// A client that this node has adopted.
 pub(super) struct AdoptedClient {
     pub(super) task: ClientTask,
-    /// How many messages the client has received.
-    pub(super) received: u64,
     /// When its token expires, if it does.
     pub(super) until: Option<Instant>,
 }
 
-/// Adopts the client of this offer, if another node has it.
-pub(super) async fn adopt(
-    mesh: &Mesh,
-    plugin: &Arc<Plugin>,
-    sessions: &Arc<ResumableSessions>,
-    offer: &ResumeOffer,
-    granted: Option<&Granted>,
-    arrival: Arrival,
-) -> Option<AdoptedClient> {
-    let (id, namespace) = (offer.client, plugin.namespace());
-    // A plugin whose clients may not come back has no session that could take one.
-    namespace.policies().resume?;
-    let old = mesh.owner(plugin.name(), id)?;
-    let shown = ShownToken {
-        secret: offer.secret.as_bytes().to_vec(),
-        received: offer.received,
-        shown_uid: granted.map(|granted| granted.uid.clone()),
-    };
-    let taken = mesh.ask(old, plugin.name(), ask::take_client(id, shown));
-    let held = taken.await.ok()?;
-    let adopted = Adopting {
-        client: namespace.adopt(id, arrival, &held.state),
-        namespace: Some(namespace.clone()),
-    };
-    let session = plugin.session(None);
-    let handled = adopted.receive(mesh, old, &held, offer.received).await?;
-    let until = match granted {
-        Some(granted) => granted.until,
-        None => held.expires_in.map(|left| Instant::now() + left),
-    };
-    let resumable = sessions.register(id, offer.secret, namespace.clone(), held.shown_uid, until);
-    let task = adopted.into_task(session, resumable, handled);
-    mesh.say_taken(plugin.name(), id, old);
-    namespace.announce_adopted(id);
-    let counters = namespace.shared().counters();
-    counters.clients_resumed.add_one();
-    counters.clients_adopted.add_one();
-    Some(AdoptedClient {
-        task,
-        received: offer.received,
-        until,
-    })
+/// A client that has come back here, and that another node may have.
+pub(super) struct Adoption {
+    pub(super) plugin: Arc<Plugin>,
+    pub(super) sessions: Arc<ResumableSessions>,
+    pub(super) offer: ResumeOffer,
+    /// What the client's handshake has shown, if it was checked here.
+    pub(super) granted: Option<Granted>,
+    pub(super) arrival: Arrival,
+}
+
+impl Adoption {
+    /// Adopts the client, if another node has it. If the handshake breaks off meanwhile, the client goes
+    /// on waiting, and does so here.
+    pub(super) async fn run(self) -> Option<AdoptedClient> {
+        let (sender, adopted) = oneshot::channel();
+        let received = self.offer.received;
+        tokio::spawn(async move {
+            let adopted = self.adopt().await;
+            if let Err(Some(AdoptedClient { task, .. })) = sender.send(adopted) {
+                task.run_adopted(None, received).await;
+            }
+        });
+        adopted.await.ok().flatten()
+    }
+
+    async fn adopt(self) -> Option<AdoptedClient> {
+        let Adoption {
+            plugin,
+            sessions,
+            offer,
+            granted,
+            arrival,
+        } = self;
+        let mesh = sessions.mesh()?;
+        let (id, namespace) = (offer.client, plugin.namespace());
+        // A plugin whose clients may not come back has no session that could take one.
+        namespace.policies().resume?;
+        let old = mesh.owner(plugin.name(), id)?;
+        let shown = ShownToken {
+            secret: offer.secret.as_bytes().to_vec(),
+            received: offer.received,
+            shown_uid: granted.as_ref().map(|granted| granted.uid.clone()),
+        };
+        let taken = mesh.ask(old, plugin.name(), ask::take_client(id, shown));
+        let held = taken.await.ok()?;
+        let adopting = Adopting {
+            client: namespace.adopt(id, held.number, arrival, &held.state),
+            namespace: Some(namespace.clone()),
+        };
+        let shown_uid = held.shown_uid.as_deref();
+        let session = plugin.session_of_adopted(&adopting.client, shown_uid);
+        let handled = adopting.receive(mesh, old, &held, offer.received).await?;
+        let until = match &granted {
+            Some(granted) => granted.until,
+            None => held.expires_in.map(|left| Instant::now() + left),
+        };
+        let token = SessionToken {
+            secret: offer.secret,
+            shown_uid: held.shown_uid,
+            subprotocol: held.subprotocol,
+        };
+        let resumable = sessions.register(id, namespace.clone(), token, until);
+        let client = adopting.client.clone();
+        let task = adopting.into_task(session, resumable, handled);
+        mesh.say_taken(plugin.name(), id, old);
+        namespace.announce_adopted(&client);
+        let counters = namespace.shared().counters();
+        counters.clients_resumed.add_one();
+        counters.clients_adopted.add_one();
+        Some(AdoptedClient { task, until })
+    }
 }
 
 /// A client that is not wholly here yet. Dropping this value removes it.
@@ -90,7 +118,7 @@ impl Adopting {
     ) -> Option<u64> {
         let namespace = self.namespace.as_ref()?;
         let (plugin, client) = (namespace.name(), &self.client);
-        let mut nodes = mesh.announce_move(plugin, client.id(), old);
+        let mut nodes = mesh.announce_move(plugin, client.id(), old, before.number);
         let switched = async {
             while !client.have_switched(&nodes) {
                 client.woken().await;

@@ -15,10 +15,10 @@ use super::connection::Connection;
 use super::resumable::{Resumable, ResumeRequest, SessionRequest};
 use super::session_end::too_slow;
 use crate::id::Incarnation;
-use crate::mesh::GivenClient;
+use crate::mesh::{GivenClient, HeldClient};
 use crate::outbox::Condition;
 use crate::policy::ResumePolicy;
-use crate::registry::{Client, Close, MoveSide, NodeState};
+use crate::registry::{Client, Close, Ending, MoveSide, Namespace};
 
 /// How the wait for a client has ended.
 pub(super) enum Return {
@@ -29,16 +29,24 @@ pub(super) enum Return {
     },
     /// Another node has the client.
     Moved,
-    /// The client has not come back, and leaves with this close.
-    Over(Close),
-    /// Somebody has closed the client.
-    Closed,
+    /// The client has left.
+    Left,
+}
+
+/// What becomes of the wait after a request.
+enum WaitOutcome {
+    /// The wait goes on, perhaps with another request.
+    GoesOn(Option<SessionRequest>),
+    /// The wait has ended.
+    Ended(Return),
+    /// Something was sent to the client that it will not get.
+    Broken,
 }
 
 /// A client that is away.
 pub(super) struct AwayClient<'a> {
     pub(super) client: &'a Arc<Client>,
-    pub(super) shared: &'a NodeState,
+    pub(super) namespace: &'a Namespace,
     pub(super) resumable: &'a mut Resumable,
     /// How many of its messages the plugin has handled.
     pub(super) handled: u64,
@@ -54,34 +62,39 @@ impl AwayClient<'_> {
         request: Option<SessionRequest>,
     ) -> Return {
         self.client.outbox().suspend();
-        let counters = self.shared.counters();
-        let Some(_permit) = self.resumable.sessions().permit_to_be_away() else {
-            counters.resumes_failed.add_one();
-            return Return::Over(close);
-        };
-        counters.clients_away.add_one();
+        let shared = self.namespace.shared().clone();
         let until = Instant::now() + policy.window;
         let mut next = request;
+        // Whoever is back already takes no permit from others.
+        let mut permit = None;
         loop {
             if self.client.has_left() {
-                return Return::Closed;
+                return Return::Left;
             }
             // A node that ends waits for its clients for a while.
             self.client.take_interruption();
             if self.client.outbox().condition() == Condition::Overflowed {
-                counters.resumes_failed.add_one();
-                return Return::Over(too_slow());
+                return self.give_up(&too_slow());
             }
+            let now = Instant::now();
             let request = match next.take() {
                 Some(request) => request,
-                None => tokio::select! {
-                    request = self.resumable.request() => request,
-                    () = self.client.woken() => continue,
-                    () = sleep_until(until) => {
-                        counters.resumes_failed.add_one();
-                        return Return::Over(close);
+                None if now >= until => return self.give_up(&close),
+                None => {
+                    if permit.is_none() {
+                        let address = self.client.address().map(|address| address.ip());
+                        permit = self.resumable.may_be_away(&shared.limits(), address);
+                        if permit.is_none() {
+                            return self.give_up(&close);
+                        }
+                        shared.counters().clients_away.add_one();
                     }
-                },
+                    tokio::select! {
+                        request = self.resumable.request() => request,
+                        () = self.client.woken() => continue,
+                        () = sleep_until(until) => return self.give_up(&close),
+                    }
+                }
             };
             let (SessionRequest::Resume(ResumeRequest { received, .. })
             | SessionRequest::Take(received, _)) = request
@@ -90,93 +103,116 @@ impl AwayClient<'_> {
                 continue;
             };
             if !self.client.outbox().follows(received) {
-                counters.resumes_failed.add_one();
-                return Return::Over(close);
+                // The request ends after the client: whoever has made it is a new one.
+                return self.give_up(&close);
             }
-            let ended = match request {
+            let answered = match request {
                 SessionRequest::Resume(request) => self.take_back(request).await,
                 SessionRequest::Take(received, answer) => self.move_away(received, answer).await,
                 SessionRequest::Give(..) | SessionRequest::Taken => continue,
             };
-            match ended {
-                Ok(Some(request)) => next = Some(request),
-                Ok(None) => {}
-                Err(ended) => return ended,
+            match answered {
+                WaitOutcome::GoesOn(request) => next = request,
+                WaitOutcome::Ended(ended) => return ended,
+                WaitOutcome::Broken => return self.give_up(&close),
             }
         }
     }
 
+    fn give_up(&self, close: &Close) -> Return {
+        self.namespace.shared().counters().resumes_failed.add_one();
+        self.namespace
+            .end(self.client, &Ending::new(close.clone(), None));
+        Return::Left
+    }
+
     /// Waits for the new connection of the client. If another request comes, it counts.
-    async fn take_back(
-        &mut self,
-        request: ResumeRequest,
-    ) -> Result<Option<SessionRequest>, Return> {
+    async fn take_back(&mut self, request: ResumeRequest) -> WaitOutcome {
         let received = request.received;
         let Some(connection) = request.accept() else {
-            return Ok(None);
+            return WaitOutcome::GoesOn(None);
         };
-        let patience = self.shared.limits().handshake_timeout;
+        let shared = self.namespace.shared();
+        let patience = shared.limits().handshake_timeout;
         tokio::select! {
             connection = timeout(patience, connection) => match connection {
                 Ok(Ok(connection)) => {
-                    self.shared.counters().clients_resumed.add_one();
-                    Err(Return::Back { connection, received })
+                    shared.counters().clients_resumed.add_one();
+                    WaitOutcome::Ended(Return::Back { connection, received })
                 }
                 // The handshake has broken off.
-                _ => Ok(None),
+                _ => WaitOutcome::GoesOn(None),
             },
             // A client may try again before its last attempt has failed.
-            request = self.resumable.request() => Ok(Some(request)),
+            request = self.resumable.request() => WaitOutcome::GoesOn(Some(request)),
         }
     }
 
-    /// Gives the client to another node. If another request comes, or if the other node says nothing
-    /// any more, the client goes on waiting here.
-    async fn move_away(
-        &mut self,
-        received: u64,
-        answer: oneshot::Sender<crate::mesh::HeldClient>,
-    ) -> Result<Option<SessionRequest>, Return> {
+    /// Gives the client to another node. If that node gives up, the client goes on waiting here, unless
+    /// something was sent to the other node alone.
+    async fn move_away(&mut self, received: u64, answer: oneshot::Sender<HeldClient>) -> WaitOutcome {
         self.client.begin_move(MoveSide::Leaving);
         let _ = answer.send(self.resumable.held_client(self.client));
-        let moved = self.serve_move(received).await;
-        if !matches!(moved, Err(Return::Moved)) {
+        let answered = match self.serve_move(received).await {
+            WaitOutcome::GoesOn(_) if self.client.has_any_switched() => WaitOutcome::Broken,
+            answered => answered,
+        };
+        if !matches!(answered, WaitOutcome::Ended(Return::Moved)) {
             self.client.end_move();
         }
-        moved
+        answered
     }
 
-    async fn serve_move(&mut self, received: u64) -> Result<Option<SessionRequest>, Return> {
+    async fn serve_move(&mut self, received: u64) -> WaitOutcome {
         // The other node asks twice, and waits for the others in between.
-        let patience = self.shared.limits().ask_timeout * 3;
+        let patience = self.namespace.shared().limits().ask_timeout * 3;
         let until = Instant::now() + patience;
         loop {
             let request = tokio::select! {
                 request = self.resumable.request() => request,
                 () = self.client.woken() => match self.client.has_left() {
-                    true => return Err(Return::Closed),
+                    true => return WaitOutcome::Ended(Return::Left),
                     false => continue,
                 },
-                () = sleep_until(until) => return Ok(None),
+                () = sleep_until(until) => return WaitOutcome::GoesOn(None),
             };
             match request {
                 SessionRequest::Give(nodes, answer) => {
-                    if self.have_switched(&nodes, patience).await {
-                        let _ = answer.send(GivenClient {
-                            state: self.client.held_state(),
-                            handled: self.handled,
-                            frames: self.client.outbox().after(received),
-                        });
+                    if !self.have_switched(&nodes, patience).await {
+                        return WaitOutcome::GoesOn(None);
                     }
+                    let given = answer.send(GivenClient {
+                        state: self.client.held_state(),
+                        handled: self.handled,
+                        frames: self.client.outbox().after(received),
+                    });
+                    return match given {
+                        Ok(()) => self.wait_until_taken(patience).await,
+                        Err(_) => WaitOutcome::GoesOn(None),
+                    };
                 }
-                SessionRequest::Taken => {
-                    self.shared.counters().clients_moved.add_one();
-                    return Err(Return::Moved);
-                }
+                SessionRequest::Taken => {}
                 again @ (SessionRequest::Resume(_) | SessionRequest::Take(..)) => {
-                    return Ok(Some(again));
+                    return WaitOutcome::GoesOn(Some(again));
                 }
             }
+        }
+    }
+
+    /// Waits for the last word of the node that was given the client. From here on it has the client,
+    /// whatever else is asked here.
+    async fn wait_until_taken(&mut self, patience: Duration) -> WaitOutcome {
+        let taken =
+            async { while !matches!(self.resumable.request().await, SessionRequest::Taken) {} };
+        let is_taken = timeout(patience, taken).await.is_ok();
+        // The word may be lost with its link. That the client is there is told again and again.
+        if is_taken || self.resumable.is_elsewhere(self.client) {
+            self.namespace.shared().counters().clients_moved.add_one();
+            return WaitOutcome::Ended(Return::Moved);
+        }
+        match self.client.has_left() {
+            true => WaitOutcome::Ended(Return::Left),
+            false => WaitOutcome::Broken,
         }
     }
 
@@ -188,8 +224,7 @@ impl AwayClient<'_> {
             }
         };
         let is_whole = timeout(patience, switched).await.is_ok();
-        is_whole
-            && !self.client.has_left()
-            && self.client.outbox().condition() != Condition::Overflowed
+        let outbox = self.client.outbox();
+        is_whole && !self.client.has_left() && outbox.condition() != Condition::Overflowed
     }
 }

@@ -1,5 +1,6 @@
 //! One connection of a client. A client that comes back has several, one after another.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -17,8 +18,8 @@ pub(super) struct Connection {
     pub(super) place: AdmissionPermit,
     /// The time when the client's token expires, if it does.
     pub(super) until: Option<Instant>,
-    /// The window for compressed messages, if the client takes them.
-    pub(super) window_bits: Option<u8>,
+    /// The address of the client; none for a Unix socket.
+    pub(super) address: Option<SocketAddr>,
 }
 
 impl std::fmt::Debug for Connection {

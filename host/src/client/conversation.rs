@@ -152,7 +152,15 @@ impl Conversation<'_> {
                     }
                     condition = self.acknowledge();
                 }
-                Next::TakenOver(request) => return SessionEnd::TakenOver(request),
+                Next::TakenOver(request) => {
+                    let received = request.received();
+                    // One that comes late, or is of another one's: this client has a connection.
+                    if request.is_awaited()
+                        && received.is_some_and(|received| client.outbox().follows(received))
+                    {
+                        return SessionEnd::TakenOver(request);
+                    }
+                }
                 Next::Woken => {
                     woken.set(client.woken());
                     condition = client.outbox().condition();
@@ -347,8 +355,13 @@ impl Conversation<'_> {
             return Ok(Some(message));
         }
         let breaks = |rule| self.unreadable(DecodeError::Protocol(rule).into());
-        match subprotocol::read(text).map_err(breaks)? {
-            ClientText::Message(text) => return Ok(Some(Message::Text(text))),
+        let read = subprotocol::read(text).map_err(breaks)?;
+        if let ClientText::Message(text) = read {
+            return Ok(Some(Message::Text(text)));
+        }
+        self.take_rates(text.len())?;
+        match read {
+            ClientText::Message(_) => {}
             ClientText::Ack(received) if !self.client.outbox().acknowledge(received) => {
                 return Err(breaks("an ack is for a message that was not sent"));
             }
@@ -407,8 +420,9 @@ impl Conversation<'_> {
             let waiting = backlog.queue.len();
             let event = turn.on_messages(self.client, &mut backlog.queue);
             let handled = while_writing(event, self.client, &self.reader);
-            after(handled.await)?;
+            let handled = handled.await;
             self.numbers.handled += (waiting - backlog.queue.len()) as u64;
+            after(handled)?;
             if self.client.has_left() {
                 return Err(SessionEnd::Already);
             }
@@ -426,8 +440,12 @@ impl Conversation<'_> {
 
     /// Counts a message that the client has sent, and shows it to whoever watches the client.
     fn check_rates(&self, message: Message<'_>) -> Result<(), SessionEnd> {
-        let bytes = message.payload().len();
         self.shared.received(self.client, message);
+        self.take_rates(message.payload().len())
+    }
+
+    /// Counts what the client has sent for its rates.
+    fn take_rates(&self, bytes: usize) -> Result<(), SessionEnd> {
         let Some(rates) = &self.rates else {
             return Ok(());
         };

@@ -1,6 +1,7 @@
 //! The entry of a client whose handshake is accepted: its connection becomes that of a session, which
 //! is a new one, or the one that the client has left.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::header::HeaderMap;
@@ -12,7 +13,7 @@ use super::admission::AdmissionPermit;
 use super::connection::Connection;
 use super::extensions::Deflate;
 use super::reader::Reader;
-use super::resumable::AcceptedResume;
+use super::resumable::{AcceptedResume, SessionToken};
 use super::session::ClientTask;
 use super::stream::upgraded;
 use super::subprotocol::{self, ResumeSecret, Welcome};
@@ -29,6 +30,7 @@ pub(super) struct Entry {
     subprotocol: Option<String>,
     pub(super) deflate: Option<Deflate>,
     until: Option<Instant>,
+    address: Option<SocketAddr>,
 }
 
 enum Who {
@@ -55,7 +57,7 @@ impl Entry {
         deflate: Option<Deflate>,
         accepted: Accepted,
     ) -> Entry {
-        let chosen = accepted.subprotocol;
+        let (chosen, address) = (accepted.subprotocol, arriving.client().address());
         let subprotocol = match arriving.client().is_tagged() {
             true => Some(subprotocol::NAME.to_owned()),
             false => chosen.clone(),
@@ -66,22 +68,23 @@ impl Entry {
             subprotocol,
             deflate,
             until: accepted.until,
+            address,
         }
     }
 
     /// The entry of a client that comes back.
     pub(super) fn returning(
         returning: Returning,
-        place: AdmissionPermit,
-        deflate: Option<Deflate>,
+        (place, address): (AdmissionPermit, Option<SocketAddr>),
         until: Option<Instant>,
     ) -> Entry {
         Entry {
             who: Who::Returning(returning),
             place,
             subprotocol: Some(subprotocol::NAME.to_owned()),
-            deflate,
+            deflate: None,
             until,
+            address,
         }
     }
 
@@ -100,6 +103,7 @@ impl Acceptor {
             place,
             deflate,
             until,
+            address,
             ..
         } = entry;
         let message_bytes = self.registry.limits().message_bytes;
@@ -113,7 +117,7 @@ impl Acceptor {
                 write: stream.write,
                 place,
                 until,
-                window_bits: deflate.map(|deflate| deflate.window_bits),
+                address,
             })
         };
         match who {
@@ -157,10 +161,16 @@ impl Acceptor {
         let mut resumable = None;
         if client.is_tagged() {
             let policy = namespace.policies().resume;
+            // By now, the manifest may be another one than when the client arrived.
+            let policy = policy.filter(|_| client.outbox().is_retaining());
             resumable = policy.and_then(|_| {
-                let (id, secret) = (client.id(), ResumeSecret::draw()?);
+                let token = SessionToken {
+                    secret: ResumeSecret::draw()?,
+                    shown_uid,
+                    subprotocol: chosen.clone(),
+                };
                 let sessions = &self.resumable;
-                Some(sessions.register(id, secret, namespace, shown_uid, until))
+                Some(sessions.register(client.id(), namespace, token, until))
             });
             let resume = resumable.as_ref().zip(policy);
             client.outbox().push_first(subprotocol::welcome(&Welcome {

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use super::acceptor::{Acceptor, ConnectionFiles};
 use super::admission::{AdmissionPermit, AdmissionRefused};
-use super::adoption::adopt;
+use super::adoption::{AdoptedClient, Adoption};
 use super::entry::{Arriving, Entry, Returning};
 use super::extensions::Deflate;
 use super::forwarded::client_address;
@@ -36,7 +36,7 @@ use super::refusal::{Closing, Refusal, accept_to_close};
 use super::stream::ClientSocket;
 use super::subprotocol::{self, Offer, ResumeOffer};
 use super::upgrade::{self, Good, with_choices};
-use crate::access::{CLIENT_CERTIFICATE, Handshake};
+use crate::access::{CLIENT_CERTIFICATE, Granted, Handshake};
 use crate::plugin::{Answer, Plugin};
 use crate::policy::RefusePolicy;
 use crate::registry::{Arrival, address_text};
@@ -361,22 +361,35 @@ impl Acceptor {
             return Err(Refusal::not_running());
         }
         let handshake = read_handshake(parts, offered, address)?;
-        let compression = plugin.policies().compression;
+        let policies = plugin.policies();
+        // What is kept for a client that may come back is bounded as it is sent. Its next connection may
+        // have another window, or none.
+        let resume = offer.and_then(|offer| offer.resume.as_ref());
+        let may_come_back = resume.is_some() || (offer.is_some() && policies.resume.is_some());
+        let compression = policies.compression.filter(|_| !may_come_back);
         let deflate = compression.and_then(|_| Deflate::agree(&parts.headers));
         let arrival = Arrival {
             window_bits: deflate.map(|deflate| deflate.window_bits),
             address,
             is_tagged: offer.is_some(),
         };
-        let returning = match offer.and_then(|offer| offer.resume.as_ref()) {
-            Some(resume) => self.returning(plugin, &handshake, resume, arrival).await?,
-            None => None,
+        let place = match resume {
+            None => self.place(address, file)?,
+            Some(resume) => {
+                let granted = plugin.check_again(&handshake).map_err(|refused| {
+                    self.registry.counters().handshakes_refused.add_one();
+                    Refusal::of_answer(refused)
+                })?;
+                let from = (address, file);
+                match self
+                    .returning(plugin, *resume, granted, arrival, from)
+                    .await?
+                {
+                    Ok(entry) => return Ok(entry),
+                    Err(place) => place,
+                }
+            }
         };
-        // A client that comes back has given its place back by now.
-        let place = self.place(address, file)?;
-        if let Some((returning, until)) = returning {
-            return Ok(Entry::returning(returning, place, deflate, until));
-        }
         let arriving = Arriving::new(plugin, &parts.headers, arrival);
         match arriving.on_connect(&handshake).await {
             Ok(Answer::Accepted(accepted)) => {
@@ -391,32 +404,55 @@ impl Acceptor {
         }
     }
 
-    /// Finds the session of a client that comes back. The handshake is checked like any other, but
-    /// `on-connect` does not run.
+    /// Lets a client come back whose session is on this node, or on another one. If there is no such
+    /// session, the client is a new one, and has a place on the node.
     async fn returning(
         &self,
         plugin: &Arc<Plugin>,
-        handshake: &Handshake,
-        offer: &ResumeOffer,
+        offer: ResumeOffer,
+        granted: Option<Granted>,
         arrival: Arrival,
-    ) -> Result<Option<(Returning, Option<Instant>)>, Refusal> {
-        let granted = plugin.check_again(handshake).map_err(|refused| {
-            self.registry.counters().handshakes_refused.add_one();
-            Refusal::of_answer(refused)
-        })?;
-        let (sessions, granted) = (&self.resumable, granted.as_ref());
-        let here = sessions.request(offer, plugin.namespace(), granted).await;
-        if let Some((session, until)) = here {
-            return Ok(Some((Returning::Here(session), until)));
-        }
-        let Some(mesh) = &self.mesh else {
-            return Ok(None);
+        (address, file): (Option<SocketAddr>, Arc<OwnedSemaphorePermit>),
+    ) -> Result<Result<Entry, AdmissionPermit>, Refusal> {
+        let sessions = &self.resumable;
+        let here = || sessions.request(&offer, plugin.namespace(), granted.as_ref());
+        // A client may come back twice at the same time. It is adopted once.
+        let lock = sessions.adopting(offer.client);
+        let found = here().await;
+        let _adopting = match found {
+            Some(_) => None,
+            None => Some(lock.lock().await),
         };
-        let adopted = Box::pin(adopt(mesh, plugin, sessions, offer, granted, arrival)).await;
-        Ok(adopted.map(|adopted| {
-            let returning = Returning::Adopted(adopted.task, adopted.received);
-            (returning, adopted.until)
-        }))
+        let found = match found {
+            None if sessions.mesh().is_some() => here().await,
+            found => found,
+        };
+        // Whoever had the session has given its place back by now. A client that is adopted has none here.
+        let place = self.place(address, file)?;
+        if let Some((session, until)) = found {
+            return Ok(Ok(Entry::returning(
+                Returning::Here(session),
+                (place, address),
+                until,
+            )));
+        }
+        if sessions.mesh().is_none() {
+            return Ok(Err(place));
+        }
+        let adoption = Adoption {
+            plugin: plugin.clone(),
+            sessions: sessions.clone(),
+            offer,
+            granted,
+            arrival,
+        };
+        Ok(match adoption.run().await {
+            Some(AdoptedClient { task, until }) => {
+                let returning = Returning::Adopted(task, offer.received);
+                Ok(Entry::returning(returning, (place, address), until))
+            }
+            None => Err(place),
+        })
     }
 
     /// Takes a place on the node for a client of this address.

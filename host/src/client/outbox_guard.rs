@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::log_throttle::LogThrottle;
-use crate::outbox::Condition;
+use crate::outbox::{Condition, Room};
 use crate::registry::{Client, Registry};
 
 /// The share of the budget that may be used after clients were closed, in percent. Closing one
@@ -58,11 +58,16 @@ fn close_fullest(registry: &Registry) -> usize {
         if budget.used() <= budget.most() / 100 * AFTERWARDS {
             break;
         }
+        let outbox = client.outbox();
         // What was queued just now may not have been written yet.
-        if client.outbox().flush() == Condition::Clear {
+        if outbox.flush() == Condition::Clear && outbox.bytes() == 0 {
             continue;
         }
-        if client.outbox().overflow() {
+        let mut room = outbox.make_room();
+        if room == Room::Forgotten && outbox.condition() != Condition::Clear {
+            room = outbox.make_room();
+        }
+        if room == Room::Overflowed {
             registry.counters().outbox_closed.add_one();
             closed += 1;
         }

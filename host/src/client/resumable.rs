@@ -5,32 +5,40 @@
 //! waits for the new connection.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::away_count::{AwayCount, AwayPermit};
 use super::connection::Connection;
 use super::subprotocol::{ResumeOffer, ResumeSecret, WelcomeResume};
 use crate::access::Granted;
 use crate::id::{ClientId, Incarnation};
-use crate::mesh::{GivenClient, HeldClient, MoveRequest, MoveStep};
+use crate::limits::Limits;
+use crate::mesh::{GivenClient, HeldClient, Mesh, MoveRequest, MoveStep};
 use crate::registry::{Client, Namespace};
 
 /// The sessions of this node whose clients may come back.
-#[derive(Debug)]
 pub(super) struct ResumableSessions {
     sessions: Mutex<HashMap<ClientId, KnownSession>>,
-    /// The permits for clients that are away. These clients have neither a connection nor a place
-    /// among the clients of the node.
-    away: Arc<Semaphore>,
+    /// The clients that are away. They have neither a connection nor a place among the clients of the
+    /// node.
+    away: Arc<AwayCount>,
+    /// The clients that are being adopted from other nodes, each of which comes once.
+    adopting: Mutex<HashMap<ClientId, Arc<AsyncMutex<()>>>>,
+    mesh: Option<Arc<Mesh>>,
+    next: AtomicU64,
 }
 
-#[derive(Debug)]
 struct KnownSession {
+    /// Tells it from another session of the same client, which is ending.
+    number: u64,
     secret: ResumeSecret,
     namespace: Arc<Namespace>,
     /// The uid that the client's handshake has shown.
@@ -40,14 +48,24 @@ struct KnownSession {
     requests: mpsc::Sender<SessionRequest>,
 }
 
+/// What belongs to a session for as long as it lasts.
+#[derive(Clone, Debug)]
+pub(super) struct SessionToken {
+    pub(super) secret: ResumeSecret,
+    /// The uid that the client's first handshake has shown.
+    pub(super) shown_uid: Option<String>,
+    /// The subprotocol that its plugin has chosen.
+    pub(super) subprotocol: Option<String>,
+}
+
 /// The session's side of a session whose client may come back. When it is dropped, the client cannot
 /// come back any more.
-#[derive(Debug)]
 pub(super) struct Resumable {
     sessions: Arc<ResumableSessions>,
+    number: u64,
     client: ClientId,
-    secret: ResumeSecret,
-    shown_uid: Option<String>,
+    namespace: Arc<Namespace>,
+    token: SessionToken,
     until: Option<Instant>,
     requests: mpsc::Receiver<SessionRequest>,
 }
@@ -81,40 +99,59 @@ pub(super) struct ResumeRequest {
 pub(super) struct AcceptedResume(oneshot::Sender<Box<Connection>>);
 
 impl ResumableSessions {
-    /// No sessions yet. At most `away` clients may be away at the same time.
-    pub(super) fn new(away: usize) -> Arc<ResumableSessions> {
+    /// Creates the table, without any sessions yet.
+    pub(super) fn new(mesh: Option<Arc<Mesh>>) -> Arc<ResumableSessions> {
         Arc::new(ResumableSessions {
             sessions: Mutex::default(),
-            away: Arc::new(Semaphore::new(away.min(Semaphore::MAX_PERMITS))),
+            away: Arc::default(),
+            adopting: Mutex::default(),
+            mesh,
+            next: AtomicU64::new(0),
         })
     }
 
-    /// Lets a client come back that shows this secret.
+    /// Lets a client come back. Its own token expires at `until`, if it does.
     pub(super) fn register(
         self: &Arc<Self>,
         client: ClientId,
-        secret: ResumeSecret,
         namespace: Arc<Namespace>,
-        shown_uid: Option<String>,
+        token: SessionToken,
         until: Option<Instant>,
     ) -> Box<Resumable> {
         let (sender, requests) = mpsc::channel(1);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
         let known = KnownSession {
-            secret,
-            namespace,
-            shown_uid: shown_uid.clone(),
+            number,
+            secret: token.secret,
+            namespace: namespace.clone(),
+            shown_uid: token.shown_uid.clone(),
             until,
             requests: sender,
         };
         self.sessions.lock().insert(client, known);
         Box::new(Resumable {
             sessions: self.clone(),
+            number,
             client,
-            secret,
-            shown_uid,
+            namespace,
+            token,
             until,
             requests,
         })
+    }
+
+    /// The lock under which a client is adopted from another node. Whoever finds it taken finds the
+    /// session here afterwards.
+    pub(super) fn adopting(&self, client: ClientId) -> Arc<AsyncMutex<()>> {
+        let mut adopting = self.adopting.lock();
+        // Nobody else holds those that are done.
+        adopting.retain(|_, lock| Arc::strong_count(lock) > 1);
+        adopting.entry(client).or_default().clone()
+    }
+
+    /// The other nodes, if there are any.
+    pub(super) fn mesh(&self) -> Option<&Arc<Mesh>> {
+        self.mesh.as_ref()
     }
 
     /// Passes on the request of another node for a client that moves there.
@@ -157,7 +194,9 @@ impl ResumableSessions {
                 && Arc::ptr_eq(&known.namespace, namespace)
                 && granted.is_none_or(|granted| granted.uid == known.shown_uid);
             let until = granted.map_or(known.until, |granted| granted.until);
-            is_it.then(|| (known.requests.clone(), until))?
+            // Where nothing was checked, the time of the token before counts.
+            let is_in_time = granted.is_some() || until.is_none_or(|until| until > Instant::now());
+            (is_it && is_in_time).then(|| (known.requests.clone(), until))?
         };
         let (accept, accepted) = oneshot::channel();
         let (sender, connection) = oneshot::channel();
@@ -171,17 +210,36 @@ impl ResumableSessions {
         accepted.await.ok()?;
         Some((AcceptedResume(sender), until))
     }
-
-    /// Takes a permit for a client that is away, if there is one left.
-    pub(super) fn permit_to_be_away(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
-        self.away.clone().try_acquire_owned().ok()
-    }
 }
 
 impl Resumable {
-    /// The sessions of the node.
-    pub(super) fn sessions(&self) -> &ResumableSessions {
-        &self.sessions
+    /// Counts the client as one that is away, within the limits of the node.
+    pub(super) fn may_be_away(
+        &self,
+        limits: &Limits,
+        address: Option<IpAddr>,
+    ) -> Option<AwayPermit> {
+        self.sessions.away.take(limits, address)
+    }
+
+    /// Whether another node has the client, as far as this node was told.
+    pub(super) fn is_elsewhere(&self, client: &Client) -> bool {
+        let mesh = self.sessions.mesh.as_ref();
+        let (plugin, number) = (self.namespace.name(), client.moves() + 1);
+        mesh.is_some_and(|mesh| mesh.has_moved(plugin, self.client, number))
+    }
+
+    /// Notes when the client's new token expires, if it does.
+    pub(super) fn set_until(&mut self, until: Option<Instant>) {
+        self.until = until;
+        if let Some(known) = self.sessions.sessions.lock().get_mut(&self.client) {
+            known.until = until;
+        }
+    }
+
+    /// The subprotocol that the client's plugin has chosen.
+    pub(super) fn subprotocol(&self) -> Option<&str> {
+        self.token.subprotocol.as_deref()
     }
 
     /// What the client has, for another node.
@@ -189,14 +247,16 @@ impl Resumable {
         let until = self.until;
         HeldClient {
             state: client.held_state(),
-            shown_uid: self.shown_uid.clone(),
+            shown_uid: self.token.shown_uid.clone(),
             expires_in: until.map(|until| until.saturating_duration_since(Instant::now())),
+            subprotocol: self.token.subprotocol.clone(),
+            number: client.moves() + 1,
         }
     }
 
     /// How the client may come back.
     pub(super) fn welcome(&self, window: Duration) -> WelcomeResume {
-        WelcomeResume::new(self.client, &self.secret, window)
+        WelcomeResume::new(self.client, &self.token.secret, window)
     }
 
     /// Polls for a request for the session.
@@ -216,7 +276,31 @@ impl Resumable {
 
 impl Drop for Resumable {
     fn drop(&mut self) {
-        self.sessions.sessions.lock().remove(&self.client);
+        let mut sessions = self.sessions.sessions.lock();
+        let known = sessions.get(&self.client);
+        if known.is_some_and(|known| known.number == self.number) {
+            sessions.remove(&self.client);
+        }
+    }
+}
+
+impl SessionRequest {
+    /// Whether the request is for a client with a connection, and somebody waits for the answer.
+    pub(super) fn is_awaited(&self) -> bool {
+        match self {
+            SessionRequest::Resume(request) => !request.accept.is_closed(),
+            SessionRequest::Take(_, answer) => !answer.is_closed(),
+            SessionRequest::Give(..) | SessionRequest::Taken => false,
+        }
+    }
+
+    /// The number of messages that the client has received, as it says.
+    pub(super) fn received(&self) -> Option<u64> {
+        match self {
+            SessionRequest::Resume(ResumeRequest { received, .. })
+            | SessionRequest::Take(received, _) => Some(*received),
+            SessionRequest::Give(..) | SessionRequest::Taken => None,
+        }
     }
 }
 

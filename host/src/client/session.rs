@@ -197,9 +197,10 @@ impl ClientTask {
         let Some(resumable) = &mut self.resumable else {
             return Err(SessionEnd::Now(close));
         };
+        let namespace = self.session.plugin().namespace();
         let away = AwayClient {
             client: &client,
-            shared: &shared,
+            namespace,
             resumable,
             handled: self.numbers.handled,
         };
@@ -212,29 +213,32 @@ impl ClientTask {
                 Ok(connection)
             }
             Return::Moved => Err(SessionEnd::Moved),
-            Return::Over(close) => Err(SessionEnd::Now(close)),
-            Return::Closed => Err(SessionEnd::Already),
+            Return::Left => Err(SessionEnd::Already),
         }
     }
 
     /// Gives a client that has come back its new connection. It has received so many messages.
     fn come_back(&mut self, connection: &Connection, received: u64) {
         let client = &self.client;
-        let inflates = client.window_bits() != connection.window_bits;
-        client.set_window_bits(connection.window_bits);
+        client.set_address(connection.address);
         self.numbers.told = self.numbers.handled;
+        let mut chosen = None;
+        if let Some(resumable) = &mut self.resumable {
+            resumable.set_until(connection.until);
+            chosen = resumable.subprotocol().map(str::to_owned);
+        }
         let policy = self.namespace().policies().resume;
         let resume = self.resumable.as_ref().zip(policy);
         let welcome = subprotocol::welcome(&Welcome {
             client: client.id_text().to_owned(),
             resumed: true,
             received: self.numbers.handled,
-            subprotocol: None,
+            subprotocol: chosen,
             resume: resume.map(|(resumable, policy)| resumable.welcome(policy.window)),
         });
         let socket = connection.write.clone();
         let outbox = client.outbox();
-        outbox.attach_again(socket, welcome, received, inflates);
+        outbox.attach_again(socket, welcome, received);
     }
 
     /// Ends the session of an accepted client whose upgrade failed.

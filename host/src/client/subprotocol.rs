@@ -13,6 +13,9 @@ pub(super) const NAME: &str = "jackfield.v1";
 /// The beginning of the offer of a client that comes back.
 const RESUME: &str = "jackfield.resume.";
 
+/// The longest control message, in bytes.
+const CONTROL_BYTES: usize = 1024;
+
 /// The secret with which a client comes back.
 #[derive(Clone, Copy)]
 pub(super) struct ResumeSecret([u8; ResumeSecret::BYTES]);
@@ -171,6 +174,9 @@ impl WelcomeResume {
 pub(super) fn read(text: &str) -> Result<ClientText<'_>, &'static str> {
     match text.as_bytes().first() {
         Some(&MESSAGE_TAG) => Ok(ClientText::Message(&text[1..])),
+        Some(b'{') if text.len() > CONTROL_BYTES => {
+            Err("a control message of jackfield.v1 may have 1024 bytes")
+        }
         Some(b'{') => match serde_json::from_str(text) {
             Ok(ClientControl::Ack { received }) => Ok(ClientText::Ack(received)),
             Ok(ClientControl::Ping) => Ok(ClientText::Ping),

@@ -45,7 +45,16 @@ pub struct Space {
     uids: Names<Holders>,
     groups: Names<Holders>,
     /// The nodes of the clients that have moved there from others.
-    moved: RwLock<HashMap<ClientId, Snapshot>>,
+    moved: RwLock<HashMap<ClientId, MovedTo>>,
+}
+
+/// Where a client has moved to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MovedTo {
+    /// The node, and the snapshot of it that this belongs to, or came after.
+    pub(super) snapshot: Snapshot,
+    /// The number of the move.
+    pub(super) number: u64,
 }
 
 /// The nodes that hold a name, with the number of its clients. Usually this is one node.
@@ -191,28 +200,38 @@ impl Space {
 
     /// The node that the client has moved to, if it has moved.
     pub fn moved_to(&self, client: ClientId) -> Option<Incarnation> {
-        self.moved.read().get(&client).map(|moved| moved.node)
+        let moved = self.moved.read();
+        moved.get(&client).map(|at| at.snapshot.node)
     }
 
-    /// Notes that a client has moved to a peer, or is no longer there.
-    pub(super) fn note_moved(&self, client: ClientId, snapshot: Snapshot, is_there: bool) -> Noted {
+    /// The number of the client's last move to another node, if it has moved.
+    pub(super) fn last_move(&self, client: ClientId) -> Option<u64> {
+        self.moved.read().get(&client).map(|at| at.number)
+    }
+
+    /// Notes that a client has moved to a peer, or is no longer there. What is said of an earlier move
+    /// than the last one does not count.
+    pub(super) fn note_moved(&self, client: ClientId, at: MovedTo, is_there: bool) -> Noted {
         let mut moved = self.moved.write();
-        let was_there = moved
-            .get(&client)
-            .is_some_and(|at| at.node == snapshot.node);
+        let former = moved.get(&client).copied();
+        if former.is_some_and(|former| former.number > at.number) {
+            return Noted::AsBefore;
+        }
+        let was_there = former.is_some_and(|former| former.snapshot.node == at.snapshot.node);
         match (is_there, was_there) {
             (true, _) => {
-                moved.insert(client, snapshot);
+                moved.insert(client, at);
+                if was_there {
+                    Noted::AsBefore
+                } else {
+                    Noted::New
+                }
             }
             (false, true) => {
                 moved.remove(&client);
+                Noted::Gone
             }
-            (false, false) => {}
-        }
-        match (is_there, was_there) {
-            (true, false) => Noted::New,
-            (false, true) => Noted::Gone,
-            _ => Noted::AsBefore,
+            (false, false) => Noted::AsBefore,
         }
     }
 
@@ -221,7 +240,9 @@ impl Space {
     fn forget_moved_before(&self, snapshot: Snapshot) -> usize {
         let mut moved = self.moved.write();
         let before = moved.len();
-        moved.retain(|_, at| at.node != snapshot.node || at.number >= snapshot.number);
+        moved.retain(|_, at| {
+            at.snapshot.node != snapshot.node || at.snapshot.number >= snapshot.number
+        });
         (before - moved.len()) * HoldingSize::MOVED_CLIENT.bytes
     }
 

@@ -55,6 +55,10 @@ pub struct HeldClient {
     pub shown_uid: Option<String>,
     /// When its token expires, if it does.
     pub expires_in: Option<Duration>,
+    /// The subprotocol that its plugin has chosen.
+    pub subprotocol: Option<String>,
+    /// The number of this move. Each move of a client has a greater one.
+    pub number: u64,
 }
 
 /// What a client has in the end, and what it has not received.

@@ -1,13 +1,17 @@
 //! Moves of clients between nodes: both sides of what the nodes say to each other.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::move_request::{GivenClient, HeldClient, MoveRequest, MoveStep, ShownToken};
 use super::state::Mesh;
 use super::wire::answer::Answer;
 use super::wire::{self, NotUnderstood};
 use crate::id::{ClientId, Incarnation};
-use crate::registry::Refused;
+use crate::message::Frame;
+use crate::registry::{HeldState, Refused, in_ms};
 
 impl Mesh {
     /// Returns the receiver of peers' requests for clients that move. Only the first call returns
@@ -24,6 +28,13 @@ impl Mesh {
         (owner != self.own()).then_some(owner)
     }
 
+    /// Whether a client has moved to another node by the move with this number, or by a later one, as
+    /// far as this node was told.
+    pub fn has_moved(&self, plugin: &str, client: ClientId, number: u64) -> bool {
+        let space = self.interest.space(plugin);
+        space.is_some_and(|space| space.last_move(client) >= Some(number))
+    }
+
     /// Tells all nodes that a client has moved here from the node `from`, and returns the nodes that
     /// will say that they have switched. This node is one of them.
     pub fn announce_move(
@@ -31,6 +42,7 @@ impl Mesh {
         plugin: &str,
         client: ClientId,
         from: Incarnation,
+        number: u64,
     ) -> Vec<Incarnation> {
         // What the client has is told before.
         self.publish();
@@ -38,6 +50,7 @@ impl Mesh {
             plugin: plugin.to_owned(),
             client: wire::client_bytes(client),
             from: from.to_u64(),
+            number,
         }));
         let mut nodes = vec![self.own()];
         for peer in self.peers() {
@@ -48,13 +61,9 @@ impl Mesh {
             }
         }
         let _routes = self.routes.write();
-        self.note_switched(self.own(), plugin, client);
+        self.note_switched(self.own(), plugin, client, number);
         if let Some(old) = self.peer(from) {
-            let switched = wire::Switched {
-                plugin: plugin.to_owned(),
-                client: wire::client_bytes(client),
-            };
-            self.push_reliable(&old, wire::encode(wire::frame::Frame::Switched(switched)));
+            self.push_reliable(&old, switched_frame(plugin, client, number));
         }
         nodes
     }
@@ -91,8 +100,11 @@ impl Mesh {
         };
         let (sender, answer) = oneshot::channel();
         self.request_move(plugin, client, MoveStep::Take(shown, sender));
-        let held = answer.await.map(|held| Answer::HeldClient(held.into()));
-        Ok(held.map_err(|_| Refused::NotFound(client)))
+        // Its session may be in the middle of an event. Who asks waits no longer than this.
+        let held = timeout(self.limits().ask_timeout, answer).await;
+        let held = held.ok().and_then(Result::ok);
+        let held = held.map(|held| Answer::HeldClient(held.into()));
+        Ok(held.ok_or(Refused::NotFound(client)))
     }
 
     /// Answers a peer that wants all that a client of this node has not received.
@@ -121,6 +133,15 @@ impl Mesh {
     }
 }
 
+/// What tells both nodes of a client that this node sends to the new one from now on.
+pub(super) fn switched_frame(plugin: &str, client: ClientId, number: u64) -> bytes::Bytes {
+    wire::encode(wire::frame::Frame::Switched(wire::Switched {
+        plugin: plugin.to_owned(),
+        client: wire::client_bytes(client),
+        number,
+    }))
+}
+
 impl From<HeldClient> for wire::HeldClient {
     fn from(held: HeldClient) -> wire::HeldClient {
         let state = held.state;
@@ -130,7 +151,9 @@ impl From<HeldClient> for wire::HeldClient {
             groups: state.groups.iter().map(ToString::to_string).collect(),
             info: state.info.into_iter().collect(),
             shown_uid: held.shown_uid,
-            expires_in_ms: held.expires_in.map(crate::registry::in_ms),
+            expires_in_ms: held.expires_in.map(in_ms),
+            number: held.number,
+            subprotocol: held.subprotocol,
         }
     }
 }
@@ -138,14 +161,16 @@ impl From<HeldClient> for wire::HeldClient {
 impl From<wire::HeldClient> for HeldClient {
     fn from(held: wire::HeldClient) -> HeldClient {
         HeldClient {
-            state: crate::registry::HeldState {
+            state: HeldState {
                 uid: held.uid.map(Into::into),
                 bound_at_ms: held.bound_at_ms,
                 groups: held.groups.into_iter().map(Into::into).collect(),
                 info: held.info.into_iter().collect(),
             },
             shown_uid: held.shown_uid,
-            expires_in: held.expires_in_ms.map(std::time::Duration::from_millis),
+            expires_in: held.expires_in_ms.map(Duration::from_millis),
+            subprotocol: held.subprotocol,
+            number: held.number,
         }
     }
 }
@@ -160,7 +185,7 @@ impl From<GivenClient> for wire::GivenClient {
         wire::GivenClient {
             held: Some(held.into()),
             handled: given.handled,
-            frames: frames.map(crate::message::Frame::to_bytes).collect(),
+            frames: frames.map(Frame::to_bytes).collect(),
         }
     }
 }
@@ -171,8 +196,6 @@ pub(super) fn given_client(given: wire::GivenClient) -> Option<GivenClient> {
     Some(GivenClient {
         state: HeldClient::from(given.held?).state,
         handled: given.handled,
-        frames: frames
-            .map(crate::message::Frame::from_wire)
-            .collect::<Option<_>>()?,
+        frames: frames.map(Frame::from_wire).collect::<Option<_>>()?,
     })
 }

@@ -67,8 +67,8 @@ impl Mesh {
             for group in &changed.groups {
                 told.name(Kind::Group, group);
             }
-            for client in &changed.adopted {
-                told.moved(*client);
+            for (client, number) in &changed.adopted {
+                told.moved(*client, *number);
             }
             told.end();
             let known = changed
@@ -124,8 +124,8 @@ impl Mesh {
         telling.clients();
         telling.fires(self.firing_rank(namespace));
         telling.serving();
-        for client in namespace.adopted() {
-            telling.moved(client);
+        for (client, number) in namespace.adopted() {
+            telling.moved(client, number);
         }
         telling.end();
         for frame in frames {
@@ -203,9 +203,10 @@ impl<'a> Telling<'a> {
     }
 
     /// Tells whether this node has a client to which another one has given its id.
-    fn moved(&mut self, client: ClientId) {
+    fn moved(&mut self, client: ClientId, number: u64) {
         self.holding.moved.push(wire::MovedClient {
             client: wire::client_bytes(client),
+            number,
             is_here: self.namespace.has_adopted(client),
         });
         self.count_name();

@@ -11,7 +11,8 @@ use futures_util::FutureExt as _;
 use prost::Message as _;
 
 use super::holdings::{HoldingSize, cost_of};
-use super::interest::{Noted, Space};
+use super::interest::{MovedTo, Noted, Space};
+use super::moves::switched_frame;
 use super::peer::Peer;
 use super::peer_event::Failed;
 use super::phase::Phase;
@@ -72,7 +73,10 @@ impl Mesh {
             Some(Deployments(deployments)) => self.hear_deployments(deployments),
             Some(Switch(switch)) => self.switch(peer, &switch),
             Some(Switched(switched)) => wire::client(&switched.client)
-                .map(|client| self.note_switched(peer.incarnation(), &switched.plugin, client))
+                .map(|client| {
+                    let (node, number) = (peer.incarnation(), switched.number);
+                    self.note_switched(node, &switched.plugin, client, number);
+                })
                 .ok_or(NotUnderstood),
             Some(ClientTaken(taken)) => self.client_was_taken(taken),
             Some(Leaving(_)) => {
@@ -88,14 +92,20 @@ impl Mesh {
     }
 
     fn answer_to(self: &Arc<Self>, peer: &Arc<Peer>, ask: wire::Ask) {
-        let (mesh, peer) = (self.clone(), peer.clone());
+        let (mesh, peer, id) = (self.clone(), peer.clone(), ask.id);
         let mut answering = Box::pin(async move {
             let span =
                 mesh.remote_span("answer", SpanKind::Server, ask.trace.as_ref(), &ask.plugin);
             let answer = within(span.as_ref(), mesh.answer(ask)).await;
+            let mut frame = wire::encode(wire::frame::Frame::Answer(answer));
+            if frame.len() > peer.outbound.largest_frame() {
+                // The link would send it again and again.
+                let answer = too_large(id);
+                frame = wire::encode(wire::frame::Frame::Answer(answer));
+            }
             // Where there is no room, who asked waits in vain, and not for long: no reason to
             // drop all messages that found some.
-            mesh.push(&peer, wire::encode(wire::frame::Frame::Answer(answer)));
+            mesh.push(&peer, frame);
         });
         // Mostly it is there at once. One that concerns very many clients goes on by itself:
         // what the peer says next does not wait for it, and it outlives the connection.
@@ -268,7 +278,11 @@ impl Mesh {
         if moved.is_here && !peer.holdings.has_room(cost, most) {
             return Err(NoRoom);
         }
-        match space.note_moved(client, peer.snapshot(), moved.is_here) {
+        let at = MovedTo {
+            snapshot: peer.snapshot(),
+            number: moved.number,
+        };
+        match space.note_moved(client, at, moved.is_here) {
             Noted::New => peer.holdings.add(cost),
             Noted::Gone => peer.holdings.remove(cost),
             Noted::AsBefore => {}
@@ -282,20 +296,24 @@ impl Mesh {
     fn switch(&self, peer: &Peer, switch: &wire::Switch) -> Result<(), NotUnderstood> {
         let client = wire::client(&switch.client).ok_or(NotUnderstood)?;
         let from = Incarnation::from_u64(switch.from).ok_or(NotUnderstood)?;
-        let switched = wire::encode(wire::frame::Frame::Switched(wire::Switched {
-            plugin: switch.plugin.clone(),
-            client: switch.client.clone(),
-        }));
+        let number = switch.number;
+        let switched = switched_frame(&switch.plugin, client, number);
         let _routes = self.routes.write();
-        self.interest
-            .space_of(&switch.plugin)
-            .note_moved(client, peer.snapshot(), true);
+        // What the node tells of its clients says the same a moment later, and counts against its bound.
+        let at = MovedTo {
+            snapshot: peer.snapshot(),
+            number,
+        };
+        let space = self.interest.space_of(&switch.plugin);
+        if space.note_moved(client, at, true) == Noted::New {
+            peer.holdings.add(HoldingSize::MOVED_CLIENT);
+        }
         self.push_reliable(peer, switched.clone());
         if from == self.own() {
             if let Some(namespace) = self.registry.namespace(&switch.plugin) {
                 namespace.client_moves();
             }
-            self.note_switched(self.own(), &switch.plugin, client);
+            self.note_switched(self.own(), &switch.plugin, client, number);
         } else if let Some(old) = self.peer(from) {
             self.push_reliable(&old, switched);
         }
@@ -303,10 +321,16 @@ impl Mesh {
     }
 
     /// Notes that a node sends to the new node of a client from now on.
-    pub(super) fn note_switched(&self, node: Incarnation, plugin: &str, client: ClientId) {
+    pub(super) fn note_switched(
+        &self,
+        node: Incarnation,
+        plugin: &str,
+        client: ClientId,
+        number: u64,
+    ) {
         let namespace = self.registry.namespace(plugin);
         if let Some(client) = namespace.and_then(|namespace| namespace.find(client).ok()) {
-            client.switch(node);
+            client.switch(node, number);
         }
     }
 
@@ -399,6 +423,18 @@ impl Mesh {
             namespace.yield_uid(&claim.uid, binding);
         }
         Ok(())
+    }
+}
+
+/// The answer in the place of one that is too large for the link.
+fn too_large(id: u64) -> wire::Answer {
+    let refused = wire::Refused {
+        reason: wire::refused::Reason::LimitExceeded.into(),
+        message: "the answer is too large for the link to this node".to_owned(),
+    };
+    wire::Answer {
+        id,
+        answer: Some(wire::answer::Answer::Refused(refused)),
     }
 }
 

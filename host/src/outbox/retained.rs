@@ -44,6 +44,12 @@ impl Retained {
         }
     }
 
+    /// Drops all messages. The client can come back only if it has received all of them.
+    pub(super) fn forget(&mut self) {
+        self.frames = VecDeque::new();
+        self.bytes = 0;
+    }
+
     /// Drops the messages up to number `received`, which the client has got. Returns false for a
     /// message that was not sent yet.
     pub(super) fn acknowledge(&mut self, received: u64) -> bool {

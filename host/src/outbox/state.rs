@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::bound::OutboxBound;
 use super::budget::OutboxBudget;
-use super::outcome::{Condition, Outcome};
+use super::outcome::{Condition, Outcome, Room};
 use super::retained::Retained;
 use crate::message::Frame;
 use crate::policy::OverflowPolicy;
@@ -114,9 +114,27 @@ impl OutboxState {
         (Outcome::Queued, displaced)
     }
 
+    pub(super) fn make_room(&mut self) -> Room {
+        if self.closing {
+            return Room::None;
+        }
+        let is_connected = self.socket.is_some();
+        match &mut self.retained {
+            Some(retained) if is_connected && retained.len() > 0 => {
+                retained.forget();
+                Room::Forgotten
+            }
+            _ => {
+                self.overflow();
+                Room::Overflowed
+            }
+        }
+    }
+
     pub(super) fn overflow(&mut self) {
         self.overflowed = true;
         self.closing = true;
+        self.retained = None;
         self.clear();
     }
 
@@ -191,10 +209,9 @@ impl OutboxState {
     /// Drops the oldest message (with this key) of which the socket has taken nothing.
     fn drop_oldest(&mut self, key: Option<&Arc<str>>) -> bool {
         let untouched = usize::from(self.front_written > 0);
-        let oldest = match key {
-            None => (self.queue.len() > untouched).then_some(untouched),
-            Some(_) => (untouched..self.queue.len()).find(|i| self.queue[*i].key.as_ref() == key),
-        };
+        let is_it =
+            |entry: &OutboxEntry| entry.is_message && (key.is_none() || entry.key.as_ref() == key);
+        let oldest = (untouched..self.queue.len()).find(|i| is_it(&self.queue[*i]));
         let dropped = oldest.and_then(|index| self.queue.remove(index));
         if let Some(entry) = &dropped {
             self.bytes -= entry.frame.as_bytes().len();

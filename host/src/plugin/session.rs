@@ -63,6 +63,16 @@ impl Plugin {
     }
 }
 
+impl Plugin {
+    /// Begins the session of a client that was at another node, whose first handshake has shown this
+    /// uid.
+    pub fn session_of_adopted(self: &Arc<Self>, client: &Client, uid: Option<&str>) -> Session {
+        let session = self.session(None);
+        session.member.set_place(client.id(), uid);
+        session
+    }
+}
+
 impl Session {
     /// Returns the plugin that the client is connected to.
     pub fn plugin(&self) -> &Arc<Plugin> {

@@ -46,8 +46,9 @@ pub struct Changed {
     pub serving: bool,
     /// The timers of the cluster that have changed.
     pub timers: BTreeSet<Arc<str>>,
-    /// The clients of other nodes' ids that this node has, or has no more.
-    pub adopted: BTreeSet<ClientId>,
+    /// The clients of other nodes' ids that this node has, or has no more, each with the number of
+    /// the move that has brought it here.
+    pub adopted: BTreeMap<ClientId, u64>,
 }
 
 impl Changes {
@@ -113,13 +114,10 @@ impl Changes {
         self.added();
     }
 
-    pub(super) fn add_adopted(&self, plugin: &Arc<str>, client: ClientId) {
+    pub(super) fn add_adopted(&self, plugin: &Arc<str>, client: ClientId, number: u64) {
         let mut changed = self.changed.lock();
-        changed
-            .entry(plugin.clone())
-            .or_default()
-            .adopted
-            .insert(client);
+        let changed = changed.entry(plugin.clone()).or_default();
+        changed.adopted.insert(client, number);
         self.added();
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -24,15 +24,16 @@ pub struct Client {
     id: ClientId,
     /// The number of the client on this node, under which the indexes have it.
     key: u64,
+    moves: u64,
     /// The id as text, in the form that guests get with every event.
     id_text: ClientIdText,
     outbox: Outbox,
-    /// The window of the client for compressed messages; 0 means that it takes none.
-    window_bits: AtomicU8,
+    /// The window of the client for compressed messages, if it takes them.
+    window_bits: Option<u8>,
     /// Whether the client speaks `jackfield.v1`.
     is_tagged: bool,
-    /// The address of the client; none for a Unix socket.
-    address: Option<SocketAddr>,
+    /// The address of the client's last connection; none for a Unix socket.
+    address: Mutex<Option<SocketAddr>>,
     heard: Heard,
     wake: Notify,
     has_left: AtomicBool,
@@ -152,7 +153,7 @@ pub struct Departure {
 
 impl Client {
     pub(super) fn new(
-        (id, key): (ClientId, u64),
+        (id, key, moves): (ClientId, u64, u64),
         bound: OutboxBound,
         budget: Arc<OutboxBudget>,
         arrival: Arrival,
@@ -160,11 +161,12 @@ impl Client {
         Client {
             id,
             key,
+            moves,
             id_text: id.text(),
             outbox: Outbox::new(bound, budget),
-            window_bits: AtomicU8::new(arrival.window_bits.unwrap_or(0)),
+            window_bits: arrival.window_bits,
             is_tagged: arrival.is_tagged,
-            address: arrival.address,
+            address: Mutex::new(arrival.address),
             heard: Heard::nothing(),
             wake: Notify::new(),
             has_left: AtomicBool::new(false),
@@ -191,8 +193,18 @@ impl Client {
 
     /// Begins a move of the client from one node to another.
     pub fn begin_move(&self, side: MoveSide) {
-        *self.gate.lock() = Some(Box::new(Gate::new(side)));
+        let number = match side {
+            MoveSide::Leaving => self.moves + 1,
+            MoveSide::Arriving => self.moves,
+        };
+        *self.gate.lock() = Some(Box::new(Gate::new(side, number)));
         self.is_moving.store(true, Ordering::Release);
+    }
+
+    /// How many times the client has moved from one node to another, with the move that has brought
+    /// it here.
+    pub fn moves(&self) -> u64 {
+        self.moves
     }
 
     /// Ends a move of the client.
@@ -206,12 +218,19 @@ impl Client {
         self.is_moving.load(Ordering::Acquire)
     }
 
-    /// Notes that a node sends to the new node of the client from now on.
-    pub fn switch(&self, node: Incarnation) {
+    /// Notes that a node sends to the new node of the client from now on, by the move with this
+    /// number.
+    pub fn switch(&self, node: Incarnation, number: u64) {
         if let Some(gate) = &mut *self.gate.lock() {
-            gate.switch(node);
+            gate.switch(node, number);
         }
         self.wake();
+    }
+
+    /// Whether any node sends to the new node of the client.
+    pub fn has_any_switched(&self) -> bool {
+        let gate = self.gate.lock();
+        gate.as_ref().is_some_and(|gate| gate.has_any_switched())
     }
 
     /// Whether all these nodes send to the new node of the client.
@@ -249,12 +268,7 @@ impl Client {
 
     /// The base-two logarithm of the client's window for compressed messages, if it takes them.
     pub fn window_bits(&self) -> Option<u8> {
-        Some(self.window_bits.load(Ordering::Relaxed)).filter(|bits| *bits > 0)
-    }
-
-    /// Sets the window for the client's next connection.
-    pub fn set_window_bits(&self, bits: Option<u8>) {
-        self.window_bits.store(bits.unwrap_or(0), Ordering::Relaxed);
+        self.window_bits
     }
 
     /// Whether the client speaks `jackfield.v1`.
@@ -277,7 +291,12 @@ impl Client {
 
     /// The address of the client; none for a Unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.address
+        *self.address.lock()
+    }
+
+    /// Notes the address of the client's next connection.
+    pub fn set_address(&self, address: Option<SocketAddr>) {
+        *self.address.lock() = address;
     }
 
     /// Records that something has come from the client. Only the client's own task may do so.
@@ -297,7 +316,7 @@ impl Client {
             uid: held.uid.clone(),
             groups: held.groups.clone(),
             info: held.info.clone(),
-            address: address_text(self.address),
+            address: address_text(self.address()),
             sent_frames: sent.sent_frames,
             sent_bytes: sent.sent_bytes,
             queued_frames: sent.queued_frames,

@@ -22,21 +22,31 @@ pub enum MoveSide {
 #[derive(Debug)]
 pub(super) struct Gate {
     side: MoveSide,
+    /// The number of the move. Each move of a client has a greater one.
+    number: u64,
     /// The nodes that have switched to the new node.
     switched: BTreeSet<Incarnation>,
 }
 
 impl Gate {
-    pub(super) fn new(side: MoveSide) -> Gate {
+    pub(super) fn new(side: MoveSide, number: u64) -> Gate {
         Gate {
             side,
+            number,
             switched: BTreeSet::new(),
         }
     }
 
-    /// Notes that a node has switched.
-    pub(super) fn switch(&mut self, node: Incarnation) {
-        self.switched.insert(node);
+    /// Notes that a node has switched by the move with this number. An earlier move was given up.
+    pub(super) fn switch(&mut self, node: Incarnation, number: u64) {
+        if number == self.number {
+            self.switched.insert(node);
+        }
+    }
+
+    /// Whether any node has switched.
+    pub(super) fn has_any_switched(&self) -> bool {
+        !self.switched.is_empty()
     }
 
     /// Whether all these nodes have switched.
@@ -58,11 +68,13 @@ mod tests {
     fn one_of_the_two_nodes_takes_the_messages_of_each_sender() {
         let [ada, bob] = std::array::from_fn(|_| Incarnation::draw().expect("randomness"));
         let sides = [MoveSide::Leaving, MoveSide::Arriving];
-        let [mut old, mut new] = sides.map(Gate::new);
+        let [mut old, mut new] = sides.map(|side| Gate::new(side, 7));
         assert!(old.takes_from(ada) && !new.takes_from(ada));
         assert!(!old.have_switched(&[ada]) && old.have_switched(&[]));
         for gate in [&mut old, &mut new] {
-            gate.switch(ada);
+            gate.switch(ada, 6);
+            assert!(!gate.has_any_switched(), "the move before was given up");
+            gate.switch(ada, 7);
         }
         assert!(!old.takes_from(ada) && new.takes_from(ada));
         assert!(old.takes_from(bob) && !new.takes_from(bob));

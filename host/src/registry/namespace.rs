@@ -141,15 +141,20 @@ impl Namespace {
     /// groups and get messages.
     pub fn arrive(&self, arrival: Arrival) -> Arc<Client> {
         let id = self.shared.next_id();
-        self.insert((id, id.counter()), arrival)
+        self.insert((id, id.counter(), 0), arrival)
     }
 
     /// Adds a client that another node gives to this one, with its id. It takes no messages until
     /// their senders have switched to this node.
-    pub fn adopt(&self, id: ClientId, arrival: Arrival, state: &HeldState) -> Arc<Client> {
+    pub fn adopt(
+        &self,
+        id: ClientId,
+        moves: u64,
+        arrival: Arrival,
+        state: &HeldState,
+    ) -> Arc<Client> {
         let key = ADOPTED_KEYS | self.shared.next_id().counter();
-        let client = self.insert((id, key), arrival);
-        client.begin_move(MoveSide::Arriving);
+        let client = self.insert((id, key, moves), arrival);
         self.adopted.write().insert(id, client.clone());
         let mut held = client.held.lock();
         if let Some(uid) = &state.uid {
@@ -189,15 +194,20 @@ impl Namespace {
     }
 
     /// Tells the other nodes that this node has a client to which another one has given its id.
-    pub fn announce_adopted(&self, id: ClientId) {
+    pub fn announce_adopted(&self, client: &Client) {
         if let Some(changes) = self.shared.changes() {
-            changes.add_adopted(&self.name, id);
+            changes.add_adopted(&self.name, client.id(), client.moves());
         }
     }
 
-    /// The clients to which other nodes have given their ids.
-    pub fn adopted(&self) -> Vec<ClientId> {
-        self.adopted.read().keys().copied().collect()
+    /// The clients to which other nodes have given their ids, each with the number of the move that
+    /// has brought it here.
+    pub fn adopted(&self) -> Vec<(ClientId, u64)> {
+        let adopted = self.adopted.read();
+        adopted
+            .iter()
+            .map(|(id, client)| (*id, client.moves()))
+            .collect()
     }
 
     /// Whether this node has the client, and another node has given it its id.
@@ -262,13 +272,15 @@ impl Namespace {
         }
     }
 
-    fn insert(&self, (id, key): (ClientId, u64), arrival: Arrival) -> Arc<Client> {
+    /// Puts a client into the registry. One that other nodes have had comes with the number of its
+    /// moves.
+    fn insert(&self, (id, key, moves): (ClientId, u64, u64), arrival: Arrival) -> Arc<Client> {
         let limits = self.shared.limits();
         let resume = self.policies().resume.filter(|_| arrival.is_tagged);
         let bound = match resume {
             Some(resume) => OutboxBound {
-                messages: resume.messages,
-                bytes: resume.bytes,
+                messages: resume.messages.min(limits.outbox_messages),
+                bytes: resume.bytes.min(limits.outbox_bytes),
             },
             None => OutboxBound {
                 messages: limits.outbox_messages,
@@ -276,7 +288,11 @@ impl Namespace {
             },
         };
         let budget = self.shared.outbox_budget().clone();
-        let client = Arc::new(Client::new((id, key), bound, budget, arrival));
+        let client = Arc::new(Client::new((id, key, moves), bound, budget, arrival));
+        if moves > 0 {
+            // Before anybody finds it.
+            client.begin_move(MoveSide::Arriving);
+        }
         if resume.is_some() {
             client.outbox().retain(0);
         }
@@ -815,9 +831,16 @@ impl Namespace {
         } = std::mem::take(held);
         self.shard(client.key()).write().remove(&client.key());
         if client.is_adopted() {
-            self.adopted.write().remove(&client.id());
+            let mut adopted = self.adopted.write();
+            if adopted
+                .get(&client.id())
+                .is_some_and(|held| held.key() == client.key())
+            {
+                adopted.remove(&client.id());
+            }
+            drop(adopted);
             if let Some(changes) = self.shared.changes() {
-                changes.add_adopted(&self.name, client.id());
+                changes.add_adopted(&self.name, client.id(), client.moves());
             }
         }
         if let Some(changes) = self.shared.changes() {
