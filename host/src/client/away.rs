@@ -150,7 +150,11 @@ impl AwayClient<'_> {
 
     /// Gives the client to another node. If that node gives up, the client goes on waiting here, unless
     /// something was sent to the other node alone.
-    async fn move_away(&mut self, received: u64, answer: oneshot::Sender<HeldClient>) -> WaitOutcome {
+    async fn move_away(
+        &mut self,
+        received: u64,
+        answer: oneshot::Sender<HeldClient>,
+    ) -> WaitOutcome {
         self.client.begin_move(MoveSide::Leaving);
         let _ = answer.send(self.resumable.held_client(self.client));
         let answered = match self.serve_move(received).await {

@@ -200,7 +200,7 @@ mod tests {
         let budget = Arc::new(OutboxBudget::new(limits.outboxes_bytes));
         let id = ClientId::new(incarnation, counter, 0);
         Arc::new(Client::new(
-            (id, counter),
+            (id, counter, 0),
             bound,
             budget,
             Arrival::default(),
