@@ -1,0 +1,72 @@
+//! `cargo xtask docs`: the documents as a site in `target/docs`, made by mdBook, whose links all lead
+//! where they say.
+//!
+//! The site needs no network, neither to be made (once mdBook is there) nor to be read.
+
+mod links;
+mod pages;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::file;
+use crate::process::{self, cargo};
+use crate::tools::Tool;
+use crate::workspace::Workspace;
+
+/// Without its web server, which would be most of its compilation.
+const MDBOOK: Tool = Tool {
+    name: "mdbook",
+    version: "0.5.4",
+    features: Some("search"),
+};
+
+/// The folder of the Rust SDK's reference within the site.
+const RUST: &str = "rust";
+
+pub(crate) fn docs(workspace: &Workspace) -> Result<()> {
+    let mdbook = MDBOOK.find(workspace)?;
+    let book = workspace.target.join("docs-book");
+    let site = workspace.target.join("docs");
+    // What was a page the last time would be one for ever.
+    file::remove(&book)?;
+    file::remove(&site)?;
+    file::copy(
+        &workspace.root.join("docs/book.toml"),
+        &book.join("book.toml"),
+    )?;
+    pages::write(&workspace.root, &book.join("src"))?;
+    process::run(
+        Command::new(mdbook)
+            .arg("build")
+            .arg(&book)
+            .arg("--dest-dir")
+            .arg(&site),
+    )?;
+    rust_reference(workspace, &site.join(RUST))?;
+    let checked = links::check(&site, &[RUST])?;
+    eprintln!(
+        "{} has {} pages, and their {} links lead where they say",
+        site.join("index.html").display(),
+        checked.pages,
+        checked.links
+    );
+    Ok(())
+}
+
+/// The reference of the Rust SDK, as `cargo doc` makes it. Its own folder keeps it apart from the
+/// documentation of the workspace, whose search would have every crate.
+fn rust_reference(workspace: &Workspace, folder: &Path) -> Result<()> {
+    let target = workspace.target.join("docs-rust");
+    process::run(
+        cargo()
+            .args(["doc", "--quiet", "--package", "jackfield-sdk", "--no-deps"])
+            .arg("--target-dir")
+            .arg(&target)
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .current_dir(&workspace.root),
+    )?;
+    file::copy_folder(&target.join("doc"), folder).context("the reference of the Rust SDK")
+}
