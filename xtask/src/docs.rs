@@ -6,6 +6,7 @@
 mod links;
 mod pages;
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -38,6 +39,7 @@ pub(crate) fn docs(workspace: &Workspace) -> Result<()> {
         &book.join("book.toml"),
     )?;
     pages::write(&workspace.root, &book.join("src"))?;
+    lead_to_rust_reference(&book.join("src/docs/sdk/rust.md"))?;
     process::run(
         Command::new(mdbook)
             .arg("build")
@@ -54,6 +56,16 @@ pub(crate) fn docs(workspace: &Workspace) -> Result<()> {
         checked.links
     );
     Ok(())
+}
+
+/// The page of the Rust SDK leads to its whole reference, which is in the site alone.
+fn lead_to_rust_reference(page: &Path) -> Result<()> {
+    let text = fs::read_to_string(page)?;
+    let lead = format!(
+        "\n## The whole reference\n\nThe [reference that `cargo doc` makes](../../{RUST}/jackfield_sdk/index.html) \
+         has an example of each function.\n"
+    );
+    file::put(page, (text + &lead).as_bytes()).map(drop)
 }
 
 /// The reference of the Rust SDK, as `cargo doc` makes it. Its own folder keeps it apart from the
