@@ -34,10 +34,9 @@ pub(crate) fn docs(workspace: &Workspace) -> Result<()> {
     // What was a page the last time would be one for ever.
     file::remove(&book)?;
     file::remove(&site)?;
-    file::copy(
-        &workspace.root.join("docs/book.toml"),
-        &book.join("book.toml"),
-    )?;
+    for name in ["book.toml", "site.css"] {
+        file::copy(&workspace.root.join("docs").join(name), &book.join(name))?;
+    }
     pages::write(&workspace.root, &book.join("src"))?;
     lead_to_rust_reference(&book.join("src/docs/sdk/rust.md"))?;
     process::run(

@@ -64,7 +64,10 @@ impl Plugin for Game {
     }
 
     fn on_close(_: ClientId, departure: Departure) {
-        change(|world| drop(world.remove(departure.uid.as_deref().unwrap_or_default())));
+        let name = departure.uid.unwrap_or_default();
+        change(|world| {
+            world.remove(&name);
+        });
     }
 }
 

@@ -41,7 +41,7 @@ impl Plugin for Typing {
         match request {
             Request::Type => {
                 if may_tell(&client) == Ok(true) {
-                    tell(&Event::Types { name: &name }, &client);
+                    tell(&Event::Types { name: &name }, client);
                 }
             }
             Request::Say { text } => {
@@ -51,7 +51,7 @@ impl Plugin for Typing {
                         name: &name,
                         text: &text,
                     },
-                    &client,
+                    client,
                 );
             }
         }
@@ -60,7 +60,7 @@ impl Plugin for Typing {
     fn on_close(client: ClientId, departure: Departure) {
         if departure.info.contains_key("typed at") {
             let name = departure.uid.unwrap_or_default();
-            tell(&Event::Stopped { name: &name }, &client);
+            tell(&Event::Stopped { name: &name }, client);
         }
     }
 }
@@ -77,8 +77,8 @@ fn may_tell(client: &ClientId) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn tell(event: &Event<'_>, but: &ClientId) {
-    let _ = send_to_group(&["room"], to_json(event), &[but.clone()]);
+fn tell(event: &Event<'_>, but: ClientId) {
+    let _ = send_to_group(&["room"], to_json(event), &[but]);
 }
 
 jackfield_sdk::export!(Typing);
@@ -99,20 +99,20 @@ mod tests {
         let host = Host::of::<Typing>();
         let ada = host.connect("/typing?name=ada")?;
         let bob = host.connect("/typing?name=bob")?;
-        let types: Message = r#"{"event":"types","name":"ada"}"#.into();
+        let types = r#"{"event":"types","name":"ada"}"#;
 
         for _ in 0..10 {
             ada.say(r#"{"do":"type"}"#);
         }
-        assert_eq!(bob.received(), [types.clone()]);
+        assert_eq!(bob.received(), [types.into()]);
         host.advance(Duration::from_millis(AGAIN_MS));
         ada.say(r#"{"do":"type"}"#);
-        assert_eq!(bob.received(), [types.clone()]);
+        assert_eq!(bob.received(), [types.into()]);
 
         ada.say(r#"{"do":"say","text":"tea?"}"#);
         ada.say(r#"{"do":"type"}"#); // the next line, at once
         let said = r#"{"event":"said","name":"ada","text":"tea?"}"#.into();
-        assert_eq!(bob.received(), [said, types]);
+        assert_eq!(bob.received(), [said, types.into()]);
         ada.leave();
         assert_eq!(
             bob.received(),
