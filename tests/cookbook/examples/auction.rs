@@ -58,7 +58,10 @@ impl CallHandler for Auction {
         });
         let failed = |error: String| CallError::new(CallErrorCode::Failed, error);
         let lot = lot.map_err(|error| failed(error.to_string()))?;
-        set_end(&item, &lot).map_err(failed)?;
+        if let Err(why) = set_end(&item, &lot) {
+            let _ = keyvalue::open("lots").and_then(|lots| lots.delete(&item));
+            return Err(failed(why));
+        }
         tell("offer", &item, &lot);
         Ok(to_json(&lot).into())
     }
