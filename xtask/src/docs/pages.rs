@@ -253,3 +253,86 @@ fn list_of(files: &BTreeSet<PathBuf>) -> String {
     }
     page
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book(files: &[(&str, &str)]) -> Result<(tempfile::TempDir, PathBuf)> {
+        let folder = tempfile::tempdir()?;
+        for (path, text) in files {
+            file::put(&folder.path().join(path), text.as_bytes())?;
+        }
+        let book = folder.path().join("book");
+        write(folder.path(), &book)?;
+        Ok((folder, book))
+    }
+
+    const CONTENTS: (&str, &str) = (
+        "docs/SUMMARY.md",
+        "[Home](../README.md)\n\n- [A](deep/a.md)\n",
+    );
+
+    #[test]
+    fn a_link_to_a_page_stays_and_one_to_a_file_leads_to_its_page() -> Result<()> {
+        let (_folder, book) = book(&[
+            CONTENTS,
+            (
+                "README.md",
+                "[a](docs/deep/a.md#b), [c](wit), [out](https://example.com)",
+            ),
+            (
+                "docs/deep/a.md",
+                "# B\n`[x](y)` [wit/a.wit](../../wit/a.wit) ![](p.svg) [home](../../README.md)",
+            ),
+            ("docs/deep/p.svg", "<svg/>"),
+            ("wit/a.wit", "world"),
+            ("wit/.hidden", ""),
+        ])?;
+        let text = |path: &str| fs::read_to_string(book.join(path));
+        assert_eq!(
+            text("README.md")?,
+            "[a](docs/deep/a.md#b), [c](wit.md), [out](https://example.com)"
+        );
+        assert_eq!(
+            text("docs/deep/a.md")?,
+            "# B\n`[x](y)` [wit/a.wit](../../wit/a.wit.md) ![](p.svg) [home](../../README.md)"
+        );
+        assert_eq!(text("wit.md")?, "# wit\n\n- [a.wit](wit/a.wit.md)\n");
+        assert_eq!(
+            text("wit/a.wit.md")?,
+            "# wit/a.wit\n\n~~~~~~~~wit\nworld\n~~~~~~~~\n"
+        );
+        assert_eq!(
+            text("SUMMARY.md")?,
+            "[Home](README.md)\n\n- [A](docs/deep/a.md)\n- [Files](files.md)\n  - [wit](wit.md)\n  - \
+             [wit/a.wit](wit/a.wit.md)\n"
+        );
+        assert!(book.join("docs/deep/p.svg").exists());
+        Ok(())
+    }
+
+    #[test]
+    fn a_link_that_cannot_be_a_page_names_its_document() -> Result<()> {
+        for (link, told) in [
+            ("../../none.rs", "none.rs, which is not there"),
+            (
+                "b.md",
+                "docs/deep/b.md, which is no page: add that to docs/SUMMARY.md",
+            ),
+            ("../../../out.rs", "the link leads out of the project"),
+        ] {
+            let error = book(&[
+                CONTENTS,
+                ("README.md", ""),
+                ("docs/deep/a.md", &format!("[x]({link})")),
+                ("docs/deep/b.md", ""),
+            ]);
+            let error = error.err().context("the link must be found")?;
+            let error = format!("{error:#}");
+            assert!(error.contains("docs/deep/a.md"), "{error}");
+            assert!(error.contains(told), "{error}");
+        }
+        Ok(())
+    }
+}
