@@ -182,7 +182,7 @@ fn entries(root: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(root.join(folder))? {
         let name = entry?.file_name();
         let text = name.to_string_lossy();
-        if !text.starts_with('.') && text != "target" {
+        if !text.starts_with('.') && !["node_modules", "target"].contains(&&*text) {
             entries.push(folder.join(name));
         }
     }
