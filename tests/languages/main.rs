@@ -5,6 +5,7 @@
 
 mod auction;
 mod lobby;
+mod tutorial;
 
 use std::path::{Path, PathBuf};
 

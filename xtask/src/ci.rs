@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::process::{self, cargo};
 use crate::workspace::Workspace;
-use crate::{deny, guests, plugins, progress, test, wasm_target};
+use crate::{deny, docs, guests, plugins, progress, test, wasm_target};
 
 struct Step {
     name: &'static str,
@@ -40,6 +40,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "documentation",
         run: document,
+    },
+    Step {
+        name: "site",
+        run: docs::docs,
     },
     Step {
         name: "dependencies",

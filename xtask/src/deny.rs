@@ -14,6 +14,7 @@ use crate::workspace::Workspace;
 const DENY: Tool = Tool {
     name: "cargo-deny",
     version: "0.20.2",
+    features: None,
 };
 
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {

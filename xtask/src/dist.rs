@@ -17,6 +17,7 @@ use crate::workspace::Workspace;
 const DEB: Tool = Tool {
     name: "cargo-deb",
     version: "3.8.0",
+    features: None,
 };
 
 /// The folder that has what is packed. `[package.metadata.deb]` of the host names it, too.

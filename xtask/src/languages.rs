@@ -73,7 +73,7 @@ const LANGUAGES: [Language; 6] = [
 ];
 
 /// The plugins beside the lobby, which each language has for tests.
-const PLUGINS: [&str; 2] = ["auction", "console"];
+const PLUGINS: [&str; 3] = ["auction", "console", "tutorial"];
 
 /// The file that says which program a language was left out for.
 const SKIPPED: &str = "SKIPPED";
@@ -128,9 +128,12 @@ impl Language {
             "Cargo.lock",
         ];
         sources.extend(common.map(|path| root.join(path)));
-        sources.extend(
-            ["host/src/author", "tests/languages/auction.toml"].map(|path| root.join(path)),
-        );
+        let others = [
+            "host/src/author",
+            "tests/languages/auction.toml",
+            "tests/languages/tutorial.toml",
+        ];
+        sources.extend(others.map(|path| root.join(path)));
         sources.extend(own.clone());
         let newest = sources.iter().map(|path| newest(path)).max().flatten();
         let lobby = to.join("lobby");

@@ -1,5 +1,5 @@
 //! The project's own commands: `cargo xtask demo`, `cluster`, `build-plugins`, `test`,
-//! `bench`, `soak`, `fuzz-api`, `autobahn`, `dist` and `ci`.
+//! `bench`, `soak`, `fuzz-api`, `autobahn`, `dist`, `docs` and `ci`.
 //!
 //! Each makes sure of everything it needs, the wasm target included, so that a fresh
 //! machine with a Rust toolchain runs any of them first. What is up to date is not built
@@ -15,6 +15,7 @@ mod component;
 mod demo;
 mod deny;
 mod dist;
+mod docs;
 mod file;
 mod fuzz;
 mod guests;
@@ -71,6 +72,8 @@ enum Task {
     Autobahn,
     /// Make what is passed on: a tarball, a Debian package, and the context of an image
     Dist,
+    /// Make a site of the documents in target/docs, and check that its links lead where they say
+    Docs,
     /// Everything a change must pass: formatting, lints, tests, documentation
     Ci,
 }
@@ -97,6 +100,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::FuzzApi(options) => fuzz::fuzz(&workspace, &options)?,
         Task::Autobahn => autobahn::autobahn(&workspace)?,
         Task::Dist => dist::dist(&workspace)?,
+        Task::Docs => docs::docs(&workspace)?,
         Task::Ci => ci::ci(&workspace)?,
     }
     Ok(ExitCode::SUCCESS)

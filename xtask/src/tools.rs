@@ -12,6 +12,8 @@ pub(crate) struct Tool {
     /// The names of the program and of its crate.
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
+    /// The only features that it is built with, if not its default ones.
+    pub(crate) features: Option<&'static str>,
 }
 
 impl Tool {
@@ -24,13 +26,16 @@ impl Tool {
         let folder = workspace.root.join("target/tools");
         let program = folder.join("bin").join(self.name);
         if !program.is_file() {
-            process::run(
-                cargo()
-                    .args(["install", self.name, "--locked", "--debug"])
-                    .args(["--version", self.version, "--root"])
-                    .arg(&folder)
-                    .current_dir(&workspace.root),
-            )?;
+            let mut install = cargo();
+            install
+                .args(["install", self.name, "--locked", "--debug"])
+                .args(["--version", self.version, "--root"])
+                .arg(&folder)
+                .current_dir(&workspace.root);
+            if let Some(features) = self.features {
+                install.args(["--no-default-features", "--features", features]);
+            }
+            process::run(&mut install)?;
         }
         Ok(program)
     }

@@ -1,5 +1,9 @@
 //! The documents lead where they say: each link to a file of the project is to one that is there,
-//! and each link to a heading to one that the file has.
+//! and each link to a heading to one that the file has. All of them are pages of the site, and the
+//! code that they show is that of files which tests build.
+
+mod sdks;
+mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -138,6 +142,21 @@ fn links_lead_where_they_say() -> Result<()> {
     }
     assert!(seen > 100, "{seen} links only: are they read?");
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn every_document_is_a_page_of_the_site() -> Result<()> {
+    let (root, paths) = project()?;
+    let docs = root.join("docs");
+    let summary = docs.join("SUMMARY.md");
+    let pages = Document::read(&summary)?.links;
+    let pages: BTreeSet<_> = pages.iter().map(|page| docs.join(page)).collect();
+    let documents = paths.iter().filter(|path| path.starts_with(&docs));
+    let missing: Vec<_> = documents
+        .filter(|path| **path != summary && !pages.contains(*path))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/SUMMARY.md: {missing:?}");
     Ok(())
 }
 

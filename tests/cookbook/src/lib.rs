@@ -1,0 +1,1 @@
+//! The plugins of the cookbook are the examples of this package.

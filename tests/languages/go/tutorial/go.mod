@@ -1,0 +1,7 @@
+module local/tutorial
+
+go 1.26.8
+
+require jackfield v0.0.0
+
+replace jackfield => ./sdk
