@@ -59,6 +59,51 @@ impl Handshake {
             .find(|(key, _)| key.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
     }
+
+    /// Returns a parameter of the path, as the routes of the manifest name it.
+    ///
+    /// With `routes = ["/rooms/{room}"]`, the parameter `room` of `/rooms/tea` is `tea`. It is
+    /// percent-decoded.
+    ///
+    /// ```
+    /// use jackfield_sdk::Handshake;
+    ///
+    /// let headers = vec![("jackfield-path-room".to_owned(), "tea".to_owned())];
+    /// let handshake = Handshake { headers, ..Handshake::default() };
+    /// assert_eq!(handshake.parameter("room"), Some("tea"));
+    /// assert_eq!(handshake.parameter("seat"), None);
+    /// ```
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.header(&format!("jackfield-path-{name}"))
+    }
+
+    /// Reads the claims of the client's token, whose signature the node has verified (`[jwt]`).
+    ///
+    /// # Errors
+    ///
+    /// The handshake has no token, or its claims are not such a `T`.
+    ///
+    /// ```
+    /// use jackfield_sdk::Handshake;
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Claims {
+    ///     sub: String,
+    ///     role: String,
+    /// }
+    ///
+    /// let claims = r#"{"sub":"ada","role":"seller","exp":1795827780}"#.to_owned();
+    /// let headers = vec![("jackfield-token-claims".to_owned(), claims)];
+    /// let handshake = Handshake { headers, ..Handshake::default() };
+    /// let claims: Claims = handshake.claims()?;
+    /// assert_eq!((&*claims.sub, &*claims.role), ("ada", "seller"));
+    /// # Ok::<(), jackfield_sdk::JsonError>(())
+    /// ```
+    #[cfg(feature = "json")]
+    pub fn claims<T: serde::de::DeserializeOwned>(&self) -> Result<T, crate::JsonError> {
+        crate::from_json(self.header("jackfield-token-claims").unwrap_or_default())
+    }
 }
 
 /// An `Accept` lets a client in; all that it has is optional.

@@ -41,6 +41,8 @@ mod json;
 pub mod keyvalue;
 mod message;
 mod plugin;
+#[cfg(feature = "json")]
+pub mod rpc;
 mod types;
 
 #[cfg(not(target_family = "wasm"))]

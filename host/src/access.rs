@@ -35,6 +35,7 @@ use crate::invalid_value::InvalidValue;
 
 pub(crate) use self::granted::Granted;
 pub use self::handshake::Handshake;
+pub(crate) use self::handshake::NODE_HEADERS;
 pub use self::subprotocols::is_token;
 pub use self::token::carries_token;
 pub(crate) use self::token::{Jwt, sign_token};
@@ -162,7 +163,7 @@ impl Access {
             UidSource::Request(required) => match required.find(handshake) {
                 Some(uid) => Ok(Granted {
                     uid: Some(uid.to_owned()),
-                    until: None,
+                    ..Granted::default()
                 }),
                 None => Err(Denied::Incomplete(required.to_string())),
             },

@@ -1,8 +1,8 @@
 //! Which plugin a path leads to.
 
 use anyhow::Result;
-use jackfield_tests::Node;
-use serde_json::json;
+use jackfield_tests::{Client, Node};
+use serde_json::{Value, json};
 
 use super::{enter, refused, replace_manifest, wstest};
 
@@ -33,6 +33,35 @@ async fn a_plugin_is_at_its_name_and_below_api() -> Result<()> {
     ];
     for path in nobodys {
         assert_eq!(refused(&node, path, &[]).await?.status, 404, "{path}");
+    }
+    Ok(())
+}
+
+/// The plugin gets the parameters of its client's path, and nobody else can say them.
+#[tokio::test]
+async fn a_route_has_parameters() -> Result<()> {
+    let routes = r#"routes = ["/rooms/{room}/{seat}", "/rooms/*"]"#;
+    let node = wstest(routes).start().await?;
+    let seen = async |path: &str| -> Result<Value> {
+        let made_up = [("jackfield-path-room", "other"), ("jackfield-x", "y")];
+        let mut client = Client::connect(node.address(), path, &made_up).await?;
+        let connected: Value = serde_json::from_str(&client.next_text().await?)?;
+        let headers = connected["handshake"]["headers"].as_array().cloned();
+        let headers = headers.unwrap_or_default().into_iter();
+        let of_node = |header: &Value| {
+            let name = header[0].as_str();
+            name.is_some_and(|name| name.starts_with("jackfield-"))
+        };
+        Ok(headers.filter(of_node).collect())
+    };
+    let of_seat = json!([
+        ["jackfield-path-room", "café au lait"],
+        ["jackfield-path-seat", "7"]
+    ]);
+    let path = "/rooms/caf%C3%A9%20au%20lait/7?handshake=1";
+    assert_eq!(seen(path).await?, of_seat);
+    for path in ["/rooms/tea?handshake=1", "/wstest?handshake=1"] {
+        assert_eq!(seen(path).await?, json!([]), "{path}");
     }
     Ok(())
 }

@@ -331,6 +331,27 @@ async fn a_client_is_closed_when_its_token_expires() -> Result<()> {
     Ok(())
 }
 
+/// The plugin gets all claims of the token, and nobody else can say them.
+#[tokio::test]
+async fn a_plugin_sees_the_claims_of_the_token() -> Result<()> {
+    let signer = Signer::es256()?;
+    let node = asking_for(&signer).start().await?;
+    let claims = with(&[("role", json!("seller")), ("roles", json!([1, "é"]))]);
+    let path = format!("{}&handshake=1", at(&signer.token(&claims)?));
+    let made_up = [("jackfield-token-claims", r#"{"role":"admin"}"#)];
+    let mut client = Client::connect(node.address(), &path, &made_up).await?;
+    let connected: Value = serde_json::from_str(&client.next_text().await?)?;
+    let headers = connected["handshake"]["headers"].as_array().cloned();
+    let headers = headers.unwrap_or_default().into_iter();
+    let said: Vec<_> = headers
+        .filter(|header| header[0] == "jackfield-token-claims")
+        .collect();
+    assert_eq!(said.len(), 1, "{connected}");
+    let said: Value = serde_json::from_str(said[0][1].as_str().unwrap_or_default())?;
+    assert_eq!(said, claims);
+    Ok(())
+}
+
 /// A client that may come back does so with a new token, which must be for the same uid.
 #[tokio::test]
 async fn a_client_comes_back_with_a_new_token() -> Result<()> {

@@ -9,4 +9,6 @@ pub(crate) struct Granted {
     /// The time when the client's token expires. `None` means that there is no token, or that its
     /// expiry is too far away for the clock.
     pub(crate) until: Option<Instant>,
+    /// The claims of the client's token, as JSON, if it has one.
+    pub(crate) claims: Option<String>,
 }

@@ -179,6 +179,7 @@ impl TokenVerifier {
         Ok(Granted {
             uid: Some(uid),
             until: self.expiry(&claims),
+            claims: serde_json::to_string(&claims).ok(),
         })
     }
 

@@ -36,7 +36,7 @@ use super::refusal::{Closing, Refusal, accept_to_close};
 use super::stream::ClientSocket;
 use super::subprotocol::{self, Offer, ResumeOffer};
 use super::upgrade::{self, Good, with_choices};
-use crate::access::{CLIENT_CERTIFICATE, Granted, Handshake};
+use crate::access::{CLIENT_CERTIFICATE, Granted, Handshake, NODE_HEADERS};
 use crate::plugin::{Answer, Plugin};
 use crate::policy::RefusePolicy;
 use crate::registry::{Arrival, address_text};
@@ -496,7 +496,9 @@ fn read_handshake(
     let subprotocols = (!offered.is_empty()).then(|| offered.join(", "));
     let subprotocols = subprotocols.map(|names| (SEC_WEBSOCKET_PROTOCOL.to_string(), names));
     let others = parts.headers.iter();
-    let others = others.filter(|(name, _)| *name != SEC_WEBSOCKET_PROTOCOL);
+    let others = others.filter(|(name, _)| {
+        *name != SEC_WEBSOCKET_PROTOCOL && !name.as_str().starts_with(NODE_HEADERS)
+    });
     let headers = others.map(|(name, value)| {
         (
             name.as_str().to_owned(),

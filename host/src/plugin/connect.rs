@@ -59,7 +59,10 @@ impl Plugin {
         };
         let uid = granted.uid.as_deref();
         let generation = Some(lease.generation.number);
-        match lease.instance.on_connect(client, handshake, uid).await {
+        let parameters = lease.generation.routes.parameters(&handshake.path);
+        let with_findings = handshake.with_findings(granted.claims.as_deref(), parameters);
+        let shown = with_findings.as_ref().unwrap_or(handshake);
+        match lease.instance.on_connect(client, shown, uid).await {
             Ok(Ok(mut acceptance)) => {
                 let access = &lease.generation.access;
                 if acceptance.subprotocol.is_none() {

@@ -369,6 +369,8 @@ fn decision(accepted: peer_event::Accepted) -> Decision {
     let granted = Granted {
         uid: accepted.granted_uid,
         until: expires.and_then(|expires| Instant::now().checked_add(expires)),
+        // The plugin has got them at its own node.
+        claims: None,
     };
     Decision::Accepted(acceptance, granted)
 }
