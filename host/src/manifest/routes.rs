@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn parameters_are_parts_of_a_path() {
-        let routes = routes(&[
+        let all = routes(&[
             "/rooms/{room}",
             "/rooms/{room}/seats/{seat}",
             "/rooms/*",
@@ -267,7 +267,7 @@ mod tests {
         ])
         .expect("good routes");
         let found = |path: &str| {
-            let found = routes.parameters(path).into_iter();
+            let found = all.parameters(path).into_iter();
             found
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect::<Vec<_>>()
@@ -287,12 +287,12 @@ mod tests {
             assert_eq!(found(path), "", "{path}");
         }
         // What is written out comes first, then what has parameters, and then what is longer.
-        assert!(routes.has_exact("/rooms/tea") && !routes.has_exact("/rooms/a"));
-        assert!(routes.longest_prefix("/rooms/a") > routes.longest_prefix("/rooms/a/b"));
-        assert_eq!(routes.written()[1], "/rooms/{room}/seats/{seat}");
+        assert!(all.has_exact("/rooms/tea") && !all.has_exact("/rooms/a"));
+        assert!(all.longest_prefix("/rooms/a") > all.longest_prefix("/rooms/a/b"));
+        assert_eq!(all.written()[1], "/rooms/{room}/seats/{seat}");
         // Whatever its parameters are called, a route is for the same paths.
-        let other = super::tests::routes(&["/rooms/{id}"]).expect("a good route");
-        assert_eq!(other.taken_by("b", &routes).as_deref(), Some("/rooms/{id}"));
+        let other = routes(&["/rooms/{id}"]).expect("a good route");
+        assert_eq!(other.taken_by("b", &all).as_deref(), Some("/rooms/{id}"));
     }
 
     #[test]
