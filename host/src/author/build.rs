@@ -71,7 +71,7 @@ pub(super) async fn make(project: &Project, group: ProcessGroup) -> anyhow::Resu
     if let Some(folder) = output.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     }
-    let status = run(&project.folder, &project.build.command, group).await?;
+    let status = run_command(&project.folder, &project.build.command, group).await?;
     ensure!(
         status.success(),
         "the build failed ({status}): it says why above"
@@ -85,7 +85,16 @@ pub(super) async fn make(project: &Project, group: ProcessGroup) -> anyhow::Resu
     Ok(())
 }
 
-async fn run(folder: &Path, command: &str, group: ProcessGroup) -> anyhow::Result<ExitStatus> {
+/// Runs a command of a project by `sh -c` in a folder. The variable `JACKFIELD` has the path of this program.
+///
+/// # Errors
+///
+/// The command cannot be run.
+pub(super) async fn run_command(
+    folder: &Path,
+    command: &str,
+    group: ProcessGroup,
+) -> anyhow::Result<ExitStatus> {
     let jackfield = std::env::current_exe().context("the path of this program")?;
     let mut process = Command::new("sh");
     process

@@ -1,0 +1,493 @@
+//! Scenarios: what scripted clients send, and what must come, as the lines of a file say it.
+//!
+//! A file has one scenario or several. It is text, at most 1 MiB, and each scenario has at most 10,000
+//! lines and 5 nodes.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, bail, ensure};
+use http::{HeaderName, HeaderValue};
+
+use super::scripted_message::ScriptedMessage;
+use super::template::Template;
+use crate::file;
+
+/// The largest file, in bytes.
+const FILE_BYTES: u64 = 1 << 20;
+
+/// The most lines of a scenario that do something.
+const STEPS: usize = 10_000;
+
+/// The most nodes of a scenario.
+const NODES: usize = 5;
+
+/// The longest time by which one line moves the clock: ten years.
+const ADVANCE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
+/// The longest name of a client, in bytes.
+const CLIENT_BYTES: usize = 64;
+
+/// The time of day at which a scenario begins, unless it says another one: 2026-01-01, in seconds since 1970.
+const BEGINS_AT: u64 = 1_767_225_600;
+
+/// The words with which a line begins that is not about one client. No client has such a name.
+const WORDS: [&str; 17] = [
+    "advance",
+    "call",
+    "clock",
+    "close",
+    "closed",
+    "connect",
+    "drain",
+    "drop",
+    "header",
+    "kill",
+    "nodes",
+    "reload",
+    "scenario",
+    "start",
+    "subprotocol",
+    "token",
+    "trapped",
+];
+
+/// What a line may be.
+const LINES: &str = "a line is `connect CLIENT`, `CLIENT> MESSAGE`, `CLIENT< MESSAGE`, `CLIENT closed CODE`, \
+     `close CLIENT`, `drop CLIENT`, `advance TIME`, `call METHOD PAYLOAD => ANSWER`, `kill node N`, \
+     `drain node N`, `start node N`, `reload`, `trapped`, `scenario TITLE`, `nodes N`, `clock TIME`, or a \
+     comment after `#`";
+
+/// A scenario: nodes, and what happens on them, line by line.
+#[derive(Debug)]
+pub(super) struct Scenario {
+    /// The title within its file; empty if the file begins with it.
+    pub(super) title: String,
+    pub(super) nodes: usize,
+    /// The time of day at which the clock stands at the beginning.
+    pub(super) clock: SystemTime,
+    pub(super) steps: Vec<ScenarioStep>,
+}
+
+/// A line of a scenario that does something, or expects something.
+#[derive(Debug)]
+pub(super) struct ScenarioStep {
+    /// The number of the line, from 1 on.
+    pub(super) line: usize,
+    pub(super) text: String,
+    pub(super) kind: StepKind,
+}
+
+/// What a line of a scenario does or expects.
+#[derive(Debug)]
+pub(super) enum StepKind {
+    /// What the line does to the nodes.
+    Do(ScenarioAction),
+    /// What the line expects of what was done before.
+    Expect(Expectation),
+}
+
+/// What a line does to the nodes.
+#[derive(Debug)]
+pub(super) enum ScenarioAction {
+    Connect(Box<ScriptedHandshake>),
+    Send {
+        client: String,
+        message: ScriptedMessage,
+    },
+    Close {
+        client: String,
+        code: Option<u16>,
+        reason: String,
+    },
+    /// The connection is cut, without a close frame.
+    Drop {
+        client: String,
+    },
+    Advance(Duration),
+    Call(Box<ScriptedCall>),
+    Kill(usize),
+    Drain(usize),
+    Start(usize),
+    Reload,
+}
+
+/// What must have come.
+#[derive(Debug)]
+pub(super) enum Expectation {
+    Message {
+        client: String,
+        message: ScriptedMessage,
+    },
+    /// Whatever has come to the client.
+    Anything { client: String },
+    Closed {
+        client: String,
+        code: u16,
+        reason: Option<Template>,
+    },
+    /// An event of the plugin has trapped, and said this.
+    Trapped(String),
+}
+
+/// A client that connects, and what must come of it.
+#[derive(Debug)]
+pub(super) struct ScriptedHandshake {
+    pub(super) client: String,
+    /// The number of the node, from 1 on.
+    pub(super) node: usize,
+    /// The path and the query; a query alone follows the path of the plugin.
+    pub(super) target: Template,
+    pub(super) headers: Vec<(HeaderName, Template)>,
+    pub(super) subprotocols: Vec<String>,
+    /// The uid of the token, and its other claims, each as `NAME=VALUE`.
+    pub(super) token: Option<(String, Vec<String>)>,
+    pub(super) outcome: ExpectedHandshake,
+}
+
+/// What must come of a handshake.
+#[derive(Debug)]
+pub(super) enum ExpectedHandshake {
+    /// The client is accepted, with whatever subprotocol.
+    Accepted,
+    /// The client is accepted with this subprotocol.
+    Subprotocol(String),
+    /// The client is refused, with this reason if one is named.
+    Refused {
+        status: u16,
+        reason: Option<Template>,
+    },
+}
+
+/// A call of a backend, and its answer.
+#[derive(Debug)]
+pub(super) struct ScriptedCall {
+    pub(super) node: usize,
+    pub(super) method: String,
+    pub(super) payload: ScriptedMessage,
+    /// The answer, or the code and the message of the error.
+    pub(super) answer: Result<ScriptedMessage, (String, Option<Template>)>,
+}
+
+/// Reads the scenarios of a file.
+///
+/// # Errors
+///
+/// The file cannot be read, or a line of it is wrong. The error begins with the file and the line.
+pub(super) fn read_scenarios(path: &Path) -> anyhow::Result<Vec<Scenario>> {
+    let text = file::read_text(path, FILE_BYTES).with_context(|| format!("{}", path.display()))?;
+    let mut scenarios = vec![Scenario::new("")];
+    for (number, line) in text.lines().enumerate() {
+        let (line, number) = (line.trim_end_matches('\r'), number + 1);
+        let added = add(&mut scenarios, number, line);
+        added.with_context(|| format!("{}:{number}: `{}`", path.display(), line.trim()))?;
+    }
+    scenarios.retain(|scenario| !scenario.steps.is_empty() || !scenario.title.is_empty());
+    let empty = scenarios.iter().find(|scenario| scenario.steps.is_empty());
+    if let Some(empty) = empty {
+        bail!(
+            "{}: the scenario `{}` has no lines",
+            path.display(),
+            empty.title
+        );
+    }
+    ensure!(
+        !scenarios.is_empty(),
+        "{}: there is no scenario in it: {LINES}",
+        path.display()
+    );
+    Ok(scenarios)
+}
+
+impl Scenario {
+    fn new(title: &str) -> Scenario {
+        Scenario {
+            title: title.to_owned(),
+            nodes: 1,
+            clock: SystemTime::UNIX_EPOCH + Duration::from_secs(BEGINS_AT),
+            steps: Vec::new(),
+        }
+    }
+}
+
+fn add(scenarios: &mut Vec<Scenario>, number: usize, line: &str) -> anyhow::Result<()> {
+    let trimmed = line.trim_start();
+    if trimmed.is_empty() || trimmed.starts_with('#') {
+        return Ok(());
+    }
+    if let Some(title) = line.strip_prefix("scenario ") {
+        scenarios.push(Scenario::new(title.trim()));
+        return Ok(());
+    }
+    let scenario = scenarios.last_mut().context("a scenario")?;
+    if line.starts_with([' ', '\t']) {
+        let last = scenario.steps.last_mut().map(|step| &mut step.kind);
+        let Some(StepKind::Do(ScenarioAction::Connect(handshake))) = last else {
+            bail!("only a line below `connect` is indented, and says more of the handshake");
+        };
+        return handshake.add_option(trimmed.trim_end());
+    }
+    if let Some(nodes) = line.strip_prefix("nodes ") {
+        ensure!(
+            scenario.steps.is_empty(),
+            "`nodes` stands before all that happens"
+        );
+        scenario.nodes = number_of(nodes, "nodes")?;
+        ensure!(
+            (1..=NODES).contains(&scenario.nodes),
+            "a scenario has 1 to {NODES} nodes"
+        );
+        return Ok(());
+    }
+    if let Some(clock) = line.strip_prefix("clock ") {
+        ensure!(
+            scenario.steps.is_empty(),
+            "`clock` stands before all that happens"
+        );
+        scenario.clock = humantime::parse_rfc3339(clock.trim())
+            .context("`clock` has a time of day like 2026-01-01T08:30:00Z")?;
+        return Ok(());
+    }
+    let kind = step(line, scenario.nodes)?;
+    ensure!(
+        scenario.steps.len() < STEPS,
+        "a scenario has at most {STEPS} lines"
+    );
+    scenario.steps.push(ScenarioStep {
+        line: number,
+        text: line.trim_end().to_owned(),
+        kind,
+    });
+    Ok(())
+}
+
+fn step(line: &str, nodes: usize) -> anyhow::Result<StepKind> {
+    if let Some((client, arrow, after)) = with_arrow(line) {
+        let client = client.to_owned();
+        return Ok(match (arrow, after) {
+            ('<', "...") => StepKind::Expect(Expectation::Anything { client }),
+            ('<', _) => {
+                let message = ScriptedMessage::parse(after)?;
+                StepKind::Expect(Expectation::Message { client, message })
+            }
+            _ => {
+                let message = ScriptedMessage::parse(after)?;
+                StepKind::Do(ScenarioAction::Send { client, message })
+            }
+        });
+    }
+    let line = line.trim_end();
+    let (word, rest) = first_word(line);
+    Ok(StepKind::Do(match word {
+        "connect" => ScenarioAction::Connect(Box::new(handshake(rest, nodes)?)),
+        "close" => {
+            let (client, rest) = first_word(rest);
+            let (code, reason) = first_word(rest);
+            let code = (!code.is_empty()).then(|| close_code(code)).transpose()?;
+            let client = named(client)?;
+            ScenarioAction::Close {
+                client,
+                code,
+                reason: reason.to_owned(),
+            }
+        }
+        "drop" => ScenarioAction::Drop {
+            client: named(rest)?,
+        },
+        "advance" => {
+            let time = humantime::parse_duration(rest)
+                .context("`advance` has a time like 30s, 5m, 1h or 250ms")?;
+            ensure!(time <= ADVANCE_MAX, "the clock moves by ten years at most");
+            ScenarioAction::Advance(time)
+        }
+        "call" => ScenarioAction::Call(Box::new(call(rest, nodes)?)),
+        "kill" => ScenarioAction::Kill(node(rest, nodes)?),
+        "drain" => ScenarioAction::Drain(node(rest, nodes)?),
+        "start" => ScenarioAction::Start(node(rest, nodes)?),
+        "reload" if rest.is_empty() => ScenarioAction::Reload,
+        "trapped" => return Ok(StepKind::Expect(Expectation::Trapped(rest.to_owned()))),
+        client => match first_word(rest) {
+            ("closed", rest) => {
+                let (code, reason) = first_word(rest);
+                let reason = (!reason.is_empty()).then(|| Template::parse(reason));
+                return Ok(StepKind::Expect(Expectation::Closed {
+                    client: named(client)?,
+                    code: close_code(code)?,
+                    reason: reason.transpose()?,
+                }));
+            }
+            _ => bail!("{LINES}"),
+        },
+    }))
+}
+
+/// The client, the arrow and what follows it, of a line that has them.
+fn with_arrow(line: &str) -> Option<(&str, char, &str)> {
+    let at = line.find(['<', '>'])?;
+    let (client, rest) = line.split_at(at);
+    named(client).ok()?;
+    let arrow = rest.chars().next()?;
+    Some((client, arrow, &rest[1..]))
+}
+
+fn handshake(text: &str, nodes: usize) -> anyhow::Result<ScriptedHandshake> {
+    let (text, outcome) = match text.split_once(" =>") {
+        Some((text, outcome)) => (text, expected_handshake(outcome.trim())?),
+        None => (text, ExpectedHandshake::Accepted),
+    };
+    let (client, rest) = first_word(text.trim());
+    let (node, target) = on_node(rest, nodes)?;
+    ensure!(
+        target.is_empty() || target.starts_with(['/', '?']),
+        "after the client comes its path, which begins with `/`, or its query, which begins with `?`"
+    );
+    ensure!(
+        !target.contains(char::is_whitespace),
+        "a path has no spaces: write them as %20"
+    );
+    Ok(ScriptedHandshake {
+        client: named(client)?,
+        node,
+        target: Template::parse(target)?,
+        headers: Vec::new(),
+        subprotocols: Vec::new(),
+        token: None,
+        outcome,
+    })
+}
+
+fn expected_handshake(text: &str) -> anyhow::Result<ExpectedHandshake> {
+    let (word, rest) = first_word(text);
+    if word == "subprotocol" {
+        return Ok(ExpectedHandshake::Subprotocol(rest.to_owned()));
+    }
+    let status = word
+        .parse()
+        .ok()
+        .filter(|status| (300..=599).contains(status));
+    let status = status.context(
+        "after `=>` comes the status of a refusal, such as 401, with its reason or without; or \
+         `subprotocol NAME`",
+    )?;
+    let reason = (!rest.is_empty())
+        .then(|| Template::parse(rest))
+        .transpose()?;
+    Ok(ExpectedHandshake::Refused { status, reason })
+}
+
+impl ScriptedHandshake {
+    fn add_option(&mut self, line: &str) -> anyhow::Result<()> {
+        match first_word(line) {
+            ("header", rest) => {
+                let header = rest
+                    .split_once(':')
+                    .context("write it as `header NAME: VALUE`")?;
+                let name =
+                    HeaderName::try_from(header.0.trim()).context("the name of the header")?;
+                let value = header.1.trim();
+                HeaderValue::try_from(value).context("the value of the header")?;
+                self.headers.push((name, Template::parse(value)?));
+            }
+            ("subprotocol", rest) if !rest.is_empty() => self.subprotocols.push(rest.to_owned()),
+            ("token", rest) if !rest.is_empty() => {
+                let mut words = rest.split_whitespace().map(str::to_owned);
+                let uid = words.next().unwrap_or_default();
+                self.token = Some((uid, words.collect()));
+            }
+            _ => bail!(
+                "below `connect` stand `header NAME: VALUE`, `subprotocol NAME` and `token UID NAME=VALUE`"
+            ),
+        }
+        Ok(())
+    }
+}
+
+fn call(text: &str, nodes: usize) -> anyhow::Result<ScriptedCall> {
+    let (asked, answer) = text
+        .split_once(" =>")
+        .context("write it as `call METHOD PAYLOAD => ANSWER`")?;
+    let (node, rest) = on_node(asked.trim(), nodes)?;
+    let (method, payload) = first_word(rest);
+    ensure!(!method.is_empty(), "after `call` comes the method");
+    let answer = answer.trim();
+    let answer = match first_word(answer) {
+        ("error", rest) => {
+            let (code, message) = first_word(rest);
+            ensure!(
+                !code.is_empty(),
+                "after `error` comes its code, such as not-found"
+            );
+            let message = (!message.is_empty()).then(|| Template::parse(message));
+            Err((code.to_owned(), message.transpose()?))
+        }
+        _ => Ok(value(answer)?),
+    };
+    Ok(ScriptedCall {
+        node,
+        method: method.to_owned(),
+        payload: value(payload)?,
+        answer,
+    })
+}
+
+/// A payload: what would follow an arrow, where a text needs no space.
+fn value(text: &str) -> anyhow::Result<ScriptedMessage> {
+    match text.starts_with("0x") || text.starts_with('"') {
+        true => ScriptedMessage::parse(text),
+        false => ScriptedMessage::of_text(text),
+    }
+}
+
+/// The node of `on node N`, which is the first one if it is not named, and what follows.
+fn on_node(text: &str, nodes: usize) -> anyhow::Result<(usize, &str)> {
+    let Some(rest) = text.strip_prefix("on ") else {
+        return Ok((1, text));
+    };
+    let rest = rest.trim_start();
+    let (word, after) = first_word(rest);
+    let (number, after) = first_word(after);
+    Ok((node(&format!("{word} {number}"), nodes)?, after))
+}
+
+fn node(text: &str, nodes: usize) -> anyhow::Result<usize> {
+    let number = text
+        .strip_prefix("node ")
+        .context("write it as `node N`, with the number of a node")?;
+    let number = number_of(number, "node")?;
+    ensure!(
+        (1..=nodes).contains(&number),
+        "there is no node {number}: the scenario has {nodes} (`nodes N`, at its head, says how many)"
+    );
+    Ok(number)
+}
+
+fn number_of(text: &str, word: &str) -> anyhow::Result<usize> {
+    let number = text.trim().parse();
+    number.with_context(|| format!("after `{word}` comes a number"))
+}
+
+fn close_code(text: &str) -> anyhow::Result<u16> {
+    let code = text
+        .parse()
+        .ok()
+        .filter(|code| (1000..=4999).contains(code));
+    code.with_context(|| format!("{text:?} is no close code: it is a number from 1000 to 4999"))
+}
+
+fn named(client: &str) -> anyhow::Result<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_name = client.starts_with(|first: char| first.is_ascii_alphabetic())
+        && client.len() <= CLIENT_BYTES
+        && client.bytes().all(fits);
+    ensure!(
+        is_name && !WORDS.contains(&client),
+        "{client:?} is no name of a client: it begins with a letter, has a-z, A-Z, 0-9, - and _, at most \
+         {CLIENT_BYTES} of them, and is none of the words with which lines begin"
+    );
+    Ok(client.to_owned())
+}
+
+fn first_word(text: &str) -> (&str, &str) {
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim_start())
+}
