@@ -23,11 +23,26 @@ pub(super) async fn build(flags: &ProjectFlags) -> anyhow::Result<()> {
     let project = Project::find(&flags.project)?;
     wit::refresh(&project)?;
     make(&project, ProcessGroup::Terminal).await?;
-    let output = project.output();
     let folder = PluginsFolder::create(&project, "check")?;
     folder.put(&project)?;
+    check(&project, &folder).await?;
+    let output = project.output();
+    let bytes = std::fs::metadata(&output)?.len();
+    print(&format!(
+        "{} is ready, with {bytes} bytes\n",
+        output.display()
+    ))
+}
+
+/// Checks that a node would load the plugin from this folder, and prints what is to be heeded. The component
+/// is compiled then, for all nodes on this machine.
+///
+/// # Errors
+///
+/// A node would not load it.
+pub(super) async fn check(project: &Project, folder: &PluginsFolder) -> anyhow::Result<()> {
     let compiler = CompilerOptions::new(&cache()?, &Limits::default());
-    let component = folder.component(&project);
+    let component = folder.component(project);
     let checked = plugin::check(&component, compiler, PluginLimits::default()).await?;
     for advice in &checked.advice {
         print(&format!("warning: {}\n", indented(&advice.to_string())))?;
@@ -35,15 +50,11 @@ pub(super) async fn build(flags: &ProjectFlags) -> anyhow::Result<()> {
     if let Some(error) = &checked.error {
         bail!(
             "a node would not load {}: {}",
-            output.display(),
+            project.output().display(),
             indented(&error.to_string())
         );
     }
-    let bytes = std::fs::metadata(&output)?.len();
-    print(&format!(
-        "{} is ready, with {bytes} bytes\n",
-        output.display()
-    ))
+    Ok(())
 }
 
 /// The cache of compiled components, which is that of the nodes on this machine.

@@ -19,7 +19,7 @@ use clap::Args;
 
 use self::scenario::{Scenario, read_scenarios};
 use self::scenario_run::run_scenario;
-use super::build::{ProcessGroup, make, run_command};
+use super::build::{ProcessGroup, check, make, run_command};
 use super::plugins_folder::PluginsFolder;
 use super::project::{PROJECT_FILE, Project, ProjectFlags};
 use super::wit;
@@ -153,10 +153,15 @@ async fn run_all(
     let _remove = scopeguard::guard(project.scratch().join(&scratch), |folder| {
         let _ = std::fs::remove_dir_all(folder);
     });
+    let plugins = Path::new(&scratch).join("plugins");
+    let folder = PluginsFolder::create(project, &plugins)?;
+    folder.put(project)?;
+    // What is wrong with it is said once, and no node has to wait for the compiler.
+    check(project, &folder).await?;
     let mut failed = 0;
     for (file, scenario) in scenarios {
         // Each has the manifest and the builds of a node that has just been set up.
-        let folder = PluginsFolder::create(project, &Path::new(&scratch).join("plugins"))?;
+        let folder = PluginsFolder::create(project, &plugins)?;
         folder.put(project)?;
         let began = Instant::now();
         let ran = Box::pin(run_scenario(scenario, project, &folder, step_timeout)).await;

@@ -25,6 +25,9 @@ const NODES: usize = 5;
 /// The longest time by which one line moves the clock: ten years.
 const ADVANCE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
+/// The most clients of a scenario at a time.
+pub(super) const CLIENTS: usize = 1_000;
+
 /// The longest name of a client, in bytes.
 const CLIENT_BYTES: usize = 64;
 
@@ -490,4 +493,117 @@ fn named(client: &str) -> anyhow::Result<String> {
 fn first_word(text: &str) -> (&str, &str) {
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     (word, rest.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> anyhow::Result<Vec<Scenario>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("it.scenario");
+        std::fs::write(&path, text)?;
+        read_scenarios(&path)
+    }
+
+    #[test]
+    fn a_file_has_scenarios_with_nodes_a_clock_and_lines() {
+        let text = "# two\n\nnodes 3\nclock 2026-02-01T00:00:00Z\nconnect ada on node 3 /x?y=${z} => 401 no tea\n\
+             \x20 token ada a=b c=1\n\theader X-Tea: green: ${any}\nada>hello\n";
+        assert!(read(text).is_err(), "an arrow without a space");
+        let text = text.replace(
+            "ada>hello",
+            "ada> hello\nscenario another: one\nbob<...\r\nbob closed 1000\n",
+        );
+        let scenarios = read(&text).expect("scenarios");
+        let [first, second] = &scenarios[..] else {
+            panic!("{scenarios:?}");
+        };
+        assert_eq!((first.nodes, second.nodes), (3, 1));
+        assert_eq!((&*first.title, &*second.title), ("", "another: one"));
+        let begins = humantime::parse_rfc3339("2026-01-01T00:00:00Z").expect("a time");
+        assert_eq!(second.clock, begins);
+        assert_eq!(first.clock, begins + Duration::from_secs(31 * 24 * 3600));
+        let StepKind::Do(ScenarioAction::Connect(handshake)) = &first.steps[0].kind else {
+            panic!("{first:?}");
+        };
+        assert_eq!(handshake.target.to_string(), "/x?y=${z}");
+        assert_eq!((handshake.node, handshake.headers.len()), (3, 1));
+        let claims = ["a=b", "c=1"].map(str::to_owned).to_vec();
+        assert_eq!(handshake.token, Some(("ada".to_owned(), claims)));
+        let is_refused = matches!(
+            handshake.outcome,
+            ExpectedHandshake::Refused {
+                status: 401,
+                reason: Some(_)
+            }
+        );
+        assert!(is_refused && handshake.client == "ada");
+        assert_eq!(
+            (first.steps[1].line, &*first.steps[1].text),
+            (8, "ada> hello")
+        );
+        let kinds = (&second.steps[0].kind, &second.steps[1].kind);
+        assert!(matches!(
+            kinds,
+            (
+                StepKind::Expect(Expectation::Anything { .. }),
+                StepKind::Expect(Expectation::Closed {
+                    code: 1000,
+                    reason: None,
+                    ..
+                })
+            )
+        ));
+    }
+
+    #[test]
+    fn a_line_that_is_wrong_is_named_with_what_it_may_be() {
+        for (line, why) in [
+            ("conect ada", "a line is `connect CLIENT`"),
+            ("ada < hello", "a line is `connect CLIENT`"),
+            ("ada>hello", "a space and the text"),
+            ("connect", "no name of a client"),
+            ("connect 7up", "no name of a client"),
+            ("connect close", "none of the words"),
+            ("connect ada x", "begins with `/`"),
+            ("connect ada ?a b", "a path has no spaces"),
+            ("connect ada => tea", "the status of a refusal"),
+            ("connect ada => 200", "the status of a refusal"),
+            (
+                "connect ada on node 2",
+                "there is no node 2: the scenario has 1",
+            ),
+            ("connect ada on tea", "write it as `node N`"),
+            ("close ada 999", "from 1000 to 4999"),
+            ("ada closed tea", "from 1000 to 4999"),
+            ("advance", "`advance` has a time like 30s"),
+            ("advance 11years", "ten years at most"),
+            ("call echo hello", "`call METHOD PAYLOAD => ANSWER`"),
+            ("call echo => error", "after `error` comes its code"),
+            ("kill 1", "write it as `node N`"),
+            ("kill node tea", "after `node` comes a number"),
+            ("reload now", "a line is"),
+            ("  header a: b", "only a line below `connect`"),
+            ("connect ada\nnodes 2", "`nodes` stands before"),
+            (
+                "connect ada\nclock 2026-01-01T00:00:00Z",
+                "`clock` stands before",
+            ),
+            ("nodes 6", "1 to 5 nodes"),
+            ("clock noon", "like 2026-01-01T08:30:00Z"),
+            ("connect ada\n  cookie tea", "below `connect` stand"),
+            ("connect ada\n  header tea", "`header NAME: VALUE`"),
+            ("connect ada\n  header a b: c", "the name of the header"),
+            ("ada< ${", "begins a placeholder"),
+            ("scenario tea", "has no lines"),
+            ("", "there is no scenario in it"),
+        ] {
+            let error = format!("{:#}", read(line).expect_err(line));
+            assert!(error.contains(why), "{line}: {error}");
+            let place = format!("it.scenario:{}: `", line.lines().count());
+            let is_whole = line.is_empty() || line.starts_with("scenario");
+            assert!(is_whole || error.contains(&place), "{line}: {error}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use tungstenite::client::IntoClientRequest as _;
 use tungstenite::handshake::client::Request;
 
 use super::scenario::{
-    Expectation, ExpectedHandshake, Scenario, ScenarioAction, ScenarioStep, ScriptedCall,
+    CLIENTS, Expectation, ExpectedHandshake, Scenario, ScenarioAction, ScenarioStep, ScriptedCall,
     ScriptedHandshake, StepKind,
 };
 use super::scripted_client::{RefusedHandshake, ScriptedClient};
@@ -26,9 +26,6 @@ use crate::author::project::Project;
 use crate::author::token::signed;
 use crate::guest::LOG_TARGET;
 use crate::log::{LogReader, indented};
-
-/// The most clients that are connected at a time.
-const CLIENTS: usize = 1_000;
 
 /// How many of the last lines of the log are shown when a scenario fails.
 const LOG_LINES: usize = 20;
@@ -60,6 +57,7 @@ struct ScenarioRun<'a> {
     /// What has come since then, as lines of a scenario.
     came: Vec<String>,
     log: RecentLog,
+    step_timeout: Duration,
 }
 
 /// Runs a scenario to its end.
@@ -102,6 +100,7 @@ pub(super) async fn run_scenario(
         last: None,
         came: Vec::new(),
         log,
+        step_timeout,
     };
     for step in &scenario.steps {
         if matches!(step.kind, StepKind::Do(_)) {
@@ -111,6 +110,15 @@ pub(super) async fn run_scenario(
         done.map_err(|why| run.failure(step.line, &step.text, why))?;
     }
     run.check_all_expected()
+}
+
+/// Waits for what one line does, for as long as a line may take.
+async fn in_time<T>(
+    step_timeout: Duration,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let done = tokio::time::timeout(step_timeout, work).await;
+    done.with_context(|| format!("the node does not take it within {step_timeout:?}"))?
 }
 
 /// What a line that failed says, line by line.
@@ -143,7 +151,7 @@ impl ScenarioRun<'_> {
                 self.act(action).await?;
                 let mut clients: Vec<_> = self.clients.values_mut().collect();
                 Box::pin(self.cluster.rest(&mut clients)).await?;
-                self.note_what_came();
+                self.came = self.unexpected();
                 Ok(())
             }
             StepKind::Expect(expectation) => self.expect(expectation),
@@ -156,15 +164,20 @@ impl ScenarioRun<'_> {
             ScenarioAction::Send { client, message } => {
                 let message = message.to_send(&self.taken)?;
                 let handled = self.cluster.handled() + 1;
+                let step_timeout = self.step_timeout;
                 let client = self.client(client)?;
                 client.handled = handled;
-                client.send(message).await?;
+                in_time(step_timeout, client.send(message)).await?;
             }
             ScenarioAction::Close {
                 client,
                 code,
                 reason,
-            } => self.client(client)?.close(*code, reason.clone()).await?,
+            } => {
+                let step_timeout = self.step_timeout;
+                let closing = self.client(client)?.close(*code, reason.clone());
+                in_time(step_timeout, closing).await?;
+            }
             ScenarioAction::Drop { client } => {
                 self.client(client)?;
                 self.clients.remove(client);
@@ -198,7 +211,8 @@ impl ScenarioRun<'_> {
         }
         let address = self.cluster.address(handshake.node)?.to_owned();
         let request = self.request(handshake, &address)?;
-        let connected = ScriptedClient::connect(&address, handshake.node, request).await?;
+        let connecting = ScriptedClient::connect(&address, handshake.node, request);
+        let connected = in_time(self.step_timeout, connecting).await?;
         match (&handshake.outcome, connected) {
             (ExpectedHandshake::Accepted, Ok(client)) => {
                 self.clients.insert(name.clone(), client);
@@ -372,48 +386,33 @@ impl ScenarioRun<'_> {
 
     /// Checks that lines have expected everything that the last line has caused.
     fn check_all_expected(&mut self) -> Result<(), ScenarioFailure> {
-        let mut missing = Vec::new();
-        for (name, client) in &self.clients {
-            let messages = client.waiting();
-            let messages = messages.iter().take(CAME_LINES);
-            missing
-                .extend(messages.map(|message| format!("{name}<{}", shown_after_arrow(message))));
-            if let Some((code, reason)) = client.closed() {
-                missing.push(
-                    format!("{name} closed {code} {reason}")
-                        .trim_end()
-                        .to_owned(),
-                );
-            }
-        }
+        let mut unexpected = self.unexpected();
         if self.cluster.traps() > self.traps {
-            missing.push("trapped".to_owned());
+            unexpected.push("trapped".to_owned());
         }
-        if missing.is_empty() {
+        if unexpected.is_empty() {
             self.clients.retain(|_, client| client.is_open());
             return Ok(());
         }
         let (line, text) = self.last.clone().unwrap_or_default();
         let mut lines = vec!["this came of it, and no line expects it:".to_owned()];
-        lines.extend(missing.iter().map(|missing| format!("  {missing}")));
+        show_some(&unexpected, &mut lines);
         self.came.clear();
         Err(self.failure(line, &text, WhyFailed(lines)))
     }
 
-    fn note_what_came(&mut self) {
+    /// What has come to the clients and no line has expected yet, as lines of a scenario.
+    fn unexpected(&self) -> Vec<String> {
+        let mut lines = Vec::new();
         for (name, client) in &self.clients {
-            for message in client.waiting() {
-                self.came
-                    .push(format!("{name}<{}", shown_after_arrow(&message)));
-            }
+            let messages = client.waiting().into_iter();
+            lines.extend(messages.map(|message| format!("{name}<{}", shown_after_arrow(&message))));
             if let Some((code, reason)) = client.closed() {
-                self.came.push(
-                    format!("{name} closed {code} {reason}")
-                        .trim_end()
-                        .to_owned(),
-                );
+                let closed = format!("{name} closed {code} {reason}");
+                lines.push(closed.trim_end().to_owned());
             }
         }
+        lines
     }
 
     fn failure(&mut self, line: usize, text: &str, why: WhyFailed) -> ScenarioFailure {
@@ -425,18 +424,19 @@ impl ScenarioRun<'_> {
                 _ => lines.push(format!("what came of line {last}, {text}")),
             }
         }
-        let more = self.came.len().saturating_sub(CAME_LINES);
-        lines.extend(
-            self.came
-                .iter()
-                .take(CAME_LINES)
-                .map(|came| format!("  {came}")),
-        );
-        if more > 0 {
-            lines.push(format!("  and {more} more"));
-        }
+        show_some(&self.came, &mut lines);
         self.log.show(&mut lines);
         ScenarioFailure { line, lines }
+    }
+}
+
+/// Adds what has come, indented, unless it is too much.
+fn show_some(came: &[String], lines: &mut Vec<String>) {
+    let some = came.iter().take(CAME_LINES);
+    lines.extend(some.map(|came| format!("  {came}")));
+    let more = came.len().saturating_sub(CAME_LINES);
+    if more > 0 {
+        lines.push(format!("  and {more} more"));
     }
 }
 

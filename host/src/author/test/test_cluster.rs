@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
+use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 
+use super::scenario::CLIENTS;
 use super::scripted_client::ScriptedClient;
 use crate::author::build::cache;
 use crate::author::plugins_folder::PluginsFolder;
@@ -26,14 +28,12 @@ use crate::node::{Activity, Node};
 use crate::plugin::Plugin;
 use crate::registry::Clock;
 
-/// The most clients of a scenario at a time.
-const CLIENTS: usize = 1_000;
-
 /// The most timers that may fire while one line moves the clock, counted by the times at which they do.
 const FIRINGS: usize = 10_000;
 
-/// The pause between two looks at nodes that do not rest yet.
+/// The pause between two looks at nodes that do not rest yet, after the first ones, which are made at once.
 const LOOK: Duration = Duration::from_millis(1);
+const LOOKS_AT_ONCE: u32 = 100;
 
 /// The time for clients to be closed when a node is drained.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -141,12 +141,15 @@ impl TestCluster<'_> {
         let clients = node.addresses().first().context("an address for clients")?;
         started.clients = clients.to_string();
         started.mesh = node.mesh_address().map(|address| address.to_string());
-        let missing = node.plugins().not_running().await?;
-        if !missing.is_empty() {
-            let plugin = node.plugins().get(&self.project.name);
-            let why = plugin
-                .and_then(|plugin| plugin.failure())
-                .unwrap_or_default();
+        let plugin = node
+            .plugins()
+            .get(&self.project.name)
+            .context("the plugin")?;
+        let is_loaded = || plugin.generation().is_some() || plugin.failure().is_some();
+        wait(CHANGE_TIMEOUT, is_loaded)
+            .await
+            .context("the plugin is not loaded in time")?;
+        if let Some(why) = plugin.failure() {
             bail!("the node does not load the plugin: {why}");
         }
         started.node = Some(node);
@@ -315,23 +318,26 @@ impl TestCluster<'_> {
     ///
     /// The nodes do not rest in time. The error says which one does what.
     pub(super) async fn rest(&self, clients: &mut [&mut ScriptedClient]) -> anyhow::Result<()> {
-        let mut unrested = String::new();
+        let (mut unrested, mut looks) = (String::new(), 0);
         let resting = async {
             loop {
                 let before = self.activities();
                 match self.why_busy(&before, clients) {
                     Some(why) => unrested = why,
                     None => {
-                        for client in &mut *clients {
-                            client.drain().await;
-                        }
+                        let draining = clients.iter_mut().map(|client| client.drain());
+                        join_all(draining).await;
                         let is_same = self.activities() == before;
                         if is_same && self.why_busy(&before, clients).is_none() {
                             return;
                         }
                     }
                 }
-                tokio::time::sleep(LOOK).await;
+                looks += 1;
+                match looks < LOOKS_AT_ONCE {
+                    true => tokio::task::yield_now().await,
+                    false => tokio::time::sleep(LOOK).await,
+                }
             }
         };
         let rested = tokio::time::timeout(self.step_timeout, resting).await;
