@@ -404,7 +404,10 @@ async fn a_component_that_does_not_load_is_said() -> Result<()> {
     fs::write(project.path().join("console.wasm"), "no component")?;
     let output = project.test(&["--no-build"]).await?;
     ensure!(output.code == 1, "{output:?}");
-    ensure!(output.stderr.contains("a node would not load "), "{output:?}");
+    ensure!(
+        output.stderr.contains("a node would not load "),
+        "{output:?}"
+    );
     fs::remove_file(project.path().join("console.wasm"))?;
     let output = project.test(&["--no-build"]).await?;
     ensure!(output.stderr.contains("leave --no-build out"), "{output:?}");

@@ -213,6 +213,15 @@ impl Scenario {
     }
 }
 
+impl Scenario {
+    /// The most clients that are connected at a time.
+    pub(super) fn clients(&self) -> usize {
+        let connects =
+            |step: &&ScenarioStep| matches!(step.kind, StepKind::Do(ScenarioAction::Connect(_)));
+        self.steps.iter().filter(connects).count().clamp(1, CLIENTS)
+    }
+}
+
 fn add(scenarios: &mut Vec<Scenario>, number: usize, line: &str) -> anyhow::Result<()> {
     let trimmed = line.trim_start();
     if trimmed.is_empty() || trimmed.starts_with('#') {

@@ -72,14 +72,7 @@ pub(super) async fn run_scenario(
     step_timeout: Duration,
 ) -> Result<(), ScenarioFailure> {
     let mut log = RecentLog::new(&project.name);
-    let (nodes, clock) = (scenario.nodes, scenario.clock);
-    let starting = Box::pin(TestCluster::start(
-        project,
-        folder,
-        nodes,
-        clock,
-        step_timeout,
-    ));
+    let starting = Box::pin(TestCluster::start(project, folder, scenario, step_timeout));
     let cluster = match starting.await {
         Ok(cluster) => cluster,
         Err(error) => {

@@ -7,13 +7,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 
-use super::scenario::CLIENTS;
+use super::scenario::Scenario;
 use super::scripted_client::ScriptedClient;
 use crate::author::build::cache;
 use crate::author::plugins_folder::PluginsFolder;
@@ -50,6 +50,8 @@ pub(super) struct TestCluster<'a> {
     project: &'a Project,
     folder: &'a PluginsFolder,
     nodes: Vec<Option<ScenarioNode>>,
+    /// The most clients of each node.
+    clients: usize,
     clock: Clock,
     /// The counters of all nodes, also of those that have ended.
     counters: Vec<Arc<Counters>>,
@@ -75,7 +77,7 @@ impl Drop for ScenarioNode {
 }
 
 impl TestCluster<'_> {
-    /// Starts so many nodes with the plugin, and waits until they know each other.
+    /// Starts the nodes of a scenario with the plugin, and waits until they know each other.
     ///
     /// # Errors
     ///
@@ -83,20 +85,20 @@ impl TestCluster<'_> {
     pub(super) async fn start<'a>(
         project: &'a Project,
         folder: &'a PluginsFolder,
-        nodes: usize,
-        clock: SystemTime,
+        scenario: &Scenario,
         step_timeout: Duration,
     ) -> anyhow::Result<TestCluster<'a>> {
         let mut cluster = TestCluster {
             project,
             folder,
-            nodes: (0..nodes).map(|_| None).collect(),
-            clock: Clock::standing(clock),
+            nodes: (0..scenario.nodes).map(|_| None).collect(),
+            clients: scenario.clients(),
+            clock: Clock::standing(scenario.clock),
             counters: Vec::new(),
             reloads: 0,
             step_timeout,
         };
-        for number in 1..=nodes {
+        for number in 1..=scenario.nodes {
             cluster.start_node(number).await?;
         }
         cluster.wait_for_peers().await?;
@@ -174,7 +176,7 @@ impl TestCluster<'_> {
         }
         // A build that the author has just written stays, whatever it does.
         config.plugin.probation = Duration::ZERO;
-        config.limits.clients = CLIENTS;
+        config.limits.clients = self.clients;
         config.limits.drain_timeout = DRAIN;
         config.limits.close_timeout = DRAIN;
         config.limits.suspect_after = SUSPECT_AFTER;
