@@ -276,6 +276,12 @@ impl Node {
         &self.plugins
     }
 
+    /// Looks at what the node does now.
+    pub fn activity(&self) -> Activity {
+        let mesh = self.mesh.as_ref().map(|(mesh, _)| &**mesh);
+        Activity::of(self.view.registry(), mesh, &self.plugins)
+    }
+
     /// Takes a configuration that differs from the former one only in what can take effect in a node
     /// that runs (`Config::take_live`).
     pub fn reconfigure(&self, config: &Config) {

@@ -327,7 +327,7 @@ async fn a_failure_says_what_came_instead() -> Result<()> {
         |expected: &str| format!("connect ada\nada<...\ncall echo ada: hello => {expected}\n");
     let said = project.fails(&echo("ada: helo")).await?;
     let expected = "scenarios/it.scenario:3\n  call echo ada: hello => ada: helo\n  \
-                    expected ada: helo\n  came     ada: hello\n                    ^\n";
+                    expected ada: helo\n  came     ada: hello\n                   ^\n";
     ensure!(said.contains(expected), "{said}");
     let said = project
         .fails(

@@ -6,7 +6,9 @@
 
 mod scenario;
 mod scenario_run;
+mod scenario_words;
 mod scripted_client;
+mod scripted_handshake;
 mod scripted_message;
 mod template;
 mod test_cluster;
@@ -34,7 +36,7 @@ const ENDING: &str = "scenario";
 /// The most files with scenarios.
 const FILES: usize = 1_000;
 
-/// Which tests run.
+/// Which tests of a project run.
 #[derive(Args)]
 pub struct TestFlags {
     #[command(flatten)]
@@ -52,7 +54,7 @@ pub struct TestFlags {
     timeout: Duration,
 }
 
-/// Runs the tests.
+/// Runs the tests of a project.
 pub(super) fn test(flags: &TestFlags) -> anyhow::Result<()> {
     let project = Project::find(&flags.project.project)?;
     let scenarios = scenarios(&project, flags)?;

@@ -17,6 +17,17 @@ impl Plugins {
         let sessions = plugins.iter().map(|plugin| &plugin.sessions);
         sessions.map(|count| count.load(Ordering::Relaxed)).sum()
     }
+
+    /// The number of frames that were sent to the clients that are here, or wait for them.
+    pub fn frame_count(&self) -> u64 {
+        let plugins = self.all().into_iter();
+        let clients = plugins.flat_map(|plugin| plugin.namespace().clients());
+        let frames = clients.map(|client| {
+            let status = client.outbox().status();
+            status.sent_frames + status.queued_frames
+        });
+        frames.sum()
+    }
 }
 
 impl Plugin {

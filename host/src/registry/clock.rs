@@ -38,7 +38,7 @@ impl Clock {
         }))
     }
 
-    /// The current time.
+    /// The current time by this clock.
     pub fn now(&self) -> Instant {
         match &self.0 {
             None => Instant::now(),

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
-use http::{HeaderName, HeaderValue};
 
+use super::scenario_words::{close_code, first_word, named, node, number_of, on_node};
+use super::scripted_handshake::{ScriptedHandshake, handshake};
 use super::scripted_message::ScriptedMessage;
 use super::template::Template;
 use crate::file;
@@ -28,32 +29,8 @@ const ADVANCE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// The most clients of a scenario at a time.
 pub(super) const CLIENTS: usize = 1_000;
 
-/// The longest name of a client, in bytes.
-const CLIENT_BYTES: usize = 64;
-
 /// The time of day at which a scenario begins, unless it says another one: 2026-01-01, in seconds since 1970.
 const BEGINS_AT: u64 = 1_767_225_600;
-
-/// The words with which a line begins that is not about one client. No client has such a name.
-const WORDS: [&str; 17] = [
-    "advance",
-    "call",
-    "clock",
-    "close",
-    "closed",
-    "connect",
-    "drain",
-    "drop",
-    "header",
-    "kill",
-    "nodes",
-    "reload",
-    "scenario",
-    "start",
-    "subprotocol",
-    "token",
-    "trapped",
-];
 
 /// What a line may be.
 const LINES: &str = "a line is `connect CLIENT`, `CLIENT> MESSAGE`, `CLIENT< MESSAGE`, `CLIENT closed CODE`, \
@@ -131,35 +108,6 @@ pub(super) enum Expectation {
     },
     /// An event of the plugin has trapped, and said this.
     Trapped(String),
-}
-
-/// A client that connects, and what must come of it.
-#[derive(Debug)]
-pub(super) struct ScriptedHandshake {
-    pub(super) client: String,
-    /// The number of the node, from 1 on.
-    pub(super) node: usize,
-    /// The path and the query; a query alone follows the path of the plugin.
-    pub(super) target: Template,
-    pub(super) headers: Vec<(HeaderName, Template)>,
-    pub(super) subprotocols: Vec<String>,
-    /// The uid of the token, and its other claims, each as `NAME=VALUE`.
-    pub(super) token: Option<(String, Vec<String>)>,
-    pub(super) outcome: ExpectedHandshake,
-}
-
-/// What must come of a handshake.
-#[derive(Debug)]
-pub(super) enum ExpectedHandshake {
-    /// The client is accepted, with whatever subprotocol.
-    Accepted,
-    /// The client is accepted with this subprotocol.
-    Subprotocol(String),
-    /// The client is refused, with this reason if one is named.
-    Refused {
-        status: u16,
-        reason: Option<Template>,
-    },
 }
 
 /// A call of a backend, and its answer.
@@ -342,78 +290,6 @@ fn with_arrow(line: &str) -> Option<(&str, char, &str)> {
     Some((client, arrow, &rest[1..]))
 }
 
-fn handshake(text: &str, nodes: usize) -> anyhow::Result<ScriptedHandshake> {
-    let (text, outcome) = match text.split_once(" =>") {
-        Some((text, outcome)) => (text, expected_handshake(outcome.trim())?),
-        None => (text, ExpectedHandshake::Accepted),
-    };
-    let (client, rest) = first_word(text.trim());
-    let (node, target) = on_node(rest, nodes)?;
-    ensure!(
-        target.is_empty() || target.starts_with(['/', '?']),
-        "after the client comes its path, which begins with `/`, or its query, which begins with `?`"
-    );
-    ensure!(
-        !target.contains(char::is_whitespace),
-        "a path has no spaces: write them as %20"
-    );
-    Ok(ScriptedHandshake {
-        client: named(client)?,
-        node,
-        target: Template::parse(target)?,
-        headers: Vec::new(),
-        subprotocols: Vec::new(),
-        token: None,
-        outcome,
-    })
-}
-
-fn expected_handshake(text: &str) -> anyhow::Result<ExpectedHandshake> {
-    let (word, rest) = first_word(text);
-    if word == "subprotocol" {
-        return Ok(ExpectedHandshake::Subprotocol(rest.to_owned()));
-    }
-    let status = word
-        .parse()
-        .ok()
-        .filter(|status| (300..=599).contains(status));
-    let status = status.context(
-        "after `=>` comes the status of a refusal, such as 401, with its reason or without; or \
-         `subprotocol NAME`",
-    )?;
-    let reason = (!rest.is_empty())
-        .then(|| Template::parse(rest))
-        .transpose()?;
-    Ok(ExpectedHandshake::Refused { status, reason })
-}
-
-impl ScriptedHandshake {
-    fn add_option(&mut self, line: &str) -> anyhow::Result<()> {
-        match first_word(line) {
-            ("header", rest) => {
-                let header = rest
-                    .split_once(':')
-                    .context("write it as `header NAME: VALUE`")?;
-                let name =
-                    HeaderName::try_from(header.0.trim()).context("the name of the header")?;
-                let value = header.1.trim();
-                HeaderValue::try_from(value).context("the value of the header")?;
-                self.headers.push((name, Template::parse(value)?));
-            }
-            ("subprotocol", rest) if !rest.is_empty() => self.subprotocols.push(rest.to_owned()),
-            ("token", rest) if !rest.is_empty() => {
-                let mut words = rest.split_whitespace().map(str::to_owned);
-                let uid = words.next().unwrap_or_default();
-                self.token = Some((uid, words.collect()));
-            }
-            _ => bail!(
-                "below `connect` stand `header NAME: VALUE`, `subprotocol NAME` and `token UID NAME=VALUE`"
-            ),
-        }
-        Ok(())
-    }
-}
-
 fn call(text: &str, nodes: usize) -> anyhow::Result<ScriptedCall> {
     let (asked, answer) = text
         .split_once(" =>")
@@ -450,62 +326,9 @@ fn value(text: &str) -> anyhow::Result<ScriptedMessage> {
     }
 }
 
-/// The node of `on node N`, which is the first one if it is not named, and what follows.
-fn on_node(text: &str, nodes: usize) -> anyhow::Result<(usize, &str)> {
-    let Some(rest) = text.strip_prefix("on ") else {
-        return Ok((1, text));
-    };
-    let rest = rest.trim_start();
-    let (word, after) = first_word(rest);
-    let (number, after) = first_word(after);
-    Ok((node(&format!("{word} {number}"), nodes)?, after))
-}
-
-fn node(text: &str, nodes: usize) -> anyhow::Result<usize> {
-    let number = text
-        .strip_prefix("node ")
-        .context("write it as `node N`, with the number of a node")?;
-    let number = number_of(number, "node")?;
-    ensure!(
-        (1..=nodes).contains(&number),
-        "there is no node {number}: the scenario has {nodes} (`nodes N`, at its head, says how many)"
-    );
-    Ok(number)
-}
-
-fn number_of(text: &str, word: &str) -> anyhow::Result<usize> {
-    let number = text.trim().parse();
-    number.with_context(|| format!("after `{word}` comes a number"))
-}
-
-fn close_code(text: &str) -> anyhow::Result<u16> {
-    let code = text
-        .parse()
-        .ok()
-        .filter(|code| (1000..=4999).contains(code));
-    code.with_context(|| format!("{text:?} is no close code: it is a number from 1000 to 4999"))
-}
-
-fn named(client: &str) -> anyhow::Result<String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let is_name = client.starts_with(|first: char| first.is_ascii_alphabetic())
-        && client.len() <= CLIENT_BYTES
-        && client.bytes().all(fits);
-    ensure!(
-        is_name && !WORDS.contains(&client),
-        "{client:?} is no name of a client: it begins with a letter, has a-z, A-Z, 0-9, - and _, at most \
-         {CLIENT_BYTES} of them, and is none of the words with which lines begin"
-    );
-    Ok(client.to_owned())
-}
-
-fn first_word(text: &str) -> (&str, &str) {
-    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    (word, rest.trim_start())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::scripted_handshake::ExpectedHandshake;
     use super::*;
 
     fn read(text: &str) -> anyhow::Result<Vec<Scenario>> {

@@ -13,10 +13,10 @@ use tungstenite::client::IntoClientRequest as _;
 use tungstenite::handshake::client::Request;
 
 use super::scenario::{
-    CLIENTS, Expectation, ExpectedHandshake, Scenario, ScenarioAction, ScenarioStep, ScriptedCall,
-    ScriptedHandshake, StepKind,
+    CLIENTS, Expectation, Scenario, ScenarioAction, ScenarioStep, ScriptedCall, StepKind,
 };
 use super::scripted_client::{RefusedHandshake, ScriptedClient};
+use super::scripted_handshake::{ExpectedHandshake, ScriptedHandshake};
 use super::scripted_message::{ScriptedMessage, shown_after_arrow};
 use super::template::TakenValues;
 use super::test_cluster::TestCluster;
@@ -142,8 +142,8 @@ impl ScenarioRun<'_> {
                 self.last = Some((step.line, step.text.clone()));
                 self.came.clear();
                 self.act(action).await?;
-                let mut clients: Vec<_> = self.clients.values_mut().collect();
-                Box::pin(self.cluster.rest(&mut clients)).await?;
+                let clients: Vec<_> = self.clients.values().collect();
+                Box::pin(self.cluster.rest(&clients)).await?;
                 self.came = self.unexpected();
                 Ok(())
             }
@@ -176,8 +176,8 @@ impl ScenarioRun<'_> {
                 self.clients.remove(client);
             }
             ScenarioAction::Advance(by) => {
-                let mut clients: Vec<_> = self.clients.values_mut().collect();
-                Box::pin(self.cluster.advance(*by, &mut clients)).await?;
+                let clients: Vec<_> = self.clients.values().collect();
+                Box::pin(self.cluster.advance(*by, &clients)).await?;
             }
             ScenarioAction::Call(call) => return self.call(call).await,
             ScenarioAction::Kill(node) => {

@@ -12,7 +12,6 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use http::StatusCode;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio_tungstenite::{WebSocketStream, client_async};
 use tokio_util::task::AbortOnDropHandle;
 use tungstenite::handshake::client::Request;
@@ -37,8 +36,7 @@ pub(super) struct ScriptedClient {
     /// How many messages all nodes have handled when they have handled the last one of this client.
     pub(super) handled: u64,
     sink: SplitSink<WebSocketStream<TcpStream>, Message>,
-    inbox: Arc<Inbox>,
-    pings: u64,
+    inbox: Arc<Mutex<Inbox>>,
     /// Whether the scenario itself has ended the connection.
     is_left: bool,
     _reading: AbortOnDropHandle<()>,
@@ -50,19 +48,14 @@ pub(super) struct RefusedHandshake {
     pub(super) reason: String,
 }
 
-/// What has come to a client, and no line has expected yet.
+/// What has come to a client.
 #[derive(Default)]
 struct Inbox {
-    state: Mutex<InboxState>,
-    changed: Notify,
-}
-
-#[derive(Default)]
-struct InboxState {
+    /// The messages that no line has expected yet.
     messages: VecDeque<Message>,
     /// The code and the reason with which the connection has ended.
     closed: Option<(u16, String)>,
-    pongs: u64,
+    frames: u64,
     is_full: bool,
 }
 
@@ -91,15 +84,14 @@ impl ScriptedClient {
         };
         let chosen = response.headers().get(http::header::SEC_WEBSOCKET_PROTOCOL);
         let (sink, stream) = socket.split();
-        let inbox = Arc::<Inbox>::default();
-        let reading = tokio::spawn(inbox.clone().fill(stream));
+        let inbox = Arc::<Mutex<Inbox>>::default();
+        let reading = tokio::spawn(fill(inbox.clone(), stream));
         Ok(Ok(ScriptedClient {
             node,
             subprotocol: chosen.map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned()),
             handled: 0,
             sink,
             inbox,
-            pings: 0,
             is_left: false,
             _reading: AbortOnDropHandle::new(reading),
         }))
@@ -135,42 +127,30 @@ impl ScriptedClient {
         Ok(())
     }
 
-    /// Asks for a sign that all was read that the node has written so far, and waits for it, or for the end
-    /// of the connection.
-    pub(super) async fn drain(&mut self) {
-        if !self.is_open() {
-            return;
-        }
-        self.pings += 1;
-        let ping = Message::Ping(self.pings.to_be_bytes().to_vec().into());
-        if self.sink.send(ping).await.is_err() {
-            return self.inbox.wait_for(|state| state.closed.is_some()).await;
-        }
-        let asked = self.pings;
-        self.inbox
-            .wait_for(|state| state.pongs >= asked || state.closed.is_some())
-            .await;
+    /// The number of frames that have come.
+    pub(super) fn frames(&self) -> u64 {
+        self.inbox.lock().frames
     }
 
     /// Whether the client can send and get messages.
     pub(super) fn is_open(&self) -> bool {
-        !self.is_left && self.inbox.state.lock().closed.is_none()
+        !self.is_left && self.inbox.lock().closed.is_none()
     }
 
     /// The code and the reason with which the node has closed the client, or the connection has ended.
     pub(super) fn closed(&self) -> Option<(u16, String)> {
-        let state = self.inbox.state.lock();
+        let state = self.inbox.lock();
         state.closed.clone().filter(|_| !self.is_left)
     }
 
     /// Takes the oldest message that no line has expected yet.
     pub(super) fn next(&self) -> Option<Message> {
-        self.inbox.state.lock().messages.pop_front()
+        self.inbox.lock().messages.pop_front()
     }
 
     /// The messages that no line has expected yet.
     pub(super) fn waiting(&self) -> Vec<Message> {
-        self.inbox.state.lock().messages.iter().cloned().collect()
+        self.inbox.lock().messages.iter().cloned().collect()
     }
 
     /// Checks that all that has come was kept.
@@ -179,7 +159,7 @@ impl ScriptedClient {
     ///
     /// More has come than is kept.
     pub(super) fn check_room(&self) -> anyhow::Result<()> {
-        let is_full = self.inbox.state.lock().is_full;
+        let is_full = self.inbox.lock().is_full;
         ensure!(
             !is_full,
             "more than {WAITING} messages came to one client and wait for their lines"
@@ -188,43 +168,24 @@ impl ScriptedClient {
     }
 }
 
-impl Inbox {
-    async fn fill(self: Arc<Self>, mut stream: SplitStream<WebSocketStream<TcpStream>>) {
-        let mut closed = (ABNORMAL, String::new());
-        while let Some(Ok(message)) = stream.next().await {
-            let mut state = self.state.lock();
-            match message {
-                Message::Text(_) | Message::Binary(_) if state.messages.len() < WAITING => {
-                    state.messages.push_back(message);
-                }
-                Message::Text(_) | Message::Binary(_) => state.is_full = true,
-                Message::Pong(payload) => {
-                    let number = payload
-                        .first_chunk()
-                        .map(|number| u64::from_be_bytes(*number));
-                    state.pongs = state.pongs.max(number.unwrap_or_default());
-                }
-                Message::Close(frame) => {
-                    closed = frame.map_or((NO_STATUS, String::new()), |frame| {
-                        (frame.code.into(), frame.reason.to_string())
-                    });
-                }
-                Message::Ping(_) | Message::Frame(_) => {}
+/// Takes what comes, up to the end of the connection.
+async fn fill(inbox: Arc<Mutex<Inbox>>, mut stream: SplitStream<WebSocketStream<TcpStream>>) {
+    let mut closed = (ABNORMAL, String::new());
+    while let Some(Ok(message)) = stream.next().await {
+        let mut inbox = inbox.lock();
+        inbox.frames += 1;
+        match message {
+            Message::Text(_) | Message::Binary(_) if inbox.messages.len() < WAITING => {
+                inbox.messages.push_back(message);
             }
-            drop(state);
-            self.changed.notify_waiters();
-        }
-        self.state.lock().closed = Some(closed);
-        self.changed.notify_waiters();
-    }
-
-    async fn wait_for(&self, is_there: impl Fn(&InboxState) -> bool) {
-        loop {
-            let changed = self.changed.notified();
-            if is_there(&self.state.lock()) {
-                return;
+            Message::Text(_) | Message::Binary(_) => inbox.is_full = true,
+            Message::Close(frame) => {
+                closed = frame.map_or((NO_STATUS, String::new()), |frame| {
+                    (frame.code.into(), frame.reason.to_string())
+                });
             }
-            changed.await;
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
     }
+    inbox.lock().closed = Some(closed);
 }

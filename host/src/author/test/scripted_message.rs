@@ -19,11 +19,11 @@ const SHOWN: usize = 1_000;
 /// A message as a line of a scenario says it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ScriptedMessage {
-    /// A text message.
+    /// A text message that is no JSON, or a single value of it.
     Text(Template),
     /// A text message that is an object or an array of JSON. The template is its text.
     Json(Value, Template),
-    /// A binary message.
+    /// A binary message, as its bytes.
     Binary(Vec<u8>),
 }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 
 use super::scenario::Scenario;
@@ -282,7 +281,7 @@ impl TestCluster<'_> {
     pub(super) async fn advance(
         &self,
         by: Duration,
-        clients: &mut [&mut ScriptedClient],
+        clients: &[&ScriptedClient],
     ) -> anyhow::Result<()> {
         let fire = || {
             self.running()
@@ -319,21 +318,15 @@ impl TestCluster<'_> {
     /// # Errors
     ///
     /// The nodes do not rest in time. The error says which one does what.
-    pub(super) async fn rest(&self, clients: &mut [&mut ScriptedClient]) -> anyhow::Result<()> {
+    pub(super) async fn rest(&self, clients: &[&ScriptedClient]) -> anyhow::Result<()> {
         let (mut unrested, mut looks) = (String::new(), 0);
         let resting = async {
             loop {
                 let before = self.activities();
                 match self.why_busy(&before, clients) {
                     Some(why) => unrested = why,
-                    None => {
-                        let draining = clients.iter_mut().map(|client| client.drain());
-                        join_all(draining).await;
-                        let is_same = self.activities() == before;
-                        if is_same && self.why_busy(&before, clients).is_none() {
-                            return;
-                        }
-                    }
+                    None if self.activities() == before => return,
+                    None => {}
                 }
                 looks += 1;
                 match looks < LOOKS_AT_ONCE {
@@ -361,28 +354,43 @@ impl TestCluster<'_> {
     fn why_busy(
         &self,
         activities: &[(usize, Activity)],
-        clients: &[&mut ScriptedClient],
+        clients: &[&ScriptedClient],
     ) -> Option<String> {
+        let open = || clients.iter().filter(|client| client.is_open());
         for (number, activity) in activities {
-            let open = clients
-                .iter()
-                .filter(|client| client.node == *number && client.is_open());
-            let (open, sessions) = (open.count(), activity.sessions);
+            let own = || open().filter(|client| client.node == *number);
+            let (sessions, connected) = (activity.sessions, own().count());
             if activity.is_busy {
                 return Some(format!(
                     "node {number} is still busy with an event or a timer"
                 ));
             }
-            if sessions != open {
+            if sessions != connected {
                 return Some(format!(
-                    "node {number} has {sessions} clients, and {open} are connected"
+                    "node {number} has {sessions} clients, and {connected} are connected"
+                ));
+            }
+            let sent = activity.frames;
+            let came: u64 = own().map(|client| client.frames()).sum();
+            if sent != came {
+                return Some(format!(
+                    "node {number} has sent {sent} frames to its clients, and {came} have come"
                 ));
             }
         }
         let handled = self.handled();
-        let mut open = clients.iter().filter(|client| client.is_open());
-        let waits = open.any(|client| client.handled > handled);
-        waits.then(|| "a message is not handled yet".to_owned())
+        for client in open() {
+            if self.nodes[client.node - 1].is_none() {
+                return Some(format!(
+                    "a client of node {} is not closed yet",
+                    client.node
+                ));
+            }
+            if client.handled > handled {
+                return Some("a message is not handled yet".to_owned());
+            }
+        }
+        None
     }
 
     /// How many messages all nodes have handled.
