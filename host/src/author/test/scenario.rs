@@ -27,7 +27,7 @@ const NODES: usize = 5;
 const ADVANCE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
 /// The most clients of a scenario at a time.
-pub(super) const CLIENTS: usize = 1_000;
+pub(super) const CLIENTS: usize = 200;
 
 /// The time of day at which a scenario begins, unless it says another one: 2026-01-01, in seconds since 1970.
 const BEGINS_AT: u64 = 1_767_225_600;
