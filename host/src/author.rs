@@ -12,6 +12,7 @@ mod new;
 mod plugins_folder;
 mod project;
 mod sources;
+mod test;
 mod token;
 mod watched_tree;
 mod wit;
@@ -23,6 +24,7 @@ use self::connect::ConnectFlags;
 use self::dev::DevFlags;
 use self::new::NewFlags;
 use self::project::ProjectFlags;
+use self::test::TestFlags;
 use self::token::TokenFlags;
 
 pub use self::sources::embedded_files;
@@ -36,6 +38,8 @@ pub enum AuthorCommand {
     Dev(DevFlags),
     /// Build the plugin, and check that a node would load it.
     Build(ProjectFlags),
+    /// Build the plugin, and run the tests of its language and its scenarios.
+    Test(TestFlags),
     /// Make a component of a core module, as compilers without components write it.
     Componentize(ComponentizeFlags),
     /// Write the folder `wit`: the world of the plugin, with what its manifest grants.
@@ -57,6 +61,7 @@ impl AuthorCommand {
             AuthorCommand::New(flags) => new::new(&flags),
             AuthorCommand::Dev(flags) => dev::dev(&flags),
             AuthorCommand::Build(flags) => build::build(&flags),
+            AuthorCommand::Test(flags) => test::test(&flags),
             AuthorCommand::Componentize(flags) => componentize::componentize(&flags),
             AuthorCommand::Wit(flags) => wit::write(&flags),
             AuthorCommand::Connect(flags) => connect::connect(&flags),

@@ -9,6 +9,7 @@
 mod bindings;
 mod bounded;
 mod call;
+mod clocks;
 mod compile_process;
 mod compiler;
 mod component;

@@ -1,5 +1,6 @@
 //! The node, which starts its parts from the configuration and drains them in reverse order.
 
+mod activity;
 mod start_checks;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use self::activity::Activity;
 pub use self::start_checks::check;
 use self::start_checks::{NOWHERE, check_alone, check_others, check_tls, trust};
 use crate::admin::{self, ApiTokens, View};
@@ -31,7 +33,7 @@ use crate::listener::{
 };
 use crate::mesh::{self, Mesh, Source};
 use crate::plugin::{PluginFolders, Plugins};
-use crate::registry::Registry;
+use crate::registry::{Clock, Registry};
 use crate::tracer::{Collector, Tracer};
 
 /// A running node with its plugins and its ports.
@@ -82,6 +84,19 @@ impl Node {
     /// Returns an error when a port cannot be bound, when the configuration cannot be used, or when
     /// the plugins or their store cannot be opened.
     pub async fn start(config: &Config, counters: Arc<Counters>) -> anyhow::Result<Node> {
+        Node::start_with_clock(config, counters, Clock::default()).await
+    }
+
+    /// Starts a node, as `start` does, whose timers and guests go by this clock.
+    ///
+    /// # Errors
+    ///
+    /// The errors are those of `start`.
+    pub async fn start_with_clock(
+        config: &Config,
+        counters: Arc<Counters>,
+        clock: Clock,
+    ) -> anyhow::Result<Node> {
         // A write beyond the process's limit is an error then, and not the end of the process.
         let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
         check_tls(config)?;
@@ -107,13 +122,14 @@ impl Node {
         };
         let is_meshed = !config.mesh.listen.is_empty();
         check_alone(&config.mesh)?;
-        let registry = Registry::new(
+        let registry = Registry::with_clock(
             incarnation,
             config.limits.clone(),
             counters,
             tracer.clone(),
             tokio::runtime::Handle::current().metrics().num_workers(),
             is_meshed,
+            clock,
         );
         let mesh = match is_meshed {
             true => Some(join(&config.mesh, &registry, files.mesh).await?),
@@ -259,6 +275,12 @@ impl Node {
     /// The plugins of this node.
     pub fn plugins(&self) -> &Plugins {
         &self.plugins
+    }
+
+    /// Looks at what the node does now.
+    pub fn activity(&self) -> Activity {
+        let mesh = self.mesh.as_ref().map(|(mesh, _)| &**mesh);
+        Activity::of(self.view.registry(), mesh, &self.plugins)
     }
 
     /// Takes a configuration that differs from the former one only in what can take effect in a node

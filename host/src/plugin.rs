@@ -5,6 +5,7 @@
 //! go there (`gateway`) and are handled there (`worker`). A new build may be for a part of the clients
 //! at first (`canary`).
 
+mod activity;
 mod answer;
 mod build_mark;
 mod builds;

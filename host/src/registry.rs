@@ -31,7 +31,7 @@ use parking_lot::RwLock;
 pub use changes::{Changed, Changes, Kind};
 pub use client::{Arrival, Client, Close, Closer, Departure, Ending};
 pub use client_status::{ClientStatus, address_text};
-pub use clock::{in_ms, ms_since_1970, now_ms};
+pub use clock::{Clock, in_ms, ms_since_1970, now_ms};
 pub use dirty::{DirtyList, DirtyLists, HoldingDirty};
 pub use events::{Event, EventKind, Events, Watcher};
 pub use gate::MoveSide;
@@ -58,8 +58,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty registry. `sweepers` is the number of tasks that write to dirty clients;
-    /// `is_meshed` means that changes are recorded for other nodes.
+    /// An empty registry, with the clock of the system. `sweepers` is the number of tasks that write to
+    /// dirty clients; `is_meshed` means that changes are recorded for other nodes.
     pub fn new(
         incarnation: Incarnation,
         limits: Limits,
@@ -68,7 +68,37 @@ impl Registry {
         sweepers: usize,
         is_meshed: bool,
     ) -> Arc<Registry> {
-        let shared = NodeState::new(incarnation, limits, counters, tracer, sweepers, is_meshed);
+        let clock = Clock::default();
+        Registry::with_clock(
+            incarnation,
+            limits,
+            counters,
+            tracer,
+            sweepers,
+            is_meshed,
+            clock,
+        )
+    }
+
+    /// An empty registry, as `new` makes it, with another clock for plugins.
+    pub fn with_clock(
+        incarnation: Incarnation,
+        limits: Limits,
+        counters: Arc<Counters>,
+        tracer: Tracer,
+        sweepers: usize,
+        is_meshed: bool,
+        clock: Clock,
+    ) -> Arc<Registry> {
+        let shared = NodeState::new(
+            incarnation,
+            limits,
+            counters,
+            tracer,
+            sweepers,
+            is_meshed,
+            clock,
+        );
         Arc::new(Registry {
             shared: Arc::new(shared),
             namespaces: RwLock::default(),

@@ -5,6 +5,7 @@ mod author;
 mod cache;
 mod configuration;
 mod remote;
+mod scenarios;
 mod signals;
 
 use std::io::Write as _;

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
@@ -65,7 +64,7 @@ impl Api {
             Scope::Node => format!("{OF_NODE}{name}"),
             Scope::Cluster => format!("{OF_CLUSTER}{name}"),
         });
-        let (now, now_ms) = (Instant::now(), now_ms());
+        let (now, now_ms) = (of.plugin.namespace().timers().clock().now(), now_ms());
         let timers = timers.into_iter().map(|(scope, name, schedule)| {
             let left = schedule.at.saturating_duration_since(now);
             wire::Timer {

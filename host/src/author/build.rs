@@ -23,11 +23,26 @@ pub(super) async fn build(flags: &ProjectFlags) -> anyhow::Result<()> {
     let project = Project::find(&flags.project)?;
     wit::refresh(&project)?;
     make(&project, ProcessGroup::Terminal).await?;
-    let output = project.output();
     let folder = PluginsFolder::create(&project, "check")?;
     folder.put(&project)?;
+    check(&project, &folder).await?;
+    let output = project.output();
+    let bytes = std::fs::metadata(&output)?.len();
+    print(&format!(
+        "{} is ready, with {bytes} bytes\n",
+        output.display()
+    ))
+}
+
+/// Checks that a node would load the plugin from this folder, and prints what is to be heeded. The component
+/// is compiled then, for all nodes on this machine.
+///
+/// # Errors
+///
+/// A node would not load it.
+pub(super) async fn check(project: &Project, folder: &PluginsFolder) -> anyhow::Result<()> {
     let compiler = CompilerOptions::new(&cache()?, &Limits::default());
-    let component = folder.component(&project);
+    let component = folder.component(project);
     let checked = plugin::check(&component, compiler, PluginLimits::default()).await?;
     for advice in &checked.advice {
         print(&format!("warning: {}\n", indented(&advice.to_string())))?;
@@ -35,15 +50,11 @@ pub(super) async fn build(flags: &ProjectFlags) -> anyhow::Result<()> {
     if let Some(error) = &checked.error {
         bail!(
             "a node would not load {}: {}",
-            output.display(),
+            project.output().display(),
             indented(&error.to_string())
         );
     }
-    let bytes = std::fs::metadata(&output)?.len();
-    print(&format!(
-        "{} is ready, with {bytes} bytes\n",
-        output.display()
-    ))
+    Ok(())
 }
 
 /// The cache of compiled components, which is that of the nodes on this machine.
@@ -71,7 +82,7 @@ pub(super) async fn make(project: &Project, group: ProcessGroup) -> anyhow::Resu
     if let Some(folder) = output.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     }
-    let status = run(&project.folder, &project.build.command, group).await?;
+    let status = run_command(&project.folder, &project.build.command, group).await?;
     ensure!(
         status.success(),
         "the build failed ({status}): it says why above"
@@ -85,7 +96,16 @@ pub(super) async fn make(project: &Project, group: ProcessGroup) -> anyhow::Resu
     Ok(())
 }
 
-async fn run(folder: &Path, command: &str, group: ProcessGroup) -> anyhow::Result<ExitStatus> {
+/// Runs a command of a project by `sh -c` in a folder. The variable `JACKFIELD` has the path of this program.
+///
+/// # Errors
+///
+/// The command cannot be run.
+pub(super) async fn run_command(
+    folder: &Path,
+    command: &str,
+    group: ProcessGroup,
+) -> anyhow::Result<ExitStatus> {
     let jackfield = std::env::current_exe().context("the path of this program")?;
     let mut process = Command::new("sh");
     process

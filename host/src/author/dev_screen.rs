@@ -77,7 +77,12 @@ pub(super) fn say(text: &str) {
 }
 
 /// What is printed of a record, if anything is.
-fn shown(record: &LogRecord, plugin: &str, since_change: Duration, all: bool) -> Option<String> {
+pub(super) fn shown(
+    record: &LogRecord,
+    plugin: &str,
+    since_change: Duration,
+    all: bool,
+) -> Option<String> {
     let is_its = record.plugin.as_deref() == Some(plugin);
     let field = |name: &str| {
         let mut fields = record.fields.iter();

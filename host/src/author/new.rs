@@ -207,6 +207,7 @@ mod tests {
                 "my-room.toml",
                 "README.md",
                 "page/index.html",
+                "scenarios/lobby.scenario",
                 ".gitignore",
             ] {
                 let text = std::fs::read_to_string(folder.path().join(file));

@@ -30,7 +30,10 @@ impl PluginsFolder {
     /// # Errors
     ///
     /// The folder cannot be written.
-    pub(super) fn create(project: &Project, name: &str) -> anyhow::Result<PluginsFolder> {
+    pub(super) fn create(
+        project: &Project,
+        name: impl AsRef<Path>,
+    ) -> anyhow::Result<PluginsFolder> {
         let path = project.scratch().join(name);
         let failed = || format!("the folder {}", path.display());
         match std::fs::remove_dir_all(&path) {

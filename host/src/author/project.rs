@@ -34,6 +34,8 @@ pub(super) struct Project {
     /// The name of the plugin: that of the component's file.
     pub(super) name: String,
     pub(super) build: BuildSettings,
+    /// How the tests of the language run, if the project says so.
+    pub(super) test: Option<TestSettings>,
 }
 
 /// How a plugin is built.
@@ -49,10 +51,19 @@ pub(super) struct BuildSettings {
     pub(super) watch: Vec<PathBuf>,
 }
 
+/// How the tests of a project's own language run.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TestSettings {
+    /// The command, for `sh -c` in the folder of the project. It fails if a test does.
+    pub(super) command: String,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ProjectFile {
     build: BuildSettings,
+    test: Option<TestSettings>,
 }
 
 impl Project {
@@ -86,7 +97,7 @@ impl Project {
         let path = folder.join(PROJECT_FILE);
         let wrong = || format!("{} is wrong", path.display());
         let text = file::read_text(&path, TEXT_BYTES).with_context(wrong)?;
-        let ProjectFile { build } = toml::from_str(&text).with_context(wrong)?;
+        let ProjectFile { build, test } = toml::from_str(&text).with_context(wrong)?;
         let is_component = build.output.extension().is_some_and(|end| end == "wasm");
         let name = build.output.file_stem().and_then(|name| name.to_str());
         let name = name.filter(|name| is_component && fits_a_path(name) && *name != "jackfield");
@@ -103,10 +114,17 @@ impl Project {
             "{}: build.command is empty",
             path.display()
         );
+        let is_empty = |test: &TestSettings| test.command.trim().is_empty();
+        ensure!(
+            !test.as_ref().is_some_and(is_empty),
+            "{}: test.command is empty",
+            path.display()
+        );
         Ok(Project {
             name: name.to_owned(),
             folder,
             build,
+            test,
         })
     }
 

@@ -33,10 +33,21 @@ pub struct TokenFlags {
 /// Prints the token for a client.
 pub(super) fn token(flags: &TokenFlags) -> anyhow::Result<()> {
     let project = Project::find(&flags.project.project)?;
-    print(&format!("{}\n", signed(&project, flags)?))
+    let token = signed(&project, &flags.uid, flags.expires, &flags.claim)?;
+    print(&format!("{token}\n"))
 }
 
-fn signed(project: &Project, flags: &TokenFlags) -> anyhow::Result<String> {
+/// A token for a client with this uid, which is valid for so long. Each of the other claims is `NAME=VALUE`.
+///
+/// # Errors
+///
+/// The manifest wants no tokens, or none that can be signed here.
+pub(super) fn signed(
+    project: &Project,
+    uid: &str,
+    valid: Duration,
+    other_claims: &[String],
+) -> anyhow::Result<String> {
     let manifest = project.manifest()?;
     let table: Table = manifest.parse().context("the manifest is wrong")?;
     let jwt = table
@@ -60,10 +71,7 @@ fn signed(project: &Project, flags: &TokenFlags) -> anyhow::Result<String> {
             .filter(|text| !text.is_empty())
     };
     let mut claims = Map::new();
-    claims.insert(
-        text("uid_claim").unwrap_or("sub").to_owned(),
-        flags.uid.clone().into(),
-    );
+    claims.insert(text("uid_claim").unwrap_or("sub").to_owned(), uid.into());
     for (claim, key) in [("iss", "issuer"), ("aud", "audience")] {
         if let Some(text) = text(key) {
             claims.insert(claim.to_owned(), text.into());
@@ -72,12 +80,12 @@ fn signed(project: &Project, flags: &TokenFlags) -> anyhow::Result<String> {
     let now = now_ms() / 1_000;
     claims.insert(
         "exp".to_owned(),
-        now.saturating_add(flags.expires.as_secs().max(1)).into(),
+        now.saturating_add(valid.as_secs().max(1)).into(),
     );
-    for claim in &flags.claim {
+    for claim in other_claims {
         let (name, value) = claim
             .split_once('=')
-            .with_context(|| format!("--claim {claim}: write it as NAME=VALUE"))?;
+            .with_context(|| format!("the claim {claim}: write it as NAME=VALUE"))?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
         claims.insert(name.to_owned(), value);
     }

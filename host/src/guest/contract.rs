@@ -356,7 +356,8 @@ impl wit::timers::Host for Guest {
         scope: wit::timers::TimerScope,
     ) -> Result<(), types::Error> {
         self.router().check_name("timer", &name)?;
-        let schedule = router::schedule(after_ms, every_ms)?;
+        let now = self.namespace().timers().clock().now();
+        let schedule = router::schedule(now, after_ms, every_ms)?;
         let (generation, limit) = (
             self.context().identity.generation,
             self.context().limits.timers,

@@ -19,6 +19,7 @@ use super::bindings::lifecycle::WithLifecycle;
 use super::bindings::plugin::Plugin;
 use super::bindings::timer_handler::WithTimerHandler;
 use super::bindings::turn_handler::WithTurnHandler;
+use super::clocks::set_clocks;
 use super::context::Context;
 use super::event_client::EventClient;
 use super::event_times::{EventProgress, EventTimer};
@@ -231,6 +232,7 @@ impl Guest {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(RANDOM_BYTES);
+        set_clocks(&mut wasi, context.namespace().shared().clock());
         let timer = EventTimer::new(&context.times);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -56,6 +56,19 @@ impl LogReader {
             Err(RecvError::Lagged(missed)) => Err(missed),
             // The sender is for ever.
             Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+
+    /// Takes a record that has been written already, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The reader was too slow, and has missed so many records.
+    pub fn try_next(&mut self) -> Result<Option<Arc<LogRecord>>, u64> {
+        match self.0.try_recv() {
+            Ok(record) => Ok(Some(record)),
+            Err(TryRecvError::Lagged(missed)) => Err(missed),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => Ok(None),
         }
     }
 }

@@ -75,7 +75,7 @@ impl Mesh {
                 .timers
                 .iter()
                 .filter_map(|name| namespace.timers().known(name));
-            frames.extend(timers::frames(&plugin, known));
+            frames.extend(timers::frames(&plugin, known, self.registry.clock().now()));
         }
         for peer in self.peers() {
             if peer.outbound.is_subscribed() {

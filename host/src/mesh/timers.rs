@@ -71,6 +71,13 @@ impl Mesh {
         }
     }
 
+    /// Whether this node is settled, and fires its share of the timers of the cluster.
+    pub fn fires_its_share(&self) -> bool {
+        let namespaces = self.registry.namespaces();
+        let mut firing = namespaces.iter().filter(|space| space.timers().fires());
+        self.is_settled() && firing.all(|space| self.own_firing_rank(space) == SETTLED)
+    }
+
     /// Waits for `gone_after`. From then on this node knows of all other nodes.
     pub(super) async fn settle(self: Arc<Self>) {
         let gone_after = self.limits().gone_after;
@@ -89,7 +96,8 @@ impl Mesh {
         };
         let _publishing = self.publishing.lock();
         if peer.outbound.is_subscribed() {
-            for frame in frames(plugin, namespace.timers().all_known()) {
+            let known = namespace.timers().all_known();
+            for frame in frames(plugin, known, self.registry.clock().now()) {
                 self.push_reliable(peer, frame);
             }
         }
@@ -102,7 +110,8 @@ impl Mesh {
     /// A timer of them can be no timer.
     pub(super) fn note_timers(&self, told: &wire::Timers) -> Result<(), NotUnderstood> {
         let latest = latest_version();
-        let known = told.timers.iter().map(|timer| known(timer, latest));
+        let now = self.registry.clock().now();
+        let known = told.timers.iter().map(|timer| known(timer, latest, now));
         let known = known.collect::<Option<Vec<TimerRecord>>>();
         let known = known.ok_or(NotUnderstood)?;
         // Where the plugin does not run, nobody fires them.
@@ -121,8 +130,11 @@ impl Mesh {
 }
 
 /// The frames that tell about these timers of a plugin.
-pub(super) fn frames(plugin: &str, known: impl IntoIterator<Item = TimerRecord>) -> Vec<Bytes> {
-    let now = Instant::now();
+pub(super) fn frames(
+    plugin: &str,
+    known: impl IntoIterator<Item = TimerRecord>,
+    now: Instant,
+) -> Vec<Bytes> {
     let timers: Vec<_> = known.into_iter().map(|known| timer(known, now)).collect();
     let frame = |timers: &[wire::Timer]| {
         wire::encode(wire::frame::Frame::Timers(wire::Timers {
@@ -156,7 +168,7 @@ fn latest_version() -> u64 {
 
 /// Reads what a peer says about a timer; `None` means that no timer can be so. No change is later
 /// than `latest`.
-fn known(timer: &wire::Timer, latest: u64) -> Option<TimerRecord> {
+fn known(timer: &wire::Timer, latest: u64, now: Instant) -> Option<TimerRecord> {
     if timer.changed_at_ms > latest {
         return None;
     }
@@ -166,7 +178,7 @@ fn known(timer: &wire::Timer, latest: u64) -> Option<TimerRecord> {
     };
     let schedule = match timer.after_ms {
         Some(ms) => Some(Schedule {
-            at: Instant::now() + checked(ms)?,
+            at: now + checked(ms)?,
             every,
         }),
         None => None,
@@ -211,7 +223,7 @@ mod tests {
                 },
                 now,
             );
-            let heard = known(&told, latest_version()).expect("a timer");
+            let heard = known(&told, latest_version(), now).expect("a timer");
             assert_eq!((&*heard.name, heard.version), ("tea", version));
             let every = |schedule: Option<Schedule>| schedule.map(|schedule| schedule.every);
             assert_eq!(every(heard.schedule), every(schedule));
@@ -226,7 +238,7 @@ mod tests {
             every_ms: Some(10),
             ..wire::Timer::default()
         };
-        let known = |timer: &wire::Timer| known(timer, latest_version());
+        let known = |timer: &wire::Timer| known(timer, latest_version(), Instant::now());
         assert!(known(&good).is_some());
         for bad in [
             wire::Timer {

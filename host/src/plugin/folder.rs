@@ -68,7 +68,7 @@ pub struct Plugins {
     /// more.
     pub(super) tasks: Mutex<JoinSet<()>>,
     /// The generations that are being retired, and the plugins that drain.
-    retiring: TaskTracker,
+    pub(super) retiring: TaskTracker,
     pub(super) rollbacks: Requests<RollbackRequest>,
     pub(super) canary_requests: Requests<CanaryRequest>,
     pub(super) deployments: Arc<Deployments>,

@@ -25,7 +25,7 @@ impl Plugin {
             wait_until(next, &timers).await;
             if let Some(plugin) = runs() {
                 let is_ours = |timer: &str| plugin.router.fires(timer);
-                for firing in timers.take_due(Instant::now(), is_ours) {
+                for firing in timers.take_due(timers.clock().now(), is_ours) {
                     tokio::spawn(plugin.clone().fire(firing));
                 }
             }
@@ -81,7 +81,7 @@ impl Plugin {
 async fn wait_until(time: Option<Instant>, timers: &Timers) {
     let due = async {
         match time {
-            Some(time) => tokio::time::sleep_until(time.into()).await,
+            Some(time) => timers.clock().wait_until(time).await,
             None => std::future::pending().await,
         }
     };

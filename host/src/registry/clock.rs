@@ -1,8 +1,76 @@
-//! The time in milliseconds since 1970, which nodes and operators are told.
+//! The time: in milliseconds since 1970, which nodes and operators are told, and the clock of plugins.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::watch;
+
+/// The clock by which timers fire, and which guests read: that of the system, or one that stands still
+/// until somebody moves it. The two kinds are one type, so that nothing else depends on the kind.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// let clock = jackfield::registry::Clock::standing(SystemTime::UNIX_EPOCH);
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(30));
+/// assert_eq!(clock.now() - before, Duration::from_secs(30));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Option<StandingClock>);
+
+/// A clock that stands still. All its clones are moved together.
+#[derive(Clone, Debug)]
+struct StandingClock {
+    began: Instant,
+    began_at: SystemTime,
+    /// The time by which the clock was moved since then.
+    moved: watch::Sender<Duration>,
+}
+
+impl Clock {
+    /// A clock that stands at this time until it is moved.
+    pub fn standing(at: SystemTime) -> Clock {
+        Clock(Some(StandingClock {
+            began: Instant::now(),
+            began_at: at,
+            moved: watch::Sender::new(Duration::ZERO),
+        }))
+    }
+
+    /// The current time by this clock.
+    pub fn now(&self) -> Instant {
+        match &self.0 {
+            None => Instant::now(),
+            Some(clock) => clock.began + *clock.moved.borrow(),
+        }
+    }
+
+    /// The time by which the clock was moved, and the time of day that it shows now; `None` for the clock
+    /// of the system.
+    pub fn moved(&self) -> Option<(Duration, SystemTime)> {
+        let clock = self.0.as_ref()?;
+        let moved = *clock.moved.borrow();
+        Some((moved, clock.began_at + moved))
+    }
+
+    /// Moves the clock, unless it is that of the system.
+    pub fn advance(&self, by: Duration) {
+        if let Some(clock) = &self.0 {
+            clock.moved.send_modify(|moved| *moved += by);
+        }
+    }
+
+    /// Waits until this time has come.
+    pub async fn wait_until(&self, time: Instant) {
+        let Some(clock) = &self.0 else {
+            return tokio::time::sleep_until(time.into()).await;
+        };
+        let mut moved = clock.moved.subscribe();
+        // An error is not possible: the sender is in `self`.
+        let _ = moved.wait_for(|moved| clock.began + *moved >= time).await;
+    }
+}
 
 /// The current time, in milliseconds since 1970.
 pub fn now_ms() -> u64 {

@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::changes::Changes;
 use super::client::Client;
+use super::clock::Clock;
 use super::dirty::DirtyLists;
 use super::events::Events;
 use crate::counters::Counters;
@@ -34,6 +35,7 @@ pub struct NodeState {
     /// The events for whoever watches them.
     events: Arc<Events>,
     live_traces: LiveTraces,
+    clock: Clock,
 }
 
 impl NodeState {
@@ -44,6 +46,7 @@ impl NodeState {
         tracer: Tracer,
         sweepers: usize,
         is_meshed: bool,
+        clock: Clock,
     ) -> NodeState {
         NodeState {
             incarnation,
@@ -57,7 +60,13 @@ impl NodeState {
             changes: is_meshed.then(Changes::default),
             events: Arc::default(),
             live_traces: LiveTraces::new(incarnation),
+            clock,
         }
+    }
+
+    /// The clock of the plugins.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The changes that other nodes must be told, if the node is part of a mesh.

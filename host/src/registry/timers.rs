@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::clock::now_ms;
+use super::clock::{Clock, now_ms};
 use super::refused::Refused;
 use super::shared::NodeState;
 use crate::id::Incarnation;
@@ -223,6 +223,19 @@ impl Timers {
         *self.fires_since.lock()
     }
 
+    /// The clock by which the timers fire.
+    pub fn clock(&self) -> &Clock {
+        self.shared.clock()
+    }
+
+    /// Whether a timer is due, or its event is under way.
+    pub fn is_busy(&self) -> bool {
+        let now = self.clock().now();
+        let state = self.state.lock();
+        let is_due = state.due.first().is_some_and(|(at, _)| *at <= now);
+        is_due || !state.firing.is_empty()
+    }
+
     /// The time when the next timer is due, if there is one.
     pub fn next_due(&self) -> Option<Instant> {
         self.state.lock().due.first().map(|(at, _)| *at)
@@ -256,18 +269,19 @@ impl Timers {
 
     /// The record of a timer of the cluster, if it is known.
     pub fn known(&self, name: &str) -> Option<TimerRecord> {
-        self.state.lock().known(name)
+        self.state.lock().known(name, self.clock().now())
     }
 
     /// The records of all timers of the cluster.
     pub fn all_known(&self) -> Vec<TimerRecord> {
+        let now = self.clock().now();
         let state = self.state.lock();
         let ended = state.ended_timers.iter().map(|(name, _)| name);
         let timers = state.timers.keys().map(|(_, name)| name);
         let names: BTreeSet<_> = ended.chain(timers).collect();
         names
             .into_iter()
-            .filter_map(|name| state.known(name))
+            .filter_map(|name| state.known(name, now))
             .collect()
     }
 
@@ -387,13 +401,13 @@ impl TimersState {
         true
     }
 
-    fn known(&self, name: &str) -> Option<TimerRecord> {
+    fn known(&self, name: &str, now: Instant) -> Option<TimerRecord> {
         let key: TimerKey = (Scope::Cluster, name.into());
         let version = self.version(&key)?;
         let schedule = self.timers.get(&key).map(|timer| Schedule {
             at: match timer.every {
                 // This time it fires here.
-                Some(every) if self.firing.contains(&key) => next(timer.at, every, Instant::now()),
+                Some(every) if self.firing.contains(&key) => next(timer.at, every, now),
                 _ => timer.at,
             },
             every: timer.every,
@@ -500,8 +514,9 @@ impl Firing {
 
 impl Drop for Firing {
     fn drop(&mut self) {
+        let now = self.timers.clock().now();
         let mut state = self.timers.state.lock();
-        state.over(&self.key, self.number, Instant::now());
+        state.over(&self.key, self.number, now);
         drop(state);
         self.timers.look_again();
     }
@@ -626,6 +641,7 @@ mod tests {
             Tracer::default(),
             1,
             false,
+            Clock::default(),
         );
         let (now, timers) = (Instant::now(), Timers::new(&"p".into(), &Arc::new(shared)));
         let set = |generation| {
@@ -681,7 +697,7 @@ mod tests {
         assert_eq!(note("a", 6, false), (true, 1));
         assert_eq!(note("a", 6, true), (true, 1), "it has not heard of the end");
         assert_eq!(note("a", 7, true), (true, 2));
-        let known = state.known("a").expect("known");
+        let known = state.known("a", now).expect("known");
         assert_eq!(known.version, version(7));
         for number in 0..2 * ENDED {
             let key = (Scope::Cluster, number.to_string().into());

@@ -50,10 +50,14 @@ pub fn page_limit(limit: u32) -> Result<usize, RouterError> {
 /// # Errors
 ///
 /// A time is shorter than `TIMER_MIN` or longer than `TIMER_MAX`.
-pub fn schedule(after_ms: u64, every_ms: Option<u64>) -> Result<Schedule, RouterError> {
+pub fn schedule(
+    now: Instant,
+    after_ms: u64,
+    every_ms: Option<u64>,
+) -> Result<Schedule, RouterError> {
     let after = timer_time("after-ms", after_ms)?;
     let every = every_ms.map(|ms| timer_time("every-ms", ms)).transpose()?;
-    let at = Instant::now() + after;
+    let at = now + after;
     Ok(Schedule { at, every })
 }
 
