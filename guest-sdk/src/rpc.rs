@@ -1,8 +1,11 @@
 //! Requests with answers over messages, by JSON-RPC 2.0 (<https://www.jsonrpc.org/specification>), as the
 //! client library for browsers and Node.js sends them (`client.request`).
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::{JsonError, Message, from_json, reply, to_json};
@@ -18,14 +21,13 @@ pub struct Request {
 ///
 /// [`JsonError`] becomes one with the code [`Error::INVALID_PARAMS`], so `?` works on
 /// [`Request::params`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// The code says what kind of error it is. Those from -32768 to -32000 are of the specification.
     pub code: i64,
     /// The message is a short sentence for a person.
     pub message: String,
     /// More about the error, for the client's program.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<serde_json::Value>,
 }
 
@@ -81,6 +83,20 @@ impl Error {
     pub fn method_not_found(method: &str) -> Error {
         let message = format!("there is no method {method:?}");
         Error::new(Error::METHOD_NOT_FOUND, message)
+    }
+}
+
+// By hand, so that a plugin that derives nothing compiles no derive macro.
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = 2 + usize::from(self.data.is_some());
+        let mut error = serializer.serialize_struct("Error", fields)?;
+        error.serialize_field("code", &self.code)?;
+        error.serialize_field("message", &self.message)?;
+        if let Some(data) = &self.data {
+            error.serialize_field("data", data)?;
+        }
+        error.end()
     }
 }
 
@@ -191,35 +207,24 @@ pub fn notification(method: &str, params: &(impl Serialize + ?Sized)) -> String 
     format!(r#"{{"jsonrpc":"2.0","method":{method},"params":{params}}}"#)
 }
 
-/// A request as it is written.
-#[derive(Deserialize)]
-struct Written {
-    jsonrpc: String,
-    #[serde(default)]
-    id: Option<Box<RawValue>>,
-    #[serde(default)]
-    method: Option<Box<RawValue>>,
-    #[serde(default)]
-    params: Option<Box<RawValue>>,
-}
-
 /// Returns the answer to a request, or nothing for a text that is no request of JSON-RPC. The inner
 /// `None` stands for a request that has no answer.
 fn answer_to(
     text: &str,
     handle: &mut impl FnMut(&Request) -> Result<String, Error>,
 ) -> Option<Option<String>> {
-    let written: Written = serde_json::from_str(text).ok()?;
-    if written.jsonrpc != "2.0" {
+    let mut written: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).ok()?;
+    let version = written.remove("jsonrpc")?;
+    if version.get() != r#""2.0""# {
         return None;
     }
     // An answer of the client has no method, and is none to be answered.
-    let method = written.method?;
-    let id = written.id.map(|id| id.get().to_owned());
+    let method = written.remove("method")?;
+    let id = written.remove("id").map(|id| id.get().to_owned());
     let outcome = match from_json::<String>(method.get()) {
         Ok(method) => handle(&Request {
             method,
-            params: written.params,
+            params: written.remove("params"),
         }),
         Err(_) => Err(Error::new(Error::INVALID_REQUEST, "the method is no text")),
     };
@@ -272,8 +277,8 @@ mod tests {
                 r#"{"jsonrpc":"2.0","id":"a","result":3}"#,
             ),
             (
-                r#"{"jsonrpc":"2.0","id":2,"method":"fail"}"#,
-                r#"{"jsonrpc":"2.0","id":2,"error":{"code":7,"message":"no \"luck\""}}"#,
+                r#"{"jsonrpc":"2.0","id":null,"method":"fail"}"#,
+                r#"{"jsonrpc":"2.0","id":null,"error":{"code":7,"message":"no \"luck\""}}"#,
             ),
             (
                 r#"{"jsonrpc":"2.0","id":1,"method":"fly"}"#,
