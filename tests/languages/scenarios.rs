@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use jackfield_tests::run_node_binary;
+use anyhow::{Context as _, Result, ensure};
+use jackfield_tests::node_command;
 
 /// The scenarios of the lobby, as `jackfield new` writes them.
 const LOBBY: &str = include_str!("../../guest-sdk/common/scenarios/lobby.scenario");
@@ -33,6 +34,9 @@ bob< {"event":"sold","item":"vase","amount":121,"by":"bob"}
 call state {"item":"vase"} => {"item":"vase","price":121,"by":"bob","open":false}
 "#;
 
+/// The time for a command that compiles a component, at the lowest priority, while other tests run.
+const DEADLINE: Duration = Duration::from_secs(180);
+
 /// Runs scenarios with a component that was built.
 async fn pass(component: &Path, plugin: &str, manifest: &str, scenarios: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -44,9 +48,17 @@ async fn pass(component: &Path, plugin: &str, manifest: &str, scenarios: &str) -
     fs::create_dir(folder.path().join("scenarios"))?;
     write("scenarios/it.scenario".to_owned(), scenarios)?;
     let path = folder.path().display().to_string();
-    // A component of Python takes a while to compile.
-    let output = run_node_binary(&["test", "--project", &path, "--timeout", "20s"]).await?;
-    ensure!(output.code == 0, "{}", output.text());
+    let mut command = node_command()?;
+    command.args(["test", "--project", &path, "--timeout", "20s"]);
+    let run = command.kill_on_drop(true).output();
+    let output = tokio::time::timeout(DEADLINE, run).await;
+    let output = output.context("the command does not end")??;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 
