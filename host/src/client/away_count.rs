@@ -14,10 +14,10 @@ use crate::limits::Limits;
 
 /// The clients that are away.
 #[derive(Debug, Default)]
-pub(super) struct AwayCount(Mutex<Counted>);
+pub(super) struct AwayCount(Mutex<AwayNumbers>);
 
 #[derive(Debug, Default)]
-struct Counted {
+struct AwayNumbers {
     clients: usize,
     by_address: HashMap<IpAddr, usize>,
 }

@@ -9,9 +9,8 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
-use tokio::time::Instant;
-
 use super::admission::AdmissionPermit;
+use super::connection::Connection;
 use super::decoder::{DecodeError, Received};
 use super::delayed_message::DelayedMessage;
 use super::keepalive::{Heartbeat, Keepalive};
@@ -58,6 +57,7 @@ pub(super) struct Conversation<'a> {
     reader: Reader,
     keepalive: Keepalive,
     rates: Option<Box<SendingRates>>,
+    place: AdmissionPermit,
     /// The way in which the client may come back on another connection, if it may.
     resumable: Option<&'a mut Resumable>,
     numbers: &'a mut Numbers,
@@ -94,16 +94,21 @@ enum Next {
 }
 
 impl<'a> Conversation<'a> {
-    /// Begins the conversation of a client on a connection, until `until` at the latest, when the
-    /// client's token expires.
+    /// Begins the conversation of a client on a connection.
     pub(super) fn new(
         session: &'a plugin::Session,
         client: &'a Arc<Client>,
         shared: &'a NodeState,
-        reader: Reader,
-        (until, place): (Option<Instant>, &AdmissionPermit),
+        connection: Connection,
         (resumable, numbers): (Option<&'a mut Resumable>, &'a mut Numbers),
     ) -> Conversation<'a> {
+        // The outbox has the half for writing: whoever else held it would keep the connection open.
+        let Connection {
+            reader,
+            place,
+            until,
+            ..
+        } = connection;
         Conversation {
             session,
             client,
@@ -111,6 +116,7 @@ impl<'a> Conversation<'a> {
             reader,
             keepalive: Keepalive::new(&shared.limits(), until),
             rates: place.sending_rates(&shared.limits()),
+            place,
             resumable,
             numbers,
             delayed: None,
@@ -119,8 +125,8 @@ impl<'a> Conversation<'a> {
     }
 
     /// Ends the conversation. Nobody waits for a message of a connection that has ended.
-    pub(super) fn into_reader(self) -> Reader {
-        self.reader
+    pub(super) fn into_parts(self) -> (Reader, AdmissionPermit) {
+        (self.reader, self.place)
     }
 }
 

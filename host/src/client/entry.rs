@@ -112,13 +112,13 @@ impl Acceptor {
             // The letter before a text is no part of the message.
             let message_bytes = message_bytes + usize::from(is_tagged);
             let (deflates, read) = (deflate.is_some(), stream.read);
-            Some(Connection {
+            Some(Box::new(Connection {
                 reader: Reader::new(read, &read_already, message_bytes, deflates),
                 write: stream.write,
                 place,
                 until,
                 address,
-            })
+            }))
         };
         match who {
             Who::Returning(Returning::Here(session)) => {

@@ -315,8 +315,8 @@ impl ResumeRequest {
 
 impl AcceptedResume {
     /// Hands the new connection to the session.
-    pub(super) fn hand_over(self, connection: Connection) {
+    pub(super) fn hand_over(self, connection: Box<Connection>) {
         // The session has ended meanwhile: the client sees its connection end, and tries again.
-        let _ = self.0.send(Box::new(connection));
+        let _ = self.0.send(connection);
     }
 }

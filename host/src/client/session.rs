@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::admission::AdmissionPermit;
 use super::away::{AwayClient, Return};
 use super::connection::Connection;
@@ -77,75 +75,61 @@ impl ClientTask {
 
     /// Serves the client until it has left and its plugin knows that, on this connection and on those
     /// with which it comes back.
-    pub(super) async fn run(mut self, connection: Connection) {
+    pub(super) async fn run(mut self, connection: Box<Connection>) {
         self.client.outbox().attach(connection.write.clone());
         self.serve(connection).await;
     }
 
     /// Serves a client that has come back on this connection after it was at another node, and has
     /// received so many messages. Without a connection, the client is waited for once more.
-    pub(super) async fn run_adopted(mut self, connection: Option<Connection>, received: u64) {
+    pub(super) async fn run_adopted(mut self, connection: Option<Box<Connection>>, received: u64) {
         let connection = match connection {
-            Some(connection) => Box::new(connection),
+            Some(connection) => connection,
             None => {
                 let Some(policy) = self.namespace().policies().resume else {
                     return Box::pin(self.part(SessionEnd::Now(broken()), None)).await;
                 };
                 let ended = SessionEnd::Now(broken());
                 match Box::pin(self.wait_for_return(ended, None, policy)).await {
-                    Ok(connection) => return self.serve(*connection).await,
+                    Ok(connection) => return self.serve(connection).await,
                     Err(ended) => return Box::pin(self.part(ended, None)).await,
                 }
             }
         };
         self.come_back(&connection, received);
-        self.serve(*connection).await;
+        self.serve(connection).await;
     }
 
-    async fn serve(&mut self, mut connection: Connection) {
-        let (ended, reader) = loop {
-            let Connection {
-                reader,
-                write,
-                place,
-                until,
-                ..
-            } = connection;
-            // The outbox has it: whoever else held it would keep the connection open.
-            drop(write);
-            let (ended, reader) = self.converse(reader, until, &place).await;
+    async fn serve(&mut self, mut connection: Box<Connection>) {
+        let (ended, left) = loop {
+            let (ended, left) = self.converse(connection).await;
             let Some(policy) = self.waits_after(&ended) else {
-                break (ended, Some((reader, place)));
+                break (ended, Some(left));
             };
             // Boxed, as a turn is: no idle client carries what comes after its connection.
-            let wait = self.wait_for_return(ended, Some((reader, place)), policy);
-            match Box::pin(wait).await {
-                Ok(next) => connection = *next,
+            match Box::pin(self.wait_for_return(ended, Some(left), policy)).await {
+                Ok(next) => connection = next,
                 Err(ended) => break (ended, None),
             }
         };
-        Box::pin(self.part(ended, reader)).await;
+        Box::pin(self.part(ended, left)).await;
     }
 
-    /// Serves the client on one connection, until `until` at the latest, when the client's token
-    /// expires.
+    /// Serves the client on one connection. Returns what is left of the connection.
     async fn converse(
         &mut self,
-        reader: Reader,
-        until: Option<Instant>,
-        place: &AdmissionPermit,
-    ) -> (SessionEnd, Reader) {
+        connection: Box<Connection>,
+    ) -> (SessionEnd, (Reader, AdmissionPermit)) {
         let shared = self.session.plugin().namespace().shared().clone();
         let mut conversation = Conversation::new(
             &self.session,
             &self.client,
             &shared,
-            reader,
-            (until, place),
+            unbox(connection),
             (self.resumable.as_deref_mut(), &mut self.numbers),
         );
         let ended = conversation.run().await;
-        (ended, conversation.into_reader())
+        (ended, conversation.into_parts())
     }
 
     /// Returns the rules for waiting, if the client may come back after this end of its connection.
@@ -301,4 +285,10 @@ impl Drop for ClientTask {
         self.namespace().leave(&self.client, &broken());
         self.client.outbox().detach();
     }
+}
+
+/// Moves a value out of its box, whose memory is free then.
+#[expect(clippy::boxed_local, reason = "to end the box is what it is for")]
+fn unbox<T>(boxed: Box<T>) -> T {
+    *boxed
 }
