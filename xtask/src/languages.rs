@@ -175,6 +175,10 @@ impl Language {
             fs::create_dir_all(project.join("wit"))?;
             for shared in self.installs.iter().chain(&["sdk"]) {
                 let (from, link) = (lobby.join(shared), project.join(shared));
+                // It may lead to where the target folder was before.
+                if link.is_symlink() {
+                    fs::remove_file(&link)?;
+                }
                 if from.exists() && !link.exists() {
                     std::os::unix::fs::symlink(from, link)?;
                 }

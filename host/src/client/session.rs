@@ -240,8 +240,15 @@ impl ClientTask {
         if let SessionEnd::Moved = ended {
             return namespace.give_away(&self.client);
         }
-        if let SessionEnd::Now(close) | SessionEnd::Unreadable(close) = &ended {
-            namespace.end(&self.client, &Ending::new(close.clone(), None));
+        let close = match &ended {
+            SessionEnd::Now(close)
+            | SessionEnd::Unreadable(close)
+            | SessionEnd::Interrupted(close) => Some(close.clone()),
+            SessionEnd::TakenOver(_) => Some(broken()),
+            SessionEnd::Already | SessionEnd::Moved => None,
+        };
+        if let Some(close) = close {
+            namespace.end(&self.client, &Ending::new(close, None));
         }
         self.client.outbox().flush();
         let departure = self.client.departure();
