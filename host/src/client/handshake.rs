@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use data_encoding::BASE64;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use hyper::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -493,19 +493,24 @@ fn read_handshake(
         return Err(Refusal::new(StatusCode::BAD_REQUEST, why));
     }
     // The plugin sees its own subprotocols, and no secret with which a client comes back.
-    let subprotocols = (!offered.is_empty()).then(|| offered.join(", "));
-    let subprotocols = subprotocols.map(|names| (SEC_WEBSOCKET_PROTOCOL.to_string(), names));
-    let others = parts.headers.iter();
-    let others = others.filter(|(name, _)| {
-        *name != SEC_WEBSOCKET_PROTOCOL && !name.as_str().starts_with(NODE_HEADERS)
+    let mut offers = parts.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let hides_offers = offers.any(subprotocol::concerns_node);
+    let is_shown = |name: &HeaderName| {
+        let is_hidden = hides_offers && *name == SEC_WEBSOCKET_PROTOCOL;
+        !is_hidden && !name.as_str().starts_with(NODE_HEADERS)
+    };
+    let own = (hides_offers && !offered.is_empty()).then(|| {
+        let name = SEC_WEBSOCKET_PROTOCOL.as_str().to_owned();
+        (name, offered.join(", "))
     });
-    let headers = others.map(|(name, value)| {
+    let headers = parts.headers.iter().filter(|(name, _)| is_shown(name));
+    let headers = headers.map(|(name, value)| {
         (
             name.as_str().to_owned(),
             String::from_utf8_lossy(value.as_bytes()).into_owned(),
         )
     });
-    let headers = headers.chain(subprotocols);
+    let headers = headers.chain(own);
     Ok(Handshake {
         path: parts.uri.path().to_owned(),
         query: form_urlencoded::parse(query.as_bytes())

@@ -1,6 +1,7 @@
 //! The subprotocol `jackfield.v1` (docs/protocol.md): what a client offers, and the control messages
 //! of both sides.
 
+use hyper::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
@@ -164,6 +165,12 @@ impl WelcomeResume {
             window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
         }
     }
+}
+
+/// Whether a line of the header `Sec-WebSocket-Protocol` has anything that concerns the node itself.
+pub(super) fn concerns_node(line: &HeaderValue) -> bool {
+    let mut names = line.as_bytes().split(|byte| *byte == b',');
+    names.any(|name| name.trim_ascii_start().starts_with(b"jackfield."))
 }
 
 /// Reads a text of a client.
