@@ -163,6 +163,7 @@ async fn clients_live_through_the_drain_of_their_node() -> Result<()> {
     has_members(&mut bob, "g", 1).await?;
     let mut plain = leaving.console(&[]).await?;
     let plain_id = plain.id().to_owned();
+    has_members(&mut plain, "watch-close", 1).await?;
     let address = staying.address();
     let (stopped, ended) = tokio::join!(leaving.stop(), async {
         let end = ada.end().await?;
@@ -207,6 +208,7 @@ async fn a_client_that_a_full_node_refuses_is_still_waited_for() -> Result<()> {
         node.wait_for_peers(1).await?;
     }
     let mut watcher = full.watcher().await?;
+    has_members(&mut old.console(&[]).await?, "watch-close", 1).await?;
     let mut ada = connect(&old, "?uid=ada").await?;
     let id = ada.id().to_owned();
     ada.cut()?;
@@ -223,6 +225,7 @@ async fn a_client_that_tries_twice_at_once_comes_back_once() -> Result<()> {
     let cluster = nodes(2).await?;
     let mut watcher = cluster[0].watcher().await?;
     let mut bob = cluster[0].console(&[]).await?;
+    has_members(&mut cluster[1].console(&[]).await?, "watch-close", 1).await?;
     for round in 0..20 {
         let mut ada = connect(&cluster[0], "?group=g").await?;
         let id = ada.id().to_owned();
