@@ -37,6 +37,7 @@ pub mod peer_event;
 mod phase;
 mod publish;
 mod questions;
+mod queue;
 mod receive;
 mod register;
 mod registration;

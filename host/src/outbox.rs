@@ -159,6 +159,11 @@ impl Outbox {
         self.state.lock().retained.is_some()
     }
 
+    /// Whether the outbox has a socket.
+    pub fn is_attached(&self) -> bool {
+        self.state.lock().socket.is_some()
+    }
+
     /// Drops the messages up to number `received` that were kept until their acknowledgement. Returns
     /// false for the number of a message that was not sent yet.
     pub fn acknowledge(&self, received: u64) -> bool {

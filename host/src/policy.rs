@@ -192,3 +192,46 @@ pub enum RefusePolicy {
     /// The client is accepted and closed at once, with 4000 plus the status.
     Close,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_for_clients_that_come_back_have_bounds() {
+        let good = ResumePolicy::default();
+        assert_eq!(good.check(), Ok(good));
+        let window = |window| ResumePolicy { window, ..good };
+        let messages = |messages| ResumePolicy { messages, ..good };
+        let bytes = |bytes| ResumePolicy { bytes, ..good };
+        let millis = Duration::from_millis;
+        for (least, most, below, above, key) in [
+            (
+                window(millis(100)),
+                window(RESUME_WINDOW_MAX),
+                window(millis(99)),
+                window(RESUME_WINDOW_MAX + millis(1)),
+                "resume.window",
+            ),
+            (
+                messages(1),
+                messages(RESUME_MESSAGES_MAX),
+                messages(0),
+                messages(RESUME_MESSAGES_MAX + 1),
+                "resume.messages",
+            ),
+            (
+                bytes(1),
+                bytes(RESUME_BYTES_MAX),
+                bytes(0),
+                bytes(RESUME_BYTES_MAX + 1),
+                "resume.bytes",
+            ),
+        ] {
+            assert!(least.check().is_ok() && most.check().is_ok(), "{key}");
+            for wrong in [below, above] {
+                assert_eq!(wrong.check().expect_err(key).key, key);
+            }
+        }
+    }
+}

@@ -25,11 +25,20 @@ pub fn component(name: &str) -> anyhow::Result<PathBuf> {
     found.ok_or_else(|| anyhow::anyhow!("{file} is missing: run `cargo xtask test`"))
 }
 
+/// Whether `cargo xtask test` has left something out, since a program is not on this machine. That is
+/// said here, too.
+pub fn is_skipped(what: &str, folder: &Path) -> bool {
+    let missing = std::fs::read_to_string(folder.join("SKIPPED"));
+    if let Ok(missing) = &missing {
+        eprintln!("SKIPPED: {what}, since there is no `{missing}` here");
+    }
+    missing.is_ok()
+}
+
 /// The client library of `clients/js` as it was built; none if there is no Node.js here.
 pub fn js_client() -> anyhow::Result<Option<PathBuf>> {
     let folder = from_environment("JACKFIELD_JS_CLIENT", "clients/js");
-    if let Ok(missing) = std::fs::read_to_string(folder.join("SKIPPED")) {
-        eprintln!("SKIPPED: clients/js, since there is no `{missing}` here");
+    if is_skipped("clients/js", &folder) {
         return Ok(None);
     }
     ensure!(

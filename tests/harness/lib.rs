@@ -46,7 +46,7 @@ pub use collector::{CollectedSpan, Collector};
 pub use command::{
     Output, node_command, run_node_binary, run_node_binary_after, run_node_binary_in,
 };
-pub use components::{binary_path, component, js_client};
+pub use components::{binary_path, component, is_skipped, js_client};
 pub use console::{Console, comparable, count, error_code, query, reach};
 pub use counters::Counters;
 pub use deadline::{DEADLINE, within};

@@ -11,7 +11,7 @@ mod tutorial;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use jackfield_tests::{Node, NodeBuilder};
+use jackfield_tests::{Node, NodeBuilder, is_skipped};
 
 /// The component of a plugin in a language; none if the language was not built.
 fn component(language: &str, plugin: &str) -> Result<Option<PathBuf>> {
@@ -19,8 +19,7 @@ fn component(language: &str, plugin: &str) -> Result<Option<PathBuf>> {
         .map(PathBuf::from)
         .context("JACKFIELD_LANGUAGES is missing: run `cargo xtask test`")?;
     let folder = folder.join(language);
-    if let Ok(missing) = std::fs::read_to_string(folder.join("SKIPPED")) {
-        eprintln!("SKIPPED: {plugin} in {language}, since there is no `{missing}` here");
+    if is_skipped(&format!("{plugin} in {language}"), &folder) {
         return Ok(None);
     }
     let built = folder.join(format!("{plugin}.wasm"));

@@ -16,11 +16,13 @@ use serde_json::{Value, json};
 
 /// The plugin `console`, whose clients may come back within a time that no test takes.
 fn console(resume: &str) -> NodeBuilder {
-    let manifest = format!("[resume]\nwindow = '10m'\n{resume}");
-    Node::builder()
-        .alone()
-        .plugin("console")
-        .manifest("console", &manifest)
+    with_manifest(&format!("[resume]\nwindow = '10m'\n{resume}"))
+}
+
+/// The plugin `console` with this manifest.
+fn with_manifest(manifest: &str) -> NodeBuilder {
+    let node = Node::builder().alone().plugin("console");
+    node.manifest("console", manifest)
 }
 
 /// A client of `console` that has heard its `connected` event.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use jackfield_tests::{Node, ReliableClient, within};
 use serde_json::{Value, json};
 
-use crate::{connect, console, has_not_left, to_group};
+use crate::{connect, console, has_not_left, to_group, with_manifest};
 
 #[tokio::test]
 async fn a_client_whose_connection_breaks_misses_nothing() -> Result<()> {
@@ -93,10 +93,7 @@ async fn a_client_sends_again_what_was_not_handled() -> Result<()> {
 
 #[tokio::test]
 async fn when_the_time_is_over_the_client_has_left() -> Result<()> {
-    let node = Node::builder()
-        .alone()
-        .plugin("console")
-        .manifest("console", "[resume]\nwindow = '300ms'\n")
+    let node = with_manifest("[resume]\nwindow = '300ms'\n")
         .start()
         .await?;
     let mut watcher = node.watcher().await?;
@@ -164,12 +161,7 @@ async fn whoever_has_not_the_secret_is_another_client() -> Result<()> {
 #[tokio::test]
 async fn a_client_that_shows_another_uid_is_another_client() -> Result<()> {
     let manifest = "origins = ['https://good.example']\nrequire_uid = { query = 'me' }\n[resume]\n";
-    let node = Node::builder()
-        .alone()
-        .plugin("console")
-        .manifest("console", manifest)
-        .start()
-        .await?;
+    let node = with_manifest(manifest).start().await?;
     let ada = ReliableClient::connect(node.address(), "/console?me=ada").await?;
     let offer = format!("jackfield.v1, jackfield.resume.{}.1", ada.token()?);
     let connect = |path, origin| {

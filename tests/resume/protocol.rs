@@ -4,7 +4,7 @@ use anyhow::Result;
 use jackfield_tests::{End, Node, ReliableClient};
 use serde_json::{Value, json};
 
-use crate::{connect, console};
+use crate::{connect, console, with_manifest};
 
 #[tokio::test]
 async fn a_message_is_acknowledged_when_the_plugin_has_handled_it() -> Result<()> {
@@ -84,12 +84,7 @@ async fn a_message_may_be_as_large_as_ever() -> Result<()> {
 #[tokio::test]
 async fn a_plugin_has_its_own_subprotocols_beside_this_one() -> Result<()> {
     let manifest = "subprotocols = ['chat.v2', 'chat.v1']\nrequire_subprotocol = true\n[resume]\n";
-    let node = Node::builder()
-        .alone()
-        .plugin("console")
-        .manifest("console", manifest)
-        .start()
-        .await?;
+    let node = with_manifest(manifest).start().await?;
     let protocols = "chat.v1, jackfield.v1, jackfield.resume.made.up.1, chat.v2";
     let path = "/console?handshake=1";
     let address = node.address();

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use jackfield_tests::{Cluster, Console, Node, NodeBuilder, Register, ReliableClient, within};
 use serde_json::{Value, json};
 
-use crate::{connect, has_not_left, to_group};
+use crate::{connect, has_not_left, to_group, with_manifest};
 
 /// So many nodes with the plugin `console`, whose clients may come back.
 async fn nodes(count: usize) -> Result<Cluster> {
@@ -195,10 +195,7 @@ async fn clients_live_through_the_drain_of_their_node() -> Result<()> {
 async fn a_client_that_a_full_node_refuses_is_still_waited_for() -> Result<()> {
     let register = Register::start().await?;
     let build = |config: &str| {
-        Node::builder()
-            .alone()
-            .plugin("console")
-            .manifest("console", "[resume]\nwindow = '10m'\n")
+        with_manifest("[resume]\nwindow = '10m'\n")
             .config(config)
             .registered_at(&[&register])
             .start()
@@ -272,10 +269,7 @@ async fn a_client_whose_node_was_killed_is_a_new_client() -> Result<()> {
 async fn clients_of_gateways_come_back_too() -> Result<()> {
     let manifest = "[resume]\nwindow = '10m'\n";
     let register = Register::start().await?;
-    let worker = Node::builder()
-        .alone()
-        .plugin("console")
-        .manifest("console", manifest)
+    let worker = with_manifest(manifest)
         .registered_at(&[&register])
         .start()
         .await?;

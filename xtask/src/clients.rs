@@ -10,10 +10,8 @@ use anyhow::Result;
 
 use crate::file;
 use crate::process;
+use crate::skipped::is_skipped;
 use crate::workspace::Workspace;
-
-/// The file that says which program the library was left out for.
-const SKIPPED: &str = "SKIPPED";
 
 /// The folder of the library as it was built.
 pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
@@ -24,12 +22,8 @@ pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     let to = folder(workspace);
     fs::create_dir_all(&to)?;
-    let mut needs = ["node", "npm"].into_iter();
-    if let Some(missing) = needs.find(|program| process::find_program(program).is_none()) {
-        eprintln!("== SKIPPED: clients/js, since there is no `{missing}` here");
-        file::remove(&to)?;
-        fs::create_dir_all(&to)?;
-        return Ok(fs::write(to.join(SKIPPED), missing)?);
+    if is_skipped("clients/js", &["node", "npm"], &to)? {
+        return Ok(());
     }
     eprintln!("== clients/js in {}", to.display());
     let own = ["src", "test"];

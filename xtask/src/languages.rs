@@ -12,6 +12,7 @@ use anyhow::{Result, ensure};
 use crate::file;
 use crate::host;
 use crate::process;
+use crate::skipped::is_skipped;
 use crate::workspace::Workspace;
 
 /// A language, its toolchain, and its plugins.
@@ -75,9 +76,6 @@ const LANGUAGES: [Language; 6] = [
 /// The plugins beside the lobby, which each language has for tests.
 const PLUGINS: [&str; 3] = ["auction", "console", "tutorial"];
 
-/// The file that says which program a language was left out for.
-const SKIPPED: &str = "SKIPPED";
-
 /// The folder of what is built here.
 pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("languages")
@@ -89,18 +87,10 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let mut consoles = Vec::new();
     for language in &LANGUAGES {
         let to = folder(workspace).join(language.name);
-        if let Some(missing) = language.missing() {
-            eprintln!(
-                "== SKIPPED: plugins in {}, since there is no `{missing}` here",
-                language.name
-            );
-            // What was built when there was one would be tested as if it were new.
-            file::remove(&to)?;
-            fs::create_dir_all(&to)?;
-            fs::write(to.join(SKIPPED), missing)?;
+        let what = format!("plugins in {}", language.name);
+        if is_skipped(&what, language.needs, &to)? {
             continue;
         }
-        let _ = fs::remove_file(to.join(SKIPPED));
         language.build(workspace, &to)?;
         consoles.extend(Some(to.join("console.wasm")).filter(|console| console.exists()));
     }
@@ -108,11 +98,6 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Vec<PathBuf>> {
 }
 
 impl Language {
-    fn missing(&self) -> Option<&'static str> {
-        let mut needs = self.needs.iter().copied();
-        needs.find(|program| process::find_program(program).is_none())
-    }
-
     fn build(&self, workspace: &Workspace, to: &Path) -> Result<()> {
         let root = &workspace.root;
         let own = self

@@ -26,6 +26,7 @@ mod plugins;
 mod process;
 mod programs;
 mod progress;
+mod skipped;
 mod soak;
 mod test;
 mod tools;

@@ -184,10 +184,7 @@ impl Conversation<'_> {
                     }
                     Heartbeat::Dead => {
                         self.shared.counters().clients_silent.add_one();
-                        return SessionEnd::Now(Close {
-                            by: Closer::Node,
-                            ..broken()
-                        });
+                        return SessionEnd::Now(Close::without_frame(Closer::Node));
                     }
                 },
             }

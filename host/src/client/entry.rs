@@ -18,7 +18,6 @@ use super::session::ClientTask;
 use super::stream::upgraded;
 use super::subprotocol::{self, ResumeSecret, Welcome};
 use crate::access::Handshake;
-use crate::close_code::CloseCode;
 use crate::plugin::{self, Accepted, Answer, Failure, Plugin};
 use crate::registry::{Arrival, Client, Close, Closer, EventKind, Namespace};
 
@@ -242,12 +241,7 @@ impl Arriving {
 impl Drop for Unaccepted {
     fn drop(&mut self) {
         if let Some(namespace) = &self.namespace {
-            let close = Close {
-                code: CloseCode::Abnormal,
-                reason: String::new(),
-                by: Closer::Node,
-            };
-            namespace.leave(&self.client, &close);
+            namespace.leave(&self.client, &Close::without_frame(Closer::Node));
             namespace.shared().live_traces().forget(self.client.id());
         }
     }

@@ -415,18 +415,11 @@ impl Acceptor {
         (address, file): (Option<SocketAddr>, Arc<OwnedSemaphorePermit>),
     ) -> Result<Result<Entry, AdmissionPermit>, Refusal> {
         let sessions = &self.resumable;
-        let here = || sessions.request(&offer, plugin.namespace(), granted.as_ref());
-        // A client may come back twice at the same time. It is adopted once.
+        // A client may come back twice at the same time. It is adopted once, and then found here.
         let lock = sessions.adopting(offer.client);
-        let found = here().await;
-        let _adopting = match found {
-            Some(_) => None,
-            None => Some(lock.lock().await),
-        };
-        let found = match found {
-            None if sessions.mesh().is_some() => here().await,
-            found => found,
-        };
+        let _adopting = lock.lock().await;
+        let found = sessions.request(&offer, plugin.namespace(), granted.as_ref());
+        let found = found.await;
         // Whoever had the session has given its place back by now. A client that is adopted has none here.
         let place = self.place(address, file)?;
         if let Some((session, until)) = found {

@@ -156,7 +156,7 @@ impl ResumableSessions {
 
     /// Passes on the request of another node for a client that moves there.
     pub(super) async fn pass_on(&self, request: MoveRequest) -> Option<()> {
-        let (requests, request) = {
+        let (requests, request, patience) = {
             let sessions = self.sessions.lock();
             let known = sessions.get(&request.client)?;
             if known.namespace.name() != request.plugin {
@@ -172,9 +172,11 @@ impl ResumableSessions {
                 MoveStep::Give(nodes, answer) => SessionRequest::Give(nodes, answer),
                 MoveStep::Taken => SessionRequest::Taken,
             };
-            (known.requests.clone(), passed)
+            let patience = known.namespace.shared().limits().ask_timeout;
+            (known.requests.clone(), passed, patience)
         };
-        requests.send(request).await.ok()
+        // As long as the other node waits for the answer.
+        requests.send_timeout(request, patience).await.ok()
     }
 
     /// Asks the session of a client for its client, and returns it with the time when the client's

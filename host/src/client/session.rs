@@ -77,38 +77,31 @@ impl ClientTask {
     /// with which it comes back.
     pub(super) async fn run(mut self, connection: Box<Connection>) {
         self.client.outbox().attach(connection.write.clone());
-        self.serve(connection).await;
+        self.serve(Some(connection)).await;
     }
 
     /// Serves a client that has come back on this connection after it was at another node, and has
     /// received so many messages. Without a connection, the client is waited for once more.
     pub(super) async fn run_adopted(mut self, connection: Option<Box<Connection>>, received: u64) {
-        let connection = match connection {
-            Some(connection) => connection,
-            None => {
-                let Some(policy) = self.namespace().policies().resume else {
-                    return Box::pin(self.part(SessionEnd::Now(broken()), None)).await;
-                };
-                let ended = SessionEnd::Now(broken());
-                match Box::pin(self.wait_for_return(ended, None, policy)).await {
-                    Ok(connection) => return self.serve(connection).await,
-                    Err(ended) => return Box::pin(self.part(ended, None)).await,
-                }
-            }
-        };
-        self.come_back(&connection, received);
+        if let Some(connection) = &connection {
+            self.come_back(connection, received);
+        }
         self.serve(connection).await;
     }
 
-    async fn serve(&mut self, mut connection: Box<Connection>) {
+    async fn serve(&mut self, first: Option<Box<Connection>>) {
+        let mut connection = first;
         let (ended, left) = loop {
-            let (ended, left) = self.converse(connection).await;
+            let (ended, left) = match connection {
+                Some(connection) => self.converse(connection).await,
+                None => (SessionEnd::Now(broken()), None),
+            };
             let Some(policy) = self.waits_after(&ended) else {
-                break (ended, Some(left));
+                break (ended, left);
             };
             // Boxed, as a turn is: no idle client carries what comes after its connection.
-            match Box::pin(self.wait_for_return(ended, Some(left), policy)).await {
-                Ok(next) => connection = next,
+            match Box::pin(self.wait_for_return(ended, left, policy)).await {
+                Ok(next) => connection = Some(next),
                 Err(ended) => break (ended, None),
             }
         };
@@ -119,7 +112,7 @@ impl ClientTask {
     async fn converse(
         &mut self,
         connection: Box<Connection>,
-    ) -> (SessionEnd, (Reader, AdmissionPermit)) {
+    ) -> (SessionEnd, Option<(Reader, AdmissionPermit)>) {
         let shared = self.session.plugin().namespace().shared().clone();
         let mut conversation = Conversation::new(
             &self.session,
@@ -129,7 +122,7 @@ impl ClientTask {
             (self.resumable.as_deref_mut(), &mut self.numbers),
         );
         let ended = conversation.run().await;
-        (ended, conversation.into_parts())
+        (ended, Some(conversation.into_parts()))
     }
 
     /// Returns the rules for waiting, if the client may come back after this end of its connection.

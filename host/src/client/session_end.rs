@@ -57,11 +57,7 @@ pub(super) fn too_slow() -> Close {
 
 /// The close of a client whose connection has broken.
 pub(super) fn broken() -> Close {
-    Close {
-        code: CloseCode::Abnormal,
-        reason: String::new(),
-        by: Closer::Network,
-    }
+    Close::without_frame(Closer::Network)
 }
 
 /// Lets a client whose connection ends receive its queued frames, and waits for its close frame.

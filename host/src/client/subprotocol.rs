@@ -272,6 +272,12 @@ mod tests {
         );
         assert_eq!(read(r#"{"type":"ping"}"#), Ok(ClientText::Ping));
         assert_eq!(read(r#"{"type":"later","a":[1]}"#), Ok(ClientText::Unknown));
+        let longest = |bytes: usize| {
+            let rest = "x".repeat(bytes - r#"{"type":"later","a":""}"#.len());
+            format!(r#"{{"type":"later","a":"{rest}"}}"#)
+        };
+        assert_eq!(read(&longest(CONTROL_BYTES)), Ok(ClientText::Unknown));
+        assert!(read(&longest(CONTROL_BYTES + 1)).is_err());
         for wrong in [
             "",
             "hello",

@@ -23,29 +23,22 @@ use crate::registry::{Close, Closer, Ending, Kind, Namespace, Refused};
 type Answered = Result<Result<Answer, Refused>, NotUnderstood>;
 
 impl Mesh {
-    pub(super) async fn answer(&self, ask: wire::Ask) -> wire::Answer {
+    pub(super) async fn answer(&self, ask: wire::Ask) -> Answer {
         let wire::Ask {
-            id,
-            plugin,
-            question,
-            ..
+            plugin, question, ..
         } = ask;
         let answered = match (question, self.registry.namespace(&plugin)) {
             (Some(question), Some(namespace)) => self.answer_of(&namespace, question).await,
             (Some(question), None) => nobody(&question),
             (None, _) => Err(NotUnderstood),
         };
-        let answer = match answered {
+        match answered {
             Ok(Ok(answer)) => answer,
             Ok(Err(refused)) => Answer::Refused(refused.into()),
             Err(NotUnderstood) => Answer::Refused(wire::Refused {
                 reason: Reason::Internal.into(),
                 message: "this node does not understand the question".to_owned(),
             }),
-        };
-        wire::Answer {
-            id,
-            answer: Some(answer),
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::deployment::{Deployment, DeploymentState, PeerStep, ReadBuild, Step};
 use super::peer::Peer;
-use super::peer_event::Failed;
+use super::peer_event::{Failed, NotHandled, not_handled};
 use super::questions::AskKind;
 use super::state::Mesh;
 use super::wire::{self, NotUnderstood, answer::Answer};
@@ -70,7 +70,7 @@ impl Mesh {
     /// Returns the receiver of peers' steps, for the code that handles them. Only the first call
     /// returns the receiver.
     pub fn deployment_steps(&self) -> Option<mpsc::Receiver<PeerStep>> {
-        self.deployments.asked.lock().take()
+        self.deployments.steps.take_receiver()
     }
 
     /// Asks a peer for a step of a deployment.
@@ -126,9 +126,11 @@ impl Mesh {
         let step = PeerStep {
             node: peer.incarnation(),
             step: step.step.ok_or(NotUnderstood)?,
-            reply: Box::new(move |answer| mesh.answer_with(&asking, id, answer)),
+            reply: Box::new(move |answer| {
+                mesh.answer_with(&asking, id, answer, not_handled(NotHandled::Trapped));
+            }),
         };
-        let _ = self.deployments.asking.try_send(step);
+        let _ = self.deployments.steps.sender.try_send(step);
         Ok(())
     }
 }

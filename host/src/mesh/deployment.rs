@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
+use super::queue::Queue;
 use super::wire::answer::Answer;
 use crate::id::Incarnation;
 use crate::limits::{COMPONENT_BYTES, DEPLOYMENTS, MANIFEST_BYTES, NAME_BYTES_MAX};
@@ -27,13 +28,11 @@ const WAITING: usize = 256;
 pub struct LastDeployments(BTreeMap<String, Deployment>);
 
 /// What this node knows of deployments.
-#[derive(Debug)]
 pub(super) struct KnownDeployments {
     pub(super) known: Mutex<LastDeployments>,
     /// Wakes the code that runs what was deployed.
     pub(super) heard: Notify,
-    pub(super) asking: mpsc::Sender<PeerStep>,
-    pub(super) asked: Mutex<Option<mpsc::Receiver<PeerStep>>>,
+    pub(super) steps: Queue<PeerStep>,
 }
 
 /// A step of a deployment that a peer asks for.
@@ -59,12 +58,10 @@ impl PeerStep {
 
 impl Default for KnownDeployments {
     fn default() -> KnownDeployments {
-        let (asking, asked) = mpsc::channel(WAITING);
         KnownDeployments {
             known: Mutex::default(),
             heard: Notify::new(),
-            asking,
-            asked: Mutex::new(Some(asked)),
+            steps: Queue::new(WAITING),
         }
     }
 }

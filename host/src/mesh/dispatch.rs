@@ -17,7 +17,7 @@ impl Mesh {
     /// Returns the receiver of peers' events, for the code that handles them. Only the first call
     /// returns the receiver.
     pub fn peer_events(&self) -> Option<mpsc::Receiver<PeerEvent>> {
-        self.events.receiver.lock().take()
+        self.events.take_receiver()
     }
 
     /// Lets another node handle an event, and waits for the answer, `patience` at most.
@@ -77,7 +77,9 @@ impl Mesh {
             event,
             trace: trace.map(RemoteContext::from),
             counters: self.registry.counters().clone(),
-            reply: Box::new(move |answer| mesh.answer_with(&peer, id, answer)),
+            reply: Box::new(move |answer| {
+                mesh.answer_with(&peer, id, answer, not_handled(NotHandled::Trapped));
+            }),
         };
         match self.events.sender.try_send(event) {
             Ok(()) => {}
@@ -89,23 +91,25 @@ impl Mesh {
         }
     }
 
-    pub(super) fn answer_with(&self, peer: &Peer, id: u64, answer: Answer) {
-        let answer = wire::Answer {
-            id,
-            answer: Some(answer),
+    /// Answers a peer. An answer that is too large for the link would be sent again and again: `otherwise`
+    /// is sent in its place.
+    pub(super) fn answer_with(&self, peer: &Peer, id: u64, answer: Answer, otherwise: Answer) {
+        let encode = |answer| {
+            wire::encode(wire::frame::Frame::Answer(wire::Answer {
+                id,
+                answer: Some(answer),
+            }))
         };
-        let mut frame = wire::encode(wire::frame::Frame::Answer(answer));
+        let mut frame = encode(answer);
         if frame.len() > peer.outbound.largest_frame() {
             tracing::error!(
                 bytes = frame.len(),
                 "an answer to another node is too large for a link"
             );
-            frame = wire::encode(wire::frame::Frame::Answer(wire::Answer {
-                id,
-                answer: Some(not_handled(NotHandled::Trapped)),
-            }));
+            frame = encode(otherwise);
         }
-        // Where there is no room, who asked waits in vain, and not for ever.
+        // Where there is no room, who asked waits in vain, and not for long: no reason to drop all
+        // messages that found some.
         self.push(peer, frame);
     }
 }

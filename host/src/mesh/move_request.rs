@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::id::{ClientId, Incarnation};
 use crate::message::Frame;
 use crate::registry::HeldState;
 
 /// The most requests that wait. The receiver takes them without delay.
-const WAITING: usize = 4096;
+pub(super) const WAITING: usize = 4096;
 
 /// A request of a peer for a client of a plugin.
 #[derive(Debug)]
@@ -70,20 +69,4 @@ pub struct GivenClient {
     pub handled: u64,
     /// The messages that it has not received.
     pub frames: Vec<Frame>,
-}
-
-/// The queue in which the requests of peers wait.
-pub(super) struct MoveQueue {
-    pub(super) sender: mpsc::Sender<MoveRequest>,
-    pub(super) receiver: Mutex<Option<mpsc::Receiver<MoveRequest>>>,
-}
-
-impl MoveQueue {
-    pub(super) fn new() -> MoveQueue {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        MoveQueue {
-            sender,
-            receiver: Mutex::new(Some(receiver)),
-        }
-    }
 }

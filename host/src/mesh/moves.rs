@@ -17,7 +17,7 @@ impl Mesh {
     /// Returns the receiver of peers' requests for clients that move. Only the first call returns
     /// the receiver.
     pub fn move_requests(&self) -> Option<mpsc::Receiver<MoveRequest>> {
-        self.moves.receiver.lock().take()
+        self.moves.take_receiver()
     }
 
     /// The other node that has a client, as far as this node knows.

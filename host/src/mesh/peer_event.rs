@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use super::wire::{self, answer::Answer};
 use crate::counters::Counters;
@@ -123,23 +122,7 @@ impl EventRequest<Result<Bytes, CallFailed>> {
 /// The largest number of peers' events that wait in the queue. The receiver takes events without
 /// delay, and limits how many are under way. If the queue is full, further events are refused as
 /// overloaded.
-const WAITING: usize = 1 << 16;
-
-/// The queue in which events of peers wait.
-pub(super) struct Queue {
-    pub(super) sender: mpsc::Sender<PeerEvent>,
-    pub(super) receiver: parking_lot::Mutex<Option<mpsc::Receiver<PeerEvent>>>,
-}
-
-impl Queue {
-    pub(super) fn new() -> Queue {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        Queue {
-            sender,
-            receiver: parking_lot::Mutex::new(Some(receiver)),
-        }
-    }
-}
+pub(super) const WAITING: usize = 1 << 16;
 
 impl PeerEvent {
     /// Sends the answer to the peer that sent the event.

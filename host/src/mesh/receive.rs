@@ -17,7 +17,7 @@ use super::peer::Peer;
 use super::peer_event::Failed;
 use super::phase::Phase;
 use super::state::Mesh;
-use super::wire::{self, NotUnderstood};
+use super::wire::{self, NotUnderstood, answer, refused};
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
 use crate::limits::NAME_BYTES_MAX;
@@ -97,15 +97,7 @@ impl Mesh {
             let span =
                 mesh.remote_span("answer", SpanKind::Server, ask.trace.as_ref(), &ask.plugin);
             let answer = within(span.as_ref(), mesh.answer(ask)).await;
-            let mut frame = wire::encode(wire::frame::Frame::Answer(answer));
-            if frame.len() > peer.outbound.largest_frame() {
-                // The link would send it again and again.
-                let answer = too_large(id);
-                frame = wire::encode(wire::frame::Frame::Answer(answer));
-            }
-            // Where there is no room, who asked waits in vain, and not for long: no reason to
-            // drop all messages that found some.
-            mesh.push(&peer, frame);
+            mesh.answer_with(&peer, id, answer, too_large());
         });
         // Mostly it is there at once. One that concerns very many clients goes on by itself:
         // what the peer says next does not wait for it, and it outlives the connection.
@@ -427,15 +419,11 @@ impl Mesh {
 }
 
 /// The answer in the place of one that is too large for the link.
-fn too_large(id: u64) -> wire::Answer {
-    let refused = wire::Refused {
-        reason: wire::refused::Reason::LimitExceeded.into(),
+fn too_large() -> answer::Answer {
+    answer::Answer::Refused(wire::Refused {
+        reason: refused::Reason::LimitExceeded.into(),
         message: "the answer is too large for the link to this node".to_owned(),
-    };
-    wire::Answer {
-        id,
-        answer: Some(wire::answer::Answer::Refused(refused)),
-    }
+    })
 }
 
 /// The error for what a peer tells beyond what this node keeps of it.

@@ -16,11 +16,12 @@ use super::deployment::KnownDeployments;
 use super::interest::Interest;
 use super::link::{LinkBound, draw_session};
 use super::listed_here::ListedHere;
-use super::move_request::MoveQueue;
+use super::move_request::{self, MoveRequest};
 use super::outbound::PushOutcome;
 use super::peer::{Ended, Peer};
-use super::peer_event::Queue;
+use super::peer_event::{self, PeerEvent};
 use super::phase::PeerState;
+use super::queue::Queue;
 use super::source::Source;
 use super::transport::{Grpc, Transport};
 use super::trust::{Refusals, Trust};
@@ -63,8 +64,8 @@ pub struct Mesh {
     /// The sender that notifies when another node begins or stops to take events, and when this
     /// node has settled.
     pub(super) serving_changed: watch::Sender<()>,
-    pub(super) events: Queue,
-    pub(super) moves: MoveQueue,
+    pub(super) events: Queue<PeerEvent>,
+    pub(super) moves: Queue<MoveRequest>,
     pub(super) deployments: KnownDeployments,
 }
 
@@ -86,8 +87,8 @@ impl Mesh {
             address,
             transport,
             trust,
-            events: Queue::new(),
-            moves: MoveQueue::new(),
+            events: Queue::new(peer_event::WAITING),
+            moves: Queue::new(move_request::WAITING),
             registry,
             interest: Interest::default(),
             peers: RwLock::default(),

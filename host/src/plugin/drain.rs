@@ -71,9 +71,13 @@ impl Plugin {
             let waits = Instant::now() < until && self.may_be_taken(reason);
             for clients in all.chunks(DRAIN_BATCH) {
                 for client in clients {
-                    if waits && client.outbox().is_retaining() {
-                        let close = reason.close_for_a_while(client, all.len(), most);
-                        self.namespace().interrupt(client, close);
+                    let outbox = client.outbox();
+                    if waits && outbox.is_retaining() {
+                        // One that is away has been told in an earlier round.
+                        if outbox.is_attached() {
+                            let close = reason.close_for_a_while(client, all.len(), most);
+                            self.namespace().interrupt(client, close);
+                        }
                     } else {
                         let ending = Ending::new(reason.close(client, all.len()), None);
                         self.namespace().end(client, &ending);

@@ -61,9 +61,7 @@ impl Plugin {
             trace,
         }
     }
-}
 
-impl Plugin {
     /// Begins the session of a client that was at another node, whose first handshake has shown this
     /// uid.
     pub fn session_of_adopted(self: &Arc<Self>, client: &Client, uid: Option<&str>) -> Session {

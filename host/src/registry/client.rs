@@ -105,6 +105,17 @@ pub struct Close {
     pub by: Closer,
 }
 
+impl Close {
+    /// The close of a connection that ends without a close frame.
+    pub fn without_frame(by: Closer) -> Close {
+        Close {
+            code: CloseCode::Abnormal,
+            reason: String::new(),
+            by,
+        }
+    }
+}
+
 /// The end of one connection or of several; its frames are encoded once.
 #[derive(Clone, Debug)]
 pub struct Ending {

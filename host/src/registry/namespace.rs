@@ -235,12 +235,7 @@ impl Namespace {
 
     /// Removes a client that another node has taken over. It has no `on-close` here.
     pub fn give_away(&self, client: &Client) {
-        let close = Close {
-            code: CloseCode::Abnormal,
-            reason: String::new(),
-            by: Closer::Network,
-        };
-        self.leave(client, &close);
+        self.leave(client, &Close::without_frame(Closer::Network));
     }
 
     fn bind_adopted(
