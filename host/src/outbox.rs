@@ -25,7 +25,7 @@ use self::state::{OutboxEntry, OutboxState};
 
 pub use self::bound::OutboxBound;
 pub use self::budget::OutboxBudget;
-pub use self::outcome::{Condition, Outcome, Pushed, Room};
+pub use self::outcome::{Condition, Outcome, Pushed};
 
 use crate::message::Frame;
 use crate::policy::OverflowPolicy;
@@ -227,13 +227,15 @@ impl Outbox {
         state.settle(&self.budget);
     }
 
-    /// Makes room where too much waits for all clients together. What a connected client has not
-    /// acknowledged is dropped first, and it then cannot come back. Otherwise the client must be closed.
-    pub fn make_room(&self) -> Room {
+    /// Makes room where too much waits for all clients together. What waits is written, and what a
+    /// connected client has not acknowledged is dropped: it can then not come back. If something waits
+    /// still, all of it is dropped. Returns whether the client must be closed for it.
+    pub fn make_room(&self) -> bool {
         let mut state = self.state.lock();
-        let room = state.make_room();
+        state.write(self.bound);
+        let must_close = state.make_room();
         state.settle(&self.budget);
-        room
+        must_close
     }
 
     /// Queues a frame before all others, while there is no socket yet.
@@ -345,5 +347,37 @@ mod tests {
         let (read_all, ()) = tokio::join!(receiving, writing);
         assert_eq!(read_all.expect("all bytes"), sent);
         assert!(received.ends_with(b"xxx"));
+    }
+
+    /// A client that acknowledges nothing, or is away, must not cost the others their places.
+    #[tokio::test]
+    async fn what_is_kept_for_a_client_makes_room_first() {
+        let bound = OutboxBound {
+            messages: 10,
+            bytes: 1 << 20,
+        };
+        let budget = Arc::new(OutboxBudget::new(1 << 20));
+        let outbox = Outbox::new(bound, budget.clone());
+        let (_read, write, _client) = encrypted_pair().await;
+        outbox.retain(0);
+        outbox.attach(Arc::new(write));
+        let frame = Frame::message(Message::Text("hello"));
+        outbox.push(frame.clone(), None, OverflowPolicy::Close);
+        assert_eq!(outbox.flush(), Condition::Clear);
+        assert!(outbox.bytes() > 0 && outbox.follows(0));
+
+        // It is connected, and has nothing else that waits.
+        assert!(!outbox.make_room());
+        assert_eq!((outbox.bytes(), budget.used()), (0, 0));
+        assert!(!outbox.follows(0) && outbox.follows(1));
+        assert!(!outbox.make_room());
+
+        // It is away: what waits for it is all that it has.
+        outbox.push(frame, None, OverflowPolicy::Close);
+        outbox.flush();
+        outbox.suspend();
+        assert!(outbox.make_room());
+        assert_eq!(outbox.condition(), Condition::Overflowed);
+        assert!(!outbox.follows(1) && !outbox.make_room());
     }
 }

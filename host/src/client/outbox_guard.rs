@@ -1,7 +1,8 @@
 //! The guard of the outboxes: it closes clients when more waits for all clients together than may.
 //!
-//! Only a client whose socket takes no more bytes is closed, and the one for which most waits is
-//! closed first. The clients' overflow policies do not matter here: dropping one message after
+//! What connected clients have not acknowledged is dropped first. Only a client whose socket takes no
+//! more bytes is closed, or one that is away, and the one for which most waits is closed first. The
+//! clients' overflow policies do not matter here: dropping one message after
 //! another would not keep up.
 
 use std::cmp::Reverse;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::log_throttle::LogThrottle;
-use crate::outbox::{Condition, Room};
+use crate::outbox::Condition;
 use crate::registry::{Client, Registry};
 
 /// The share of the budget that may be used after clients were closed, in percent. Closing one
@@ -58,21 +59,15 @@ fn close_fullest(registry: &Registry) -> usize {
         if budget.used() <= budget.most() / 100 * AFTERWARDS {
             break;
         }
-        let outbox = client.outbox();
         // What was queued just now may not have been written yet.
-        if outbox.flush() == Condition::Clear && outbox.bytes() == 0 {
-            continue;
-        }
-        let mut room = outbox.make_room();
-        if room == Room::Forgotten && outbox.condition() != Condition::Clear {
-            room = outbox.make_room();
-        }
-        if room == Room::Overflowed {
+        if client.outbox().make_room() {
             registry.counters().outbox_closed.add_one();
             closed += 1;
         }
-        // Its own task waits for the socket, or ends it.
-        client.wake();
+        if client.outbox().condition() != Condition::Clear {
+            // Its own task waits for the socket, or ends it.
+            client.wake();
+        }
     }
     closed
 }

@@ -25,17 +25,6 @@ pub enum Outcome {
     Closing,
 }
 
-/// The way in which an outbox has made room for others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// What the client has not acknowledged was dropped.
-    Forgotten,
-    /// The client must be closed, and what waited for it was dropped.
-    Overflowed,
-    /// The client is being closed already.
-    None,
-}
-
 /// The state of the outbox, as the client's task sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {

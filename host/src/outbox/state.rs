@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::bound::OutboxBound;
 use super::budget::OutboxBudget;
-use super::outcome::{Condition, Outcome, Room};
+use super::outcome::{Condition, Outcome};
 use super::retained::Retained;
 use crate::message::Frame;
 use crate::policy::OverflowPolicy;
@@ -114,21 +114,19 @@ impl OutboxState {
         (Outcome::Queued, displaced)
     }
 
-    pub(super) fn make_room(&mut self) -> Room {
+    /// Makes room for others, after a write. Returns whether the client must be closed.
+    pub(super) fn make_room(&mut self) -> bool {
         if self.closing {
-            return Room::None;
+            return false;
         }
-        let is_connected = self.socket.is_some();
-        match &mut self.retained {
-            Some(retained) if is_connected && retained.len() > 0 => {
-                retained.forget();
-                Room::Forgotten
-            }
-            _ => {
-                self.overflow();
-                Room::Overflowed
-            }
+        if let (Some(_), Some(retained)) = (&self.socket, &mut self.retained) {
+            retained.forget();
         }
+        let keeps_something = self.held_bytes() > 0 || self.blocked || self.broken;
+        if keeps_something {
+            self.overflow();
+        }
+        keeps_something
     }
 
     pub(super) fn overflow(&mut self) {
