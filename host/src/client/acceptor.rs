@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
@@ -44,15 +45,21 @@ pub(super) struct ConnectionFiles {
     /// The permit for the connection itself. The client keeps this permit.
     pub(super) connection: Arc<OwnedSemaphorePermit>,
     /// The permit for the file of a page, in case the request asks for a page.
-    _page: OwnedSemaphorePermit,
+    page: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl ConnectionFiles {
     pub(super) fn take(files: &Arc<Semaphore>) -> Option<ConnectionFiles> {
         let mut both = files.clone().try_acquire_many_owned(2).ok()?;
         Some(ConnectionFiles {
-            _page: both.split(1)?,
+            page: Mutex::new(Some(both.split(1)?)),
             connection: Arc::new(both),
         })
+    }
+
+    /// Gives the file of a page back before the answer goes out, since whoever has the answer may
+    /// take it for room for the next client.
+    pub(super) fn asks_for_no_page(&self) {
+        self.page.lock().take();
     }
 }

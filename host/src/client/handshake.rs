@@ -100,11 +100,10 @@ pub(super) async fn shake_hands(
         permit.has_read();
         let (door, progress, permit) = (door.clone(), progress.clone(), permit.clone());
         let origin = origin.clone();
-        let file = files.as_ref().map(|files| files.connection.clone());
-        let counters = &counters;
+        let (files, counters) = (files.as_ref(), &counters);
         async move {
-            let (mut response, closing) = match file {
-                Some(file) => door.answer(request, &origin, file, &permit).await,
+            let (mut response, closing) = match files {
+                Some(files) => door.answer(request, &origin, files, &permit).await,
                 None => (Refusal::node_is_full().into_response(), None),
             };
             let hundreds = usize::from(response.status().as_u16() / 100);
@@ -174,7 +173,7 @@ impl Acceptor {
         &self,
         mut request: Request<Incoming>,
         source: &ConnectionSource,
-        file: Arc<OwnedSemaphorePermit>,
+        files: &ConnectionFiles,
         permit: &HandshakePermit,
     ) -> Reply {
         if !upgrade::has_good_host(request.version(), request.headers()) {
@@ -198,6 +197,7 @@ impl Acceptor {
             }
             return (self.page(&request).await, None);
         }
+        files.asks_for_no_page();
         self.say_certificate(source, request.headers_mut());
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();
@@ -205,7 +205,7 @@ impl Acceptor {
             None => (self.nothing(), None),
             Some(plugin) => match upgrade::check(&parts, !body.is_end_stream()) {
                 Ok(good) => {
-                    let from = (address, file, permit);
+                    let from = (address, files.connection.clone(), permit);
                     self.open(plugin, &parts, good, upgrade, from).await
                 }
                 Err(bad) => (*bad, None),
