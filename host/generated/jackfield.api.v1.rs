@@ -673,8 +673,8 @@ pub struct Timer {
     #[prost(uint64, optional, tag = "4")]
     pub every_ms: ::core::option::Option<u64>,
 }
-/// One of the two.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// One of `client`, `uid` and `percent`.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TraceRequest {
     #[prost(string, tag = "1")]
     pub plugin: ::prost::alloc::string::String,
@@ -687,6 +687,13 @@ pub struct TraceRequest {
     /// Whether the steps have the payloads of messages, up to 4,096 bytes of each.
     #[prost(bool, tag = "4")]
     pub payloads: bool,
+    /// This share of the clients that connect from now on, above 0 and up to 100, in steps of 0.01.
+    #[prost(double, optional, tag = "5")]
+    pub percent: ::core::option::Option<f64>,
+    /// Whether the steps have all that `jackfield replay` needs: whole messages, the handshake of each
+    /// client that connects, and what each client has that was there before.
+    #[prost(bool, tag = "6")]
+    pub recording: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LogsRequest {
@@ -1096,9 +1103,9 @@ pub mod api_server {
             >
             + std::marker::Send
             + 'static;
-        /// Scope `read`; with payloads, also scope `inspect`. Everything that happens to a client, or to all
-        /// clients of a uid, on all nodes, from now on: messages with their sizes, events, what is sent and
-        /// dropped. HTTP: `GET /v1/plugins/{plugin}/trace`, as server-sent events.
+        /// Scope `read`; with payloads or as a recording, also scope `inspect`. Everything that happens to a
+        /// client, to all clients of a uid, or to a share of the clients that connect, on all nodes, from now
+        /// on: messages with their sizes, events, what is sent and dropped. HTTP: `GET /v1/plugins/{plugin}/trace`, as server-sent events.
         async fn trace(
             &self,
             request: tonic::Request<super::TraceRequest>,

@@ -894,8 +894,12 @@ pub struct ReadTrace {
     /// Whether the trace was read before: if it has ended meanwhile, steps are missing.
     #[prost(bool, tag = "5")]
     pub is_again: bool,
+    /// Whether the steps are a recording: whole payloads, handshakes, and what clients have that came
+    /// in before.
+    #[prost(bool, tag = "7")]
+    pub is_recording: bool,
     /// The clients.
-    #[prost(oneof = "read_trace::Target", tags = "2, 3")]
+    #[prost(oneof = "read_trace::Target", tags = "2, 3, 6")]
     pub target: ::core::option::Option<read_trace::Target>,
 }
 /// Nested message and enum types in `ReadTrace`.
@@ -909,6 +913,9 @@ pub mod read_trace {
         /// All clients of this uid.
         #[prost(string, tag = "3")]
         Uid(::prost::alloc::string::String),
+        /// So many of 10,000 clients that connect from now on.
+        #[prost(uint32, tag = "6")]
+        Share(u32),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -32,6 +32,7 @@ mod long_polls;
 mod memory;
 mod pool;
 mod processors;
+mod randomness;
 mod services;
 mod settings;
 mod ticker;

@@ -1,4 +1,6 @@
-//! Live traces: what happens to one client, or to the clients of one uid, for whoever watches.
+//! Live traces: what happens to one client, to the clients of one uid, or to a share of the clients
+//! that connect, for whoever watches. A recording is a live trace that has all that is needed to do the
+//! same again.
 //!
 //! A client has a flag that says whether somebody watches it. Without one, each step costs a look at
 //! that flag. A trace is read again and again; one that nobody reads any more ends by itself, since
@@ -12,13 +14,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use prost::Message as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::id::{ClientId, Incarnation};
 
 pub use self::generated::trace_step::Step;
-pub use self::generated::{TraceClosed, TraceEvent, TraceReceived, TraceSent, TraceStep};
+pub use self::generated::{
+    TraceClosed, TraceConnecting, TraceEvent, TraceFound, TracePair, TraceReceived, TraceSent,
+    TraceStep,
+};
 
 /// The types of `proto/jackfield/trace/v1`, generated in advance; `tests/generated` checks that they
 /// are current.
@@ -33,14 +39,21 @@ const TRACES: usize = 16;
 /// The most clients in one trace. Of a uid that has more, the others are left out.
 const CLIENTS: usize = 1_000;
 
-/// The most steps that wait for the reader of a trace.
-const STEPS: usize = 1_024;
+/// The most steps that wait for the reader of a trace, and their most bytes.
+const STEPS: usize = 8_192;
+const WAITING_BYTES: usize = 8 << 20;
 
-/// The most bytes of a payload that a step has.
+/// The most bytes of a payload that a step has, unless it is one of a recording.
 const PAYLOAD_BYTES: usize = 4_096;
 
-/// The most bytes of payloads in one answer.
+/// How many bytes a step needs beside its encoded form, approximately.
+const STEP_BYTES: usize = 256;
+
+/// An answer with so many bytes has no further step.
 const ANSWER_BYTES: usize = 256 << 10;
+
+/// Of so many clients a share is drawn.
+const SHARES: u32 = 10_000;
 
 /// How long a read of a trace waits for steps.
 pub const PATIENCE: Duration = Duration::from_millis(500);
@@ -55,6 +68,8 @@ pub enum TraceTarget {
     Client(ClientId),
     /// All clients that have this uid, also those that get it later.
     Uid(String),
+    /// So many of 10,000 clients that connect.
+    Share(u32),
 }
 
 /// A trace, as its reader names it.
@@ -66,6 +81,8 @@ pub struct TraceRequest {
     pub target: TraceTarget,
     /// Whether the steps have the payloads of messages.
     pub with_payloads: bool,
+    /// Whether the steps have all that is needed to do the same again.
+    pub is_recording: bool,
     /// Whether the trace was read before. If it has ended meanwhile, its reader has missed some steps.
     pub is_again: bool,
 }
@@ -89,6 +106,8 @@ struct OpenTrace {
     plugin: Arc<str>,
     clients: BTreeSet<ClientId>,
     steps: VecDeque<TraceStep>,
+    /// The bytes of the steps.
+    bytes: usize,
     missed: u64,
     /// Whether nobody knows how many steps are missing before the first one.
     has_gap: bool,
@@ -154,6 +173,7 @@ impl LiveTraces {
             plugin: plugin.clone(),
             clients: BTreeSet::new(),
             steps: VecDeque::new(),
+            bytes: 0,
             missed: 0,
             has_gap: request.is_again,
             read_at: Instant::now(),
@@ -163,25 +183,66 @@ impl LiveTraces {
         Ok(true)
     }
 
-    /// Adds a client to a trace that is open, and sets the client's flag.
-    pub fn add(&self, trace: u64, client: ClientId, is_traced: &AtomicBool) {
+    /// Adds a client to a trace that is open, and sets the client's flag. A recording begins with what the
+    /// client has.
+    pub fn add(
+        &self,
+        trace: u64,
+        client: ClientId,
+        is_traced: &AtomicBool,
+        found: impl FnOnce() -> TraceFound,
+    ) {
         let mut open = self.open.lock();
         if let Some(open) = open.iter_mut().find(|open| open.request.trace == trace) {
-            open.add(client);
-            is_traced.store(true, Ordering::Relaxed);
+            open.add(self.node, client, is_traced, found);
         }
     }
 
     /// Adds a client that has got a uid to the traces of that uid, and sets the client's flag if there
     /// are any.
-    pub fn add_bound(&self, plugin: &str, uid: &str, client: ClientId, is_traced: &AtomicBool) {
+    pub fn add_bound(
+        &self,
+        plugin: &str,
+        uid: &str,
+        client: ClientId,
+        is_traced: &AtomicBool,
+        found: impl Fn() -> TraceFound,
+    ) {
         if !self.is_active() {
             return;
         }
         let mut open = self.open.lock();
         for open in open.iter_mut().filter(|open| open.is_of_uid(plugin, uid)) {
-            open.add(client);
-            is_traced.store(true, Ordering::Relaxed);
+            open.add(self.node, client, is_traced, &found);
+        }
+    }
+
+    /// Adds a client that asks to come in to the traces of a share of the clients for which the lot falls
+    /// on it, and sets the client's flag if there are any.
+    pub fn add_connecting(
+        &self,
+        plugin: &str,
+        client: ClientId,
+        is_traced: &AtomicBool,
+        handshake: impl Fn() -> TraceConnecting,
+    ) {
+        if !self.is_active() {
+            return;
+        }
+        let mut open = self.open.lock();
+        self.forget_unread(&mut open);
+        for open in open.iter_mut().filter(|open| &*open.plugin == plugin) {
+            let share = match open.request.target {
+                TraceTarget::Share(share) => share,
+                TraceTarget::Client(_) | TraceTarget::Uid(_) => continue,
+            };
+            if rand::random_range(..SHARES) < share && open.take_in(client) {
+                is_traced.store(true, Ordering::Relaxed);
+                if open.request.is_recording {
+                    let step = Step::Connecting(handshake());
+                    open.push(TraceStep::now(self.node, client.to_string(), step));
+                }
+            }
         }
     }
 
@@ -205,9 +266,9 @@ impl LiveTraces {
         }
     }
 
-    /// Adds a step to all traces of the client. `step` gets whether payloads are wanted. If the client
-    /// is in no trace, this clears its flag.
-    pub fn step(&self, client: ClientId, is_traced: &AtomicBool, step: impl FnOnce(bool) -> Step) {
+    /// Adds a step to all traces of the client. `step` gets how many bytes of payloads are wanted. If the
+    /// client is in no trace, this clears its flag.
+    pub fn step(&self, client: ClientId, is_traced: &AtomicBool, step: impl FnOnce(usize) -> Step) {
         let mut open = self.open.lock();
         self.forget_unread(&mut open);
         let of_client = |open: &&mut OpenTrace| open.clients.contains(&client);
@@ -216,8 +277,9 @@ impl LiveTraces {
             is_traced.store(false, Ordering::Relaxed);
             return;
         }
-        let with_payloads = traces.iter().any(|open| open.request.with_payloads);
-        let step = TraceStep::now(self.node, client.to_string(), step(with_payloads));
+        let wanted = traces.iter().map(|open| open.request.payload_bytes()).max();
+        let step = step(wanted.unwrap_or_default());
+        let step = TraceStep::now(self.node, client.to_string(), step);
         for open in &mut traces {
             open.push(step.clone());
         }
@@ -289,24 +351,38 @@ impl OpenTrace {
         &*self.plugin == plugin && is_of(&self.request.target)
     }
 
-    fn add(&mut self, client: ClientId) {
-        if self.clients.len() < CLIENTS {
-            self.clients.insert(client);
+    fn add(
+        &mut self,
+        node: Incarnation,
+        client: ClientId,
+        is_traced: &AtomicBool,
+        found: impl FnOnce() -> TraceFound,
+    ) {
+        if self.take_in(client) && self.request.is_recording {
+            self.push(TraceStep::now(node, client.to_string(), Step::Found(found())));
         }
+        is_traced.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes a client into the trace, if there is room. Returns whether it is in it only now.
+    fn take_in(&mut self, client: ClientId) -> bool {
+        self.clients.len() < CLIENTS && self.clients.insert(client)
     }
 
     fn push(&mut self, mut step: TraceStep) {
-        if self.steps.len() >= STEPS {
+        if let Some(payload) = payload_in(&mut step) {
+            let wanted = self.request.payload_bytes();
+            *payload = payload
+                .take()
+                .filter(|_| wanted > 0)
+                .map(|payload| payload.slice(..payload.len().min(wanted)));
+        }
+        let bytes = step.encoded_len() + STEP_BYTES;
+        if self.steps.len() >= STEPS || self.bytes + bytes > WAITING_BYTES {
             self.missed += 1;
             return;
         }
-        if !self.request.with_payloads {
-            match &mut step.step {
-                Some(Step::Received(received)) => received.payload = None,
-                Some(Step::Sent(sent)) => sent.payload = None,
-                _ => {}
-            }
-        }
+        self.bytes += bytes;
         self.steps.push_back(step);
         self.has_steps.notify_one();
     }
@@ -322,9 +398,10 @@ impl OpenTrace {
         while bytes < ANSWER_BYTES
             && let Some(step) = self.steps.pop_front()
         {
-            bytes += step_bytes(&step);
+            bytes += step.encoded_len() + STEP_BYTES;
             taken.push(step);
         }
+        self.bytes = self.bytes.saturating_sub(bytes);
         if self.steps.is_empty() && self.missed > 0 {
             taken.push(missed(std::mem::take(&mut self.missed)));
         }
@@ -332,19 +409,29 @@ impl OpenTrace {
     }
 }
 
-/// The bytes of a step, approximately.
-fn step_bytes(step: &TraceStep) -> usize {
-    let payload = match &step.step {
-        Some(Step::Received(received)) => received.payload.as_ref(),
-        Some(Step::Sent(sent)) => sent.payload.as_ref(),
-        _ => None,
-    };
-    256 + payload.map_or(0, Bytes::len)
+impl TraceRequest {
+    /// How many bytes of each payload the steps have.
+    fn payload_bytes(&self) -> usize {
+        match (self.is_recording, self.with_payloads) {
+            (true, _) => usize::MAX,
+            (false, true) => PAYLOAD_BYTES,
+            (false, false) => 0,
+        }
+    }
 }
 
-/// The beginning of a payload, if payloads are wanted.
-pub fn payload_of(payload: &[u8], is_wanted: bool) -> Option<Bytes> {
-    is_wanted.then(|| Bytes::copy_from_slice(&payload[..payload.len().min(PAYLOAD_BYTES)]))
+/// The payload of a step, if it is one of a message.
+fn payload_in(step: &mut TraceStep) -> Option<&mut Option<Bytes>> {
+    match &mut step.step {
+        Some(Step::Received(received)) => Some(&mut received.payload),
+        Some(Step::Sent(sent)) => Some(&mut sent.payload),
+        _ => None,
+    }
+}
+
+/// The beginning of a payload, if any bytes of it are wanted.
+pub fn payload_of(payload: &[u8], wanted: usize) -> Option<Bytes> {
+    (wanted > 0).then(|| Bytes::copy_from_slice(&payload[..payload.len().min(wanted)]))
 }
 
 /// Who sends what this thread sends now.

@@ -42,6 +42,7 @@ mod preparation;
 mod preparations;
 mod prepare;
 mod probation;
+mod recorded_handshake;
 mod requests;
 mod rollback;
 mod rollback_load;

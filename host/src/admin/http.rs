@@ -242,9 +242,15 @@ async fn trace(
             ("uid", _) => request.uid = Some(value.into_owned()),
             ("payloads", "true") => request.payloads = true,
             ("payloads", "false") => request.payloads = false,
+            ("recording", "true") => request.recording = true,
+            ("recording", "false") => request.recording = false,
+            ("percent", number) if number.parse::<f64>().is_ok() => {
+                request.percent = number.parse().ok();
+            }
             _ => {
                 return Err(Problem::invalid(format!(
-                    "{name:?} is no parameter with this value: client, uid and payloads=true are"
+                    "{name:?} is no parameter with this value: client, uid, percent=NUMBER, payloads=true and \
+                     recording=true are"
                 )));
             }
         }

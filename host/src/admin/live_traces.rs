@@ -50,12 +50,12 @@ impl Api {
         request: wire::TraceRequest,
     ) -> Result<AnswerStream<TraceStep>, Problem> {
         let plugin = self.plugin(&caller, TokenScope::Read, &request.plugin)?;
-        if request.payloads {
+        if request.payloads || request.recording {
             caller.check(TokenScope::Inspect, &request.plugin)?;
         }
         let router = plugin.router().clone();
-        let target = match (request.client, request.uid) {
-            (Some(client), None) => {
+        let target = match (request.client, request.uid, request.percent) {
+            (Some(client), None, None) => {
                 let client = router::client_id(&client)?;
                 if !router.is_online(client).await? {
                     let message = "the client is not connected";
@@ -63,12 +63,13 @@ impl Api {
                 }
                 TraceTarget::Client(client)
             }
-            (None, Some(uid)) => {
+            (None, Some(uid), None) => {
                 router.check_name("uid", &uid)?;
                 TraceTarget::Uid(uid)
             }
+            (None, None, Some(percent)) => TraceTarget::Share(share(percent)?),
             _ => {
-                let message = "the request names neither a client nor a uid, or both: name one";
+                let message = "the request must have one of `client`, `uid` and `percent`";
                 return Err(Problem::invalid(message));
             }
         };
@@ -85,6 +86,7 @@ impl Api {
                 trace,
                 target,
                 with_payloads: request.payloads,
+                is_recording: request.recording,
                 is_again: false,
             },
             reads: FuturesUnordered::new(),
@@ -126,7 +128,7 @@ impl TraceWatch {
     fn look(&mut self) {
         let nodes = match &self.request.target {
             TraceTarget::Client(client) => vec![self.router.node_of(*client)],
-            TraceTarget::Uid(_) => self.router.nodes(),
+            TraceTarget::Uid(_) | TraceTarget::Share(_) => self.router.nodes(),
         };
         for node in nodes {
             if !self.asked.contains(&node) {
@@ -168,5 +170,18 @@ impl TraceWatch {
                 }
             }
         }
+    }
+}
+
+/// How many of 10,000 clients a share in percent is.
+fn share(percent: f64) -> Result<u32, Problem> {
+    let share = (percent * 100.0).round();
+    match (1.0..=10_000.0).contains(&share) {
+        // In this range nothing is lost.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        true => Ok(share as u32),
+        false => Err(Problem::invalid(
+            "`percent` must be above 0 and at most 100, in steps of 0.01",
+        )),
     }
 }

@@ -29,6 +29,7 @@ use super::http::{self, OutgoingRequests};
 use super::keyvalue::{CasHandles, KeyvalueView};
 use super::log::{LogStream, OutputKind};
 use super::memory::{MemoryLimit, MemoryUsedUp};
+use super::randomness::set_randomness;
 use super::settings::SettingsView;
 use super::ticker::{TICK, end_slice};
 use super::trap::{Evidence, RefusedMemory};
@@ -232,7 +233,9 @@ impl Guest {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(RANDOM_BYTES);
-        set_clocks(&mut wasi, context.namespace().shared().clock());
+        let clock = context.namespace().shared().clock();
+        set_clocks(&mut wasi, clock);
+        set_randomness(&mut wasi, clock);
         let timer = EventTimer::new(&context.times);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);

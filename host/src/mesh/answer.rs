@@ -210,8 +210,10 @@ fn trace_request(read: wire::ReadTrace) -> Result<TraceRequest, NotUnderstood> {
         target: match read.target.ok_or(NotUnderstood)? {
             read_trace::Target::Client(id) => TraceTarget::Client(client(&id)?),
             read_trace::Target::Uid(uid) => TraceTarget::Uid(uid),
+            read_trace::Target::Share(share) => TraceTarget::Share(share),
         },
         with_payloads: read.with_payloads,
+        is_recording: read.is_recording,
         is_again: read.is_again,
     })
 }

@@ -156,8 +156,10 @@ pub fn read_trace(request: &TraceRequest) -> Question<Vec<TraceStep>> {
             target: Some(match &request.target {
                 TraceTarget::Client(client) => Target::Client(client_bytes(*client)),
                 TraceTarget::Uid(uid) => Target::Uid(uid.clone()),
+                TraceTarget::Share(share) => Target::Share(*share),
             }),
             with_payloads: request.with_payloads,
+            is_recording: request.is_recording,
             is_again: request.is_again,
         }),
         read: |answer| match answer {

@@ -13,6 +13,7 @@ use super::gateway::Gateway;
 use super::generation::Generation;
 use super::handle::{Choose, Plugin};
 use super::lease::Lease;
+use super::recorded_handshake::recorded;
 use super::slot::Slot;
 use crate::access::Handshake;
 use crate::guest::{EventClient, GuestFunction};
@@ -90,6 +91,8 @@ impl Session {
         handshake: &Handshake,
     ) -> Result<Answer, Failure> {
         let (span, began) = (self.event_span("on-connect"), Instant::now());
+        let shared = self.plugin.namespace().shared();
+        shared.trace_connecting(self.plugin.name(), client, || recorded(handshake));
         if let Some(trace) = &self.trace {
             trace
                 .client()
@@ -123,7 +126,14 @@ impl Session {
         };
         let answered = within(span.as_ref(), answered).await;
         let failure = answered.as_ref().err();
-        self.trace_event("on-connect", client, began, generation, failure);
+        let refused = match &answered {
+            Ok(Answer::Accepted(_)) | Err(_) => None,
+            Ok(refused) => Some(refused.status()),
+        };
+        self.trace_event("on-connect", client, began, generation, failure, refused);
+        if refused.is_some() || failure.is_some() {
+            shared.live_traces().forget(client.id());
+        }
         if let Some(span) = &span {
             match &answered {
                 Ok(Answer::Accepted(_)) => {}
@@ -142,6 +152,7 @@ impl Session {
         began: Instant,
         generation: Option<u64>,
         failure: Option<&Failure>,
+        refused: Option<u16>,
     ) {
         self.plugin.namespace().shared().trace(client, |_| {
             let duration = began.elapsed().as_micros();
@@ -150,6 +161,7 @@ impl Session {
                 generation,
                 duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
                 failure: failure.map(ToString::to_string),
+                refused: refused.map(u32::from),
             })
         });
     }
@@ -193,7 +205,8 @@ impl Session {
             }
         });
         let told = told.await;
-        self.trace_event("on-close", client, began, generation, told.as_ref().err());
+        let failure = told.as_ref().err();
+        self.trace_event("on-close", client, began, generation, failure, None);
         self.plugin
             .namespace()
             .shared()
@@ -303,7 +316,7 @@ impl<'a> Turn<'a> {
         let failure = handled.as_ref().err();
         let here = self.lease.as_ref().map(|lease| lease.generation.number);
         let generation = here.or(self.elsewhere);
-        session.trace_event(FUNCTION, client, began, generation, failure);
+        session.trace_event(FUNCTION, client, began, generation, failure, None);
         if let Some(span) = &span {
             // The instance may be one that an earlier message of the turn has got.
             if let Some(lease) = &self.lease {

@@ -1,5 +1,7 @@
 //! The time: in milliseconds since 1970, which nodes and operators are told, and the clock of plugins.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -26,6 +28,8 @@ struct StandingClock {
     began_at: SystemTime,
     /// The time by which the clock was moved since then.
     moved: watch::Sender<Duration>,
+    /// How many seeds were given out.
+    seeds: Arc<AtomicU64>,
 }
 
 impl Clock {
@@ -35,6 +39,7 @@ impl Clock {
             began: Instant::now(),
             began_at: at,
             moved: watch::Sender::new(Duration::ZERO),
+            seeds: Arc::default(),
         }))
     }
 
@@ -52,6 +57,13 @@ impl Clock {
         let clock = self.0.as_ref()?;
         let moved = *clock.moved.borrow();
         Some((moved, clock.began_at + moved))
+    }
+
+    /// The next seed for the randomness of a guest, which is the same in each run; `None` for the clock
+    /// of the system.
+    pub fn next_seed(&self) -> Option<u64> {
+        let clock = self.0.as_ref()?;
+        Some(clock.seeds.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Moves the clock, unless it is that of the system.

@@ -34,7 +34,9 @@ use super::timers::Timers;
 use crate::close_code::CloseCode;
 use crate::delivery::{Delivery, Reach, Target};
 use crate::id::ClientId;
-use crate::live_trace::{Step, TooManyTraces, TraceClosed, TraceRequest, TraceStep, TraceTarget};
+use crate::live_trace::{
+    Step, TooManyTraces, TraceClosed, TraceFound, TraceRequest, TraceStep, TraceTarget,
+};
 use crate::message::Frame;
 use crate::outbox::{OutboxBound, Outcome, Pushed};
 use crate::policy::{CompressionPolicy, OverflowPolicy, Policies, UidPolicy};
@@ -414,7 +416,7 @@ impl Namespace {
             self.changed(Kind::Uid, &uid);
             held.bound_at_ms = now_ms();
             held.uid_rates = self.uid_rates.of(uid.clone(), Instant::now());
-            self.trace_bound(&client, &uid);
+            self.trace_bound(&client, &held, &uid);
             if let Some(former) = held.uid.replace(uid) {
                 self.uids.remove(&former, &client);
                 self.changed(Kind::Uid, &former);
@@ -474,9 +476,13 @@ impl Namespace {
             let clients = match &request.target {
                 TraceTarget::Client(id) => self.find(*id).into_iter().collect(),
                 TraceTarget::Uid(uid) => self.uids.members(uid),
+                TraceTarget::Share(_) => Vec::new(),
             };
             for client in clients {
-                traces.add(request.trace, client.id(), client.traced_flag());
+                // What it has and what becomes of it from then on: nothing is between the two.
+                let held = client.held.lock();
+                let found = || found(&held);
+                traces.add(request.trace, client.id(), client.traced_flag(), found);
             }
             let (shared, trace) = (self.shared.clone(), request.trace);
             tokio::spawn(async move { shared.live_traces().ended(trace).await });
@@ -485,9 +491,10 @@ impl Namespace {
     }
 
     /// Shows that a client has got a uid, also to whoever watches the uid.
-    fn trace_bound(&self, client: &Client, uid: &str) {
+    fn trace_bound(&self, client: &Client, held: &ClientState, uid: &str) {
         let traces = self.shared.live_traces();
-        traces.add_bound(&self.name, uid, client.id(), client.traced_flag());
+        let flag = client.traced_flag();
+        traces.add_bound(&self.name, uid, client.id(), flag, || found(held));
         self.shared.trace(client, |_| Step::Uid(uid.to_owned()));
     }
 
@@ -953,6 +960,15 @@ async fn in_turns(clients: &[Arc<Client>], work: impl FnMut(&Arc<Client>)) {
 }
 
 /// Locks the client's state, if the client has not left.
+/// What a client has, for a recording.
+fn found(held: &ClientState) -> TraceFound {
+    TraceFound {
+        uid: held.uid.as_deref().map(str::to_owned),
+        groups: held.groups.iter().map(ToString::to_string).collect(),
+        info: held.info.clone().into_iter().collect(),
+    }
+}
+
 fn present(client: &Client) -> Result<parking_lot::MutexGuard<'_, ClientState>, Refused> {
     let held = client.held.lock();
     if held.departure.is_some() {

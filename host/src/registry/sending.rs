@@ -114,7 +114,7 @@ impl<'a> Sending<'a> {
 
 /// Shows to whoever watches the client what was sent to it, before its compression.
 pub(super) fn trace_sent(shared: &NodeState, client: &Client, frame: &Frame, pushed: &Pushed) {
-    shared.trace(client, |with_payload| {
+    shared.trace(client, |wanted| {
         let payload = frame.payload();
         Step::Sent(TraceSent {
             is_text: frame.is_text(),
@@ -128,7 +128,7 @@ pub(super) fn trace_sent(shared: &NodeState, client: &Client, frame: &Frame, pus
             .to_owned(),
             displaced: pushed.displaced as u64,
             by: live_trace::sender(),
-            payload: live_trace::payload_of(payload, with_payload),
+            payload: live_trace::payload_of(payload, wanted),
         })
     });
 }

@@ -14,7 +14,7 @@ use super::events::Events;
 use crate::counters::Counters;
 use crate::id::{ClientId, Incarnation};
 use crate::limits::Limits;
-use crate::live_trace::{LiveTraces, Step, TraceReceived, payload_of};
+use crate::live_trace::{LiveTraces, Step, TraceConnecting, TraceReceived, payload_of};
 use crate::message::Message;
 use crate::outbox::OutboxBudget;
 use crate::tracer::Tracer;
@@ -109,13 +109,26 @@ impl NodeState {
         &self.live_traces
     }
 
-    /// Adds a step to the live traces of a client. `step` gets whether payloads are wanted, and is
-    /// called only if somebody watches the client.
-    pub fn trace(&self, client: &Client, step: impl FnOnce(bool) -> Step) {
+    /// Adds a step to the live traces of a client. `step` gets how many bytes of payloads are
+    /// wanted, and is called only if somebody watches the client.
+    pub fn trace(&self, client: &Client, step: impl FnOnce(usize) -> Step) {
         if client.is_traced() {
             self.live_traces
                 .step(client.id(), client.traced_flag(), step);
         }
+    }
+
+    /// Adds a client that asks to come in to the live traces of a share of its plugin's clients, if the
+    /// lot falls on it. Recordings get its handshake.
+    pub fn trace_connecting(
+        &self,
+        plugin: &str,
+        client: &Client,
+        handshake: impl Fn() -> TraceConnecting,
+    ) {
+        let flag = client.traced_flag();
+        self.live_traces
+            .add_connecting(plugin, client.id(), flag, handshake);
     }
 
     /// Counts a message that a client has sent, and shows it to whoever watches the client. Only the
@@ -123,11 +136,11 @@ impl NodeState {
     pub fn received(&self, client: &Client, message: Message<'_>) {
         let payload = message.payload();
         client.received_message(payload.len());
-        self.trace(client, |with_payload| {
+        self.trace(client, |wanted| {
             Step::Received(TraceReceived {
                 is_text: matches!(message, Message::Text(_)),
                 bytes: payload.len() as u64,
-                payload: payload_of(payload, with_payload),
+                payload: payload_of(payload, wanted),
             })
         });
     }
