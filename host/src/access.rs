@@ -25,6 +25,7 @@ mod signatures;
 mod subprotocols;
 mod token;
 mod uid;
+mod unsigned_token;
 
 use std::path::Path;
 
@@ -38,6 +39,7 @@ pub use self::handshake::Handshake;
 pub(crate) use self::handshake::NODE_HEADERS;
 pub use self::subprotocols::is_token;
 pub use self::token::carries_token;
+pub(crate) use self::unsigned_token::{with_signatures, without_signatures};
 pub(crate) use self::token::{Jwt, sign_token};
 pub(crate) use self::uid::RequireUid;
 

@@ -11,8 +11,12 @@ mod dev_screen;
 mod new;
 mod plugins_folder;
 mod project;
+mod replay;
+mod scripted_client;
+mod shown_message;
 mod sources;
 mod test;
+mod test_cluster;
 mod token;
 mod watched_tree;
 mod wit;
@@ -24,6 +28,7 @@ use self::connect::ConnectFlags;
 use self::dev::DevFlags;
 use self::new::NewFlags;
 use self::project::ProjectFlags;
+use self::replay::ReplayFlags;
 use self::test::TestFlags;
 use self::token::TokenFlags;
 
@@ -40,6 +45,9 @@ pub enum AuthorCommand {
     Build(ProjectFlags),
     /// Build the plugin, and run the tests of its language and its scenarios.
     Test(TestFlags),
+    /// Run what clients have sent, as `jackfield record` has written it, through a build, and show what it
+    /// sends differently.
+    Replay(ReplayFlags),
     /// Make a component of a core module, as compilers without components write it.
     Componentize(ComponentizeFlags),
     /// Write the folder `wit`: the world of the plugin, with what its manifest grants.
@@ -62,6 +70,7 @@ impl AuthorCommand {
             AuthorCommand::Dev(flags) => dev::dev(&flags),
             AuthorCommand::Build(flags) => build::build(&flags),
             AuthorCommand::Test(flags) => test::test(&flags),
+            AuthorCommand::Replay(flags) => replay::replay(&flags),
             AuthorCommand::Componentize(flags) => componentize::componentize(&flags),
             AuthorCommand::Wit(flags) => wit::write(&flags),
             AuthorCommand::Connect(flags) => connect::connect(&flags),

@@ -16,6 +16,7 @@ mod nodes;
 mod oci;
 mod output;
 mod plugins;
+mod record;
 mod sends;
 mod state;
 mod tail;
@@ -31,6 +32,7 @@ use self::flags::ApiFlags;
 use self::logs::LogsFlags;
 use self::names::NamesFlags;
 use self::plugins::PluginsFlags;
+use self::record::RecordFlags;
 use self::sends::SendFlags;
 use self::state::StateFlags;
 use self::tail::TailFlags;
@@ -74,6 +76,8 @@ pub enum RemoteCommand {
     Logs(LogsFlags),
     /// Print everything that happens to a client, or to the clients of a uid, as it happens.
     Trace(TraceFlags),
+    /// Write what clients send, and what is sent to them, into a file for `jackfield replay`.
+    Record(RecordFlags),
     /// List the timers of a plugin that a node knows.
     Timers(NamesFlags),
     /// Copy the state of a node's plugins into a file, or back, while the node runs.
@@ -108,6 +112,7 @@ impl RemoteCommand {
             RemoteCommand::Tail(flags) => tail::tail(&flags).await,
             RemoteCommand::Logs(flags) => logs::logs(&flags).await,
             RemoteCommand::Trace(flags) => trace::trace(&flags).await,
+            RemoteCommand::Record(flags) => record::record(&flags).await,
             RemoteCommand::Timers(flags) => names::timers(&flags).await,
             RemoteCommand::State(flags) => state::run(flags).await,
             RemoteCommand::Drain(api) => nodes::drain(&api).await,

@@ -4,7 +4,9 @@
 mod author;
 mod cache;
 mod configuration;
+mod record;
 mod remote;
+mod running;
 mod scenarios;
 mod signals;
 

@@ -13,6 +13,8 @@ use tempfile::{NamedTempFile, TempDir};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
+use super::running::Running;
+
 /// The rows of a table, without its head.
 fn rows(table: &str) -> Vec<Vec<&str>> {
     let rows = table.lines().skip(1);
@@ -272,47 +274,6 @@ async fn what_happens_is_printed_as_it_happens() -> Result<()> {
     let ended = within("the end of the command", tail.wait()).await?;
     assert_eq!(ended.code(), Some(1), "whoever watches hears of it");
     Ok(())
-}
-
-/// A command that goes on, and the lines that it prints.
-struct Running {
-    child: tokio::process::Child,
-    lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
-}
-
-impl Running {
-    fn start(node: &Node, arguments: &[&str]) -> Result<Running> {
-        let api = format!("http://{}", node.api_address());
-        let mut command = node_command()?;
-        command.args(arguments).args(["--api", &api]);
-        command.stdout(std::process::Stdio::piped());
-        let mut child = command.kill_on_drop(true).spawn()?;
-        let lines = BufReader::new(child.stdout.take().context("stdout")?).lines();
-        Ok(Running { child, lines })
-    }
-
-    /// Reads up to the first line with these words, and does something as long as none has come.
-    async fn line(
-        &mut self,
-        words: &str,
-        mut meanwhile: impl AsyncFnMut() -> Result<()>,
-    ) -> Result<String> {
-        let reading = async {
-            loop {
-                let next = self.lines.next_line();
-                match tokio::time::timeout(Duration::from_millis(300), next).await {
-                    Ok(line) => {
-                        let line = line?.context("the command has ended")?;
-                        if line.contains(words) {
-                            return anyhow::Ok(line);
-                        }
-                    }
-                    Err(_) => meanwhile().await?,
-                }
-            }
-        };
-        within(words, reading).await
-    }
 }
 
 #[tokio::test]

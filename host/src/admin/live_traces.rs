@@ -97,6 +97,9 @@ impl Api {
             ready: VecDeque::new(),
         };
         watch.look();
+        if request.recording {
+            watch.begin().await;
+        }
         Ok(watch.into_stream())
     }
 }
@@ -124,6 +127,20 @@ impl StreamSource for TraceWatch {
 }
 
 impl TraceWatch {
+    /// Waits until each node has begun, or is known not to answer: a recording has all of what comes
+    /// afterwards.
+    async fn begin(&mut self) {
+        let nodes = self.asked.clone();
+        let has_begun = |watch: &TraceWatch, node| {
+            watch.known.contains(node) || watch.unanswered.contains(node)
+        };
+        while !nodes.iter().all(|node| has_begun(self, node))
+            && let Some((node, outcome)) = self.reads.next().await
+        {
+            self.take(node, outcome);
+        }
+    }
+
     /// Reads the nodes that are not being read.
     fn look(&mut self) {
         let nodes = match &self.request.target {

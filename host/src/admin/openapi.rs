@@ -48,13 +48,23 @@ fn document() -> Value {
             in_path("plugin"),
             {
                 "name": "client", "in": "query",
-                "description": "A client id; or name a uid.",
+                "description": "A client id; or name a uid, or a share.",
                 "schema": { "type": "string" },
             },
             {
                 "name": "uid", "in": "query",
                 "description": "All clients of this uid, also those that come later.",
                 "schema": { "type": "string" },
+            },
+            {
+                "name": "percent", "in": "query",
+                "description": "This share of the clients that connect from now on, above 0 and up to 100.",
+                "schema": { "type": "number" },
+            },
+            {
+                "name": "recording", "in": "query",
+                "description": "Whether the steps have all that a replay needs; needs the scope `inspect`, too.",
+                "schema": { "type": "boolean" },
             },
             {
                 "name": "payloads", "in": "query",

@@ -7,11 +7,9 @@
 mod scenario;
 mod scenario_run;
 mod scenario_words;
-mod scripted_client;
 mod scripted_handshake;
 mod scripted_message;
 mod template;
-mod test_cluster;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

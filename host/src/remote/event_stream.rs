@@ -15,7 +15,7 @@ use super::output::{print, without_c1};
 const SILENCE: Duration = Duration::from_secs(45);
 
 /// The most bytes of what has come and is not printed yet.
-const LINE_BYTES: usize = 4 << 20;
+const LINE_BYTES: usize = 16 << 20;
 
 /// The reason why nothing more is printed.
 const ENDED: &str = "nothing more is heard of the node: it has ended, or the connection broke";
@@ -53,7 +53,7 @@ impl EventStream {
     }
 
     /// Waits for the data of the next event.
-    async fn next(&mut self) -> anyhow::Result<Value> {
+    pub(super) async fn next(&mut self) -> anyhow::Result<Value> {
         loop {
             // An event is a few lines, and only that with its data counts.
             while let Some(end) = self.lines.iter().position(|byte| *byte == b'\n') {

@@ -15,14 +15,15 @@ use tungstenite::handshake::client::Request;
 use super::scenario::{
     CLIENTS, Expectation, Scenario, ScenarioAction, ScenarioStep, ScriptedCall, StepKind,
 };
-use super::scripted_client::{RefusedHandshake, ScriptedClient};
 use super::scripted_handshake::{ExpectedHandshake, ScriptedHandshake};
-use super::scripted_message::{ScriptedMessage, shown_after_arrow};
+use super::scripted_message::ScriptedMessage;
 use super::template::TakenValues;
-use super::test_cluster::TestCluster;
 use crate::author::dev_screen::shown;
 use crate::author::plugins_folder::PluginsFolder;
 use crate::author::project::Project;
+use crate::author::scripted_client::{RefusedHandshake, ScriptedClient};
+use crate::author::shown_message::shown_after_arrow;
+use crate::author::test_cluster::{ClusterSettings, TestCluster};
 use crate::author::token::signed;
 use crate::guest::LOG_TARGET;
 use crate::log::{LogReader, indented};
@@ -72,7 +73,15 @@ pub(super) async fn run_scenario(
     step_timeout: Duration,
 ) -> Result<(), ScenarioFailure> {
     let mut log = RecentLog::new(&project.name);
-    let starting = Box::pin(TestCluster::start(project, folder, scenario, step_timeout));
+    let settings = ClusterSettings {
+        plugin: &project.name,
+        plugins: folder.path(),
+        nodes: scenario.nodes,
+        clients: scenario.clients(),
+        clock: scenario.clock,
+        step_timeout,
+    };
+    let starting = Box::pin(TestCluster::start(settings));
     let cluster = match starting.await {
         Ok(cluster) => cluster,
         Err(error) => {

@@ -9,12 +9,10 @@ use serde_json::Value;
 use tungstenite::Message;
 
 use super::template::{TakenValues, Template, take_value};
+use crate::author::shown_message::{SHOWN, shown_after_arrow, shown_text};
 
 /// The most differences of two JSON values that are shown.
 const DIFFERENCES: usize = 10;
-
-/// The most characters of a message that are shown.
-const SHOWN: usize = 1_000;
 
 /// A message as a line of a scenario says it.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,30 +134,6 @@ impl ScriptedMessage {
             ScriptedMessage::Json(value, _) => shown_text(&value.to_string()),
             ScriptedMessage::Binary(bytes) => shown_after_arrow(&Message::binary(bytes.clone())),
         }
-    }
-}
-
-/// A message that came, as a line of a scenario has it after the arrow.
-pub(super) fn shown_after_arrow(message: &Message) -> String {
-    match message {
-        Message::Text(text) => shown_text(text),
-        other => {
-            let bytes = other.clone().into_data();
-            let shown = &bytes[..bytes.len().min(SHOWN / 2)];
-            let more = if shown.len() < bytes.len() { "…" } else { "" };
-            format!("0x{}{more}", HEXLOWER_PERMISSIVE.encode(shown))
-        }
-    }
-}
-
-fn shown_text(text: &str) -> String {
-    let shown: String = text.chars().take(SHOWN).collect();
-    let more = if shown.len() < text.len() { "…" } else { "" };
-    let is_plain = !shown.contains(char::is_control) && shown.trim_end() == shown;
-    match is_plain {
-        true if shown.is_empty() => String::new(),
-        true => format!(" {shown}{more}"),
-        false => format!("{}{more}", Value::from(shown)),
     }
 }
 

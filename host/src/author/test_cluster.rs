@@ -1,23 +1,21 @@
-//! The nodes of a scenario: real nodes in this process, each on threads of its own, with one clock that
+//! The nodes of a scenario or of a replay: real nodes in this process, each on threads of its own, with one clock that
 //! stands still.
 //!
 //! After each line that does something, the nodes are waited for until they rest: no event is under way,
 //! no timer is due, nothing waits between nodes, and all that was sent has come. A node that does not rest
-//! within the time of a line ends the scenario.
+//! within the time of a line ends the whole.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
 use tokio::runtime::Runtime;
 
-use super::scenario::Scenario;
+use super::build::cache;
 use super::scripted_client::ScriptedClient;
-use crate::author::build::cache;
-use crate::author::plugins_folder::PluginsFolder;
-use crate::author::project::Project;
-use crate::author::sources::replace;
+use super::sources::replace;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::guest::{CallError, Caller};
@@ -26,6 +24,7 @@ use crate::mesh::PeerState;
 use crate::node::{Activity, Node};
 use crate::plugin::Plugin;
 use crate::registry::Clock;
+use crate::router::client_id;
 
 /// How often timers may fire while one line moves the clock.
 const FIRINGS: u128 = 10_000;
@@ -44,18 +43,31 @@ const GONE_AFTER: Duration = Duration::from_secs(2);
 /// The time for nodes to start, to know each other, to notice that one is gone, and to load a build.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The nodes of a scenario.
-pub(super) struct TestCluster<'a> {
-    project: &'a Project,
-    folder: &'a PluginsFolder,
-    nodes: Vec<Option<ScenarioNode>>,
+/// What runs on the nodes, and when.
+#[derive(Clone, Copy)]
+pub(super) struct ClusterSettings<'a> {
+    /// The name of the plugin.
+    pub(super) plugin: &'a str,
+    /// The plugins folder of all nodes.
+    pub(super) plugins: &'a Path,
+    /// The number of nodes.
+    pub(super) nodes: usize,
     /// The most clients of each node.
-    clients: usize,
+    pub(super) clients: usize,
+    /// Where the clock begins.
+    pub(super) clock: SystemTime,
+    /// How long the nodes may take for one line.
+    pub(super) step_timeout: Duration,
+}
+
+/// The nodes of a scenario or of a replay.
+pub(super) struct TestCluster<'a> {
+    settings: ClusterSettings<'a>,
+    nodes: Vec<Option<ScenarioNode>>,
     clock: Clock,
     /// The counters of all nodes, also of those that have ended.
     counters: Vec<Arc<Counters>>,
     reloads: u32,
-    step_timeout: Duration,
 }
 
 /// A node that runs.
@@ -76,28 +88,20 @@ impl Drop for ScenarioNode {
 }
 
 impl TestCluster<'_> {
-    /// Starts the nodes of a scenario with the plugin, and waits until they know each other.
+    /// Starts the nodes with the plugin, and waits until they know each other.
     ///
     /// # Errors
     ///
     /// A node does not start, or does not load the plugin.
-    pub(super) async fn start<'a>(
-        project: &'a Project,
-        folder: &'a PluginsFolder,
-        scenario: &Scenario,
-        step_timeout: Duration,
-    ) -> anyhow::Result<TestCluster<'a>> {
+    pub(super) async fn start(settings: ClusterSettings<'_>) -> anyhow::Result<TestCluster<'_>> {
         let mut cluster = TestCluster {
-            project,
-            folder,
-            nodes: (0..scenario.nodes).map(|_| None).collect(),
-            clients: scenario.clients(),
-            clock: Clock::standing(scenario.clock),
+            settings,
+            nodes: (0..settings.nodes).map(|_| None).collect(),
+            clock: Clock::standing(settings.clock),
             counters: Vec::new(),
             reloads: 0,
-            step_timeout,
         };
-        for number in 1..=scenario.nodes {
+        for number in 1..=settings.nodes {
             cluster.start_node(number).await?;
         }
         cluster.wait_for_peers().await?;
@@ -144,7 +148,7 @@ impl TestCluster<'_> {
         started.mesh = node.mesh_address().map(|address| address.to_string());
         let plugin = node
             .plugins()
-            .get(&self.project.name)
+            .get(self.settings.plugin)
             .context("the plugin")?;
         let is_loaded = || plugin.generation().is_some() || plugin.failure().is_some();
         wait(CHANGE_TIMEOUT, is_loaded)
@@ -163,8 +167,8 @@ impl TestCluster<'_> {
         let mut config = Config {
             listen: vec![listen.map_err(|why| anyhow::anyhow!("an address: {why}"))?],
             api: String::new(),
-            plugins: self.folder.path().to_owned(),
-            builds: builds(self.folder.path(), number),
+            plugins: self.settings.plugins.to_owned(),
+            builds: builds(self.settings.plugins, number),
             cache: cache()?,
             ..Config::default()
         };
@@ -175,7 +179,7 @@ impl TestCluster<'_> {
         }
         // A build that the author has just written stays, whatever it does.
         config.plugin.probation = Duration::ZERO;
-        config.limits.clients = self.clients;
+        config.limits.clients = self.settings.clients;
         config.limits.drain_timeout = DRAIN;
         config.limits.close_timeout = DRAIN;
         config.limits.suspect_after = SUSPECT_AFTER;
@@ -237,7 +241,7 @@ impl TestCluster<'_> {
         self.reloads += 1;
         let plugins = self.plugins();
         let former: Vec<_> = plugins.iter().map(|plugin| plugin.generation()).collect();
-        let component = self.folder.component(self.project);
+        let component = self.settings.plugins.join(self.settings.plugin).with_extension("wasm");
         let manifest = component.with_extension("toml");
         // A manifest with one more comment means the same, and is another build.
         let text = std::fs::read_to_string(&manifest).context("the manifest")?;
@@ -267,9 +271,48 @@ impl TestCluster<'_> {
         let plugin = self.plugin_of(node).context("the plugin")?;
         let runtime = node.runtime.as_ref().context("the node's threads")?;
         let calling = async move { plugin.on_call(Caller::Api("test"), &method, &payload).await };
-        let answered = tokio::time::timeout(self.step_timeout, runtime.spawn(calling)).await;
+        let answered = tokio::time::timeout(self.settings.step_timeout, runtime.spawn(calling)).await;
         Ok(answered
-            .with_context(|| format!("no answer comes within {:?}", self.step_timeout))??)
+            .with_context(|| format!("no answer comes within {:?}", self.settings.step_timeout))??)
+    }
+
+    /// The ids of the clients of a node that runs.
+    pub(super) async fn client_ids(&self, number: usize) -> Vec<String> {
+        let plugin = self.node(number).ok().and_then(|node| self.plugin_of(node));
+        let Some(plugin) = plugin else {
+            return Vec::new();
+        };
+        let (ids, _) = plugin
+            .namespace()
+            .all_clients_after(None, None, usize::MAX)
+            .await;
+        ids.iter().map(ToString::to_string).collect()
+    }
+
+    /// Gives a client of a node this uid, these groups and this info, as its plugin may have done.
+    ///
+    /// # Errors
+    ///
+    /// The node does not run, the client is not there, or the limits do not allow it.
+    pub(super) async fn put_in_state(
+        &self,
+        number: usize,
+        client: &str,
+        uid: Option<&str>,
+        groups: &[String],
+        info: &BTreeMap<String, String>,
+    ) -> anyhow::Result<()> {
+        let plugin = self.plugin_of(self.node(number)?).context("the plugin")?;
+        let router = plugin.router();
+        let client = client_id(client)?;
+        if let Some(uid) = uid {
+            router.bind_uid(client, uid).await?;
+        }
+        for group in groups {
+            router.join_group(client, group).await?;
+        }
+        let info = info.clone().into_iter().collect();
+        Ok(router.set_info(client, info).await?)
     }
 
     /// Moves the clock. Timers fire in their order, and what each of them sends has come before the clock
@@ -350,11 +393,11 @@ impl TestCluster<'_> {
                 }
             }
         };
-        let rested = tokio::time::timeout(self.step_timeout, resting).await;
+        let rested = tokio::time::timeout(self.settings.step_timeout, resting).await;
         rested.map_err(|_| {
             anyhow::anyhow!(
                 "after {:?}, {unrested} (--timeout allows more)",
-                self.step_timeout
+                self.settings.step_timeout
             )
         })?;
         clients.iter().try_for_each(|client| client.check_room())
@@ -433,7 +476,7 @@ impl TestCluster<'_> {
     }
 
     fn plugin_of(&self, node: &ScenarioNode) -> Option<Arc<Plugin>> {
-        node.node.as_ref()?.plugins().get(&self.project.name)
+        node.node.as_ref()?.plugins().get(self.settings.plugin)
     }
 
     /// Waits until each node knows the others that run, and no others.

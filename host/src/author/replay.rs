@@ -1,0 +1,115 @@
+//! `jackfield replay`: what clients have sent, run through a build of a plugin, and what that build sends
+//! differently from another one or from what was recorded.
+//!
+//! A build runs on a node of this process, whose clock goes as the recording does and whose state is
+//! empty. It sends no requests to anybody, and its randomness is the same in each run.
+
+mod difference;
+mod recorded_step;
+mod recording;
+mod replay_handshake;
+mod replay_manifest;
+mod replay_run;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use self::difference::Comparison;
+use self::recording::Recording;
+use self::replay_run::{ReplayRun, Replayed};
+use crate::log;
+use crate::stdout::print;
+
+/// Which recording runs through which builds.
+#[derive(Args)]
+pub struct ReplayFlags {
+    /// The recording, as `jackfield record` has written it.
+    recording: PathBuf,
+    /// The component of the build. Its manifest is the file NAME.toml beside it, if there is one.
+    #[arg(long, value_name = "FILE")]
+    plugin: PathBuf,
+    /// The manifest of the build.
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// The component of another build, with which the build is compared, and not with what was recorded.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// The manifest of the other build.
+    #[arg(long, value_name = "FILE", requires = "against")]
+    against_manifest: Option<PathBuf>,
+    /// Show all differences, and not only the first 100.
+    #[arg(long)]
+    all: bool,
+    /// How long the node may take for one step.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+/// Runs a recording through a build, and prints what differs.
+pub(super) fn replay(flags: &ReplayFlags) -> anyhow::Result<()> {
+    let recording = Recording::read(&flags.recording)?;
+    for gap in recording.gaps() {
+        print(&format!("{gap}\n"))?;
+    }
+    log::start_for_readers("warn,jackfield::plugin=error")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let compared = runtime.block_on(async {
+        let run = async |component: &Path, manifest: Option<&Path>| {
+            let run = ReplayRun::new(&recording, component, manifest, flags.timeout)?;
+            let failed = || format!("the replay through {}", component.display());
+            anyhow::Ok(Box::pin(run.run()).await.with_context(failed)?)
+        };
+        let before = match &flags.against {
+            Some(component) => run(component, flags.against_manifest.as_deref()).await?,
+            None => recording.replayed(),
+        };
+        let after = run(&flags.plugin, flags.manifest.as_deref()).await?;
+        anyhow::Ok((before, after))
+    });
+    runtime.shutdown_background();
+    let (before, after) = compared?;
+    let shown = |path: &Path| path.display().to_string();
+    let before_name = match &flags.against {
+        Some(component) => shown(component),
+        None => "the recording".to_owned(),
+    };
+    compare(
+        &recording,
+        (&before_name, &before),
+        (&shown(&flags.plugin), &after),
+        flags.all,
+    )
+}
+
+fn compare(
+    recording: &Recording,
+    (before_name, before): (&str, &Replayed),
+    (after_name, after): (&str, &Replayed),
+    shows_all: bool,
+) -> anyhow::Result<()> {
+    let comparison = Comparison::of(recording, before, after);
+    if comparison.differences() > 0 {
+        print(&format!("--- {before_name}\n+++ {after_name}\n"))?;
+        print(&comparison.shown(shows_all))?;
+    }
+    for (name, replayed) in [(before_name, before), (after_name, after)] {
+        for note in &replayed.notes {
+            print(&format!("{name}: {note}\n"))?;
+        }
+    }
+    let (differ, all) = (comparison.differences(), comparison.messages());
+    let of = format!(
+        "{all} messages to {} clients in {} steps",
+        recording.clients(),
+        recording.steps().len()
+    );
+    if differ > 0 {
+        bail!("{differ} of {of} differ");
+    }
+    print(&format!("the same: {of}\n"))
+}
