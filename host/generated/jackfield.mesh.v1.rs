@@ -150,6 +150,9 @@ pub struct Deliver {
     /// The span that the message was sent in; absent: none.
     #[prost(message, optional, tag = "8")]
     pub trace: ::core::option::Option<TraceContext>,
+    /// Who has sent it, as a live trace says it, while the sender has live traces; empty: it has none.
+    #[prost(string, tag = "9")]
+    pub by: ::prost::alloc::string::String,
     /// Whom it is for.
     #[prost(oneof = "deliver::To", tags = "2, 3, 4, 5")]
     pub to: ::core::option::Option<deliver::To>,

@@ -53,7 +53,8 @@ pub mod trace_step {
         Found(super::TraceFound),
     }
 }
-/// A client's handshake. The signatures of JSON Web Tokens in it are left out.
+/// A client's handshake. The signatures of JSON Web Tokens in it are left out; cookies and other
+/// credentials are as they came.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TraceConnecting {
     #[prost(string, tag = "1")]
@@ -136,8 +137,8 @@ pub struct TraceSent {
     #[prost(uint64, tag = "4")]
     pub displaced: u64,
     /// Who has sent it: a function and the client of its event, such as `on-message CLIENT`; a timer's or
-    /// a call's, `on-timer` or `on-call`; a caller of the API, `api TOKEN`; or another node, `node
-    /// INCARNATION`. Empty: the node itself.
+    /// a call's, `on-timer` or `on-call`; a caller of the API, `api TOKEN`; or another node that has no
+    /// live traces, `node INCARNATION`. Empty: the node itself.
     #[prost(string, tag = "5")]
     pub by: ::prost::alloc::string::String,
     /// The first 4,096 bytes of the message, if they were asked for; in a recording, all of them.

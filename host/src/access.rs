@@ -39,9 +39,9 @@ pub use self::handshake::Handshake;
 pub(crate) use self::handshake::NODE_HEADERS;
 pub use self::subprotocols::is_token;
 pub use self::token::carries_token;
-pub(crate) use self::unsigned_token::{with_signatures, without_signatures};
 pub(crate) use self::token::{Jwt, sign_token};
 pub(crate) use self::uid::RequireUid;
+pub(crate) use self::unsigned_token::{with_signatures, without_signatures};
 
 /// The header in which the node tells a plugin the certificate of a client, in DER and base64 (RFC
 /// 9440). A client cannot set it.

@@ -59,9 +59,19 @@ use self::api::Api;
 use self::listener::{ApiListener, ConnectionOrigin};
 use crate::certificates::Certificates;
 use crate::listener::listen;
+use crate::live_trace::TraceStep;
 
 pub use self::tokens::ApiTokens;
 pub use self::view::View;
+
+/// Reads a step of a live trace from JSON, as the API writes it.
+///
+/// # Errors
+///
+/// It is no step.
+pub(crate) fn trace_step(json: serde_json::Value) -> anyhow::Result<TraceStep> {
+    schema::SCHEMA.read_trace_step(json)
+}
 
 /// The length of the kernel's queue of new connections on the API's port.
 const BACKLOG: u32 = 1024;

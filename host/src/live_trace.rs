@@ -6,18 +6,18 @@
 //! that flag. A trace is read again and again; one that nobody reads any more ends by itself, since
 //! its reader may be another node.
 
+mod open_trace;
+
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use prost::Message as _;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::open_trace::OpenTrace;
 use crate::id::{ClientId, Incarnation};
 
 pub use self::generated::trace_step::Step;
@@ -25,6 +25,7 @@ pub use self::generated::{
     TraceClosed, TraceConnecting, TraceEvent, TraceFound, TracePair, TraceReceived, TraceSent,
     TraceStep,
 };
+pub use self::open_trace::{SHARES, TraceRequest, TraceTarget};
 
 /// The types of `proto/jackfield/trace/v1`, generated in advance; `tests/generated` checks that they
 /// are current.
@@ -36,56 +37,11 @@ mod generated {
 /// The most traces of a node at once.
 const TRACES: usize = 16;
 
-/// The most clients in one trace. Of a uid that has more, the others are left out.
-const CLIENTS: usize = 1_000;
-
-/// The most steps that wait for the reader of a trace, and their most bytes.
-const STEPS: usize = 8_192;
-const WAITING_BYTES: usize = 8 << 20;
-
-/// The most bytes of a payload that a step has, unless it is one of a recording.
-const PAYLOAD_BYTES: usize = 4_096;
-
-/// How many bytes a step needs beside its encoded form, approximately.
-const STEP_BYTES: usize = 256;
-
-/// An answer with so many bytes has no further step.
-const ANSWER_BYTES: usize = 256 << 10;
-
-/// Of so many clients a share is drawn.
-const SHARES: u32 = 10_000;
-
 /// How long a read of a trace waits for steps.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A trace that was not read for so long has ended.
 const UNREAD: Duration = Duration::from_secs(10);
-
-/// The clients that a trace is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TraceTarget {
-    /// The one client with this id.
-    Client(ClientId),
-    /// All clients that have this uid, also those that get it later.
-    Uid(String),
-    /// So many of 10,000 clients that connect.
-    Share(u32),
-}
-
-/// A trace, as its reader names it.
-#[derive(Clone, Debug)]
-pub struct TraceRequest {
-    /// A random number, which stays the same for all reads.
-    pub trace: u64,
-    /// The clients that the trace is about.
-    pub target: TraceTarget,
-    /// Whether the steps have the payloads of messages.
-    pub with_payloads: bool,
-    /// Whether the steps have all that is needed to do the same again.
-    pub is_recording: bool,
-    /// Whether the trace was read before. If it has ended meanwhile, its reader has missed some steps.
-    pub is_again: bool,
-}
 
 /// A node has as many traces as it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,22 +53,9 @@ pub struct TooManyTraces;
 pub struct LiveTraces {
     node: Incarnation,
     is_active: AtomicBool,
+    /// Whether any trace is about a share of the clients, so that each handshake has to look.
+    has_shares: AtomicBool,
     open: Mutex<Vec<OpenTrace>>,
-}
-
-#[derive(Debug)]
-struct OpenTrace {
-    request: TraceRequest,
-    plugin: Arc<str>,
-    clients: BTreeSet<ClientId>,
-    steps: VecDeque<TraceStep>,
-    /// The bytes of the steps.
-    bytes: usize,
-    missed: u64,
-    /// Whether nobody knows how many steps are missing before the first one.
-    has_gap: bool,
-    read_at: Instant,
-    has_steps: Arc<Notify>,
 }
 
 thread_local! {
@@ -138,6 +81,7 @@ impl LiveTraces {
         LiveTraces {
             node,
             is_active: AtomicBool::new(false),
+            has_shares: AtomicBool::new(false),
             open: Mutex::default(),
         }
     }
@@ -168,18 +112,8 @@ impl LiveTraces {
         if open.len() >= TRACES {
             return Err(TooManyTraces);
         }
-        open.push(OpenTrace {
-            request: request.clone(),
-            plugin: plugin.clone(),
-            clients: BTreeSet::new(),
-            steps: VecDeque::new(),
-            bytes: 0,
-            missed: 0,
-            has_gap: request.is_again,
-            read_at: Instant::now(),
-            has_steps: Arc::default(),
-        });
-        self.is_active.store(true, Ordering::Relaxed);
+        open.push(OpenTrace::new(plugin.clone(), request.clone()));
+        self.note(&open);
         Ok(true)
     }
 
@@ -226,17 +160,14 @@ impl LiveTraces {
         is_traced: &AtomicBool,
         handshake: impl Fn() -> TraceConnecting,
     ) {
-        if !self.is_active() {
+        if !self.has_shares.load(Ordering::Relaxed) {
             return;
         }
         let mut open = self.open.lock();
         self.forget_unread(&mut open);
         for open in open.iter_mut().filter(|open| &*open.plugin == plugin) {
-            let share = match open.request.target {
-                TraceTarget::Share(share) => share,
-                TraceTarget::Client(_) | TraceTarget::Uid(_) => continue,
-            };
-            if rand::random_range(..SHARES) < share && open.take_in(client) {
+            let falls_on = |share| rand::random_range(..SHARES) < share;
+            if open.share().is_some_and(falls_on) && open.take_in(client) {
                 is_traced.store(true, Ordering::Relaxed);
                 if open.request.is_recording {
                     let step = Step::Connecting(handshake());
@@ -277,7 +208,7 @@ impl LiveTraces {
             is_traced.store(false, Ordering::Relaxed);
             return;
         }
-        let wanted = traces.iter().map(|open| open.request.payload_bytes()).max();
+        let wanted = traces.iter().map(|open| open.wanted_bytes()).max();
         let step = step(wanted.unwrap_or_default());
         let step = TraceStep::now(self.node, client.to_string(), step);
         for open in &mut traces {
@@ -324,10 +255,18 @@ impl LiveTraces {
     }
 
     fn forget_unread(&self, open: &mut Vec<OpenTrace>) {
+        let before = open.len();
         open.retain(|open| open.read_at.elapsed() < UNREAD);
-        if open.is_empty() {
-            self.is_active.store(false, Ordering::Relaxed);
+        if open.len() < before {
+            self.note(open);
         }
+    }
+
+    /// Keeps the flags that say what is open.
+    fn note(&self, open: &[OpenTrace]) {
+        let has_shares = open.iter().any(|open| open.share().is_some());
+        self.is_active.store(!open.is_empty(), Ordering::Relaxed);
+        self.has_shares.store(has_shares, Ordering::Relaxed);
     }
 }
 
@@ -345,90 +284,6 @@ impl TraceStep {
     }
 }
 
-impl OpenTrace {
-    fn is_of_uid(&self, plugin: &str, uid: &str) -> bool {
-        let is_of = |target: &TraceTarget| matches!(target, TraceTarget::Uid(of) if of == uid);
-        &*self.plugin == plugin && is_of(&self.request.target)
-    }
-
-    fn add(
-        &mut self,
-        node: Incarnation,
-        client: ClientId,
-        is_traced: &AtomicBool,
-        found: impl FnOnce() -> TraceFound,
-    ) {
-        if self.take_in(client) && self.request.is_recording {
-            self.push(TraceStep::now(node, client.to_string(), Step::Found(found())));
-        }
-        is_traced.store(true, Ordering::Relaxed);
-    }
-
-    /// Takes a client into the trace, if there is room. Returns whether it is in it only now.
-    fn take_in(&mut self, client: ClientId) -> bool {
-        self.clients.len() < CLIENTS && self.clients.insert(client)
-    }
-
-    fn push(&mut self, mut step: TraceStep) {
-        if let Some(payload) = payload_in(&mut step) {
-            let wanted = self.request.payload_bytes();
-            *payload = payload
-                .take()
-                .filter(|_| wanted > 0)
-                .map(|payload| payload.slice(..payload.len().min(wanted)));
-        }
-        let bytes = step.encoded_len() + STEP_BYTES;
-        if self.steps.len() >= STEPS || self.bytes + bytes > WAITING_BYTES {
-            self.missed += 1;
-            return;
-        }
-        self.bytes += bytes;
-        self.steps.push_back(step);
-        self.has_steps.notify_one();
-    }
-
-    /// Takes as many steps as go into one answer. Those that were missed come after the ones that
-    /// were there before them.
-    fn take(&mut self, node: Incarnation) -> Vec<TraceStep> {
-        let (mut taken, mut bytes) = (Vec::new(), 0);
-        let missed = |steps| TraceStep::now(node, String::new(), Step::Missed(steps));
-        if std::mem::take(&mut self.has_gap) {
-            taken.push(missed(0));
-        }
-        while bytes < ANSWER_BYTES
-            && let Some(step) = self.steps.pop_front()
-        {
-            bytes += step.encoded_len() + STEP_BYTES;
-            taken.push(step);
-        }
-        self.bytes = self.bytes.saturating_sub(bytes);
-        if self.steps.is_empty() && self.missed > 0 {
-            taken.push(missed(std::mem::take(&mut self.missed)));
-        }
-        taken
-    }
-}
-
-impl TraceRequest {
-    /// How many bytes of each payload the steps have.
-    fn payload_bytes(&self) -> usize {
-        match (self.is_recording, self.with_payloads) {
-            (true, _) => usize::MAX,
-            (false, true) => PAYLOAD_BYTES,
-            (false, false) => 0,
-        }
-    }
-}
-
-/// The payload of a step, if it is one of a message.
-fn payload_in(step: &mut TraceStep) -> Option<&mut Option<Bytes>> {
-    match &mut step.step {
-        Some(Step::Received(received)) => Some(&mut received.payload),
-        Some(Step::Sent(sent)) => Some(&mut sent.payload),
-        _ => None,
-    }
-}
-
 /// The beginning of a payload, if any bytes of it are wanted.
 pub fn payload_of(payload: &[u8], wanted: usize) -> Option<Bytes> {
     (wanted > 0).then(|| Bytes::copy_from_slice(&payload[..payload.len().min(wanted)]))
@@ -441,6 +296,7 @@ pub fn sender() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::open_trace::{CLIENTS, PAYLOAD_BYTES, STEPS, WAITING_BYTES};
     use super::*;
 
     fn client(counter: u64) -> ClientId {
@@ -456,15 +312,16 @@ mod tests {
             trace,
             target,
             with_payloads: trace % 2 == 1,
+            is_recording: false,
             is_again: false,
         }
     }
 
-    fn received(with_payload: bool) -> Step {
+    fn received(wanted: usize) -> Step {
         Step::Received(TraceReceived {
             is_text: true,
             bytes: 5,
-            payload: payload_of(b"hello", with_payload),
+            payload: payload_of(b"hello", wanted),
         })
     }
 
@@ -478,7 +335,7 @@ mod tests {
             let request = request(trace, TraceTarget::Client(client(number)));
             assert_eq!(traces.open(&plugin, &request), Ok(true));
             assert_eq!(traces.open(&plugin, &request), Ok(false), "it is open");
-            traces.add(trace, client(number), &flag);
+            traces.add(trace, client(number), &flag, TraceFound::default);
         }
         assert!(flag.load(Ordering::Relaxed));
         traces.step(client(1), &flag, received);
@@ -505,7 +362,7 @@ mod tests {
         let request = request(2, TraceTarget::Client(client(1)));
         assert_eq!(traces.open(&plugin, &request), Ok(true));
         let flag = AtomicBool::default();
-        traces.add(2, client(1), &flag);
+        traces.add(2, client(1), &flag, TraceFound::default);
         for _ in 0..STEPS + 3 {
             traces.step(client(1), &flag, received);
         }
@@ -540,10 +397,10 @@ mod tests {
         let more = request(99, TraceTarget::Client(client(1)));
         assert_eq!(traces.open(&plugin, &more), Err(TooManyTraces));
         let flag = AtomicBool::default();
-        traces.add_bound("chat", "somebody", client(1), &flag);
-        traces.add_bound("other", "u3", client(1), &flag);
+        traces.add_bound("chat", "somebody", client(1), &flag, TraceFound::default);
+        traces.add_bound("other", "u3", client(1), &flag, TraceFound::default);
         assert!(!flag.load(Ordering::Relaxed));
-        traces.add_bound("chat", "u3", client(1), &flag);
+        traces.add_bound("chat", "u3", client(1), &flag, TraceFound::default);
         assert!(flag.load(Ordering::Relaxed));
         traces.step(client(1), &flag, received);
         assert_eq!(traces.read(3, Duration::ZERO).await.len(), 1);
@@ -552,10 +409,10 @@ mod tests {
         traces.remove_bound("chat", "u3", client(1));
         traces.step(client(1), &flag, |_| panic!("it has lost the uid"));
         for number in 0..CLIENTS as u64 + 5 {
-            traces.add_bound("chat", "u3", client(number), &flag);
+            traces.add_bound("chat", "u3", client(number), &flag, TraceFound::default);
             traces.forget(client(number));
         }
-        traces.add_bound("chat", "u3", client(7), &flag);
+        traces.add_bound("chat", "u3", client(7), &flag, TraceFound::default);
         traces.step(client(7), &flag, received);
         assert_eq!(
             traces.read(3, Duration::ZERO).await.len(),
@@ -578,5 +435,102 @@ mod tests {
         assert_eq!(sender(), "api backend");
         drop(outer);
         assert_eq!(sender(), "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_recording_has_whole_messages_and_begins_with_what_a_client_has() {
+        let (traces, plugin) = (LiveTraces::new(node()), Arc::<str>::from("chat"));
+        let long = vec![7; PAYLOAD_BYTES + 1];
+        let recording = TraceRequest {
+            is_recording: true,
+            ..request(2, TraceTarget::Uid("ada".to_owned()))
+        };
+        let trace = request(1, TraceTarget::Client(client(1)));
+        let flag = AtomicBool::default();
+        for request in [&recording, &trace] {
+            assert_eq!(traces.open(&plugin, request), Ok(true));
+            traces.add(request.trace, client(1), &flag, || TraceFound {
+                groups: vec!["tea".to_owned()],
+                ..TraceFound::default()
+            });
+        }
+        let received = |wanted| {
+            Step::Received(TraceReceived {
+                is_text: false,
+                bytes: long.len() as u64,
+                payload: payload_of(&long, wanted),
+            })
+        };
+        // Who is in it already is not found once more.
+        traces.add_bound("chat", "ada", client(1), &flag, TraceFound::default);
+        traces.step(client(1), &flag, received);
+        let bytes = |steps: &[TraceStep]| match &steps.last().expect("a step").step {
+            Some(Step::Received(received)) => received.payload.as_ref().map(Bytes::len),
+            other => panic!("{other:?}"),
+        };
+        let steps = traces.read(2, Duration::ZERO).await;
+        assert!(matches!(&steps[0].step, Some(Step::Found(found)) if found.groups == ["tea"]));
+        assert_eq!((steps.len(), bytes(&steps)), (2, Some(long.len())));
+        let steps = traces.read(1, Duration::ZERO).await;
+        assert_eq!((steps.len(), bytes(&steps)), (1, Some(PAYLOAD_BYTES)));
+        // What waits is bounded in bytes, too.
+        let huge = vec![0; WAITING_BYTES / 2];
+        for _ in 0..3 {
+            traces.step(client(1), &flag, |wanted| {
+                Step::Received(TraceReceived {
+                    is_text: false,
+                    bytes: huge.len() as u64,
+                    payload: payload_of(&huge, wanted),
+                })
+            });
+        }
+        let first = traces.read(2, Duration::ZERO).await;
+        assert_eq!((first.len(), bytes(&first[..1])), (2, Some(huge.len())));
+        assert_eq!(first[1].step, Some(Step::Missed(2)));
+        traces.step(client(1), &flag, received);
+        assert_eq!(
+            traces.read(2, Duration::ZERO).await.len(),
+            1,
+            "there is room again"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lot_falls_on_a_share_of_those_that_connect() {
+        let (traces, plugin) = (LiveTraces::new(node()), Arc::<str>::from("chat"));
+        for (trace, share) in [(1, SHARES), (2, SHARES / 10)] {
+            let recording = TraceRequest {
+                is_recording: true,
+                ..request(trace, TraceTarget::Share(share))
+            };
+            assert_eq!(traces.open(&plugin, &recording), Ok(true));
+        }
+        let flags: Vec<_> = (0..CLIENTS as u64).map(|_| AtomicBool::default()).collect();
+        for (number, flag) in flags.iter().enumerate() {
+            let connecting = TraceConnecting::default;
+            traces.add_connecting("other", client(number as u64), flag, connecting);
+            assert!(!flag.load(Ordering::Relaxed));
+            traces.add_connecting("chat", client(number as u64), flag, connecting);
+            assert!(flag.load(Ordering::Relaxed));
+        }
+        let count = async |trace| {
+            let mut count = 0;
+            loop {
+                match traces.read(trace, Duration::ZERO).await.len() {
+                    0 => return count,
+                    read => count += read,
+                }
+            }
+        };
+        assert_eq!(count(1).await, CLIENTS);
+        // Six standard deviations on either side.
+        assert!((43..=157).contains(&count(2).await));
+        // There is no room for one more, and whoever leaves makes some.
+        let flag = AtomicBool::default();
+        traces.add_connecting("chat", client(9_999), &flag, TraceConnecting::default);
+        assert_eq!(count(1).await, 0);
+        traces.forget(client(0));
+        traces.add_connecting("chat", client(9_999), &flag, TraceConnecting::default);
+        assert_eq!(count(1).await, 1);
     }
 }

@@ -7,11 +7,11 @@ use anyhow::Result;
 
 use crate::process::{self, cargo};
 use crate::workspace::Workspace;
-use crate::{guests, plain, plugins};
+use crate::{guests, host, languages, plain, plugins};
 
 #[derive(clap::Args)]
 #[command(
-    override_usage = "cargo xtask bench [echo|fanout|compress|workers|idle|burst|compile|mesh|gateway|api|event|all] [OPTIONS]"
+    override_usage = "cargo xtask bench [echo|fanout|compress|workers|idle|burst|compile|save|mesh|gateway|api|event|all] [OPTIONS]"
 )]
 pub(crate) struct Options {
     /// For `jackfield-bench run`: what to measure, `--rounds N`, `--seconds S` …
@@ -38,6 +38,11 @@ pub(crate) fn bench(workspace: &Workspace, options: &Options) -> Result<()> {
     // Without a name, everything is measured.
     if ["all", "compress"].contains(&what) || what.starts_with('-') {
         bench.arg("--ws").arg(install_ws(workspace)?);
+    }
+    if ["all", "save"].contains(&what) || what.starts_with('-') {
+        host::build_debug(workspace)?;
+        languages::build(workspace)?;
+        bench.arg("--languages").arg(languages::folder(workspace));
     }
     process::run(
         bench

@@ -119,7 +119,13 @@ impl StreamSource for TraceWatch {
                 }
             };
             match self.open.next(next).await? {
-                Some((node, outcome)) => self.take(node, outcome),
+                Some((node, outcome)) => {
+                    let is_answer = outcome.is_ok();
+                    self.take(node, outcome);
+                    if is_answer {
+                        self.read(node);
+                    }
+                }
                 None => self.look(),
             }
         }
@@ -139,6 +145,7 @@ impl TraceWatch {
         {
             self.take(node, outcome);
         }
+        self.look();
     }
 
     /// Reads the nodes that are not being read.
@@ -175,7 +182,7 @@ impl TraceWatch {
                 self.unanswered.remove(&node);
                 self.known.insert(node);
                 self.ready.extend(steps);
-                self.read(node);
+                self.asked.remove(&node);
             }
             Err(error) => {
                 // The next look tries again.

@@ -92,6 +92,14 @@ impl Schema {
         write(&self.trace_step, step)
     }
 
+    /// Reads a step that `write_trace_step` has written. Fields of a newer schema are passed over.
+    pub(super) fn read_trace_step(&self, json: Value) -> anyhow::Result<TraceStep> {
+        let options = DeserializeOptions::new().deny_unknown_fields(false);
+        let descriptor = self.trace_step.clone();
+        let message = DynamicMessage::deserialize_with_options(descriptor, json, &options)?;
+        Ok(message.transcode_to()?)
+    }
+
     pub(super) fn write_log_record(&self, record: &wire::LogRecord) -> Result<Value, Problem> {
         write(&self.log_record, record)
     }

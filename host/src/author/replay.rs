@@ -4,8 +4,9 @@
 //! A build runs on a node of this process, whose clock goes as the recording does and whose state is
 //! empty. It sends no requests to anybody, and its randomness is the same in each run.
 
+mod client_ids;
+mod deliveries;
 mod difference;
-mod recorded_step;
 mod recording;
 mod replay_handshake;
 mod replay_manifest;
@@ -17,9 +18,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use self::deliveries::Deliveries;
 use self::difference::Comparison;
 use self::recording::Recording;
-use self::replay_run::{ReplayRun, Replayed};
+use self::replay_run::ReplayRun;
 use crate::log;
 use crate::stdout::print;
 
@@ -58,47 +60,48 @@ pub(super) fn replay(flags: &ReplayFlags) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let compared = runtime.block_on(async {
-        let run = async |component: &Path, manifest: Option<&Path>| {
-            let run = ReplayRun::new(&recording, component, manifest, flags.timeout)?;
-            let failed = || format!("the replay through {}", component.display());
-            anyhow::Ok(Box::pin(run.run()).await.with_context(failed)?)
-        };
+    // Of a share of the clients, nobody knows what timers have to send.
+    let compares_timers = flags.against.is_some() || recording.is_of_all();
+    let run = async |component: &Path, manifest: Option<&Path>| {
+        let how = (compares_timers, flags.timeout);
+        let run = Box::pin(ReplayRun::run(&recording, component, manifest, how));
+        run.await
+            .with_context(|| format!("the replay through {}", component.display()))
+    };
+    let ran = runtime.block_on(async {
         let before = match &flags.against {
-            Some(component) => run(component, flags.against_manifest.as_deref()).await?,
-            None => recording.replayed(),
+            Some(component) => Some(run(component, flags.against_manifest.as_deref()).await?),
+            None => None,
         };
-        let after = run(&flags.plugin, flags.manifest.as_deref()).await?;
-        anyhow::Ok((before, after))
+        anyhow::Ok((before, run(&flags.plugin, flags.manifest.as_deref()).await?))
     });
     runtime.shutdown_background();
-    let (before, after) = compared?;
-    let shown = |path: &Path| path.display().to_string();
-    let before_name = match &flags.against {
-        Some(component) => shown(component),
-        None => "the recording".to_owned(),
-    };
-    compare(
-        &recording,
-        (&before_name, &before),
-        (&shown(&flags.plugin), &after),
-        flags.all,
-    )
+    let (before, after) = ran?;
+    let names = [
+        flags.against.as_ref().map_or_else(
+            || "the recording".to_owned(),
+            |component| component.display().to_string(),
+        ),
+        flags.plugin.display().to_string(),
+    ];
+    let both = [before.as_ref().unwrap_or(recording.sent()), &after];
+    compare(&recording, names, both, flags.all)
 }
 
+/// Prints what differs. That something does is an error.
 fn compare(
     recording: &Recording,
-    (before_name, before): (&str, &Replayed),
-    (after_name, after): (&str, &Replayed),
+    names: [String; 2],
+    [before, after]: [&Deliveries; 2],
     shows_all: bool,
 ) -> anyhow::Result<()> {
     let comparison = Comparison::of(recording, before, after);
     if comparison.differences() > 0 {
-        print(&format!("--- {before_name}\n+++ {after_name}\n"))?;
+        print(&format!("--- {}\n+++ {}\n", names[0], names[1]))?;
         print(&comparison.shown(shows_all))?;
     }
-    for (name, replayed) in [(before_name, before), (after_name, after)] {
-        for note in &replayed.notes {
+    for (name, deliveries) in names.iter().zip([before, after]) {
+        for note in &deliveries.notes {
             print(&format!("{name}: {note}\n"))?;
         }
     }

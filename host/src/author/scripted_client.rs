@@ -4,19 +4,30 @@
 //! At most 10,000 messages wait for lines of one client.
 
 use std::collections::VecDeque;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::StatusCode;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+use http::uri::PathAndQuery;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use ppp::v2::{Addresses, Builder, Command, IPv4, IPv6, Protocol, Version};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_tungstenite::WebSocketStream;
 use tokio_util::task::AbortOnDropHandle;
+use tungstenite::Message;
 use tungstenite::handshake::client::Request;
-use tungstenite::protocol::CloseFrame;
-use tungstenite::{Error, Message};
+use tungstenite::protocol::{CloseFrame, Role};
 
 /// The most messages that wait for lines of one client.
 const WAITING: usize = 10_000;
@@ -27,6 +38,12 @@ const ABNORMAL: u16 = 1006;
 /// The code of a close frame without one.
 const NO_STATUS: u16 = 1005;
 
+/// The most bytes of the reason for which a client is refused.
+const REASON_BYTES: usize = 64 << 10;
+
+/// The socket of a client.
+type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
 /// A client of a scenario that is connected, or was.
 pub(super) struct ScriptedClient {
     /// The number of its node, from 1 on.
@@ -35,7 +52,7 @@ pub(super) struct ScriptedClient {
     pub(super) subprotocol: Option<String>,
     /// How many messages all nodes have handled when they have handled the last one of this client.
     pub(super) handled: u64,
-    sink: SplitSink<WebSocketStream<TcpStream>, Message>,
+    sink: SplitSink<Socket, Message>,
     inbox: Arc<Mutex<Inbox>>,
     /// Whether the scenario itself has ended the connection.
     is_left: bool,
@@ -60,7 +77,7 @@ struct Inbox {
 }
 
 impl ScriptedClient {
-    /// Connects a client to a node at this address.
+    /// Connects a client to a node at this address, as itself.
     ///
     /// # Errors
     ///
@@ -70,19 +87,48 @@ impl ScriptedClient {
         node: usize,
         request: Request,
     ) -> anyhow::Result<Result<ScriptedClient, RefusedHandshake>> {
-        let stream = TcpStream::connect(address).await?;
+        ScriptedClient::connect_from(address, node, request, None).await
+    }
+
+    /// Connects a client to a node at this address, which takes it for one that comes from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// There is no WebSocket node at the address.
+    pub(super) async fn connect_from(
+        address: &str,
+        node: usize,
+        mut request: Request,
+        from: Option<SocketAddr>,
+    ) -> anyhow::Result<Result<ScriptedClient, RefusedHandshake>> {
+        let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (socket, response) = match client_async(request, stream).await {
-            Ok(connected) => connected,
-            Err(Error::Http(response)) => {
-                let reason = response.body().as_deref().unwrap_or_default();
-                let reason = String::from_utf8_lossy(reason).trim().to_owned();
-                let status = response.status();
-                return Ok(Err(RefusedHandshake { status, reason }));
-            }
-            Err(error) => return Err(error).context("the handshake failed"),
-        };
-        let chosen = response.headers().get(http::header::SEC_WEBSOCKET_PROTOCOL);
+        stream
+            .write_all(&proxy_header(from, stream.peer_addr()?)?)
+            .await?;
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = path
+            .unwrap_or_else(|| PathAndQuery::from_static("/"))
+            .into();
+        let request = request.map(|()| Empty::<Bytes>::new());
+        // Whatever the plugin chooses is let through, also what a browser would refuse.
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let _connection = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
+        let response = sender.send_request(request).await;
+        let response = response.context("the handshake failed")?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let status = response.status();
+            let body = Limited::new(response.into_body(), REASON_BYTES)
+                .collect()
+                .await;
+            let reason = body.map(|body| body.to_bytes()).unwrap_or_default();
+            let reason = String::from_utf8_lossy(&reason).trim().to_owned();
+            return Ok(Err(RefusedHandshake { status, reason }));
+        }
+        let chosen = response.headers().get(SEC_WEBSOCKET_PROTOCOL).cloned();
+        let upgraded = hyper::upgrade::on(response).await?;
+        let socket = TokioIo::new(upgraded);
+        let socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
         let (sink, stream) = socket.split();
         let inbox = Arc::<Mutex<Inbox>>::default();
         let reading = tokio::spawn(fill(inbox.clone(), stream));
@@ -168,8 +214,27 @@ impl ScriptedClient {
     }
 }
 
+/// The header of the PROXY protocol, without which the node does not take a connection.
+fn proxy_header(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Vec<u8>> {
+    let version = Version::Two | Command::Proxy;
+    match from {
+        Some(SocketAddr::V4(from)) => {
+            let addresses = IPv4::new(*from.ip(), Ipv4Addr::LOCALHOST, from.port(), to.port());
+            Builder::with_addresses(version, Protocol::Stream, addresses).build()
+        }
+        Some(SocketAddr::V6(from)) => {
+            let addresses = IPv6::new(*from.ip(), Ipv6Addr::LOCALHOST, from.port(), to.port());
+            Builder::with_addresses(version, Protocol::Stream, addresses).build()
+        }
+        None => {
+            let local = Version::Two | Command::Local;
+            Builder::with_addresses(local, Protocol::Unspecified, Addresses::Unspecified).build()
+        }
+    }
+}
+
 /// Takes what comes, up to the end of the connection.
-async fn fill(inbox: Arc<Mutex<Inbox>>, mut stream: SplitStream<WebSocketStream<TcpStream>>) {
+async fn fill(inbox: Arc<Mutex<Inbox>>, mut stream: SplitStream<Socket>) {
     let mut closed = (ABNORMAL, String::new());
     while let Some(Ok(message)) = stream.next().await {
         let mut inbox = inbox.lock();

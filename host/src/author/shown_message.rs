@@ -25,7 +25,10 @@ pub(super) fn shown_message(message: &Message) -> String {
     match message {
         Message::Text(text) if text.starts_with("0x") => Value::from(text.as_str()).to_string(),
         Message::Text(text) => text.as_str().to_owned(),
-        other => format!("0x{}", HEXLOWER_PERMISSIVE.encode(&other.clone().into_data())),
+        other => format!(
+            "0x{}",
+            HEXLOWER_PERMISSIVE.encode(&other.clone().into_data())
+        ),
     }
 }
 

@@ -5,7 +5,7 @@
 //! no timer is due, nothing waits between nodes, and all that was sent has come. A node that does not rest
 //! within the time of a line ends the whole.
 
-use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,10 +16,11 @@ use tokio::runtime::Runtime;
 use super::build::cache;
 use super::scripted_client::ScriptedClient;
 use super::sources::replace;
-use crate::config::Config;
+use crate::config::{Config, TrustedProxy};
 use crate::counters::Counters;
 use crate::guest::{CallError, Caller};
 use crate::id::Incarnation;
+use crate::live_trace::{SHARES, Step, TraceFound, TraceRequest, TraceStep, TraceTarget};
 use crate::mesh::PeerState;
 use crate::node::{Activity, Node};
 use crate::plugin::Plugin;
@@ -54,6 +55,9 @@ pub(super) struct ClusterSettings<'a> {
     pub(super) nodes: usize,
     /// The most clients of each node.
     pub(super) clients: usize,
+    /// The size of the largest message that clients send, in bytes, if it is larger than nodes allow
+    /// anyway.
+    pub(super) message_bytes: usize,
     /// Where the clock begins.
     pub(super) clock: SystemTime,
     /// How long the nodes may take for one line.
@@ -180,6 +184,12 @@ impl TestCluster<'_> {
         // A build that the author has just written stays, whatever it does.
         config.plugin.probation = Duration::ZERO;
         config.limits.clients = self.settings.clients;
+        let message_bytes = config.limits.message_bytes.max(self.settings.message_bytes);
+        config.limits.message_bytes = message_bytes;
+        // The clients are those of whom the scenario or the recording says so.
+        let here = IpAddr::from(Ipv4Addr::LOCALHOST);
+        config.proxy.trusted = vec![TrustedProxy::Network(here.into())];
+        config.proxy.protocol = true;
         config.limits.drain_timeout = DRAIN;
         config.limits.close_timeout = DRAIN;
         config.limits.suspect_after = SUSPECT_AFTER;
@@ -241,7 +251,11 @@ impl TestCluster<'_> {
         self.reloads += 1;
         let plugins = self.plugins();
         let former: Vec<_> = plugins.iter().map(|plugin| plugin.generation()).collect();
-        let component = self.settings.plugins.join(self.settings.plugin).with_extension("wasm");
+        let component = self
+            .settings
+            .plugins
+            .join(self.settings.plugin)
+            .with_extension("wasm");
         let manifest = component.with_extension("toml");
         // A manifest with one more comment means the same, and is another build.
         let text = std::fs::read_to_string(&manifest).context("the manifest")?;
@@ -271,25 +285,48 @@ impl TestCluster<'_> {
         let plugin = self.plugin_of(node).context("the plugin")?;
         let runtime = node.runtime.as_ref().context("the node's threads")?;
         let calling = async move { plugin.on_call(Caller::Api("test"), &method, &payload).await };
-        let answered = tokio::time::timeout(self.settings.step_timeout, runtime.spawn(calling)).await;
-        Ok(answered
-            .with_context(|| format!("no answer comes within {:?}", self.settings.step_timeout))??)
+        let answered =
+            tokio::time::timeout(self.settings.step_timeout, runtime.spawn(calling)).await;
+        Ok(answered.with_context(|| {
+            format!("no answer comes within {:?}", self.settings.step_timeout)
+        })??)
     }
 
-    /// The ids of the clients of a node that runs.
-    pub(super) async fn client_ids(&self, number: usize) -> Vec<String> {
-        let plugin = self.node(number).ok().and_then(|node| self.plugin_of(node));
-        let Some(plugin) = plugin else {
-            return Vec::new();
+    /// Begins to record all clients that connect to a node.
+    ///
+    /// # Errors
+    ///
+    /// The node does not run.
+    pub(super) async fn begin_recording(&self, number: usize) -> anyhow::Result<()> {
+        self.recorded(number, false).await.map(drop)
+    }
+
+    /// Reads some of what was recorded on a node; nothing: there is no more.
+    ///
+    /// # Errors
+    ///
+    /// The node does not run, or the recording was not read for too long.
+    pub(super) async fn read_recording(&self, number: usize) -> anyhow::Result<Vec<TraceStep>> {
+        let steps = self.recorded(number, true).await?;
+        let is_lost = steps.iter().any(|step| step.step == Some(Step::Missed(0)));
+        ensure!(!is_lost, "one step has taken more than ten seconds");
+        Ok(steps)
+    }
+
+    async fn recorded(&self, number: usize, is_again: bool) -> anyhow::Result<Vec<TraceStep>> {
+        let request = TraceRequest {
+            trace: 1,
+            target: TraceTarget::Share(SHARES),
+            with_payloads: true,
+            is_recording: true,
+            is_again,
         };
-        let (ids, _) = plugin
-            .namespace()
-            .all_clients_after(None, None, usize::MAX)
-            .await;
-        ids.iter().map(ToString::to_string).collect()
+        let plugin = self.plugin_of(self.node(number)?).context("the plugin")?;
+        let read = plugin.namespace().read_trace(&request, Duration::ZERO);
+        Ok(read.await?)
     }
 
-    /// Gives a client of a node this uid, these groups and this info, as its plugin may have done.
+    /// Gives a client of a node this uid, these groups and this info, in place of what it has.
     ///
     /// # Errors
     ///
@@ -298,20 +335,23 @@ impl TestCluster<'_> {
         &self,
         number: usize,
         client: &str,
-        uid: Option<&str>,
-        groups: &[String],
-        info: &BTreeMap<String, String>,
+        state: &TraceFound,
     ) -> anyhow::Result<()> {
         let plugin = self.plugin_of(self.node(number)?).context("the plugin")?;
-        let router = plugin.router();
-        let client = client_id(client)?;
-        if let Some(uid) = uid {
-            router.bind_uid(client, uid).await?;
+        let (router, client) = (plugin.router(), client_id(client)?);
+        match &state.uid {
+            Some(uid) => router.bind_uid(client, uid).await?,
+            None => drop(router.unbind_uid(client, None).await?),
         }
-        for group in groups {
+        for group in plugin.namespace().client_status(client)?.groups {
+            if !state.groups.iter().any(|kept| **kept == *group) {
+                router.leave_group(client, &group).await?;
+            }
+        }
+        for group in &state.groups {
             router.join_group(client, group).await?;
         }
-        let info = info.clone().into_iter().collect();
+        let info = state.info.clone().into_iter().collect();
         Ok(router.set_info(client, info).await?)
     }
 
@@ -326,25 +366,39 @@ impl TestCluster<'_> {
         by: Duration,
         clients: &[&ScriptedClient],
     ) -> anyhow::Result<()> {
+        let until = self.clock.now() + by;
+        check_firings(self.planned_firings(until))?;
+        let mut firings = 0;
+        while self.advance_to_next_timer(until).await? {
+            firings += 1;
+            check_firings(firings)?;
+            self.rest(clients).await?;
+        }
+        self.rest(clients).await
+    }
+
+    /// Moves the clock to the time when the next timer fires, or to the end. Returns whether one fires.
+    ///
+    /// # Errors
+    ///
+    /// The nodes do not agree on who fires the timers.
+    pub(super) async fn advance_to_next_timer(&self, until: Instant) -> anyhow::Result<bool> {
         let fire = || {
             self.running()
                 .all(|(_, node)| activity(node).fires_its_share)
         };
         let all_fire = wait(CHANGE_TIMEOUT, fire).await;
         all_fire.context("the nodes do not agree in time on who fires the timers")?;
-        let until = self.clock.now() + by;
-        check_firings(self.planned_firings(until))?;
-        let mut firings = 0;
-        while let Some(next) = self.next_timer().filter(|next| *next <= until) {
-            firings += 1;
-            check_firings(firings)?;
-            let left = next.saturating_duration_since(self.clock.now());
-            self.clock.advance(left);
-            self.rest(clients).await?;
-        }
-        let left = until.saturating_duration_since(self.clock.now());
-        self.clock.advance(left);
-        self.rest(clients).await
+        let next = self.next_timer().filter(|next| *next <= until);
+        let to = next.unwrap_or(until);
+        self.clock
+            .advance(to.saturating_duration_since(self.clock.now()));
+        Ok(next.is_some())
+    }
+
+    /// The time of the clock.
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     /// How often the timers that are set fire up to this time, on the node where that is most. Their events may

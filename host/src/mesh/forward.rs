@@ -17,6 +17,7 @@ use super::wire::deliver::To;
 use super::wire::trace_of;
 use crate::delivery::{Delivery, Target};
 use crate::id::{ClientId, Incarnation};
+use crate::live_trace;
 use crate::message::Frame;
 use crate::registry::Kind;
 use crate::tracer::{Span, SpanKind};
@@ -222,6 +223,7 @@ fn deliver_frame(
         exclude: exclude.iter().copied().map(wire::client_bytes).collect(),
         frame: frame.to_bytes(),
         trace,
+        by: live_trace::sender(),
     };
     wire::encode(wire::frame::Frame::Deliver(deliver))
 }

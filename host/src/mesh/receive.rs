@@ -138,7 +138,10 @@ impl Mesh {
         let trace = deliver.trace.as_ref();
         let _span = self.remote_span("deliver", SpanKind::Consumer, trace, &deliver.plugin);
         let traces = self.registry.live_traces();
-        let _sender = traces.sends_as(|| format!("node {}", peer.incarnation()));
+        let _sender = traces.sends_as(|| match &*deliver.by {
+            "" => format!("node {}", peer.incarnation()),
+            by => by.to_owned(),
+        });
         let to = match &deliver.to {
             Some(To::Client(bytes)) => {
                 let client = wire::client(bytes).ok_or(NotUnderstood)?;

@@ -1,4 +1,5 @@
-//! A handshake as a recording has it. Whoever has the recording cannot connect with the tokens in it.
+//! A handshake as a recording has it: its JSON Web Tokens have no signatures, so that nobody can connect
+//! with them.
 
 use crate::access::{Handshake, without_signatures};
 use crate::live_trace::{TraceConnecting, TracePair};
@@ -14,12 +15,10 @@ pub(super) fn recorded(handshake: &Handshake) -> TraceConnecting {
     };
     let subprotocols = handshake.subprotocols.iter();
     TraceConnecting {
-        path: handshake.path.clone(),
+        path: without_signatures(&handshake.path),
         query: pairs(&handshake.query),
         headers: pairs(&handshake.headers),
         remote_address: handshake.remote_address.clone(),
-        subprotocols: subprotocols
-            .map(|name| without_signatures(name))
-            .collect(),
+        subprotocols: subprotocols.map(|name| without_signatures(name)).collect(),
     }
 }

@@ -238,6 +238,7 @@ impl Namespace {
     /// Removes a client that another node has taken over. It has no `on-close` here.
     pub fn give_away(&self, client: &Client) {
         self.leave(client, &Close::without_frame(Closer::Network));
+        self.shared.live_traces().forget(client.id());
     }
 
     fn bind_adopted(
@@ -416,8 +417,9 @@ impl Namespace {
             self.changed(Kind::Uid, &uid);
             held.bound_at_ms = now_ms();
             held.uid_rates = self.uid_rates.of(uid.clone(), Instant::now());
+            let former = held.uid.replace(uid.clone());
             self.trace_bound(&client, &held, &uid);
-            if let Some(former) = held.uid.replace(uid) {
+            if let Some(former) = former {
                 self.uids.remove(&former, &client);
                 self.changed(Kind::Uid, &former);
                 self.trace_unbound(&client, &former);
@@ -959,7 +961,6 @@ async fn in_turns(clients: &[Arc<Client>], work: impl FnMut(&Arc<Client>)) {
     }
 }
 
-/// Locks the client's state, if the client has not left.
 /// What a client has, for a recording.
 fn found(held: &ClientState) -> TraceFound {
     TraceFound {
@@ -969,6 +970,7 @@ fn found(held: &ClientState) -> TraceFound {
     }
 }
 
+/// Locks the client's state, if the client has not left.
 fn present(client: &Client) -> Result<parking_lot::MutexGuard<'_, ClientState>, Refused> {
     let held = client.held.lock();
     if held.departure.is_some() {

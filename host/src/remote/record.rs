@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{Args, value_parser};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::api_client::ApiClient;
 use super::event_stream::{EventStream, query};
 use super::flags::ApiFlags;
-use super::output::print;
+use super::output::{print, text, visible};
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -42,14 +42,15 @@ pub struct RecordFlags {
     /// This share of the clients that connect from now on, such as `1%`.
     #[arg(long, value_name = "PERCENT", conflicts_with = "client", value_parser = percent)]
     share: Option<f64>,
-    /// The file, which must not be there yet. Only this user can read it.
+    /// The file, which must not be there yet. It has what the clients send, with cookies and other
+    /// credentials, so only this user can read it. Tokens (JWT) are in it without their signatures.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     /// End after this time, such as `10min`. Without it, Ctrl-C ends the recording.
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     lasts: Option<Duration>,
     /// End once the file has so many MiB.
-    #[arg(long, value_name = "MIB", default_value = "256")]
+    #[arg(long, value_name = "MIB", default_value = "256", value_parser = value_parser!(u64).range(1..=1024))]
     most_mib: u64,
 }
 
@@ -94,7 +95,11 @@ pub(super) async fn record(flags: &RecordFlags) -> anyhow::Result<()> {
         clients: BTreeSet::new(),
         missed: false,
     };
-    let header = json!({ "jackfield_recording": VERSION, "plugin": plugin });
+    let header = json!({
+        "jackfield_recording": VERSION,
+        "plugin": plugin,
+        "share": flags.share,
+    });
     recorder.write(&header).with_context(failed)?;
     print(&format!("recording into {}\n", flags.output.display()))?;
     let until = Instant::now() + flags.lasts.unwrap_or(LONGEST).min(LONGEST);
@@ -102,14 +107,23 @@ pub(super) async fn record(flags: &RecordFlags) -> anyhow::Result<()> {
     let ended = loop {
         tokio::select! {
             step = steps.next() => match step {
-                Ok(step) => recorder.add(&step).with_context(failed)?,
+                Ok(step) => {
+                    if let Some(why) = step["unanswered"].as_str() {
+                        let node = text(&step["node"]);
+                        print(&format!("{node} records nothing: {}\n", visible(why)))?;
+                    }
+                    recorder.add(&step).with_context(failed)?;
+                }
                 Err(error) => break Err(error),
             },
             () = tokio::time::sleep_until(until) => break Ok(()),
             interrupted = &mut interrupted => break Ok(interrupted?),
         }
         if recorder.bytes >= flags.most_mib << 20 {
-            print(&format!("the file has {} MiB (--most-mib)\n", flags.most_mib))?;
+            print(&format!(
+                "the file has {} MiB (--most-mib)\n",
+                flags.most_mib
+            ))?;
             break Ok(());
         }
     };
@@ -120,7 +134,7 @@ pub(super) async fn record(flags: &RecordFlags) -> anyhow::Result<()> {
         flags.output.display()
     ))?;
     if recorder.missed {
-        print("some steps are missing, since they came too fast: record a smaller share\n")?;
+        print("some steps are missing: they came too fast, or a message has more than 8 MiB\n")?;
     }
     match ended {
         Ok(()) if clients == 0 => bail!("no client came while it was recorded"),

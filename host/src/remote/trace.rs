@@ -77,6 +77,9 @@ fn shown(step: &Value) -> String {
             if !what["generation"].is_null() {
                 shown += &format!(" generation={}", text(&what["generation"]));
             }
+            if !what["refused"].is_null() {
+                shown += &format!(" refused={}", text(&what["refused"]));
+            }
             if let Some(failure) = what["failure"].as_str() {
                 shown += &format!(" failed: {}", visible(failure));
             }

@@ -21,6 +21,7 @@ mod measure;
 mod mesh;
 mod process;
 mod run;
+mod save;
 mod server;
 mod table;
 
@@ -91,6 +92,9 @@ struct Run {
     /// A component that `compile` measures as well.
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
+    /// The folder with a project for each language, `target/languages`, which `save` builds again.
+    #[arg(long, value_name = "DIR")]
+    languages: Option<PathBuf>,
     /// A folder for charts of `echo`, `fanout`, `compress` and `workers`, as SVG.
     #[arg(long, value_name = "DIR")]
     charts: Option<PathBuf>,
@@ -132,6 +136,8 @@ enum What {
     Workers,
     /// From a component's file to an instance of it.
     Compile,
+    /// From a saved source to a client that hears it, in each language.
+    Save,
     /// Several nodes: one message, what a third node knows, a group.
     Mesh,
     /// Echo of clients whose plugin runs at another node.
@@ -193,6 +199,11 @@ fn measure(run: &Run) -> Result<()> {
     }
     if matches!(run.what, What::Compile | What::All) {
         compile::run_compile(&built, run.component.as_deref(), amount.rounds)?;
+    }
+    if matches!(run.what, What::Save | What::All) {
+        let languages = run.languages.as_deref();
+        let languages = languages.context("`save` needs --languages: `cargo xtask bench save`")?;
+        save::run_save(&built, languages, amount.rounds)?;
     }
     if matches!(run.what, What::Mesh | What::All) {
         mesh::run_mesh(&built, amount)?;

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
 
+use super::deliveries::{Deliveries, Delivery};
 use super::recording::Recording;
-use super::replay_run::{Delivery, Replayed};
 use crate::author::shown_message::shown_text;
 
-/// The most places that are shown unless all are asked for.
+/// The most differences that are shown unless all are asked for.
 const SHOWN: usize = 100;
 
 /// How long the shortest difference of one client is looked for. Afterwards, a longer one does.
@@ -23,29 +23,33 @@ pub(super) struct Comparison<'a> {
     messages: usize,
 }
 
-/// A place where something else came to a client.
+/// A place where something else came to a client, or something more, or less.
 struct Place<'a> {
     client: &'a str,
-    before: &'a [Delivery],
-    after: &'a [Delivery],
+    before: Option<&'a Delivery>,
+    after: Option<&'a Delivery>,
 }
 
 impl<'a> Comparison<'a> {
     /// Compares what came before with what came after.
     pub(super) fn of(
         recording: &'a Recording,
-        before: &'a Replayed,
-        after: &'a Replayed,
+        before: &'a Deliveries,
+        after: &'a Deliveries,
     ) -> Comparison<'a> {
-        let clients: BTreeSet<_> = before.delivered.keys().chain(after.delivered.keys()).collect();
+        let clients: BTreeSet<_> = before
+            .of_clients
+            .keys()
+            .chain(after.of_clients.keys())
+            .collect();
         let mut comparison = Comparison {
             recording,
             places: Vec::new(),
             messages: 0,
         };
         for client in clients {
-            let of = |replayed: &'a Replayed| {
-                let delivered = replayed.delivered.get(client);
+            let of = |deliveries: &'a Deliveries| {
+                let delivered = deliveries.of_clients.get(client);
                 delivered.map(Vec::as_slice).unwrap_or_default()
             };
             comparison.add(client, of(before), of(after));
@@ -62,12 +66,17 @@ impl<'a> Comparison<'a> {
         let (old, new) = (texts(before), texts(after));
         let until = Some(Instant::now() + PATIENCE);
         for part in capture_diff_slices_deadline(Algorithm::Myers, &old, &new, until) {
-            self.messages += part.old_range().len().max(part.new_range().len());
-            if !matches!(part, DiffOp::Equal { .. }) {
+            let (mut before, mut after) = (&before[part.old_range()], &after[part.new_range()]);
+            self.messages += before.len().max(after.len());
+            if matches!(part, DiffOp::Equal { .. }) {
+                continue;
+            }
+            // One beside the other, since both came of the same step most of the time.
+            while !(before.is_empty() && after.is_empty()) {
                 self.places.push(Place {
                     client,
-                    before: &before[part.old_range()],
-                    after: &after[part.new_range()],
+                    before: before.split_off_first(),
+                    after: after.split_off_first(),
                 });
             }
         }
@@ -75,8 +84,7 @@ impl<'a> Comparison<'a> {
 
     /// How many messages differ.
     pub(super) fn differences(&self) -> usize {
-        let lines = |place: &Place<'_>| place.before.len().max(place.after.len());
-        self.places.iter().map(lines).sum()
+        self.places.len()
     }
 
     /// How many messages were compared.
@@ -101,7 +109,7 @@ impl<'a> Comparison<'a> {
                 last = Some(cause);
             }
             for (sign, delivered) in [('-', place.before), ('+', place.after)] {
-                for delivery in delivered {
+                if let Some(delivery) = delivered {
                     let text = shown_text(&delivery.text);
                     // Writing to a text cannot fail.
                     let _ = writeln!(shown, "{sign} {}<{text}", place.client);
@@ -110,7 +118,7 @@ impl<'a> Comparison<'a> {
         }
         let more = self.places.len().saturating_sub(most);
         if more > 0 {
-            let _ = writeln!(shown, "and {more} more places (--all shows them)");
+            let _ = writeln!(shown, "and {more} more (--all shows them)");
         }
         shown
     }
@@ -119,7 +127,6 @@ impl<'a> Comparison<'a> {
 impl Place<'_> {
     /// The step that the difference came of, by its number.
     fn cause(&self) -> Option<usize> {
-        let first = self.after.first().or(self.before.first());
-        first.and_then(|delivery| delivery.cause)
+        self.after.or(self.before)?.cause
     }
 }

@@ -1,6 +1,8 @@
 //! A recording: what has come in from some clients, in order, and what was sent to them.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,12 +10,16 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use tungstenite::Message;
 
-use super::recorded_step::{
-    Recorded, RecordedClose, RecordedHandshake, RecordedState, RecordedStep,
+use super::client_ids::ClientIds;
+use super::deliveries::{Deliveries, is_of_timer, whole_message};
+use crate::admin::trace_step;
+use crate::author::shown_message::shown_after_arrow;
+use crate::live_trace::{
+    Step, TraceClosed, TraceConnecting, TraceFound, TraceReceived, TraceSent, TraceStep,
 };
-use super::replay_run::{Delivery, Replayed};
-use crate::author::shown_message::{shown_after_arrow, shown_message};
-use crate::file;
+
+/// The longest line of a recording, in bytes.
+const LINE_BYTES: u64 = 32 << 20;
 
 /// The largest recording, in bytes.
 const RECORDING_BYTES: u64 = 1 << 30;
@@ -21,17 +27,22 @@ const RECORDING_BYTES: u64 = 1 << 30;
 /// The version of the format that is read.
 const VERSION: u32 = 1;
 
-/// Who has ended a connection, as a step says it.
-const BY_CLIENT: &str = "client";
-const BY_PLUGIN: &str = "plugin";
+/// The latest time of a step, in microseconds since 1970: the year 9999.
+const LATEST_US: u64 = 253_000_000_000_000_000;
+
+/// The close codes that stand for a frame without a code, and for no frame.
+const NO_STATUS: u32 = 1005;
+const ABNORMAL: u32 = 1006;
 
 /// A recording, with its steps in the order of their times.
 pub(super) struct Recording {
     plugin: String,
+    /// Whether all clients were recorded that connected.
+    is_of_all: bool,
     steps: Vec<ReplayStep>,
     clients: BTreeSet<String>,
-    /// What was recorded of each client.
-    sent: Replayed,
+    /// What was sent when it was recorded.
+    sent: Deliveries,
     /// What is missing, as lines for the reader.
     gaps: Vec<String>,
 }
@@ -46,9 +57,10 @@ pub(super) struct ReplayStep {
 /// What a client does.
 pub(super) enum ReplayAction {
     /// It asks to come in.
-    Connect(RecordedHandshake),
-    /// It was there before the recording, and has this.
-    Find(RecordedState),
+    Connect(TraceConnecting),
+    /// It was there before, and has this.
+    Find(TraceFound),
+    /// It sends a message.
     Send(Message),
     /// It closes its connection, with this code and reason.
     Close(Option<u16>, String),
@@ -61,6 +73,17 @@ pub(super) enum ReplayAction {
 struct Header {
     jackfield_recording: u32,
     plugin: String,
+    /// The share of the clients in percent, if it is of a share.
+    share: Option<f64>,
+}
+
+/// What was recorded and is not compared.
+#[derive(Default)]
+struct LeftOut {
+    /// The steps of clients whose beginning is missing.
+    unknown: u64,
+    /// The messages that somebody has sent who was not recorded.
+    elsewhere: u64,
 }
 
 impl Recording {
@@ -71,16 +94,34 @@ impl Recording {
     /// The file cannot be read, or is no recording.
     pub(super) fn read(path: &Path) -> anyhow::Result<Recording> {
         let wrong = || format!("the recording {}", path.display());
-        let text = file::read_text(path, RECORDING_BYTES).with_context(wrong)?;
-        Recording::parse(&text).with_context(wrong)
+        let file = File::open(path).with_context(wrong)?;
+        let metadata = file.metadata().with_context(wrong)?;
+        ensure!(
+            metadata.is_file() && metadata.len() <= RECORDING_BYTES,
+            "{} is no file, or has more than {} MiB",
+            path.display(),
+            RECORDING_BYTES >> 20
+        );
+        Recording::parse(BufReader::new(file)).with_context(wrong)
     }
 
-    fn parse(text: &str) -> anyhow::Result<Recording> {
-        let mut lines = text.split_inclusive('\n').enumerate();
-        let header = lines.next().and_then(|(_, line)| {
-            let header: Header = serde_json::from_str(line).ok()?;
-            Some(header)
-        });
+    fn parse(mut file: BufReader<File>) -> anyhow::Result<Recording> {
+        let mut gaps = Vec::new();
+        let mut next = || -> anyhow::Result<Option<Vec<u8>>> {
+            let mut line = Vec::new();
+            let mut limited = (&mut file).take(LINE_BYTES);
+            limited.read_until(b'\n', &mut line)?;
+            match line.last() {
+                None => Ok(None),
+                Some(b'\n') => Ok(Some(line)),
+                // The end of a file whose writer was killed, or whose disk was full.
+                Some(_) => {
+                    gaps.push("the last line of the recording is not whole, and is left out");
+                    Ok(None)
+                }
+            }
+        };
+        let header = next()?.and_then(|line| serde_json::from_slice::<Header>(&line).ok());
         let header = header.context(
             "its first line is not that of a recording: `jackfield record` writes recordings",
         )?;
@@ -89,137 +130,136 @@ impl Recording {
             "its format has the version {}, and this program reads {VERSION}",
             header.jackfield_recording
         );
-        let mut gaps = Vec::new();
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        ensure!(
+            header.plugin.starts_with(|c: char| c != '.') && header.plugin.chars().all(is_of_name),
+            "{:?} is no name of a plugin",
+            header.plugin
+        );
         let mut recorded = Vec::new();
-        for (index, line) in lines {
-            // The end of a file whose writer was killed, or whose disk is full.
-            if !line.ends_with('\n') {
-                gaps.push("the last line of the recording is not whole, and is left out".to_owned());
-                break;
-            }
-            let step = serde_json::from_str::<RecordedStep>(line);
-            recorded.push(step.with_context(|| format!("line {}", index + 1))?);
+        let mut number = 1_u64;
+        while let Some(line) = next()? {
+            number += 1;
+            let step = serde_json::from_slice(&line)
+                .map_err(anyhow::Error::from)
+                .and_then(trace_step)
+                .with_context(|| format!("line {number}"))?;
+            ensure!(
+                step.at_us <= LATEST_US,
+                "line {number}: its time is too late"
+            );
+            recorded.push(step);
         }
         // Nodes have clocks of their own, and tell of steps when they are asked.
         recorded.sort_by_key(|step| step.at_us);
         let mut recording = Recording {
             plugin: header.plugin,
+            is_of_all: header.share.is_some_and(|share| share >= 100.0),
             steps: Vec::new(),
             clients: BTreeSet::new(),
-            sent: Replayed::default(),
-            gaps,
+            sent: Deliveries::default(),
+            gaps: gaps.into_iter().map(str::to_owned).collect(),
         };
-        let mut unknown = 0_u64;
-        let mut elsewhere = 0_u64;
+        let mut left_out = LeftOut::default();
         for step in recorded {
-            recording.add(step, &mut unknown, &mut elsewhere)?;
+            recording.add(step, &mut left_out)?;
         }
-        if unknown > 0 {
-            recording.gaps.push(format!(
-                "{unknown} steps are of clients whose beginning was not recorded, and are left out"
-            ));
-        }
-        if elsewhere > 0 {
-            recording.sent.notes.push(format!(
-                "{elsewhere} messages came from other nodes, backends or clients that were not recorded, and \
-                 are not compared"
-            ));
-        }
+        recording.note(&left_out);
         Ok(recording)
     }
 
-    fn add(
-        &mut self,
-        step: RecordedStep,
-        unknown: &mut u64,
-        elsewhere: &mut u64,
-    ) -> anyhow::Result<()> {
-        let RecordedStep { at_us, client, what } = step;
-        let at = UNIX_EPOCH + Duration::from_micros(at_us);
-        let begins = matches!(what, Recorded::Connecting(_) | Recorded::Found(_));
-        match (&what, client.is_empty()) {
-            (Recorded::Missed(0), _) => {
-                self.gaps.push("steps are missing, nobody knows how many".to_owned());
-                return Ok(());
-            }
-            (Recorded::Missed(steps), _) => {
-                self.gaps.push(format!("{steps} steps are missing: they came too fast"));
-                return Ok(());
-            }
-            (Recorded::Unanswered(why), _) => {
-                self.gaps.push(format!("the steps of a node are missing: {why}"));
-                return Ok(());
-            }
-            (_, true) => return Ok(()),
-            _ if begins => {
-                self.clients.insert(client.clone());
-            }
-            _ if !self.clients.contains(&client) => {
-                *unknown += 1;
-                return Ok(());
-            }
-            _ => {}
+    fn note(&mut self, LeftOut { unknown, elsewhere }: &LeftOut) {
+        if *unknown > 0 {
+            self.gaps.push(format!(
+                "{unknown} steps are of clients whose beginning was not recorded, and are left out"
+            ));
         }
-        let action = match what {
-            Recorded::Connecting(handshake) => ReplayAction::Connect(handshake),
-            Recorded::Found(state) => ReplayAction::Find(state),
-            Recorded::Received(message) => ReplayAction::Send(message.message()?),
-            Recorded::Closed(RecordedClose { code, reason, by }) => match &*by {
-                // A frame cannot have the codes that say that there was none.
-                BY_CLIENT if code == 1005 => ReplayAction::Close(None, reason),
-                BY_CLIENT if code != 1006 => ReplayAction::Close(Some(code), reason),
-                BY_PLUGIN => {
-                    self.deliver(&client, closed(code, &reason));
-                    return Ok(());
-                }
-                _ => ReplayAction::Break,
-            },
-            Recorded::Event(event) => {
-                if let Some(status) = event.refused {
-                    self.deliver(&client, refused(status));
-                }
-                if event.failure.is_some() {
-                    self.deliver(&client, FAILED.to_owned());
-                }
-                return Ok(());
+        if *elsewhere > 0 {
+            self.sent.notes.push(format!(
+                "{elsewhere} messages came from backends, timers or clients that were not recorded, and are \
+                 not compared"
+            ));
+        }
+    }
+
+    fn add(&mut self, step: TraceStep, left_out: &mut LeftOut) -> anyhow::Result<()> {
+        let TraceStep {
+            at_us,
+            client,
+            step,
+            ..
+        } = step;
+        let Some(step) = step else { return Ok(()) };
+        let gap = match &step {
+            Step::Missed(0) => "steps are missing, nobody knows how many".to_owned(),
+            Step::Missed(steps) => {
+                format!("{steps} steps are missing: they came too fast, or were too large")
             }
-            Recorded::Sent(sent) => {
-                let is_compared = self.is_from_here(&sent.by);
-                if sent.outcome == "queued" && is_compared {
-                    let message = sent.message()?;
-                    self.deliver(&client, shown_message(&message));
-                } else if !is_compared {
-                    *elsewhere += 1;
-                }
-                return Ok(());
-            }
-            Recorded::Missed(_)
-            | Recorded::Unanswered(_)
-            | Recorded::Uid(_) => return Ok(()),
+            Step::Unanswered(why) => format!("the steps of a node are missing: {why}"),
+            _ => String::new(),
         };
-        self.steps.push(ReplayStep { at, client, action });
+        if !gap.is_empty() {
+            self.gaps.push(gap);
+            return Ok(());
+        }
+        if matches!(step, Step::Connecting(_) | Step::Found(_)) {
+            self.clients.insert(client.clone());
+        } else if !self.clients.contains(&client) {
+            left_out.unknown += 1;
+            return Ok(());
+        }
+        let action = match step {
+            Step::Connecting(handshake) => ReplayAction::Connect(handshake),
+            Step::Found(state) => ReplayAction::Find(state),
+            Step::Received(TraceReceived {
+                is_text,
+                bytes,
+                payload,
+            }) => ReplayAction::Send(whole_message(is_text, bytes, payload)?),
+            Step::Closed(TraceClosed { code, reason, by }) if by == "client" => match code {
+                // A frame cannot have these codes.
+                NO_STATUS => ReplayAction::Close(None, reason),
+                ABNORMAL => ReplayAction::Break,
+                code => ReplayAction::Close(u16::try_from(code).ok(), reason),
+            },
+            Step::Closed(closed) if closed.by != "plugin" => ReplayAction::Break,
+            Step::Sent(sent) if !self.is_from_here(&sent) => {
+                left_out.elsewhere += 1;
+                return Ok(());
+            }
+            told => {
+                let cause = self.steps.len().checked_sub(1);
+                return self.sent.add(&client, told, cause, &ClientIds::default());
+            }
+        };
+        self.steps.push(ReplayStep {
+            at: UNIX_EPOCH + Duration::from_micros(at_us),
+            client,
+            action,
+        });
         Ok(())
     }
 
-    /// Whether a replay can send what this sender has sent: an event of a recorded client, or a timer.
-    fn is_from_here(&self, by: &str) -> bool {
-        match by.split_once(' ') {
+    /// Whether a replay can send this: what an event of a recorded client has sent, or the node itself, and
+    /// a timer if all clients were recorded.
+    fn is_from_here(&self, sent: &TraceSent) -> bool {
+        match sent.by.split_once(' ') {
             Some((function, client)) => {
                 function.starts_with("on-") && self.clients.contains(client)
             }
-            None => by == "on-timer",
+            // The node itself: the last message of a client that its plugin closes.
+            None => sent.by.is_empty() || (self.is_of_all && is_of_timer(sent)),
         }
-    }
-
-    fn deliver(&mut self, client: &str, text: String) {
-        let cause = self.steps.len().checked_sub(1);
-        let delivered = self.sent.delivered.entry(client.to_owned()).or_default();
-        delivered.push(Delivery { text, cause });
     }
 
     /// The name of the plugin.
     pub(super) fn plugin(&self) -> &str {
         &self.plugin
+    }
+
+    /// Whether all clients were recorded that connected, so that timers have what they had.
+    pub(super) fn is_of_all(&self) -> bool {
+        self.is_of_all
     }
 
     /// What the clients do, in order.
@@ -232,14 +272,23 @@ impl Recording {
         self.clients.len()
     }
 
-    /// What is missing, for whoever reads the result.
-    pub(super) fn gaps(&self) -> &[String] {
-        &self.gaps
+    /// The size of the largest message of a client, in bytes.
+    pub(super) fn largest_message(&self) -> usize {
+        let sizes = self.steps.iter().map(|step| match &step.action {
+            ReplayAction::Send(message) => message.len(),
+            _ => 0,
+        });
+        sizes.max().unwrap_or(0)
     }
 
     /// What was sent when it was recorded.
-    pub(super) fn replayed(&self) -> Replayed {
-        self.sent.clone()
+    pub(super) fn sent(&self) -> &Deliveries {
+        &self.sent
+    }
+
+    /// What is missing, for whoever reads the result.
+    pub(super) fn gaps(&self) -> &[String] {
+        &self.gaps
     }
 }
 
@@ -253,21 +302,11 @@ impl ReplayStep {
             ReplayAction::Send(message) => format!("{client}>{}", shown_after_arrow(message)),
             ReplayAction::Close(code, reason) => {
                 let code = code.map(|code| format!(" {code}")).unwrap_or_default();
-                format!("close {client}{code} {reason}").trim_end().to_owned()
+                format!("close {client}{code} {reason}")
+                    .trim_end()
+                    .to_owned()
             }
             ReplayAction::Break => format!("drop {client}"),
         }
     }
-}
-
-/// How it is shown that an event of a client has failed.
-pub(super) const FAILED: &str = "(its event failed)";
-
-/// How it is shown that a client was closed by its plugin, or refused.
-pub(super) fn closed(code: u16, reason: &str) -> String {
-    format!("closed {code} {reason}").trim_end().to_owned()
-}
-
-pub(super) fn refused(status: u16) -> String {
-    format!("refused {status}")
 }

@@ -1,4 +1,4 @@
-//! The run of a recording through one build.
+//! The run of a recording through one build. A live trace of the node says what comes of it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,135 +7,106 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use tungstenite::Message;
 
-use super::recorded_step::{RecordedHandshake, RecordedState};
-use super::recording::{FAILED, Recording, ReplayAction, ReplayStep, closed, refused};
-use super::replay_handshake::request;
+use super::client_ids::ClientIds;
+use super::deliveries::{Deliveries, is_of_timer, translated};
+use super::recording::{Recording, ReplayAction, ReplayStep};
+use super::replay_handshake::{address, request};
 use super::replay_manifest::ReplayFolder;
 use crate::author::scripted_client::ScriptedClient;
-use crate::author::shown_message::shown_message;
 use crate::author::test_cluster::{ClusterSettings, TestCluster};
+use crate::live_trace::{Step, TraceConnecting, TraceFound, TraceStep};
 
 /// The only node.
 const NODE: usize = 1;
 
-/// The close code of a connection that has ended without a frame.
-const ABNORMAL: u16 = 1006;
-
-/// What comes to the clients of a recording.
-#[derive(Clone, Default)]
-pub(super) struct Replayed {
-    /// What comes to each client, by the client's id in the recording.
-    pub(super) delivered: BTreeMap<String, Vec<Delivery>>,
-    /// What else the reader must know.
-    pub(super) notes: Vec<String>,
-}
-
-/// A message that comes to a client, or what else becomes of the client.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Delivery {
-    pub(super) text: String,
-    /// The step that came before it, by its number in the recording.
-    pub(super) cause: Option<usize>,
-}
-
 /// A recording that runs through a build.
 pub(super) struct ReplayRun<'a> {
-    recording: &'a Recording,
-    folder: ReplayFolder,
-    plugins: PathBuf,
-    timeout: Duration,
-}
-
-/// The state of a run.
-struct Running<'a> {
     recording: &'a Recording,
     cluster: TestCluster<'a>,
     secret: PathBuf,
     now: SystemTime,
     clients: BTreeMap<String, ScriptedClient>,
-    /// The ids that clients have in this run, with those that they have in the recording.
-    ids: Vec<(String, String)>,
+    /// The ids of this run, for those of the recording, and the other way round.
+    here: ClientIds,
+    recorded: ClientIds,
+    /// The client that is being connected, by its id in the recording.
+    connecting: Option<String>,
     traps: u64,
-    replayed: Replayed,
-    /// Clients that were there before the recording, and were not accepted again.
+    compares_timers: bool,
+    deliveries: Deliveries,
+    /// Clients that were there before, and were not accepted again.
     unaccepted: u64,
     timeout: Duration,
 }
 
-impl<'a> ReplayRun<'a> {
-    /// Prepares the run of a build.
-    ///
-    /// # Errors
-    ///
-    /// The component or its manifest cannot be read.
-    pub(super) fn new(
-        recording: &'a Recording,
-        component: &Path,
-        manifest: Option<&Path>,
-        timeout: Duration,
-    ) -> anyhow::Result<ReplayRun<'a>> {
-        let folder = ReplayFolder::create(recording.plugin(), component, manifest)?;
-        Ok(ReplayRun {
-            recording,
-            plugins: folder.plugins(),
-            folder,
-            timeout,
-        })
-    }
+/// What comes of what happens now.
+#[derive(Clone, Copy)]
+enum Outcome {
+    /// It came of this step of the recording.
+    Of(usize),
+    /// Timers have fired after this step of the recording, if there is one.
+    OfTimers(Option<usize>),
+    /// It was not recorded what came of it.
+    Unknown,
+}
 
-    /// Runs the recording through the build.
+impl ReplayRun<'_> {
+    /// Runs a recording through a build. What timers send is kept only if it is compared.
     ///
     /// # Errors
     ///
     /// The build cannot be loaded, or a step takes too long.
-    pub(super) async fn run(&self) -> anyhow::Result<Replayed> {
-        let steps = self.recording.steps();
-        let Some(first) = steps.first() else {
-            return Ok(Replayed::default());
+    pub(super) async fn run(
+        recording: &Recording,
+        component: &Path,
+        manifest: Option<&Path>,
+        (compares_timers, timeout): (bool, Duration),
+    ) -> anyhow::Result<Deliveries> {
+        let Some(first) = recording.steps().first() else {
+            return Ok(Deliveries::default());
         };
+        let folder = ReplayFolder::create(recording.plugin(), component, manifest)?;
+        let plugins = folder.plugins();
         let cluster = Box::pin(TestCluster::start(ClusterSettings {
-            plugin: self.recording.plugin(),
-            plugins: &self.plugins,
+            plugin: recording.plugin(),
+            plugins: &plugins,
             nodes: 1,
-            clients: self.recording.clients(),
+            clients: recording.clients(),
+            message_bytes: recording.largest_message(),
             clock: first.at,
-            step_timeout: self.timeout,
+            step_timeout: timeout,
         }));
-        let mut running = Running {
-            recording: self.recording,
-            cluster: cluster.await?,
-            secret: self.folder.secret(),
+        let cluster = cluster.await?;
+        cluster.begin_recording(NODE).await?;
+        let mut run = ReplayRun {
+            recording,
+            cluster,
+            secret: folder.secret(),
             now: first.at,
             clients: BTreeMap::new(),
-            ids: Vec::new(),
+            here: ClientIds::default(),
+            recorded: ClientIds::default(),
+            connecting: None,
             traps: 0,
-            replayed: Replayed::default(),
+            compares_timers,
+            deliveries: Deliveries::default(),
             unaccepted: 0,
-            timeout: self.timeout,
+            timeout,
         };
-        for (number, step) in steps.iter().enumerate() {
-            let stepped = Box::pin(running.step(number, step)).await;
+        for (number, step) in recording.steps().iter().enumerate() {
+            let stepped = Box::pin(run.step(number, step)).await;
             stepped.with_context(|| step.shown())?;
         }
-        Ok(running.finish())
+        Ok(run.finish())
     }
-}
 
-impl Running<'_> {
     async fn step(&mut self, number: usize, step: &ReplayStep) -> anyhow::Result<()> {
-        // Timers that are due before it come first.
-        let by = step.at.duration_since(self.now).unwrap_or_default();
-        if !by.is_zero() {
-            let clients: Vec<_> = self.clients.values().collect();
-            Box::pin(self.cluster.advance(by, &clients)).await?;
-            self.now = step.at;
-            self.take(number.checked_sub(1), None, true);
-        }
+        self.advance(number, step.at).await?;
         let client = &step.client;
         match &step.action {
-            ReplayAction::Connect(handshake) => self.connect(client, number, handshake).await?,
+            ReplayAction::Connect(handshake) => self.connect(client, handshake).await?,
             ReplayAction::Find(state) => return self.find(client, state).await,
-            ReplayAction::Send(message) => self.send(client, message).await?,
+            ReplayAction::Send(message) => self.send(client, message).await,
             ReplayAction::Close(code, reason) => {
                 if let Some(open) = self.clients.get_mut(client) {
                     // One that the build has closed is closed already.
@@ -146,136 +117,138 @@ impl Running<'_> {
                 self.clients.remove(client);
             }
         }
-        self.rest().await?;
-        self.take(Some(number), Some(client), true);
-        Ok(())
+        self.rest(Outcome::Of(number)).await
     }
 
-    async fn rest(&self) -> anyhow::Result<()> {
-        let clients: Vec<_> = self.clients.values().collect();
-        Box::pin(self.cluster.rest(&clients)).await
-    }
-
-    async fn connect(
-        &mut self,
-        client: &str,
-        number: usize,
-        handshake: &RecordedHandshake,
-    ) -> anyhow::Result<()> {
-        let address = self.cluster.address(NODE)?.to_owned();
-        let request = request(handshake, &address, &self.secret)?;
-        let connecting = ScriptedClient::connect(&address, NODE, request);
-        let connected = tokio::time::timeout(self.timeout, connecting).await;
-        match connected.context("the node does not answer the handshake in time")?? {
-            Ok(connected) => {
-                self.clients.insert(client.to_owned(), connected);
-                self.learn_id(client).await;
-            }
-            Err(answer) => {
-                let text = refused(answer.status.as_u16());
-                self.deliver(client, Some(number), text);
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets a client come in that was there before the recording, with what it had. What that sends to
-    /// anybody was not recorded.
-    async fn find(&mut self, client: &str, state: &RecordedState) -> anyhow::Result<()> {
-        let handshake = RecordedHandshake {
-            path: format!("/{}", self.recording.plugin()),
-            ..RecordedHandshake::default()
-        };
-        let refusals = self.replayed.delivered.get(client).map_or(0, Vec::len);
-        self.connect(client, 0, &handshake).await?;
-        self.rest().await?;
-        if let Some((id, _)) = self.ids.iter().rev().find(|(_, known)| known == client) {
-            self.cluster
-                .put_in_state(NODE, id, state.uid.as_deref(), &state.groups, &state.info)
-                .await?;
-            self.rest().await?;
-        } else {
-            self.unaccepted += 1;
-            if let Some(delivered) = self.replayed.delivered.get_mut(client) {
-                delivered.truncate(refusals);
-            }
-        }
-        self.take(None, None, false);
-        Ok(())
-    }
-
-    async fn send(&mut self, client: &str, message: &Message) -> anyhow::Result<()> {
-        let handled = self.cluster.handled() + 1;
-        let Some(open) = self.clients.get_mut(client).filter(|client| client.is_open()) else {
+    /// Moves the clock to the time of a step. Timers that are due before it come first.
+    async fn advance(&mut self, number: usize, at: SystemTime) -> anyhow::Result<()> {
+        let by = at.duration_since(self.now).unwrap_or_default();
+        if by.is_zero() {
             return Ok(());
-        };
-        open.handled = handled;
-        let sent = tokio::time::timeout(self.timeout, open.send(message.clone())).await;
-        sent.context("the node does not take the message in time")?
+        }
+        self.now = at;
+        let until = self.cluster.now() + by;
+        while self.cluster.advance_to_next_timer(until).await? {
+            self.rest(Outcome::OfTimers(number.checked_sub(1))).await?;
+        }
+        Ok(())
     }
 
-    /// Learns which id a client has that has just come in.
-    async fn learn_id(&mut self, client: &str) {
-        let known = |id: &String| self.ids.iter().any(|(known, _)| known == id);
-        let ids = self.cluster.client_ids(NODE).await;
-        if let Some(id) = ids.into_iter().find(|id| !known(id)) {
-            self.ids.push((id, client.to_owned()));
+    /// Waits until nothing is under way, and takes what has come of it.
+    async fn rest(&mut self, outcome: Outcome) -> anyhow::Result<()> {
+        let clients: Vec<_> = self.clients.values().collect();
+        Box::pin(self.cluster.rest(&clients)).await?;
+        // What has come is in the trace, too.
+        for client in self.clients.values() {
+            while client.next().is_some() {}
         }
-    }
-
-    /// Takes what has come to the clients since the last call, and keeps it if it is compared.
-    fn take(&mut self, cause: Option<usize>, of: Option<&str>, is_compared: bool) {
-        let mut came = Vec::new();
-        for (name, client) in &self.clients {
-            while let Some(message) = client.next() {
-                came.push((name.clone(), self.as_recorded(shown_message(&message))));
+        self.clients.retain(|_, client| client.is_open());
+        loop {
+            let steps = self.cluster.read_recording(NODE).await?;
+            if steps.is_empty() {
+                break;
             }
-            if let Some((code, reason)) = client.closed() {
-                // A connection that breaks is no word of the plugin.
-                if code != ABNORMAL {
-                    came.push((name.clone(), closed(code, &reason)));
-                }
+            for step in steps {
+                self.take(step, outcome)?;
             }
         }
-        self.clients.retain(|_, client| client.closed().is_none());
         let traps = self.cluster.traps();
-        if is_compared {
-            for (client, text) in came {
-                self.deliver(&client, cause, text);
-            }
+        if let Outcome::OfTimers(cause) = outcome {
             for _ in self.traps..traps {
-                match of {
-                    Some(client) => self.deliver(client, cause, FAILED.to_owned()),
-                    None => self.replayed.notes.push("a timer's event failed".to_owned()),
-                }
+                self.deliveries.add_failed_timer(cause);
             }
         }
         self.traps = traps;
+        Ok(())
     }
 
-    fn deliver(&mut self, client: &str, cause: Option<usize>, text: String) {
-        let delivered = self.replayed.delivered.entry(client.to_owned());
-        delivered.or_default().push(Delivery { text, cause });
+    fn take(&mut self, step: TraceStep, outcome: Outcome) -> anyhow::Result<()> {
+        let TraceStep { client, step, .. } = step;
+        match (step, outcome) {
+            (Some(Step::Connecting(_)), _) => {
+                if let Some(recorded) = self.connecting.take() {
+                    self.here.add(&recorded, &client);
+                    self.recorded.add(&client, &recorded);
+                }
+            }
+            (Some(Step::Missed(steps)), _) => self.deliveries.notes.push(format!(
+                "{steps} steps are missing: too much came of one step"
+            )),
+            (Some(Step::Sent(sent)), _) if is_of_timer(&sent) && !self.compares_timers => {}
+            (Some(step), Outcome::Of(_) | Outcome::OfTimers(_)) => {
+                let cause = match outcome {
+                    Outcome::Of(number) => Some(number),
+                    Outcome::OfTimers(number) => number,
+                    Outcome::Unknown => None,
+                };
+                if let Some(recorded) = self.recorded.get(&client) {
+                    self.deliveries.add(recorded, step, cause, &self.recorded)?;
+                }
+            }
+            (None, _) | (Some(_), Outcome::Unknown) => {}
+        }
+        Ok(())
     }
 
-    /// A text in which clients have the ids that they have in the recording.
-    fn as_recorded(&self, mut text: String) -> String {
-        for (id, recorded) in &self.ids {
-            if text.contains(id) {
-                text = text.replace(id, recorded);
+    async fn connect(&mut self, client: &str, handshake: &TraceConnecting) -> anyhow::Result<()> {
+        let node = self.cluster.address(NODE)?.to_owned();
+        let request = request(handshake, &node, &self.secret, &self.here)?;
+        self.connecting = Some(client.to_owned());
+        let connecting = ScriptedClient::connect_from(&node, NODE, request, address(handshake));
+        let connected = tokio::time::timeout(self.timeout, connecting).await;
+        // Of one that is refused, the trace says so.
+        if let Ok(connected) =
+            connected.context("the node does not answer the handshake in time")??
+        {
+            self.clients.insert(client.to_owned(), connected);
+        }
+        Ok(())
+    }
+
+    /// Gives a client what it has in the recording. One that was there before the recording comes in.
+    async fn find(&mut self, client: &str, state: &TraceFound) -> anyhow::Result<()> {
+        if !self.clients.contains_key(client) {
+            let handshake = TraceConnecting {
+                path: format!("/{}", self.recording.plugin()),
+                ..TraceConnecting::default()
+            };
+            self.connect(client, &handshake).await?;
+            self.rest(Outcome::Unknown).await?;
+        }
+        let id = self
+            .here
+            .get(client)
+            .filter(|_| self.clients.contains_key(client));
+        match id {
+            None => self.unaccepted += 1,
+            Some(id) => {
+                if let Err(error) = self.cluster.put_in_state(NODE, id, state).await {
+                    let note = format!("{client} does not get what it had: {error:#}");
+                    self.deliveries.notes.push(note);
+                }
             }
         }
-        text
+        self.rest(Outcome::Unknown).await
     }
 
-    fn finish(mut self) -> Replayed {
+    async fn send(&mut self, client: &str, message: &Message) {
+        let message = translated(message.clone(), &self.here);
+        let handled = self.cluster.handled() + 1;
+        if let Some(open) = self.clients.get_mut(client) {
+            open.handled = handled;
+            // One that is being closed sends no more, and the trace says that it is closed.
+            let _ = tokio::time::timeout(self.timeout, open.send(message)).await;
+        }
+    }
+
+    fn finish(mut self) -> Deliveries {
         if self.unaccepted > 0 {
-            self.replayed.notes.push(format!(
+            self.deliveries.notes.push(format!(
                 "{} clients that were there before the recording are not accepted without their handshakes, \
                  and are left out",
                 self.unaccepted
             ));
         }
-        self.replayed
+        self.deliveries
     }
 }

@@ -78,6 +78,7 @@ pub(super) async fn run_scenario(
         plugins: folder.path(),
         nodes: scenario.nodes,
         clients: scenario.clients(),
+        message_bytes: 0,
         clock: scenario.clock,
         step_timeout,
     };
