@@ -7,11 +7,12 @@
 //! its reader may be another node.
 
 mod open_trace;
+mod trace_step;
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -20,19 +21,11 @@ use tokio::time::Instant;
 use self::open_trace::OpenTrace;
 use crate::id::{ClientId, Incarnation};
 
-pub use self::generated::trace_step::Step;
-pub use self::generated::{
-    TraceClosed, TraceConnecting, TraceEvent, TraceFound, TracePair, TraceReceived, TraceSent,
-    TraceStep,
-};
 pub use self::open_trace::{SHARES, TraceRequest, TraceTarget};
-
-/// The types of `proto/jackfield/trace/v1`, generated in advance; `tests/generated` checks that they
-/// are current.
-#[allow(missing_docs, unreachable_pub, clippy::all)]
-mod generated {
-    include!("../generated/jackfield.trace.v1.rs");
-}
+pub use self::trace_step::{
+    Step, TraceClosed, TraceConnecting, TraceEvent, TraceFound, TracePair, TraceReceived,
+    TraceSent, TraceStep,
+};
 
 /// The most traces of a node at once.
 const TRACES: usize = 16;
@@ -267,20 +260,6 @@ impl LiveTraces {
         let has_shares = open.iter().any(|open| open.share().is_some());
         self.is_active.store(!open.is_empty(), Ordering::Relaxed);
         self.has_shares.store(has_shares, Ordering::Relaxed);
-    }
-}
-
-impl TraceStep {
-    /// What happens now on a node, to a client or, if the text is empty, to the trace itself.
-    pub(crate) fn now(node: Incarnation, client: String, step: Step) -> TraceStep {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let at_us = since.unwrap_or_default().as_micros();
-        TraceStep {
-            at_us: u64::try_from(at_us).unwrap_or(u64::MAX),
-            node: node.to_string(),
-            client,
-            step: Some(step),
-        }
     }
 }
 

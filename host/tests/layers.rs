@@ -33,7 +33,14 @@ const HOMES: [(&str, &[&str]); 22] = [
     ("include_dir", &["author"]),
     (
         "hyper",
-        &["remote", "admin", "client", "guest", "certificates"],
+        &[
+            "author",
+            "remote",
+            "admin",
+            "client",
+            "guest",
+            "certificates",
+        ],
     ),
     ("tonic", &["mesh", "admin", "pending_connections", "tracer"]),
     ("opentelemetry", &["tracer"]),

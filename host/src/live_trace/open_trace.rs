@@ -9,7 +9,7 @@ use prost::Message as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Step, TraceFound, TraceStep};
+use super::trace_step::{Step, TraceFound, TraceStep};
 use crate::id::{ClientId, Incarnation};
 
 /// The most clients in one trace at a time. Others are left out.
