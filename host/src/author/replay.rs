@@ -19,7 +19,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use self::deliveries::Deliveries;
-use self::difference::Comparison;
+use self::difference::ReplayComparison;
 use self::recording::Recording;
 use self::replay_run::ReplayRun;
 use crate::log;
@@ -95,7 +95,7 @@ fn compare(
     [before, after]: [&Deliveries; 2],
     shows_all: bool,
 ) -> anyhow::Result<()> {
-    let comparison = Comparison::of(recording, before, after);
+    let comparison = ReplayComparison::of(recording, before, after);
     if comparison.differences() > 0 {
         print(&format!("--- {}\n+++ {}\n", names[0], names[1]))?;
         print(&comparison.shown(shows_all))?;

@@ -42,7 +42,7 @@ const NO_STATUS: u16 = 1005;
 const REASON_BYTES: usize = 64 << 10;
 
 /// The socket of a client.
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+type UpgradedSocket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// A client of a scenario that is connected, or was.
 pub(super) struct ScriptedClient {
@@ -52,7 +52,7 @@ pub(super) struct ScriptedClient {
     pub(super) subprotocol: Option<String>,
     /// How many messages all nodes have handled when they have handled the last one of this client.
     pub(super) handled: u64,
-    sink: SplitSink<Socket, Message>,
+    sink: SplitSink<UpgradedSocket, Message>,
     inbox: Arc<Mutex<Inbox>>,
     /// Whether the scenario itself has ended the connection.
     is_left: bool,
@@ -234,7 +234,7 @@ fn proxy_header(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Vec<u8>>
 }
 
 /// Takes what comes, up to the end of the connection.
-async fn fill(inbox: Arc<Mutex<Inbox>>, mut stream: SplitStream<Socket>) {
+async fn fill(inbox: Arc<Mutex<Inbox>>, mut stream: SplitStream<UpgradedSocket>) {
     let mut closed = (ABNORMAL, String::new());
     while let Some(Ok(message)) = stream.next().await {
         let mut inbox = inbox.lock();

@@ -21,14 +21,14 @@ const NOBODY: &str = "(timers)";
 #[derive(Default)]
 pub(super) struct Deliveries {
     /// What comes to each client, by the client's id in the recording.
-    pub(super) of_clients: BTreeMap<String, Vec<Delivery>>,
+    pub(super) of_clients: BTreeMap<String, Vec<ClientDelivery>>,
     /// What else the reader must know.
     pub(super) notes: Vec<String>,
 }
 
 /// A message that comes to a client, or what else becomes of the client.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Delivery {
+pub(super) struct ClientDelivery {
     pub(super) text: String,
     /// The step of the recording that came before it, by its number.
     pub(super) cause: Option<usize>,
@@ -87,7 +87,7 @@ impl Deliveries {
 
     fn deliver(&mut self, client: &str, cause: Option<usize>, text: String) {
         let delivered = self.of_clients.entry(client.to_owned());
-        delivered.or_default().push(Delivery { text, cause });
+        delivered.or_default().push(ClientDelivery { text, cause });
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
 
-use super::deliveries::{Deliveries, Delivery};
+use super::deliveries::{ClientDelivery, Deliveries};
 use super::recording::Recording;
 use crate::author::shown_message::shown_text;
 
@@ -17,34 +17,34 @@ const SHOWN: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What differs, client by client.
-pub(super) struct Comparison<'a> {
+pub(super) struct ReplayComparison<'a> {
     recording: &'a Recording,
-    places: Vec<Place<'a>>,
+    found: Vec<Difference<'a>>,
     messages: usize,
 }
 
-/// A place where something else came to a client, or something more, or less.
-struct Place<'a> {
+/// A difference: something else came to a client, or something more, or less.
+struct Difference<'a> {
     client: &'a str,
-    before: Option<&'a Delivery>,
-    after: Option<&'a Delivery>,
+    before: Option<&'a ClientDelivery>,
+    after: Option<&'a ClientDelivery>,
 }
 
-impl<'a> Comparison<'a> {
+impl<'a> ReplayComparison<'a> {
     /// Compares what came before with what came after.
     pub(super) fn of(
         recording: &'a Recording,
         before: &'a Deliveries,
         after: &'a Deliveries,
-    ) -> Comparison<'a> {
+    ) -> ReplayComparison<'a> {
         let clients: BTreeSet<_> = before
             .of_clients
             .keys()
             .chain(after.of_clients.keys())
             .collect();
-        let mut comparison = Comparison {
+        let mut comparison = ReplayComparison {
             recording,
-            places: Vec::new(),
+            found: Vec::new(),
             messages: 0,
         };
         for client in clients {
@@ -55,12 +55,12 @@ impl<'a> Comparison<'a> {
             comparison.add(client, of(before), of(after));
         }
         // As it happened, and not by the clients' names.
-        comparison.places.sort_by_key(Place::cause);
+        comparison.found.sort_by_key(Difference::cause);
         comparison
     }
 
-    fn add(&mut self, client: &'a str, before: &'a [Delivery], after: &'a [Delivery]) {
-        let texts = |delivered: &'a [Delivery]| -> Vec<&'a str> {
+    fn add(&mut self, client: &'a str, before: &'a [ClientDelivery], after: &'a [ClientDelivery]) {
+        let texts = |delivered: &'a [ClientDelivery]| -> Vec<&'a str> {
             delivered.iter().map(|delivery| &*delivery.text).collect()
         };
         let (old, new) = (texts(before), texts(after));
@@ -73,7 +73,7 @@ impl<'a> Comparison<'a> {
             }
             // One beside the other, since both came of the same step most of the time.
             while !(before.is_empty() && after.is_empty()) {
-                self.places.push(Place {
+                self.found.push(Difference {
                     client,
                     before: before.split_off_first(),
                     after: after.split_off_first(),
@@ -84,7 +84,7 @@ impl<'a> Comparison<'a> {
 
     /// How many messages differ.
     pub(super) fn differences(&self) -> usize {
-        self.places.len()
+        self.found.len()
     }
 
     /// How many messages were compared.
@@ -97,8 +97,8 @@ impl<'a> Comparison<'a> {
         let most = if all { usize::MAX } else { SHOWN };
         let mut shown = String::new();
         let mut last = None;
-        for place in self.places.iter().take(most) {
-            let cause = place.cause();
+        for difference in self.found.iter().take(most) {
+            let cause = difference.cause();
             if last != Some(cause) {
                 let step = cause.and_then(|cause| self.recording.steps().get(cause));
                 let line = step.map(|step| {
@@ -108,15 +108,15 @@ impl<'a> Comparison<'a> {
                 shown += &line.unwrap_or_default();
                 last = Some(cause);
             }
-            for (sign, delivered) in [('-', place.before), ('+', place.after)] {
+            for (sign, delivered) in [('-', difference.before), ('+', difference.after)] {
                 if let Some(delivery) = delivered {
                     let text = shown_text(&delivery.text);
                     // Writing to a text cannot fail.
-                    let _ = writeln!(shown, "{sign} {}<{text}", place.client);
+                    let _ = writeln!(shown, "{sign} {}<{text}", difference.client);
                 }
             }
         }
-        let more = self.places.len().saturating_sub(most);
+        let more = self.found.len().saturating_sub(most);
         if more > 0 {
             let _ = writeln!(shown, "and {more} more (--all shows them)");
         }
@@ -124,7 +124,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
-impl Place<'_> {
+impl Difference<'_> {
     /// The step that the difference came of, by its number.
     fn cause(&self) -> Option<usize> {
         self.after.or(self.before)?.cause

@@ -70,7 +70,7 @@ pub(super) enum ReplayAction {
 
 /// The first line of a recording.
 #[derive(Deserialize)]
-struct Header {
+struct RecordingHeader {
     jackfield_recording: u32,
     plugin: String,
     /// The share of the clients in percent, if it is of a share.
@@ -121,7 +121,7 @@ impl Recording {
                 }
             }
         };
-        let header = next()?.and_then(|line| serde_json::from_slice::<Header>(&line).ok());
+        let header = next()?.and_then(|line| serde_json::from_slice::<RecordingHeader>(&line).ok());
         let header = header.context(
             "its first line is not that of a recording: `jackfield record` writes recordings",
         )?;

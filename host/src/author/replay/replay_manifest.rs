@@ -65,7 +65,7 @@ impl ReplayFolder {
         Ok(replay)
     }
 
-    /// The plugins folder.
+    /// The path of the plugins folder.
     pub(super) fn plugins(&self) -> PathBuf {
         self.folder.path().join("plugins")
     }

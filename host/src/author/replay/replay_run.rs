@@ -16,7 +16,7 @@ use crate::author::scripted_client::ScriptedClient;
 use crate::author::test_cluster::{ClusterSettings, TestCluster};
 use crate::live_trace::{Step, TraceConnecting, TraceFound, TraceStep};
 
-/// The only node.
+/// The only node of a replay.
 const NODE: usize = 1;
 
 /// A recording that runs through a build.
@@ -41,7 +41,7 @@ pub(super) struct ReplayRun<'a> {
 
 /// What comes of what happens now.
 #[derive(Clone, Copy)]
-enum Outcome {
+enum StepOrigin {
     /// It came of this step of the recording.
     Of(usize),
     /// Timers have fired after this step of the recording, if there is one.
@@ -117,7 +117,7 @@ impl ReplayRun<'_> {
                 self.clients.remove(client);
             }
         }
-        self.rest(Outcome::Of(number)).await
+        self.rest(StepOrigin::Of(number)).await
     }
 
     /// Moves the clock to the time of a step. Timers that are due before it come first.
@@ -129,13 +129,14 @@ impl ReplayRun<'_> {
         self.now = at;
         let until = self.cluster.now() + by;
         while self.cluster.advance_to_next_timer(until).await? {
-            self.rest(Outcome::OfTimers(number.checked_sub(1))).await?;
+            self.rest(StepOrigin::OfTimers(number.checked_sub(1)))
+                .await?;
         }
         Ok(())
     }
 
     /// Waits until nothing is under way, and takes what has come of it.
-    async fn rest(&mut self, outcome: Outcome) -> anyhow::Result<()> {
+    async fn rest(&mut self, origin: StepOrigin) -> anyhow::Result<()> {
         let clients: Vec<_> = self.clients.values().collect();
         Box::pin(self.cluster.rest(&clients)).await?;
         // What has come is in the trace, too.
@@ -149,11 +150,11 @@ impl ReplayRun<'_> {
                 break;
             }
             for step in steps {
-                self.take(step, outcome)?;
+                self.take(step, origin)?;
             }
         }
         let traps = self.cluster.traps();
-        if let Outcome::OfTimers(cause) = outcome {
+        if let StepOrigin::OfTimers(cause) = origin {
             for _ in self.traps..traps {
                 self.deliveries.add_failed_timer(cause);
             }
@@ -162,9 +163,9 @@ impl ReplayRun<'_> {
         Ok(())
     }
 
-    fn take(&mut self, step: TraceStep, outcome: Outcome) -> anyhow::Result<()> {
+    fn take(&mut self, step: TraceStep, origin: StepOrigin) -> anyhow::Result<()> {
         let TraceStep { client, step, .. } = step;
-        match (step, outcome) {
+        match (step, origin) {
             (Some(Step::Connecting(_)), _) => {
                 if let Some(recorded) = self.connecting.take() {
                     self.here.add(&recorded, &client);
@@ -175,17 +176,17 @@ impl ReplayRun<'_> {
                 "{steps} steps are missing: too much came of one step"
             )),
             (Some(Step::Sent(sent)), _) if is_of_timer(&sent) && !self.compares_timers => {}
-            (Some(step), Outcome::Of(_) | Outcome::OfTimers(_)) => {
-                let cause = match outcome {
-                    Outcome::Of(number) => Some(number),
-                    Outcome::OfTimers(number) => number,
-                    Outcome::Unknown => None,
+            (Some(step), StepOrigin::Of(_) | StepOrigin::OfTimers(_)) => {
+                let cause = match origin {
+                    StepOrigin::Of(number) => Some(number),
+                    StepOrigin::OfTimers(number) => number,
+                    StepOrigin::Unknown => None,
                 };
                 if let Some(recorded) = self.recorded.get(&client) {
                     self.deliveries.add(recorded, step, cause, &self.recorded)?;
                 }
             }
-            (None, _) | (Some(_), Outcome::Unknown) => {}
+            (None, _) | (Some(_), StepOrigin::Unknown) => {}
         }
         Ok(())
     }
@@ -213,7 +214,7 @@ impl ReplayRun<'_> {
                 ..TraceConnecting::default()
             };
             self.connect(client, &handshake).await?;
-            self.rest(Outcome::Unknown).await?;
+            self.rest(StepOrigin::Unknown).await?;
         }
         let id = self
             .here
@@ -228,7 +229,7 @@ impl ReplayRun<'_> {
                 }
             }
         }
-        self.rest(Outcome::Unknown).await
+        self.rest(StepOrigin::Unknown).await
     }
 
     async fn send(&mut self, client: &str, message: &Message) {
