@@ -69,6 +69,8 @@ pub(crate) fn run_save(built: &Built, languages: &Path, rounds: usize) -> Result
 /// The times of so many saves, in seconds.
 fn measure(built: &Built, project: &Path, source: &str, rounds: usize) -> Result<Vec<f64>> {
     let source = Source::open(project.join(source))?;
+    // What its toolchain has kept may be of another project, which has shared it since.
+    source.save(REASON)?;
     let dev = Dev::start(built, project)?;
     // The first build, and the first answer.
     dev.wait_for(REASON)?;
