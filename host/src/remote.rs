@@ -38,6 +38,8 @@ use self::state::StateFlags;
 use self::tail::TailFlags;
 use self::trace::TraceFlags;
 
+pub use self::record::{RECORDING_VERSION, RecordingHeader};
+
 /// A command for a node that runs.
 #[derive(Subcommand)]
 pub enum RemoteCommand {

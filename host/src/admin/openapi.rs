@@ -46,31 +46,31 @@ fn document() -> Value {
         let mut trace = stream(function, TokenScope::Read, data, &mut schemas);
         trace["get"]["parameters"] = json!([
             in_path("plugin"),
-            {
-                "name": "client", "in": "query",
-                "description": "A client id; or name a uid, or a share.",
-                "schema": { "type": "string" },
-            },
-            {
-                "name": "uid", "in": "query",
-                "description": "All clients of this uid, also those that come later.",
-                "schema": { "type": "string" },
-            },
-            {
-                "name": "percent", "in": "query",
-                "description": "This share of the clients that connect from now on, above 0 and up to 100.",
-                "schema": { "type": "number" },
-            },
-            {
-                "name": "recording", "in": "query",
-                "description": "Whether the steps have all that a replay needs; needs the scope `inspect`, too.",
-                "schema": { "type": "boolean" },
-            },
-            {
-                "name": "payloads", "in": "query",
-                "description": "Whether the steps have the payloads of messages; needs the scope `inspect`, too.",
-                "schema": { "type": "boolean" },
-            },
+            in_query(
+                "client",
+                "string",
+                "A client id; or name a uid, or a share.",
+            ),
+            in_query(
+                "uid",
+                "string",
+                "All clients of this uid, also those that come later.",
+            ),
+            in_query(
+                "percent",
+                "number",
+                "This share of the clients that connect from now on, above 0 and up to 100.",
+            ),
+            in_query(
+                "recording",
+                "boolean",
+                "Whether the steps have all that a replay needs; needs the scope `inspect`, too.",
+            ),
+            in_query(
+                "payloads",
+                "boolean",
+                "Whether the steps have the payloads of messages; needs the scope `inspect`, too.",
+            ),
         ]);
         let path = "/v1/plugins/{plugin}/trace";
         paths.insert(path.to_owned(), trace);
@@ -201,6 +201,12 @@ fn operation(
 /// A parameter that is a part of the path.
 fn in_path(name: &str) -> Value {
     json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })
+}
+
+fn in_query(name: &str, kind: &str, description: &str) -> Value {
+    json!({
+        "name": name, "in": "query", "description": description, "schema": { "type": kind },
+    })
 }
 
 /// Describes the path of a call whose payload is the body of the request.

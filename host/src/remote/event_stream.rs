@@ -36,6 +36,17 @@ impl EventStream {
         })
     }
 
+    /// Opens the stream of a live trace of clients of a plugin.
+    pub(super) async fn of_trace(
+        api: &ApiClient,
+        plugin: &str,
+        parameters: &[(&str, &str)],
+    ) -> anyhow::Result<EventStream> {
+        let plugin = utf8_percent_encode(plugin, NON_ALPHANUMERIC);
+        let path = format!("/v1/plugins/{plugin}/trace?{}", query(parameters));
+        EventStream::open(api, &path).await
+    }
+
     /// Prints what comes until the node ends, which is an error: whoever watches must hear of it. Each
     /// event is one line of JSON, or what `shown` makes of it.
     pub(super) async fn print_all(

@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, value_parser};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::api_client::ApiClient;
-use super::event_stream::{EventStream, query};
+use super::deploy::percent;
+use super::event_stream::EventStream;
 use super::flags::ApiFlags;
 use super::output::{print, text, visible};
 
-/// The version of the format.
-const VERSION: u32 = 1;
+/// The version of the format of recordings.
+pub const RECORDING_VERSION: u32 = 1;
 
 /// How long `--for` may be, which is also how long it is without.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -40,7 +41,7 @@ pub struct RecordFlags {
     #[arg(long, conflicts_with_all = ["client", "share"])]
     uid: Option<String>,
     /// This share of the clients that connect from now on, such as `1%`.
-    #[arg(long, value_name = "PERCENT", conflicts_with = "client", value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", conflicts_with = "client", value_parser = recorded_percent)]
     share: Option<f64>,
     /// The file, which must not be there yet. It has what the clients send, with cookies and other
     /// credentials, so only this user can read it. Tokens (JWT) are in it without their signatures.
@@ -54,12 +55,22 @@ pub struct RecordFlags {
     most_mib: u64,
 }
 
-fn percent(text: &str) -> Result<f64, String> {
-    let number = text.trim().trim_end_matches('%').trim_end();
-    let percent = number.parse().ok();
+fn recorded_percent(text: &str) -> Result<f64, String> {
+    let percent = percent(text.trim()).ok();
     percent
-        .filter(|percent| (0.01..=100.0).contains(percent))
+        .filter(|percent| *percent >= 0.01)
         .ok_or_else(|| "write a share from 0.01% to 100%".to_owned())
+}
+
+/// The first line of a recording.
+#[derive(Deserialize, Serialize)]
+pub struct RecordingHeader {
+    /// The version of the format.
+    pub jackfield_recording: u32,
+    /// The name of the plugin.
+    pub plugin: String,
+    /// The share of the clients in percent, if it is of a share.
+    pub share: Option<f64>,
 }
 
 /// What has been written.
@@ -81,9 +92,7 @@ pub(super) async fn record(flags: &RecordFlags) -> anyhow::Result<()> {
     let share = share.iter().map(|percent| ("percent", &**percent));
     let recording = std::iter::once(("recording", "true"));
     let parameters: Vec<_> = client.chain(uid).chain(share).chain(recording).collect();
-    let name = utf8_percent_encode(&plugin, NON_ALPHANUMERIC);
-    let path = format!("/v1/plugins/{name}/trace?{}", query(&parameters));
-    let mut steps = EventStream::open(&api, &path).await?;
+    let mut steps = EventStream::of_trace(&api, &plugin, &parameters).await?;
     let failed = || format!("the file {}", flags.output.display());
     let mut options = File::options();
     options.write(true).create_new(true).mode(0o600);
@@ -95,11 +104,11 @@ pub(super) async fn record(flags: &RecordFlags) -> anyhow::Result<()> {
         clients: BTreeSet::new(),
         missed: false,
     };
-    let header = json!({
-        "jackfield_recording": VERSION,
-        "plugin": plugin,
-        "share": flags.share,
-    });
+    let header = RecordingHeader {
+        jackfield_recording: RECORDING_VERSION,
+        plugin,
+        share: flags.share,
+    };
     recorder.write(&header).with_context(failed)?;
     print(&format!("recording into {}\n", flags.output.display()))?;
     let until = Instant::now() + flags.lasts.unwrap_or(LONGEST).min(LONGEST);
@@ -154,8 +163,8 @@ impl Recorder {
         self.write(step)
     }
 
-    fn write(&mut self, line: &Value) -> std::io::Result<()> {
-        let line = format!("{line}\n");
+    fn write(&mut self, line: &impl Serialize) -> std::io::Result<()> {
+        let line = format!("{}\n", serde_json::to_string(line)?);
         self.bytes += line.len() as u64;
         self.file.write_all(line.as_bytes())
     }
@@ -168,10 +177,10 @@ mod tests {
     #[test]
     fn a_share_is_a_percentage() {
         for (text, expected) in [("1%", 1.0), ("0.01", 0.01), (" 100 % ", 100.0)] {
-            assert_eq!(percent(text), Ok(expected));
+            assert_eq!(recorded_percent(text), Ok(expected));
         }
         for text in ["", "0%", "0.001%", "101%", "NaN", "half"] {
-            percent(text).expect_err(text);
+            recorded_percent(text).expect_err(text);
         }
     }
 }

@@ -5,11 +5,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::api_client::ApiClient;
-use super::event_stream::{EventStream, query};
+use super::event_stream::EventStream;
 use super::flags::ApiFlags;
 use super::output::{text, visible};
 
@@ -40,9 +39,7 @@ pub(super) async fn trace(flags: &TraceFlags) -> anyhow::Result<()> {
     let uid = flags.uid.iter().map(|uid| ("uid", &**uid));
     let payloads = flags.payloads.then_some(("payloads", "true"));
     let parameters: Vec<_> = client.chain(uid).chain(payloads).collect();
-    let plugin = utf8_percent_encode(&plugin, NON_ALPHANUMERIC);
-    let path = format!("/v1/plugins/{plugin}/trace?{}", query(&parameters));
-    let steps = EventStream::open(&api, &path).await?;
+    let steps = EventStream::of_trace(&api, &plugin, &parameters).await?;
     steps.print_all(flags.api.json, shown).await
 }
 

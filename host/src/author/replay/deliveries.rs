@@ -9,9 +9,9 @@ use tungstenite::Message;
 use super::client_ids::ClientIds;
 use crate::author::shown_message::shown_message;
 use crate::live_trace::{Step, TraceSent};
+use crate::registry::Closer;
 
-/// Who has sent something, or has closed a client, as a step says it.
-const BY_PLUGIN: &str = "plugin";
+/// Who has sent something in the event of a timer, as a step says it.
 const BY_TIMER: &str = "on-timer";
 
 /// The client of what belongs to none.
@@ -71,7 +71,7 @@ impl Deliveries {
                     );
                 }
             }
-            Step::Closed(closed) if closed.by == BY_PLUGIN => {
+            Step::Closed(closed) if closed.by == Closer::Plugin.as_str() => {
                 let text = format!("(closed with {} {})", closed.code, closed.reason);
                 self.deliver(client, cause, text.replace(" )", ")"));
             }

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
-use serde::Deserialize;
 use tungstenite::Message;
 
 use super::client_ids::ClientIds;
@@ -17,15 +16,14 @@ use crate::author::shown_message::shown_after_arrow;
 use crate::live_trace::{
     Step, TraceClosed, TraceConnecting, TraceFound, TraceReceived, TraceSent, TraceStep,
 };
+use crate::registry::Closer;
+use crate::remote::{RECORDING_VERSION, RecordingHeader};
 
 /// The longest line of a recording, in bytes.
 const LINE_BYTES: u64 = 32 << 20;
 
 /// The largest recording, in bytes.
 const RECORDING_BYTES: u64 = 1 << 30;
-
-/// The version of the format that is read.
-const VERSION: u32 = 1;
 
 /// The latest time of a step, in microseconds since 1970: the year 9999.
 const LATEST_US: u64 = 253_000_000_000_000_000;
@@ -66,15 +64,6 @@ pub(super) enum ReplayAction {
     Close(Option<u16>, String),
     /// Its connection breaks, or its node closes it.
     Break,
-}
-
-/// The first line of a recording.
-#[derive(Deserialize)]
-struct RecordingHeader {
-    jackfield_recording: u32,
-    plugin: String,
-    /// The share of the clients in percent, if it is of a share.
-    share: Option<f64>,
 }
 
 /// What was recorded and is not compared.
@@ -126,8 +115,8 @@ impl Recording {
             "its first line is not that of a recording: `jackfield record` writes recordings",
         )?;
         ensure!(
-            header.jackfield_recording == VERSION,
-            "its format has the version {}, and this program reads {VERSION}",
+            header.jackfield_recording == RECORDING_VERSION,
+            "its format has the version {}, and this program reads {RECORDING_VERSION}",
             header.jackfield_recording
         );
         let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -216,13 +205,15 @@ impl Recording {
                 bytes,
                 payload,
             }) => ReplayAction::Send(whole_message(is_text, bytes, payload)?),
-            Step::Closed(TraceClosed { code, reason, by }) if by == "client" => match code {
-                // A frame cannot have these codes.
-                NO_STATUS => ReplayAction::Close(None, reason),
-                ABNORMAL => ReplayAction::Break,
-                code => ReplayAction::Close(u16::try_from(code).ok(), reason),
-            },
-            Step::Closed(closed) if closed.by != "plugin" => ReplayAction::Break,
+            Step::Closed(TraceClosed { code, reason, by }) if by == Closer::Client.as_str() => {
+                match code {
+                    // A frame cannot have these codes.
+                    NO_STATUS => ReplayAction::Close(None, reason),
+                    ABNORMAL => ReplayAction::Break,
+                    code => ReplayAction::Close(u16::try_from(code).ok(), reason),
+                }
+            }
+            Step::Closed(closed) if closed.by != Closer::Plugin.as_str() => ReplayAction::Break,
             Step::Sent(sent) if !self.is_from_here(&sent) => {
                 left_out.elsewhere += 1;
                 return Ok(());
