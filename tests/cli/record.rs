@@ -476,6 +476,20 @@ async fn what_is_wrong_with_a_recording_is_said() -> Result<()> {
         "+ c1< {\"event\":\"connected\",\"client\":\"c1\"",
     ];
     has(&differs(&[&recording, "--plugin", &wasm]).await?, &said)?;
+    // Nobody is asked about a client of an unknown path, and no replay has more than 1,000 clients at a
+    // time.
+    let unknown = connecting.replace("/console", "/nowhere");
+    let unknown = folder.write("unknown", &format!("{header}\n{unknown}\n"))?;
+    let said = ["+ c1< (refused with 404)"];
+    has(&differs(&[&unknown, "--plugin", &wasm]).await?, &said)?;
+    let mut crowd = format!("{header}\n");
+    for number in 0..=1_000 {
+        let id = format!("\"c{number}\"");
+        crowd += &format!("{}\n", connecting.replace("\"c1\"", &id));
+    }
+    let crowd = folder.write("crowd", &crowd)?;
+    let said = ["too many clients are connected at a time"];
+    has(&differs(&[&crowd, "--plugin", &wasm]).await?, &said)?;
     let missing = replay(&[&recording, "--plugin", "/nowhere/it.wasm"]).await?;
     has(&missing.text(), &["/nowhere/it.wasm"])?;
     let wrong = folder.write("wrong.wasm", "no component")?;

@@ -61,7 +61,7 @@ impl Deliveries {
             }
             Step::Event(event) => {
                 if let Some(status) = event.refused {
-                    self.deliver(client, cause, format!("(refused with {status})"));
+                    self.add_refusal(client, cause, status);
                 }
                 if let Some(failure) = event.failure {
                     self.deliver(
@@ -78,6 +78,11 @@ impl Deliveries {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Adds that a client was refused with this HTTP status.
+    pub(super) fn add_refusal(&mut self, client: &str, cause: Option<usize>, status: u32) {
+        self.deliver(client, cause, format!("(refused with {status})"));
     }
 
     /// Adds that an event of a timer has failed.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tungstenite::Message;
 
 use super::client_ids::ClientIds;
@@ -104,7 +104,11 @@ impl ReplayRun<'_> {
         self.advance(number, step.at).await?;
         let client = &step.client;
         match &step.action {
-            ReplayAction::Connect(handshake) => self.connect(client, handshake).await?,
+            ReplayAction::Connect(handshake) => {
+                return self
+                    .connect(client, handshake, StepOrigin::Of(number))
+                    .await;
+            }
             ReplayAction::Find(state) => return self.find(client, state).await,
             ReplayAction::Send(message) => self.send(client, message).await,
             ReplayAction::Close(code, reason) => {
@@ -191,17 +195,33 @@ impl ReplayRun<'_> {
         Ok(())
     }
 
-    async fn connect(&mut self, client: &str, handshake: &TraceConnecting) -> anyhow::Result<()> {
+    async fn connect(
+        &mut self,
+        client: &str,
+        handshake: &TraceConnecting,
+        origin: StepOrigin,
+    ) -> anyhow::Result<()> {
         let node = self.cluster.address(NODE)?.to_owned();
         let request = request(handshake, &node, &self.secret, &self.here)?;
         self.connecting = Some(client.to_owned());
         let connecting = ScriptedClient::connect_from(&node, NODE, request, address(handshake));
         let connected = tokio::time::timeout(self.timeout, connecting).await;
-        // Of one that is refused, the trace says so.
-        if let Ok(connected) =
-            connected.context("the node does not answer the handshake in time")??
-        {
+        let connected = connected.context("the node does not answer the handshake in time")??;
+        let refused = connected.as_ref().err().map(|refused| refused.status);
+        if let Ok(connected) = connected {
             self.clients.insert(client.to_owned(), connected);
+        }
+        self.rest(origin).await?;
+        // The trace has everybody about whom the plugin is asked, if there is room.
+        match (self.connecting.take(), refused, origin) {
+            (Some(_), None, _) => {
+                bail!("too many clients are connected at a time: record a smaller share")
+            }
+            (Some(_), Some(status), StepOrigin::Of(number)) => {
+                let status = u32::from(status.as_u16());
+                self.deliveries.add_refusal(client, Some(number), status);
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -213,8 +233,8 @@ impl ReplayRun<'_> {
                 path: format!("/{}", self.recording.plugin()),
                 ..TraceConnecting::default()
             };
-            self.connect(client, &handshake).await?;
-            self.rest(StepOrigin::Unknown).await?;
+            let origin = StepOrigin::Unknown;
+            self.connect(client, &handshake, origin).await?;
         }
         let id = self
             .here
